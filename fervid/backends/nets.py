@@ -1,0 +1,76 @@
+"""The classifier's network: a residual CNN with squeeze-and-excitation for small grey faces.
+
+Residual blocks: He et al. 2016, arXiv 1603.05027. Squeeze-and-excitation: Hu et al. 2018, arXiv 1709.01507.
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ARCHITECTURES", "SEResNet", "build"]
+
+
+class SqueezeExcite(nn.Module):
+    """Weigh the channels by what the whole picture says (Hu et al. 2018, section 3)."""
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(channels, channels // reduction, 1)
+        self.up = nn.Conv2d(channels // reduction, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) -> (n, c, h, w)."""
+        squeezed = x.mean((2, 3), keepdim=True)
+        return x * torch.sigmoid(self.up(torch.relu(self.down(squeezed))))
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with a squeeze-and-excitation, added to their input."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outside)
+        self.excite = SqueezeExcite(outside)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inside != outside:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inside, h, w) -> (n, outside, h / stride, w / stride)."""
+        y = torch.relu(self.norm1(self.conv1(x)))
+        y = self.excite(self.norm2(self.conv2(y)))
+        return torch.relu(y + self.shortcut(x))
+
+
+class SEResNet(nn.Module):
+    """(n, 1, 48, 48) normalised grey crops -> (n, n_classes) logits. 2.8 M parameters, 0.26 G multiply-adds."""
+
+    def __init__(self, n_classes: int, widths: tuple[int, ...] = (64, 128, 256), dropout: float = 0.3) -> None:
+        super().__init__()
+        stem = 32
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
+        )
+        blocks = []
+        for inside, outside in zip((stem, *widths[:-1]), widths):
+            blocks += [Block(inside, outside, 2), Block(outside, outside, 1)]
+        self.blocks = nn.Sequential(*blocks)
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(widths[-1], n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the logits (n, n_classes) of the crops (n, 1, h, w)."""
+        return self.head(self.drop(self.blocks(self.stem(x)).mean((2, 3))))
+
+
+#: name -> constructor(n_classes); the name is written beside the weights.
+ARCHITECTURES = {"seresnet": SEResNet}
+
+
+def build(arch: str, n_classes: int) -> nn.Module:
+    """Build an architecture by name; KeyError if it is unknown (callers check against ARCHITECTURES)."""
+    return ARCHITECTURES[arch](n_classes)

@@ -1,0 +1,364 @@
+"""The default reader: PyAV, with every frame's time checked and damage survived."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+from fervid.batches import VideoInfo
+from fervid.errors import ConfigError, VideoError
+from fervid.video import Health, RestartNeeded
+
+__all__ = ["PyAVReader"]
+
+#: Containers that hold frames, and nothing that points to other files (no hls, concat, dash, sdp, image2, lavfi).
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv"
+)
+#: Containers in which a seek lands on a key frame and the index can be believed.
+_SEEKABLE = {"mov", "matroska"}
+#: Pixel formats whose first plane is eight bits of luma.
+_LUMA_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv440p", "nv12", "nv21", "gray")
+#: A jump forward by more than this is a new clock, not a gap.
+_MAX_GAP_S = 3600
+#: A step back by less than this is disorder; by more, a new clock (a concatenation).
+_DISORDER_S = 1
+_UNTIMED_AT_START = 64
+_FAILURES_IN_A_ROW = 32
+_ATTACHED_PICTURE = 0x400
+_DEFAULT = 0x1
+
+
+class PyAVFrame:
+    """A decoded frame, still in the decoder's pixel format."""
+
+    def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float, scale: VideoReformatter) -> None:
+        self.pts_s, self.duration_s = pts_s, duration_s
+        self._frame, self._scale = frame, scale
+        self._turns = round(frame.rotation / 90) % 4
+
+    def picture(self, width_px: int, height_px: int) -> np.ndarray:
+        """Give (height_px, width_px, 3) uint8 RGB: by area to the small size first, to RGB only there."""
+        if self._turns % 2:
+            width_px, height_px = height_px, width_px
+        small = self._scale.reformat(
+            self._frame, width_px, height_px, "yuv420p", interpolation=Interpolation.AREA, threads=1
+        )
+        rgb = self._scale.reformat(small, width_px, height_px, "rgb24", threads=1).to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, self._turns))
+
+    def luma(self) -> np.ndarray:
+        """Give the luma plane (H, W) uint8, stretched to 0..255 where the video has 16..235."""
+        frame = self._frame
+        if frame.format.name not in _LUMA_FIRST:
+            full = self._scale.reformat(frame, format="gray", dst_color_range=ColorRange.JPEG, threads=1)
+            plane = _visible(full)
+        elif frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj"):
+            plane = _visible(frame)
+        else:
+            plane = _FULL_RANGE[_visible(frame)]
+        return np.rot90(plane, self._turns)
+
+
+#: Limited-range luma 16..235 -> 0..255 (ITU-R BT.601 / BT.709 quantisation).
+_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
+
+def _visible(frame: av.VideoFrame) -> np.ndarray:
+    """View the first plane without its line padding."""
+    plane = frame.planes[0]
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : frame.width]
+
+
+class PyAVReader:
+    """A Reader over one video stream. Opening decodes the first frame: it alone tells rotation and time zero."""
+
+    def __init__(
+        self, path: Path, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool
+    ) -> None:
+        self._path, self._careful, self._synthetic = path, careful, synthetic_time
+        self.health = Health()
+        self.end_s: float | None = None
+        self._scale = VideoReformatter()
+        self._container = _open(path)
+        try:
+            self._stream = _choose_stream(self._container, path, stream)
+            self._guard(max_pixels)
+            self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
+            self._rate = self._declared_rate()
+            self._decoding = self._decode()
+            head = self._head()
+            self._origin = self._time_zero(head[-1])
+            self._head_frames = head
+            self.info = self._describe(head[-1])
+        except BaseException:
+            self.close()
+            raise
+
+    def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[PyAVFrame]:
+        """Yield the frames with start_s <= pts_s < stop_s, in the order of display."""
+        source = chain(self._head_frames, self._decoding)
+        if start_s > 0 and not self._synthetic and self._seek(start_s):
+            source = self._decode()
+        last_end = 0.0
+        for frame, pts_s, duration_s in self._timed(source):
+            if stop_s is not None and pts_s >= stop_s:
+                break
+            last_end = max(last_end, pts_s + (duration_s or (float(1 / self._rate) if self._rate else 0.0)))
+            if pts_s >= start_s:
+                yield PyAVFrame(frame, pts_s, duration_s, self._scale)
+        else:
+            last_end = self._finish(last_end)
+        self.end_s = last_end if stop_s is None else min(last_end, stop_s)
+
+    def close(self) -> None:
+        """Close the container; safe to call twice."""
+        self._container.close()
+
+    def __enter__(self) -> "PyAVReader":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    def _guard(self, max_pixels: int) -> None:
+        """Refuse huge frames before anything is decoded, and let the decoder refuse those that come later."""
+        context = self._stream.codec_context
+        if context is None:
+            raise VideoError(f"{self._path}: no decoder for its video stream", reason="unsupported")
+        if context.width * context.height > max_pixels:
+            raise VideoError(
+                f"{self._path}: frames of {context.width}x{context.height} are more than {max_pixels} pixels; "
+                "raise --max-pixels if this is meant",
+                reason="too_large",
+            )
+        context.options = {"max_pixels": str(max_pixels)}
+        context.thread_type = "AUTO"
+        context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
+
+    def _declared_rate(self) -> Fraction | None:
+        for rate in (self._stream.average_rate, self._stream.guessed_rate, self._stream.base_rate):
+            if rate:
+                return Fraction(rate.numerator, rate.denominator)
+        return None
+
+    def _head(self) -> list[av.VideoFrame]:
+        """Decode up to the first frame that has a time (any frame, when times are synthetic)."""
+        head: list[av.VideoFrame] = []
+        for frame in self._decoding:
+            head.append(frame)
+            if self._synthetic or frame.pts is not None:
+                return head
+            if len(head) == _UNTIMED_AT_START:
+                break
+        if not head:
+            raise VideoError(f"{self._path}: not one frame could be decoded", reason="no_frames")
+        raise RestartNeeded(synthetic_time=True)
+
+    def _time_zero(self, first: av.VideoFrame) -> Fraction:
+        """Seconds at which second 0 begins: the first frame, or the declared start when damage took that frame."""
+        if self._synthetic or first.pts is None:
+            return Fraction(0)
+        declared = self._stream.start_time
+        lost_start = self.health.decode_errors > 0 and declared is not None and declared < first.pts
+        return (declared if lost_start else first.pts) * self._tick
+
+    def _describe(self, first: av.VideoFrame) -> VideoInfo:
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        width, height = max(1, round(first.width * float(aspect))), first.height
+        rotation = round(first.rotation / 90) * 90 % 360
+        if rotation % 180:
+            width, height = height, width
+        end = self._declared_end()
+        return VideoInfo(
+            path=self._path, container=self._container.format.name.split(",")[0],
+            codec=self._stream.codec_context.name, width_px=width, height_px=height, rotation_deg=rotation,
+            frame_rate=self._rate, duration_s=None if end is None else round(end, 6),
+            start_s=float(self._origin), stream=self._stream.index,
+        )  # fmt: skip
+
+    def _declared_end(self) -> float | None:
+        """Seconds from time zero to the end that the stream (else the container) declares."""
+        ends: list[Fraction] = []
+        if self._stream.duration:
+            ends.append(((self._stream.start_time or 0) + self._stream.duration) * self._tick)
+        elif tag := _duration_tag(self._stream.metadata):
+            ends.append(tag)
+        if self._container.duration:
+            ends.append(Fraction((self._container.start_time or 0) + self._container.duration, av.time_base))
+        if not ends:
+            return None
+        return max(0.0, float(min(ends) - self._origin))
+
+    # -- decoding --------------------------------------------------------------------------------------------------
+
+    def _packets(self) -> Iterator[Any]:
+        """Demux; when the demuxer stumbles, ask it again until it fails many times in a row."""
+        failures = 0
+        while failures < _FAILURES_IN_A_ROW:
+            try:
+                for packet in self._container.demux(self._stream):
+                    failures = 0
+                    yield packet
+                return
+            except (MemoryError, GeneratorExit):
+                raise
+            except Exception:  # noqa: BLE001 - fuzzing raised six kinds of exception here (FACTS)
+                failures += 1
+                self._damage()
+        yield None
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Decode packet by packet: one bad packet costs its own frames only."""
+        for packet in self._packets():
+            self.health.packets += packet is not None and packet.size > 0
+            try:
+                frames = self._stream.codec_context.decode(packet)
+            except MemoryError:
+                raise
+            except Exception:  # noqa: BLE001 - as above
+                self._damage()
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    self._damage()
+                    continue
+                self.health.decoded += 1
+                yield frame
+
+    def _damage(self) -> None:
+        if not self._careful:
+            raise RestartNeeded(careful=True)
+        self.health.decode_errors += 1
+        self.health.degrade("damaged")
+
+    def _seek(self, start_s: float) -> bool:
+        """Go to one key frame before start_s, so that open groups of pictures decode; False: decode from the start."""
+        if self._container.format.name.split(",")[0] not in _SEEKABLE:
+            return False
+        target = int((self._origin + Fraction(start_s)) / self._tick)
+        with contextlib.suppress(av.FFmpegError):
+            self._container.seek(target, stream=self._stream)
+            packet = next(self._container.demux(self._stream))
+            if packet.pts is not None:
+                self._container.seek(packet.pts - 1, stream=self._stream)
+                return True
+        self._container.seek(int(self._origin / self._tick), stream=self._stream)
+        return True
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def _timed(self, source: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, float, float]]:
+        """Give every frame a time that never runs back; frames without one are counted and left out."""
+        if self._synthetic:
+            yield from self._counted(source)
+            return
+        shift, last, last_duration, disorder, seen = -self._origin, None, Fraction(0), 0, 0
+        for frame in source:
+            seen += 1
+            if frame.pts is None:
+                self.health.untimed += 1
+                continue
+            time, duration = frame.pts * self._tick + shift, (frame.duration or 0) * self._tick
+            if last is not None and (time < last - _DISORDER_S or time > last + last_duration + _MAX_GAP_S):
+                shift += last + (last_duration or self._step()) - time
+                time = frame.pts * self._tick + shift
+                self.health.epochs += 1
+                self.health.degrade("time_jumps")
+            elif last is not None and time < last:
+                disorder += 1
+                self.health.untimed += 1
+                if disorder >= 3 and disorder > seen / 20:
+                    raise RestartNeeded(synthetic_time=True)
+                continue
+            last, last_duration = time, duration
+            if time >= 0:
+                yield frame, float(time), float(duration)
+        if self.health.untimed > seen / 2:
+            raise RestartNeeded(synthetic_time=True)
+
+    def _counted(self, source: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, float, float]]:
+        self.health.degrade("synthetic_time")
+        step = self._step()
+        for i, frame in enumerate(source):
+            yield frame, float(i * step), float(step)
+
+    def _step(self) -> Fraction:
+        return 1 / self._rate if self._rate else Fraction(1, 25)
+
+    def _finish(self, last_end: float) -> float:
+        """Compare where decoding ended with where the file says it ends; give the end of the timeline."""
+        declared = self._declared_end()
+        if declared is None or self._synthetic or self.health.epochs > 1:
+            return last_end
+        known = self._stream.duration is not None or bool(_duration_tag(self._stream.metadata))
+        tolerance = max(0.3 if known else 1.0, 2.5 * float(self._step()))
+        if last_end < declared - tolerance:
+            self.health.degrade("truncated")
+            return min(declared, last_end + _LONGEST_TAIL_S)
+        return last_end
+
+
+#: A declared end further away than this behind the last frame is not believed.
+_LONGEST_TAIL_S = 24 * 3600.0
+
+
+def _open(path: Path) -> Any:
+    """Open a regular file as a container, or say in a VideoError what it is instead."""
+    av.logging.set_level(None)  # debug logging beside decoder threads deadlocks (FACTS)
+    try:
+        return av.open(
+            f"file:{path.absolute()}",
+            metadata_errors="replace",
+            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+        )
+    except MemoryError:
+        raise
+    except PermissionError:
+        raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None
+    except Exception as e:
+        with path.open("rb") as file:
+            head = file.read(12)
+        if head[4:8] == b"ftyp":
+            raise VideoError(
+                f"{path}: an MP4 without its index (moov): the recording was cut off before it was finished",
+                reason="no_moov",
+            ) from e
+        raise VideoError(
+            f"{path}: not a video container that fervid reads ({type(e).__name__}); expected MP4, MOV, MKV, WebM, AVI, "
+            "MPEG-TS, MPEG, FLV, WMV, MXF, Ogg or raw H.264/HEVC",
+            reason="not_media",
+        ) from e
+
+
+def _choose_stream(container: Any, path: Path, wanted: int | None) -> Any:
+    """The stream asked for; else among real video streams a default one before others, a larger before a smaller."""
+    videos = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
+    if not videos:
+        raise VideoError(f"{path}: no video stream in it", reason="no_video_stream")
+    if wanted is None:
+        return max(videos, key=lambda s: (int(s.disposition) & _DEFAULT, s.codec_context.width * s.codec_context.height))
+    for stream in videos:
+        if stream.index == wanted:
+            return stream
+    found = ", ".join(str(s.index) for s in videos)
+    raise ConfigError(f"{path}: stream {wanted} is not a video stream; found {found}")
+
+
+def _duration_tag(metadata: dict[str, str]) -> Fraction | None:
+    """Matroska's per-stream DURATION tag, "00:00:04.200000000" -> seconds."""
+    text = next((v for k, v in metadata.items() if k.upper().startswith("DURATION")), "")
+    try:
+        hours, minutes, seconds = text.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None

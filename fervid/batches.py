@@ -1,0 +1,139 @@
+"""The types that travel the line: frozen structs of NumPy arrays, checked on construction.
+
+n frames, m faces, K emotions. Units stand in the names: `_s` seconds since the first frame of the video, `_px` pixels of
+the displayed (rotated, square-pixel) frame; boxes are x0, y0, x1, y1.
+"""
+
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["EmotionBatch", "FaceBatch", "FrameBatch", "TrackBatch", "VideoInfo"]
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file declares. `width_px` and `height_px` are those of the displayed frame."""
+
+    path: Path
+    container: str
+    codec: str
+    width_px: int
+    height_px: int
+    rotation_deg: int
+    frame_rate: Fraction | None
+    duration_s: float | None
+    start_s: float
+    stream: int
+
+
+def _check(owner: object, **shapes: tuple[type[np.generic], tuple[int | None, ...]]) -> None:
+    """Hold every named array to its dtype and shape; the first axis must be equal in all of them."""
+    lengths = set()
+    for name, (dtype, shape) in shapes.items():
+        array = getattr(owner, name)
+        fits = array.ndim == len(shape) and all(w is None or w == h for w, h in zip(shape, array.shape))
+        if not fits or array.dtype != dtype:
+            raise ValueError(
+                f"{type(owner).__name__}.{name}: expected {dtype.__name__} {shape}, found {array.dtype} {array.shape}"
+            )
+        lengths.add(array.shape[0])
+    if len(lengths) > 1:
+        raise ValueError(f"{type(owner).__name__}: arrays of different lengths {sorted(lengths)}")
+
+
+class _Batch:
+    """Shared by the batches: a length, and a `repr` that prints shapes rather than pixels."""
+
+    def __len__(self) -> int:
+        return len(self.pts_s)  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={_shape(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shape(value: object) -> str:
+    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else f"{len(value)} arrays"  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, repr=False)
+class FrameBatch(_Batch):
+    """n frames that were chosen to be looked at.
+
+    pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; picture (n, h, w, 3) uint8 RGB, small,
+    for detection; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white.
+    """
+
+    pts_s: np.ndarray
+    duration_s: np.ndarray
+    picture: np.ndarray
+    luma: tuple[np.ndarray, ...]
+
+    def __post_init__(self) -> None:
+        _check(self, pts_s=(np.float64, (None,)), duration_s=(np.float64, (None,)),
+               picture=(np.uint8, (None, None, None, 3)))  # fmt: skip
+        if len(self.luma) != len(self.pts_s):
+            raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
+
+
+@dataclass(frozen=True, repr=False)
+class FaceBatch(_Batch):
+    """m faces found in n looks, in the order of time.
+
+    look_s (n,) float64, every time that was looked at, with or without a face; duration_s (n,) as in FrameBatch;
+    pts_s (m,) float64; box_px (m, 4) float32; score (m,) float32 in 0..1; landmarks_px (m, 5, 2) float32: left eye,
+    right eye, nose, left and right corner of the mouth, as seen in the picture; crop (m, S, S) uint8 grey.
+    """
+
+    look_s: np.ndarray
+    duration_s: np.ndarray
+    pts_s: np.ndarray
+    box_px: np.ndarray
+    score: np.ndarray
+    landmarks_px: np.ndarray
+    crop: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check(self, look_s=(np.float64, (None,)), duration_s=(np.float64, (None,)))
+        _check(self, pts_s=(np.float64, (None,)), crop=(np.uint8, (None, None, None)), **_FACE)
+
+
+_FACE: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
+    "box_px": (np.float32, (None, 4)),
+    "score": (np.float32, (None,)),
+    "landmarks_px": (np.float32, (None, 5, 2)),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class TrackBatch(FaceBatch):
+    """FaceBatch with track (m,) int32: faces with one number are one person, seen without a break."""
+
+    track: np.ndarray
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)))
+
+
+@dataclass(frozen=True, repr=False)
+class EmotionBatch(_Batch):
+    """TrackBatch with prob (m, K) float32, rows summing to 1, in place of the crops; columns as in the classifier's labels."""
+
+    look_s: np.ndarray
+    duration_s: np.ndarray
+    pts_s: np.ndarray
+    box_px: np.ndarray
+    score: np.ndarray
+    landmarks_px: np.ndarray
+    track: np.ndarray
+    prob: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check(self, look_s=(np.float64, (None,)), duration_s=(np.float64, (None,)))
+        _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)), prob=(np.float32, (None, None)), **_FACE)
+        if len(self.prob) and not np.allclose(self.prob.sum(1), 1, atol=1e-4):
+            raise ValueError("EmotionBatch.prob: rows must sum to 1")

@@ -1,0 +1,1 @@
+"""Train, evaluate and explain the models. Nothing on the line imports this."""

@@ -1,0 +1,213 @@
+"""Train a classifier on grey faces, in plain PyTorch: one loop, readable from top to bottom, resumable."""
+
+import csv
+import json
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fervid.backends.nets import ARCHITECTURES, build
+from fervid.errors import DataError
+from fervid.lab.datasets import FaceSet
+from fervid.lab.evaluate import fit_temperature, predict_logits
+
+__all__ = ["Recipe", "augment", "train"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that shapes a training run; written beside the weights."""
+
+    arch: str = "seresnet"
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 1.5
+    vote_weight: float = 0.5  # share of the FER+ votes in the soft target, where the set has votes
+    label_smoothing: float = 0.05
+    ema_decay: float = 0.998
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.arch not in ARCHITECTURES:
+            raise DataError(f"unknown architecture {self.arch!r}: expected one of {', '.join(ARCHITECTURES)}")
+        if self.epochs < 1:
+            raise DataError(f"epochs must be at least 1, found {self.epochs}")
+
+
+def train(faces: FaceSet, validation: FaceSet, out: Path, recipe: Recipe, device: str = "cpu") -> Path:
+    """Train on `faces`, watch `validation`, and write OUT/model.safetensors with model.json beside it.
+
+    A run that was stopped goes on from OUT/checkpoint.pt. The weights are an exponential moving average of the
+    steps; the temperature is fitted on `validation` (Guo et al. 2017, arXiv 1706.04599).
+    """
+    if "test" in faces.name.lower():
+        raise DataError(f"{faces.name} is a test split: train on the training split")
+    if faces.labels != validation.labels:
+        raise DataError(f"the classes differ: {faces.name} has {faces.labels}, {validation.name} {validation.labels}")
+    out.mkdir(parents=True, exist_ok=True)
+    run = _Run(faces, recipe, torch.device(device), out / "checkpoint.pt")
+    while run.epoch < recipe.epochs:
+        started = perf_counter()
+        loss = run.one_epoch()
+        logits = predict_logits(run.averaged, validation.image, run.mean_std)
+        accuracy = float((logits.argmax(1) == validation.label).mean())
+        _append_row(out / "curves.csv", epoch=run.epoch, loss=loss, accuracy=accuracy, seconds=perf_counter() - started)
+        log.info("epoch %d/%d  loss %.4f  accuracy %.4f", run.epoch, recipe.epochs, loss, accuracy)
+        run.save(out / "checkpoint.pt")
+    return _write_model(out, run, validation, faces)
+
+
+class _Run:
+    """The state of one training run: network, average, optimiser, epoch."""
+
+    def __init__(self, faces: FaceSet, recipe: Recipe, device: torch.device, checkpoint: Path) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device, self.epoch, self.step = recipe, device, 0, 0
+        self.image = torch.from_numpy(faces.image)[:, None]
+        self.target = torch.from_numpy(faces.targets(recipe.vote_weight))
+        pixels = faces.image.astype(np.float32) / 255
+        self.mean_std = (round(float(pixels.mean()), 4), round(float(pixels.std()), 4))
+        make = lambda: build(recipe.arch, len(faces.labels)).to(device, memory_format=torch.channels_last)  # noqa: E731
+        self.net, self.averaged = make(), make().eval()
+        self.averaged.load_state_dict(self.net.state_dict())
+        decay = [p for p in self.net.parameters() if p.ndim > 1]
+        rest = [p for p in self.net.parameters() if p.ndim <= 1]
+        self.optimiser = torch.optim.SGD(
+            [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            lr=recipe.learning_rate, momentum=0.9, nesterov=True,
+        )  # fmt: skip
+        if checkpoint.exists():
+            self._load(checkpoint)
+
+    def one_epoch(self) -> float:
+        """Run over the set once; give the mean loss."""
+        self.net.train()
+        total = 0.0
+        for x, target in self._batches():
+            for group in self.optimiser.param_groups:
+                group["lr"] = self._learning_rate()
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                logits = self.net(x)
+            loss = F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.label_smoothing)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+            self.optimiser.step()
+            self.step += 1
+            self._average()
+            total += loss.item() * len(x)
+        self.epoch += 1
+        return total / len(self.image)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        size = self.recipe.batch_size
+        dice = torch.Generator().manual_seed(self.recipe.seed * 1000 + self.epoch)
+        order = torch.randperm(len(self.image), generator=dice)
+        mean, std = self.mean_std
+        for chosen in order.split(size):
+            if len(chosen) < 2:
+                continue  # batch norm needs two
+            x = augment(self.image[chosen].float() / 255, dice)
+            x = ((x - mean) / std).to(self.device, memory_format=torch.channels_last)
+            yield x, self.target[chosen].to(self.device)
+
+    def _learning_rate(self) -> float:
+        """Linear warm-up, then a cosine to zero."""
+        per_epoch = math.ceil(len(self.image) / self.recipe.batch_size)
+        warm, total = self.recipe.warmup_epochs * per_epoch, self.recipe.epochs * per_epoch
+        if self.step < warm:
+            return self.recipe.learning_rate * (self.step + 1) / warm
+        return 0.5 * self.recipe.learning_rate * (1 + math.cos(math.pi * (self.step - warm) / (total - warm)))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
+        for slow, fast in zip(self.averaged.state_dict().values(), self.net.state_dict().values()):
+            slow.lerp_(fast, 1 - decay) if slow.dtype.is_floating_point else slow.copy_(fast)
+
+    def save(self, path: Path) -> None:
+        """Write all that a later session needs to go on."""
+        state = {"epoch": self.epoch, "step": self.step, "recipe": asdict(self.recipe), "net": self.net.state_dict(),
+                 "averaged": self.averaged.state_dict(), "optimiser": self.optimiser.state_dict()}  # fmt: skip
+        part = path.with_suffix(".tmp")
+        torch.save(state, part)
+        part.replace(path)
+
+    def _load(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        if state["recipe"] != asdict(self.recipe):
+            raise DataError(f"{path}: this checkpoint has another recipe; use another --out or remove it")
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.net.load_state_dict(state["net"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def augment(x: Tensor, dice: torch.Generator) -> Tensor:
+    """Vary crops (n, 1, h, w) in 0..1 as real footage does: pose, framing, light, sharpness, occlusion."""
+    n, _, h, w = x.shape
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(n, generator=dice) * (high - low) + low
+
+    angle, zoom, squeeze = uniform(-0.3, 0.3), uniform(0.8, 1.2), uniform(0.92, 1.08)
+    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    theta = torch.stack(
+        [torch.stack([cos * flip * squeeze, -sin, uniform(-0.18, 0.18)], 1),
+         torch.stack([sin * flip * squeeze, cos, uniform(-0.18, 0.18)], 1)], 1
+    )  # fmt: skip
+    grid = F.affine_grid(theta, [n, 1, h, w], align_corners=False)
+    x = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    soft = (uniform(0, 1) < 0.2).nonzero()[:, 0]
+    if len(soft):  # a small or blurred face, as far from the camera
+        size = int(torch.randint(16, h - 4, (), generator=dice))
+        small = F.interpolate(x[soft], (size, size), mode="bilinear", antialias=True)
+        x[soft] = F.interpolate(small, (h, w), mode="bilinear")
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * uniform(0.7, 1.3)[:, None, None, None] + mean + uniform(-0.15, 0.15)[:, None, None, None]
+    x = x.clamp_(0, 1)
+    rows, columns = torch.arange(h)[None, :, None], torch.arange(w)[None, None, :]
+    top, left = (uniform(0, 1) * h).long(), (uniform(0, 1) * w).long()
+    tall, wide = uniform(0.1, 0.4) * h, uniform(0.1, 0.4) * w
+    inside = (rows >= top[:, None, None]) & (rows < (top + tall)[:, None, None])
+    inside = inside & (columns >= left[:, None, None]) & (columns < (left + wide)[:, None, None])
+    inside &= (uniform(0, 1) < 0.4)[:, None, None]
+    return torch.where(inside[:, None], mean, x)
+
+
+def _append_row(path: Path, **row: float) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if new:
+            writer.writeheader()
+        writer.writerow({k: round(v, 5) for k, v in row.items()})
+
+
+def _write_model(out: Path, run: _Run, validation: FaceSet, faces: FaceSet) -> Path:
+    weights = out / "model.safetensors"
+    save_file({k: v.contiguous() for k, v in run.averaged.cpu().state_dict().items()}, weights)
+    run.averaged.load_state_dict(load_file(weights))
+    logits = predict_logits(run.averaged.to(run.device), validation.image, run.mean_std)
+    mean, std = run.mean_std
+    card = {
+        "arch": run.recipe.arch, "labels": faces.labels, "input_px": faces.image.shape[1], "mean": mean, "std": std,
+        "temperature": round(fit_temperature(logits, validation.label), 4), "recipe": asdict(run.recipe),
+        "trained_on": faces.name, "temperature_fitted_on": validation.name,
+    }  # fmt: skip
+    weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    return weights

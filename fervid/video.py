@@ -1,0 +1,126 @@
+"""A file on disk -> a Reader: frames in the order of display, with times that can be trusted.
+
+A reader opens regular files only, through FFmpeg's `file:` protocol and a list of real containers, so that a playlist
+that calls itself x.mp4 reaches neither another file nor the network.
+"""
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fervid.batches import VideoInfo
+from fervid.errors import ConfigError, VideoError
+
+__all__ = ["MAX_PIXELS", "READERS", "Frame", "Health", "Reader", "RestartNeeded", "check_file", "open_video"]
+
+#: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
+MAX_PIXELS = 64_000_000
+READERS = ("av", "decord")
+
+
+class Frame(Protocol):
+    """One decoded frame. Pixels are converted only when they are asked for."""
+
+    pts_s: float
+    duration_s: float
+    """Seconds that the file says this frame is on display; 0 if it does not say."""
+
+    def picture(self, width_px: int, height_px: int) -> np.ndarray:
+        """Give the displayed frame as RGB (height_px, width_px, 3) uint8, scaled by area."""
+
+    def luma(self) -> np.ndarray:
+        """Give the displayed frame's luma (H, W) uint8, 0 black to 255 white, at the stored resolution."""
+
+
+@dataclass
+class Health:
+    """What went wrong while reading, counted; `reasons` names each kind once, in the order of appearance."""
+
+    packets: int = 0
+    decode_errors: int = 0
+    decoded: int = 0
+    untimed: int = 0
+    epochs: int = 1
+    reasons: list[str] = field(default_factory=list)
+
+    def degrade(self, reason: str) -> None:
+        """Note a reason once."""
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+
+
+class RestartNeeded(Exception):  # noqa: N818 - a signal between reader and pipeline, not an error
+    """The file has to be read again from the start, with these options, for the result to be right."""
+
+    def __init__(self, **options: bool) -> None:
+        super().__init__(str(options))
+        self.options = options
+
+
+class Reader(Protocol):
+    """An open video. Iterate `frames()` once; `health` and `end_s` are complete when it is exhausted."""
+
+    info: VideoInfo
+    health: Health
+    end_s: float | None
+    """Where the video ends by its own declaration or by its last frame, in seconds; None before that is known."""
+
+    def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Frame]:
+        """Yield the frames with start_s <= pts_s < stop_s; RestartNeeded if they cannot be trusted."""
+
+    def close(self) -> None:
+        """Let go of the file and of every decoder thread."""
+
+    def __enter__(self) -> "Reader": ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def check_file(path: Path) -> Path:
+    """Give back the path of a regular file that is not empty; VideoError says what it is instead."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise VideoError(f"{path}: no such file", reason="missing") from None
+    except OSError as e:
+        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from None
+    if stat.S_ISDIR(found.st_mode):
+        raise VideoError(f"{path}: is a folder; name one video file", reason="not_a_file")
+    if not stat.S_ISREG(found.st_mode):
+        raise VideoError(f"{path}: is not a regular file (a pipe or a device?)", reason="not_a_file")
+    if found.st_size == 0:
+        raise VideoError(f"{path}: the file is empty", reason="empty_file")
+    return path
+
+
+def open_video(
+    path: Path,
+    *,
+    reader: str = "av",
+    stream: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    careful: bool = False,
+    synthetic_time: bool = False,
+) -> Reader:
+    """Open a video with the named reader; there is no fallback from one reader to another.
+
+    `careful` decodes on one thread and keeps what damage leaves; without it damage raises RestartNeeded.
+    `synthetic_time` counts frames at the declared rate, for files whose timestamps are missing or disordered.
+    VideoError tells what is wrong with the file; ConfigError if the reader is unknown.
+    """
+    check_file(path)
+    if reader == "av":
+        from fervid.backends.pyav_reader import PyAVReader
+
+        return PyAVReader(
+            path, stream=stream, max_pixels=max_pixels, careful=careful, synthetic_time=synthetic_time
+        )
+    if reader == "decord":
+        from fervid.backends.decord_reader import DecordReader
+
+        return DecordReader(path, stream=stream, max_pixels=max_pixels)
+    raise ConfigError(f"unknown reader {reader!r}: expected one of {', '.join(READERS)}")
