@@ -1,16 +1,18 @@
 """The types that travel the line: frozen structs of NumPy arrays, checked on construction.
 
-n frames, m faces, K emotions. Units stand in the names: `_s` seconds since the first frame of the video, `_px` pixels of
-the displayed (rotated, square-pixel) frame; boxes are x0, y0, x1, y1.
+n frames, m faces, K emotions. Units stand in the names: `_s` seconds since the first frame of the video, `_px` pixels
+of the displayed (rotated, square-pixel) frame; boxes are x0, y0, x1, y1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["EmotionBatch", "FaceBatch", "FrameBatch", "TrackBatch", "VideoInfo"]
+__all__ = ["EmotionBatch", "FaceBatch", "FrameBatch", "TrackBatch", "VideoInfo", "concatenate"]
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,19 @@ def _check(owner: object, **shapes: tuple[type[np.generic], tuple[int | None, ..
         raise ValueError(f"{type(owner).__name__}: arrays of different lengths {sorted(lengths)}")
 
 
+B = TypeVar("B", bound="_Batch")
+
+
 class _Batch:
     """Shared by the batches: a length, and a `repr` that prints shapes rather than pixels."""
 
     def __len__(self) -> int:
         return len(self.pts_s)  # type: ignore[attr-defined]
+
+    def take(self: B, kept: np.ndarray) -> B:
+        """Keep the faces where the mask (m,) is true; the looks stay, for a look without a face is a fact too."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return type(self)(**{k: v if k in ("look_s", "duration_s") else v[kept] for k, v in columns.items()})
 
     def __repr__(self) -> str:
         shown = (f"{f.name}={_shape(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
@@ -63,8 +73,8 @@ def _shape(value: object) -> str:
 class FrameBatch(_Batch):
     """n frames that were chosen to be looked at.
 
-    pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; picture (n, h, w, 3) uint8 RGB, small,
-    for detection; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white.
+    pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; picture (n, h, w, 3) uint8 RGB,
+    small, for detection; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white.
     """
 
     pts_s: np.ndarray
@@ -121,7 +131,7 @@ class TrackBatch(FaceBatch):
 
 @dataclass(frozen=True, repr=False)
 class EmotionBatch(_Batch):
-    """TrackBatch with prob (m, K) float32, rows summing to 1, in place of the crops; columns as in the classifier's labels."""
+    """TrackBatch with prob (m, K) float32, rows summing to 1, in place of the crops; columns as the classifier's."""
 
     look_s: np.ndarray
     duration_s: np.ndarray
@@ -137,3 +147,10 @@ class EmotionBatch(_Batch):
         _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)), prob=(np.float32, (None, None)), **_FACE)
         if len(self.prob) and not np.allclose(self.prob.sum(1), 1, atol=1e-4):
             raise ValueError("EmotionBatch.prob: rows must sum to 1")
+
+
+def concatenate(batches: Sequence[B]) -> B:
+    """Join batches of one type, in order."""
+    kind = type(batches[0])
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: np.concatenate([getattr(b, name) for b in batches]) for name in names})

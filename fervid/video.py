@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Health:
             self.reasons.append(reason)
 
 
-class RestartNeeded(Exception):  # noqa: N818 - a signal between reader and pipeline, not an error
+class RestartNeeded(Exception):
     """The file has to be read again from the start, with these options, for the result to be right."""
 
     def __init__(self, **options: bool) -> None:
@@ -75,7 +75,7 @@ class Reader(Protocol):
     def close(self) -> None:
         """Let go of the file and of every decoder thread."""
 
-    def __enter__(self) -> "Reader": ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
 

@@ -1,12 +1,13 @@
-"""Make the sample clips: public-domain portraits that move over a drifting background, or a scene with nobody.
+"""Make the sample clips: public-domain portraits moving over a drifting background, and a scene with nobody.
 
 Run `python sample_videos/make.py [FOLDER]` with PyAV, Pillow, NumPy, scikit-image and matplotlib installed
-(`pip install -e ".[test]"`). README.md beside this file says what each clip shows and where the photographs come from.
+(`pip install -e ".[test]"`). README.md beside this file tells what each clip shows, and its sources.
 """
 
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import cos, pi, radians, sin
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from skimage import data
 
 WIDTH_PX, HEIGHT_PX, FPS = 640, 360, 30
 SUPERSAMPLE = 2
-"""Layers are warped at this multiple of the frame and averaged down, so that a shrunk photograph stays smooth."""
+"""Layers are warped at this multiple of the frame and averaged down, so that nothing aliases."""
 
 Box = tuple[int, int, int, int]
 Scene = Callable[[float], Image.Image]
@@ -45,28 +46,45 @@ class Pose:
 
 
 def cut_out(photo: Image.Image, ellipses: list[Box], feather_px: int) -> Image.Image:
-    """Keep the union of the ellipses (xyxy), fading to transparent inside their edge."""
+    """Keep the union of the ellipses (xyxy), its edge faded; `feather_px` is an even number."""
     mask = Image.new("L", photo.size, 0)
     draw = ImageDraw.Draw(mask)
     for ellipse in ellipses:
         draw.ellipse(ellipse, fill=255)
-    mask = mask.filter(ImageFilter.MinFilter(2 * (feather_px // 2) + 1)).filter(ImageFilter.GaussianBlur(feather_px / 2))
+    inset = mask.filter(ImageFilter.MinFilter(feather_px + 1))
     cut = photo.convert("RGB")
-    cut.putalpha(mask)
+    cut.putalpha(inset.filter(ImageFilter.GaussianBlur(feather_px / 2)))
     return cut
 
 
+def soften_below(photo: Image.Image, y_px: int, radius_px: float) -> Image.Image:
+    """Put all that lies below `y_px` out of focus."""
+    below = Image.new("L", photo.size, 0)
+    below.paste(255, (0, y_px, *photo.size))
+    mask = below.filter(ImageFilter.GaussianBlur(4))
+    return Image.composite(photo.filter(ImageFilter.GaussianBlur(radius_px)), photo, mask)
+
+
+@cache
 def collins() -> Cutout:
-    """Eileen Collins, NASA portrait; her face is 110 px high."""
-    photo = Image.fromarray(data.astronaut())
-    return Cutout(cut_out(photo, [(142, 2, 312, 215), (60, 135, 350, 420)], feather_px=14), 224.5, 117.0, 110.0)
+    """Eileen Collins, NASA portrait; her face is 110 px high.
+
+    The collar of her suit is softened, because MTCNN takes its folds for a small face in some frames.
+    """
+    photo = soften_below(Image.fromarray(data.astronaut()), y_px=196, radius_px=3)
+    hair, face = (147, 7, 308, 150), (170, 60, 278, 215)
+    collar, suit = (108, 144, 308, 300), (50, 206, 350, 405)
+    return Cutout(cut_out(photo, [hair, face, collar, suit], feather_px=8), 224.5, 117.0, 110.0)
 
 
+@cache
 def hopper() -> Cutout:
     """Grace Hopper, US Navy portrait; her face is 221 px high."""
     with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as file:
         photo = file.convert("RGB")
-    return Cutout(cut_out(photo, [(124, 2, 402, 400), (20, 315, 508, 640)], feather_px=22), 265.0, 230.0, 221.0)
+    cap, head = (142, 14, 380, 190), (144, 50, 386, 360)
+    neck, coat = (180, 200, 350, 450), (26, 322, 508, 562)
+    return Cutout(cut_out(photo, [cap, head, neck, coat], feather_px=12), 265.0, 230.0, 221.0)
 
 
 def warp(image: Image.Image, centre: tuple[float, float], pose: Pose, scale: float) -> Image.Image:
@@ -76,22 +94,24 @@ def warp(image: Image.Image, centre: tuple[float, float], pose: Pose, scale: flo
     x, y = pose.x_px * SUPERSAMPLE, pose.y_px * SUPERSAMPLE
     inverse = (a, b, centre[0] - a * x - b * y, -b, a, centre[1] + b * x - a * y)
     size = (WIDTH_PX * SUPERSAMPLE, HEIGHT_PX * SUPERSAMPLE)
-    return image.transform(size, Image.Transform.AFFINE, inverse, Image.Resampling.BICUBIC).reduce(SUPERSAMPLE)
+    layer = image.transform(size, Image.Transform.AFFINE, inverse, Image.Resampling.BICUBIC)
+    return layer.reduce(SUPERSAMPLE)
 
 
 def paste(frame: Image.Image, person: Cutout, pose: Pose) -> None:
     """Draw the person over the frame."""
-    layer = warp(person.image, (person.face_x_px, person.face_y_px), pose, pose.height_px / person.face_height_px)
+    scale = pose.height_px / person.face_height_px
+    layer = warp(person.image, (person.face_x_px, person.face_y_px), pose, scale)
     frame.paste(layer, mask=layer.getchannel("A"))
 
 
-def wall(t_s: float, hue: tuple[int, int, int]) -> Image.Image:
-    """Give a background out of focus: a gradient with two waves that drift slowly, around the colour `hue`."""
+def wall(t_s: float, colour: tuple[int, int, int]) -> Image.Image:
+    """Give a background out of focus: a gradient of one colour, with two waves that drift slowly."""
     y, x = np.mgrid[0:HEIGHT_PX, 0:WIDTH_PX].astype(np.float64)
     light = 0.85 + 0.25 * (x / WIDTH_PX) - 0.25 * (y / HEIGHT_PX)
     light += 0.10 * np.sin(2 * pi * (x + 0.4 * y + 30 * t_s) / 260)
     light += 0.07 * np.sin(2 * pi * (0.3 * x - y + 20 * t_s) / 140)
-    return Image.fromarray(np.clip(light[..., None] * np.array(hue), 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(light[..., None] * np.array(colour), 0, 255).astype(np.uint8))
 
 
 def one_face(t_s: float) -> Image.Image:
@@ -114,7 +134,7 @@ def two_faces(t_s: float) -> Image.Image:
 
 
 def cut_to_nobody(t_s: float) -> Image.Image:
-    """Show Collins in seconds 0 and 1, a cup of coffee in 2 and 3, Hopper in 4 and 5, with hard cuts between."""
+    """Show Collins in seconds 0 and 1, a cup of coffee in 2 and 3, Hopper in 4 and 5; hard cuts between."""
     if t_s < 2:
         frame = wall(t_s, (110, 140, 130))
         paste(frame, collins(), Pose(270 + 50 * t_s, 150, 110 + 10 * sin(2 * t_s), 3 * sin(2 * t_s)))

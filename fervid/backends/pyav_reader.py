@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -74,7 +74,8 @@ _FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astyp
 def _visible(frame: av.VideoFrame) -> np.ndarray:
     """View the first plane without its line padding."""
     plane = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : frame.width]
+    pixels = np.frombuffer(memoryview(plane), np.uint8)
+    return pixels.reshape(plane.height, plane.line_size)[:, : frame.width]
 
 
 class PyAVReader:
@@ -104,7 +105,7 @@ class PyAVReader:
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[PyAVFrame]:
         """Yield the frames with start_s <= pts_s < stop_s, in the order of display."""
-        source = chain(self._head_frames, self._decoding)
+        source: Iterator[av.VideoFrame] = chain(self._head_frames, self._decoding)
         if start_s > 0 and not self._synthetic and self._seek(start_s):
             source = self._decode()
         last_end = 0.0
@@ -118,11 +119,18 @@ class PyAVReader:
             last_end = self._finish(last_end)
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
 
+    def frame_times(self) -> list[tuple[float, float]]:
+        """Give (pts_s, duration_s) of every displayed frame from the packets alone; this uses the reader up."""
+        self._container.seek(0)
+        packets = [p for p in self._container.demux(self._stream) if p.pts is not None and not p.is_discard]
+        times = sorted((p.pts * self._tick - self._origin, (p.duration or 0) * self._tick) for p in packets)
+        return [(float(t), float(d)) for t, d in times]
+
     def close(self) -> None:
         """Close the container; safe to call twice."""
         self._container.close()
 
-    def __enter__(self) -> "PyAVReader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -346,7 +354,8 @@ def _choose_stream(container: Any, path: Path, wanted: int | None) -> Any:
     if not videos:
         raise VideoError(f"{path}: no video stream in it", reason="no_video_stream")
     if wanted is None:
-        return max(videos, key=lambda s: (int(s.disposition) & _DEFAULT, s.codec_context.width * s.codec_context.height))
+        size = {s.index: s.codec_context.width * s.codec_context.height for s in videos}
+        return max(videos, key=lambda s: (int(s.disposition) & _DEFAULT, size[s.index]))
     for stream in videos:
         if stream.index == wanted:
             return stream

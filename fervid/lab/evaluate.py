@@ -1,6 +1,8 @@
 """How good, and how honest, a classifier is on labelled faces."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +10,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import nn
 
-__all__ = ["Scores", "calibration_error", "fit_temperature", "predict_logits", "score"]
+from fervid.backends.torch_classifier import TorchClassifier
+from fervid.errors import DataError
+from fervid.lab.datasets import load_faces
+
+__all__ = ["Scores", "calibration_error", "evaluate_weights", "fit_temperature", "predict_logits", "score"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Scores:
 
 @torch.inference_mode()
 def predict_logits(net: nn.Module, image: np.ndarray, mean_std: tuple[float, float]) -> np.ndarray:
-    """Give logits (n, K) float32 for grey faces (n, h, w) uint8, each averaged with its mirror image's."""
+    """Give logits (n, K) float32 for grey faces (n, h, w) uint8, seen once, as the line sees them."""
     net.eval()
     device = next(net.parameters()).device
     mean, std = mean_std
@@ -37,7 +43,7 @@ def predict_logits(net: nn.Module, image: np.ndarray, mean_std: tuple[float, flo
         x = torch.from_numpy(image[start : start + 256])[:, None].to(device).float()
         x = ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            parts.append(((net(x) + net(x.flip(3))) / 2).float().cpu().numpy())
+            parts.append(net(x).float().cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -56,6 +62,21 @@ def calibration_error(prob: np.ndarray, label: np.ndarray, bins: int = 15) -> fl
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [abs(right[which == b].mean() - confidence[which == b].mean()) * (which == b).mean() for b in set(which)]
     return float(sum(gaps))
+
+
+def evaluate_weights(data: Path, split: str | None, weights: str, device: str) -> dict[str, Any]:
+    """Score a bundled model or a .safetensors file on a data set, through the classifier that the line uses."""
+    faces = load_faces(data, split)
+    classifier = TorchClassifier(weights, device)
+    if set(classifier.labels) != set(faces.labels):
+        raise DataError(f"the classes differ: {weights} knows {classifier.labels}, {data} has {faces.labels}")
+    prob = classifier.predict(faces.image)[:, [classifier.labels.index(name) for name in faces.labels]]
+    logits = np.log(np.maximum(prob, 1e-30)) * classifier.temperature
+    scores = score(logits, faces.label, faces.labels, classifier.temperature)
+    facts = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(scores).items()}
+    facts["f1"] = {name: round(v, 4) for name, v in scores.f1.items()}
+    facts["confusion"] = {name: row.tolist() for name, row in zip(faces.labels, scores.confusion)}
+    return {"data": str(data), "split": split, "weights": classifier.name, "sha256": classifier.sha256} | facts
 
 
 def score(logits: np.ndarray, label: np.ndarray, labels: tuple[str, ...], temperature: float) -> Scores:

@@ -1,10 +1,10 @@
 """Train a classifier on grey faces, in plain PyTorch: one loop, readable from top to bottom, resumable."""
 
 import csv
+import hashlib
 import json
-import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -15,14 +15,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fervid.backends.device import resolve_device
 from fervid.backends.nets import ARCHITECTURES, build
 from fervid.errors import DataError
-from fervid.lab.datasets import FaceSet
+from fervid.lab.datasets import FER2013_FRAMING, FaceSet, load_faces
 from fervid.lab.evaluate import fit_temperature, predict_logits
 
-__all__ = ["Recipe", "augment", "train"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Recipe", "augment", "run", "train"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,18 @@ class Recipe:
             raise DataError(f"epochs must be at least 1, found {self.epochs}")
 
 
-def train(faces: FaceSet, validation: FaceSet, out: Path, recipe: Recipe, device: str = "cpu") -> Path:
+def run(
+    data: Path, validation: Path, out: Path, recipe: Recipe, device: str, on_epoch: Callable[[str], None]
+) -> Path:  # fmt: skip
+    """Train from files; `on_epoch` is given one line an epoch. Kaggle's fer2013.csv is split by its Usage."""
+    faces, watched = load_faces(data, "train"), load_faces(validation, "public")
+    return train(faces, watched, out, recipe, resolve_device(device), on_epoch)
+
+
+def train(
+    faces: FaceSet, validation: FaceSet, out: Path, recipe: Recipe, device: str = "cpu",
+    on_epoch: Callable[[str], None] = lambda line: None,
+) -> Path:  # fmt: skip
     """Train on `faces`, watch `validation`, and write OUT/model.safetensors with model.json beside it.
 
     A run that was stopped goes on from OUT/checkpoint.pt. The weights are an exponential moving average of the
@@ -58,16 +68,17 @@ def train(faces: FaceSet, validation: FaceSet, out: Path, recipe: Recipe, device
     if faces.labels != validation.labels:
         raise DataError(f"the classes differ: {faces.name} has {faces.labels}, {validation.name} {validation.labels}")
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(faces, recipe, torch.device(device), out / "checkpoint.pt")
-    while run.epoch < recipe.epochs:
+    state = _Run(faces, recipe, torch.device(device), out / "checkpoint.pt")
+    while state.epoch < recipe.epochs:
         started = perf_counter()
-        loss = run.one_epoch()
-        logits = predict_logits(run.averaged, validation.image, run.mean_std)
+        loss = state.one_epoch()
+        logits = predict_logits(state.averaged, validation.image, state.mean_std)
         accuracy = float((logits.argmax(1) == validation.label).mean())
-        _append_row(out / "curves.csv", epoch=run.epoch, loss=loss, accuracy=accuracy, seconds=perf_counter() - started)
-        log.info("epoch %d/%d  loss %.4f  accuracy %.4f", run.epoch, recipe.epochs, loss, accuracy)
-        run.save(out / "checkpoint.pt")
-    return _write_model(out, run, validation, faces)
+        taken = perf_counter() - started
+        _append_row(out / "curves.csv", epoch=state.epoch, loss=loss, accuracy=accuracy, seconds=taken)
+        state.save(out / "checkpoint.pt")
+        on_epoch(f"epoch {state.epoch}/{recipe.epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}")
+    return _write_model(out, state, validation, faces)
 
 
 class _Run:
@@ -80,7 +91,7 @@ class _Run:
         self.target = torch.from_numpy(faces.targets(recipe.vote_weight))
         pixels = faces.image.astype(np.float32) / 255
         self.mean_std = (round(float(pixels.mean()), 4), round(float(pixels.std()), 4))
-        make = lambda: build(recipe.arch, len(faces.labels)).to(device, memory_format=torch.channels_last)  # noqa: E731
+        make = lambda: build(recipe.arch, len(faces.labels)).to(device).to(memory_format=torch.channels_last)  # noqa: E731
         self.net, self.averaged = make(), make().eval()
         self.averaged.load_state_dict(self.net.state_dict())
         decay = [p for p in self.net.parameters() if p.ndim > 1]
@@ -204,10 +215,12 @@ def _write_model(out: Path, run: _Run, validation: FaceSet, faces: FaceSet) -> P
     run.averaged.load_state_dict(load_file(weights))
     logits = predict_logits(run.averaged.to(run.device), validation.image, run.mean_std)
     mean, std = run.mean_std
-    card = {
+    facts = {
         "arch": run.recipe.arch, "labels": faces.labels, "input_px": faces.image.shape[1], "mean": mean, "std": std,
         "temperature": round(fit_temperature(logits, validation.label), 4), "recipe": asdict(run.recipe),
+        "framing": {"side": FER2013_FRAMING.side, "down": FER2013_FRAMING.down},
         "trained_on": faces.name, "temperature_fitted_on": validation.name,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }  # fmt: skip
-    weights.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    weights.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
     return weights

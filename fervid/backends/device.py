@@ -1,0 +1,51 @@
+"""Where torch runs: the device asked for, and one thread on a CPU."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+
+from fervid.errors import DeviceError
+
+__all__ = ["one_thread", "resolve_device"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def resolve_device(asked: str) -> str:
+    """Give "cpu" or "cuda:i"; "auto" is the first GPU if there is one. DeviceError if a GPU is asked for and absent."""
+    if asked == "cpu":
+        return "cpu"
+    if asked == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    kind, _, number = asked.partition(":")
+    if kind != "cuda" or not (number.isdigit() or number == ""):
+        raise DeviceError(f"unknown device {asked!r}: expected auto, cpu, cuda or cuda:0, cuda:1 ...")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number or 0) >= count:
+        found = f"torch sees {count} CUDA device{'s' * (count != 1)}"
+        raise DeviceError(f"--device {asked}: {found}; use --device cpu, or install a driver that torch can use")
+    return f"cuda:{int(number or 0)}"
+
+
+def one_thread(call: Callable[P, R]) -> Callable[P, R]:
+    """Run a function with one torch thread, and put the number back.
+
+    Two threads beside a busy decoder ran 28 times slower than one (FACTS); and the same thread count everywhere gives
+    the same last bits everywhere.
+    """
+
+    @functools.wraps(call)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        before = torch.get_num_threads()
+        if before == 1:
+            return call(*args, **kwargs)
+        torch.set_num_threads(1)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            torch.set_num_threads(before)
+
+    return wrapper

@@ -1,0 +1,52 @@
+"""What this installation consists of, for bug reports."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from typing import Any
+
+__all__ = ["diagnose"]
+
+_PACKAGES = (
+    "torch", "torchvision", "av", "decord", "facenet-pytorch", "numpy", "pandas", "pyarrow", "scipy", "safetensors",
+)  # fmt: skip
+
+
+def diagnose() -> dict[str, Any]:
+    """Give versions, devices, the bundled FFmpeg, and every bundled model with its hash checked."""
+    import av
+    import torch
+
+    from fervid import __version__
+    from fervid.backends.torch_classifier import bundled
+    from fervid.config import presets
+    from fervid.video import MAX_PIXELS
+
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "fervid": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "ffmpeg": {name: ".".join(map(str, v)) for name, v in av.library_versions.items()},
+        "cuda": cuda or "none",
+        "weights": {name: _weights_state(path) for name, path in bundled().items()},
+        "pipelines": list(presets()),
+        "limits": {"max_pixels": MAX_PIXELS},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _weights_state(path: Any) -> str:
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
+    return f"sha256 {found[:16]} {'ok' if found == expected else f'ALTERED, expected {expected[:16]}'}"

@@ -1,0 +1,112 @@
+"""A classifier from a safetensors file and the card of facts beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from fervid.backends.device import one_thread, resolve_device
+from fervid.backends.nets import ARCHITECTURES, build
+from fervid.errors import RunError, WeightsError
+from fervid.faces import Framing
+from fervid.labels import emotion
+
+__all__ = ["TorchClassifier", "bundled", "find_weights"]
+
+_FACTS = ("arch", "labels", "input_px", "mean", "std", "temperature", "framing")
+_CONVERT = (
+    "from safetensors.torch import save_file; import torch; "
+    "save_file(torch.load('{0}', weights_only=True), '{0}'.replace('.pt', '.safetensors'))"
+)
+
+
+def bundled() -> dict[str, Path]:
+    """The models that ship with fervid, by name."""
+    folder = Path(__file__).parent.parent / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def find_weights(asked: str) -> Path:
+    """Find a bundled model by name, or a .safetensors file; WeightsError says what to do instead."""
+    known = bundled()
+    if asked in known:
+        return known[asked]
+    path = Path(asked)
+    if path.suffix in (".pt", ".pth", ".bin", ".pkl", ".ckpt"):
+        command = _CONVERT.format(path)
+        raise WeightsError(f'{path}: pickled weights can run code and are not loaded; convert: python -c "{command}"')
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise WeightsError(f"{asked}: no such weights; expected {', '.join(known)} or a .safetensors file")
+    return path
+
+
+class TorchClassifier:
+    """A Classifier (see emotions.py) on a CPU or a GPU. Batches have one fixed shape: results do not depend on it."""
+
+    batch_size = 16
+
+    def __init__(self, weights: str, device: str = "auto") -> None:
+        self.path = find_weights(weights)
+        facts = _read_facts(self.path)
+        self.name = self.path.stem
+        self.sha256 = _check_hash(self.path, facts)
+        self.labels = tuple(emotion(name) for name in facts["labels"])
+        self.crop_px = int(facts["input_px"])
+        self.framing = Framing(**facts["framing"])
+        self.temperature = float(facts["temperature"])
+        self._mean, self._std = float(facts["mean"]), float(facts["std"])
+        self.device = resolve_device(device)
+        self._net = self._load(facts["arch"])
+
+    def _load(self, arch: str) -> torch.nn.Module:
+        if arch not in ARCHITECTURES:
+            raise WeightsError(f"{self.path}: unknown architecture {arch!r}; expected {', '.join(ARCHITECTURES)}")
+        net = build(arch, len(self.labels))
+        try:
+            net.load_state_dict({k: v.float() for k, v in load_file(self.path).items()})
+        except (SafetensorError, RuntimeError, OSError) as e:
+            reason = str(e).splitlines()[0]
+            raise WeightsError(f"{self.path}: not the weights of a {arch} ({reason})") from None
+        return net.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
+
+    @one_thread
+    @torch.inference_mode()
+    def predict(self, crop: np.ndarray) -> np.ndarray:
+        """Crops (m, crop_px, crop_px) uint8 -> calibrated probabilities (m, K) float32."""
+        parts = [np.zeros((0, len(self.labels)), np.float32)]
+        for start in range(0, len(crop), self.batch_size):
+            full = np.zeros((self.batch_size, 1, self.crop_px, self.crop_px), np.uint8)
+            part = crop[start : start + self.batch_size]
+            full[: len(part), 0] = part
+            x = (torch.from_numpy(full).to(self.device).float() / 255 - self._mean) / self._std
+            logits = self._net(x.contiguous(memory_format=torch.channels_last))
+            prob = torch.softmax(logits.double() / self.temperature, 1).float()
+            parts.append(prob[: len(part)].cpu().numpy())
+        return np.concatenate(parts)
+
+
+def _read_facts(weights: Path) -> dict[str, Any]:
+    """Read the JSON beside the weights; WeightsError names what is missing."""
+    path = weights.with_suffix(".json")
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as e:
+        raise WeightsError(f"{path}: the facts beside the weights cannot be read ({e})") from None
+    if missing := [name for name in _FACTS if name not in facts]:
+        raise WeightsError(f"{path}: no {', '.join(missing)} in it; `fervid train` writes this file")
+    return facts
+
+
+def _check_hash(weights: Path, facts: dict[str, Any]) -> str:
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if facts.get("sha256", found) != found:
+        raise RunError(
+            f"{weights}: sha256 is {found[:12]}..., expected {facts['sha256'][:12]}...: altered or damaged; "
+            "install again"
+        )
+    return found

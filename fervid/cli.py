@@ -1,0 +1,174 @@
+"""The command line: parse, call, print. Nothing here that the Python API lacks."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+
+from fervid.errors import FervidError
+
+app = typer.Typer(
+    name="fervid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Video files into per-second emotion timelines, offline and in bulk.",
+    epilog="Exit codes: 0 all well; 1 the video failed or is degraded; 2 the command is wrong; 3 the run had to stop; "
+    "130 interrupted.",
+)  # fmt: skip
+
+VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def command(example: str) -> Callable:
+    """Register a command; turn fervid's errors into one line and an exit code."""
+
+    def register(call: Callable) -> Callable:
+        @functools.wraps(call)
+        def run(*args: Any, **kwargs: Any) -> None:
+            try:
+                code = call(*args, **kwargs)
+            except KeyboardInterrupt:
+                code = 130
+            except FervidError as e:
+                if kwargs.get("debug"):
+                    raise
+                sys.stderr.write(f"fervid: {_one_line(e)}\n")
+                code = e.exit_code
+            raise typer.Exit(code or 0)
+
+        return app.command(epilog=f"Example: {example}", no_args_is_help=_needs_arguments(call))(run)
+
+    return register
+
+
+def _needs_arguments(call: Callable) -> bool:
+    return call.__name__ != "doctor"
+
+
+def _one_line(error: Exception) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
+
+
+@command("fervid process movie.mp4 --out timeline.parquet --fps 5")
+def process(
+    video: VideoFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
+    faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")] = None,
+    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for every frame. [5]')] = None,
+    min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
+    start: Annotated[float | None, typer.Option(help="Begin at this second.", metavar="S")] = None,
+    end: Annotated[float | None, typer.Option(help="End before this second.", metavar="S")] = None,
+    stream: Annotated[int | None, typer.Option(help="The video stream to read, as `fervid probe` numbers it.")] = None,
+    reader: Annotated[str | None, typer.Option(help="av or decord (clean files only). [av]")] = None,
+    detector: Annotated[str | None, typer.Option(help="mtcnn. [mtcnn]")] = None,
+    weights: Annotated[str | None, typer.Option(help="A bundled model or a .safetensors file. [seresnet]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [auto]")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Refuse videos with larger frames. [64000000]")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Turn one video into a per-second emotion timeline."""
+    import fervid
+    from fervid.views import terminal
+
+    started = perf_counter()
+    with terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
+        result = fervid.process(
+            video, out, faces=faces, pipeline=pipeline, on_progress=on_progress, fps=fps, min_face_px=min_face,
+            start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
+            max_pixels=max_pixels,
+        )  # fmt: skip
+    if as_json:
+        terminal.print_json(terminal.summary(result))
+    elif not quiet:
+        terminal.print_result(result, perf_counter() - started)
+    return 1 if result.status == "degraded" else 0
+
+
+@command("fervid probe movie.mp4")
+def probe(
+    video: VideoFile,
+    pipeline: Annotated[str | None, typer.Option(help="A preset or a TOML file.")] = None,
+    fps: Annotated[str | None, typer.Option(help='Looks a second, or "native".')] = None,
+    stream: Annotated[int | None, typer.Option(help="The video stream to read.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what is in a video file, and what fervid would do with it."""
+    import fervid
+    from fervid.views import terminal
+
+    facts = fervid.probe(video, pipeline=pipeline, fps=fps, stream=stream)
+    (terminal.print_json if as_json else terminal.print_facts)(facts)
+
+
+@command("fervid info timeline.parquet")
+def info(
+    timeline: Annotated[Path, typer.Argument(metavar="TIMELINE", help="A timeline or faces file.", show_default=False)],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show how a timeline was made, and what it says."""
+    from fervid.store import describe_timeline
+    from fervid.views import terminal
+
+    facts = describe_timeline(timeline)
+    (terminal.print_json if as_json else terminal.print_facts)(facts)
+
+
+@command("fervid doctor")
+def doctor(as_json: Json = False, debug: Debug = False) -> None:
+    """Show versions, devices, the bundled FFmpeg, and the weights with their hashes."""
+    from fervid.backends.doctor import diagnose
+    from fervid.views import terminal
+
+    facts = diagnose()
+    (terminal.print_json if as_json else terminal.print_facts)(facts)
+
+
+@command("fervid train --data train.parquet --validation public.parquet --out runs/mine")
+def train(
+    data: Annotated[Path, typer.Option(help="Training faces: .parquet, or Kaggle's fer2013.csv.", show_default=False)],
+    validation: Annotated[Path, typer.Option(help="Faces to watch and to calibrate on.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the weights, curves and checkpoint.", show_default=False)],
+    arch: Annotated[str, typer.Option(help="The network.")] = "seresnet",
+    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 25,
+    vote_weight: Annotated[float, typer.Option(help="Share of the FER+ votes in the target.")] = 0.5,
+    seed: Annotated[int, typer.Option(help="Makes a CPU run repeatable.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Train a classifier; a run that was stopped goes on where it was."""
+    from fervid.lab.train import Recipe, run
+
+    recipe = Recipe(arch=arch, epochs=epochs, vote_weight=vote_weight, seed=seed)
+    weights = run(data, validation, out, recipe, device, on_epoch=lambda line: typer.echo(line))
+    typer.echo(f"weights: {weights}")
+
+
+@command("fervid evaluate --data public.parquet --weights seresnet")
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Labelled faces: .parquet, or fer2013.csv.", show_default=False)],
+    split: Annotated[str | None, typer.Option(help="train, public or private, for fer2013.csv.")] = None,
+    weights: Annotated[str, typer.Option(help="A bundled model or a .safetensors file.")] = "seresnet",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tell how good, and how honest, a classifier is on labelled faces."""
+    from fervid.lab.evaluate import evaluate_weights
+    from fervid.views import terminal
+
+    facts = evaluate_weights(data, split, weights, device)
+    (terminal.print_json if as_json else terminal.print_facts)(facts)
+
+
+def main() -> None:
+    """Run the `fervid` command."""
+    app()

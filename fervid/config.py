@@ -1,0 +1,140 @@
+"""What the line is asked to do: one frozen dataclass, from a TOML preset and the options given beside it."""
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from fervid.errors import ConfigError
+from fervid.video import MAX_PIXELS, READERS
+
+__all__ = ["DETECTORS", "Config", "load_config", "presets"]
+
+DETECTORS = ("mtcnn",)
+#: The smallest face that MTCNN can be asked for: the side of its first net (Zhang et al. 2016, arXiv 1604.02878).
+_SMALLEST_FACE_PX = 12
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every option of the line. It travels whole into the timeline's metadata."""
+
+    fps: float | None = 5.0
+    """Looks a second, by timestamp; None looks at every frame ("native")."""
+    reader: str = "av"
+    detector: str = "mtcnn"
+    weights: str = "seresnet"
+    """A bundled model's name, or a .safetensors file with its .json beside it."""
+    device: str = "auto"
+    picture_px: int = 640
+    """Longer side of the picture that faces are detected in."""
+    min_face_px: float | None = None
+    """Smallest face looked for, in pixels of the video; None: 20 pixels of the detection picture."""
+    birth_score: float = 0.9
+    """Detection score that a face needs to begin a track; weaker ones only continue one."""
+    max_gap_s: float = 1.0
+    """Seconds for which a track waits for a face that is not found."""
+    stream: int | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        _one_of("reader", self.reader, READERS)
+        _one_of("detector", self.detector, DETECTORS)
+        _within("fps", self.fps, 1, 1000, "a number or native; a per-second timeline needs a look a second")
+        _within("min_face_px", self.min_face_px, _SMALLEST_FACE_PX, 100_000, "pixels of the video")
+        _within("picture_px", self.picture_px, 64, 16_384, "pixels")
+        _within("birth_score", self.birth_score, 0, 1, "a score")
+        _within("max_gap_s", self.max_gap_s, 0, 3600, "seconds")
+        _within("max_pixels", self.max_pixels, 1, 2**31, "pixels")
+        _within("start_s", self.start_s, 0, 1e9, "seconds")
+        _within("end_s", self.end_s, 0, 1e9, "seconds")
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ConfigError(f"end {self.end_s:g} s must be after start {self.start_s:g} s")
+
+    def detection_scale(self, width_px: int, height_px: int) -> tuple[int, float]:
+        """Give the picture's longer side and the smallest face in the video's pixels, for a video of this size.
+
+        A small min_face_px enlarges the picture until that face has 20 pixels in it, as far as the video has them.
+        """
+        longer = max(width_px, height_px)
+        if self.min_face_px is None:
+            picture = min(self.picture_px, longer)
+            return picture, 20 * longer / picture
+        return min(longer, max(self.picture_px, round(20 * longer / self.min_face_px))), self.min_face_px
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the metadata."""
+        return asdict(self)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
+
+
+def _within(name: str, value: float | None, low: float, high: float, unit: str) -> None:
+    if value is not None and not low <= value <= high:
+        raise ConfigError(f"{name} = {value:g}: expected {low:g} to {high:g} ({unit})")
+
+
+def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> Config:
+    """Read a preset by name or a TOML file, and put the options that are not None over it.
+
+    ConfigError names the file, the key and the nearest known one. `fps` may be "native".
+    """
+    values = _read(pipeline) if pipeline is not None else {}
+    values |= {name: value for name, value in options.items() if value is not None}
+    where = f"{pipeline}: " if pipeline is not None else ""
+    for name in values:
+        if name not in _KINDS:
+            near = difflib.get_close_matches(name, _KINDS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{where}unknown key {name!r}{hint} (known: {', '.join(_KINDS)})")
+    if isinstance(values.get("fps"), str):
+        values["fps"] = _fps(values["fps"], where)
+    for name, value in values.items():
+        if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
+            raise ConfigError(f"{where}{name} = {value!r}: expected {_named(_KINDS[name])}")
+    return Config(**values)
+
+
+_NUMBER = (int, float)
+_KINDS: dict[str, tuple[type, ...]] = {
+    f.name: (str,) if f.type in (str, "str") else (int,) if f.type in (int, int | None) else (*_NUMBER, type(None))
+    for f in fields(Config)
+}
+
+
+def _named(kinds: tuple[type, ...]) -> str:
+    return "text" if str in kinds else "a whole number" if float not in kinds else "a number"
+
+
+def _fps(text: str, where: str) -> float | None:
+    if text == "native":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f'{where}fps = {text!r}: expected a number or "native"') from None
+
+
+def presets() -> dict[str, Path]:
+    """The presets that ship with fervid, by name."""
+    inside = Path(__file__).parent / "pipelines"  # in a wheel
+    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "pipelines"  # in a checkout
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _read(pipeline: str | PathLike[str]) -> dict[str, Any]:
+    known = presets()
+    path = known.get(str(pipeline), Path(pipeline))
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"{pipeline}: no such pipeline; expected {', '.join(known)} or a .toml file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise ConfigError(f"{pipeline}: not a readable TOML file ({e})") from None

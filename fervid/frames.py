@@ -1,0 +1,63 @@
+"""Choose frames by time -> FrameBatch. Every look is recorded, so that "no face" and "never looked" stay apart."""
+
+import math
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from fervid.batches import FrameBatch, VideoInfo
+from fervid.video import Frame
+
+__all__ = ["Look", "batch_frames", "choose_frames", "picture_size"]
+
+#: Frames to a batch: best on a CPU at 8 to 16 (FACTS); fewer when frames are so large that memory would grow.
+BATCH = 8
+_BATCH_PIXELS = 24_000_000
+_LONGEST_HOLD_S = 3600
+_UNKNOWN_STEP_S = 1 / 25
+
+#: A frame, the time at which it is looked at, and how long that look can stand for (seconds).
+Look = tuple[Frame, float, float]
+
+
+def choose_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Look]:
+    """Take the first frame in each 1/fps of a second, by timestamp; every frame when fps is None.
+
+    A frame that stays on display over a whole second or more, by the file's own word (a slide, a screen recording at
+    rest), is looked at again in each second that it covers. Where frames are missing nothing is taken.
+    """
+    taken, before = -1, None
+    for frame in frames:
+        if before is not None:
+            yield from _held(before, math.floor(frame.pts_s))
+        before = frame
+        bucket = math.floor(frame.pts_s * fps + 1e-6) if fps else taken + 1
+        if bucket > taken:
+            taken = bucket
+            reach = (1 / fps if fps else 0) + (frame.duration_s or _UNKNOWN_STEP_S)
+            yield frame, frame.pts_s, reach
+    if before is not None:
+        yield from _held(before, math.ceil(before.pts_s + before.duration_s))
+
+
+def _held(frame: Frame, until: int) -> Iterator[Look]:
+    """Look at a frame again at the start of each second before `until` that it is still on display."""
+    until = min(until, math.ceil(frame.pts_s + min(frame.duration_s, _LONGEST_HOLD_S)))
+    for second in range(math.floor(frame.pts_s) + 1, until):
+        yield frame, float(second), 1.0
+
+
+def batch_frames(looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[FrameBatch]:
+    """Convert the chosen frames, and only those -> FrameBatch of at most 8 with pictures of size_px (width, height)."""
+    most = max(1, min(BATCH, _BATCH_PIXELS // (video.width_px * video.height_px)))
+    seen = ((pts_s, duration_s, frame.picture(*size_px), frame.luma()) for frame, pts_s, duration_s in looks)
+    while batch := list(islice(seen, most)):
+        pts_s, duration_s, picture, luma = zip(*batch)
+        yield FrameBatch(np.array(pts_s), np.array(duration_s), np.stack(picture), luma)
+
+
+def picture_size(video: VideoInfo, long_px: int) -> tuple[int, int]:
+    """Give the (width, height) of the detection picture: its longer side long_px, never larger than the video."""
+    scale = min(1.0, long_px / max(video.width_px, video.height_px))
+    return max(1, round(video.width_px * scale)), max(1, round(video.height_px * scale))

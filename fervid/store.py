@@ -1,0 +1,227 @@
+"""Timelines on disk: one Arrow schema, provenance in the file, atomic writes, and reading back into pandas."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fervid.batches import EmotionBatch, VideoInfo
+from fervid.errors import DataError, OutputError, RunError
+from fervid.labels import EMOTIONS
+from fervid.timeline import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "FacesWriter",
+    "describe_timeline",
+    "load_timeline",
+    "read_provenance",
+    "to_table",
+    "write_atomically",
+    "write_table",
+]
+
+SCHEMA_VERSION = 1
+_KEY = b"fervid"
+_WORD = pa.dictionary(pa.int32(), pa.string())
+_LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+
+def timeline_schema(labels: tuple[str, ...]) -> pa.Schema:
+    """The columns of a timeline, in order; `labels` are the emotions that the classifier knows."""
+    real = pa.float32()
+    return pa.schema(
+        [("video", _WORD), ("second", pa.int32()), ("track", pa.int32()), ("status", _WORD),
+         ("n_sampled", pa.int32()), ("n_faces", pa.int32()), ("face_seconds", real)]
+        + [(name, real) for name in EMOTIONS if name in labels]
+        + [("dominant", _WORD)]
+        + [(name, real) for name in ("entropy", "spread", "score", "face_px", "x", "y", "w", "h")]
+    )  # fmt: skip
+
+
+def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[str, Any]) -> pa.Table:
+    """Rows of timeline.fill_gaps -> the Arrow table that is written, with the provenance in its metadata."""
+    schema = timeline_schema(labels).with_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
+    n = len(rows["second"])
+    columns = []
+    for field in schema:
+        values = np.full(n, video, object) if field.name == "video" else rows[field.name]
+        null = {"track": values == -1, "dominant": values == ""}.get(field.name)
+        if pa.types.is_floating(field.type):
+            null = np.isnan(values)
+        kind = pa.string() if field.type == _WORD else field.type
+        array = pa.array(values, kind, mask=null)
+        columns.append(array.dictionary_encode() if field.type == _WORD else array)
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+class FacesWriter:
+    """Writes every face reading as it passes, so that memory does not grow with the video."""
+
+    def __init__(self, part: Path, labels: tuple[str, ...], video: VideoInfo, name: str) -> None:
+        self._labels, self._name = labels, name
+        self._size = np.array([video.width_px, video.height_px], np.float64)
+        places = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
+        real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *places, *labels)]
+        self._schema = pa.schema([("video", _WORD), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
+        self._writer = pq.ParquetWriter(part, self._schema, compression="zstd")
+
+    def write(self, batch: EmotionBatch) -> None:
+        """Append the m readings of a batch; boxes and landmarks are normalised to 0..1 of the displayed frame."""
+        corner, end = batch.box_px[:, :2] / self._size, batch.box_px[:, 2:] / self._size
+        marks = (batch.landmarks_px / self._size).reshape(len(batch), -1)
+        real = np.column_stack([batch.score, corner, end - corner, marks, batch.prob]).astype(np.float32)
+        video = pa.array([self._name] * len(batch), pa.string()).dictionary_encode()
+        self._writer.write_table(pa.Table.from_arrays([video, batch.pts_s, batch.track, *real.T], schema=self._schema))
+
+    def close(self, provenance: dict[str, Any]) -> None:
+        """Finish the file with the same provenance as its timeline."""
+        self._writer.add_key_value_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
+        self._writer.close()
+
+
+def write_table(table: pa.Table, part: Path) -> None:
+    """Write a table into the part file of `write_atomically`."""
+    pq.write_table(table, part, compression="zstd")
+
+
+@contextmanager
+def write_atomically(out: Path) -> Iterator[Path]:
+    """Give a part file beside `out` that takes its place when the block ends well, and vanishes when it does not.
+
+    The part file is made at once, so that a place that cannot be written is found before the work, not after it.
+    """
+    if out.is_dir():
+        raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
+    part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        part.touch()
+    except OSError as e:
+        raise OutputError(f"{out}: cannot be written ({e.strerror}); name a file in a folder that exists") from None
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(out)
+        _sync_folder(out.parent)
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+            raise RunError(f"{out}: {e.strerror}; nothing was written, free some space and run again") from e
+        raise
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Read how a timeline was made; DataError if the file is not one of fervid's."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        return json.loads(metadata[_KEY])
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except KeyError:
+        raise DataError(f"{path}: a Parquet file, but not one that fervid wrote") from None
+    except (OSError, pa.ArrowException, ValueError) as e:
+        raise DataError(f"{path}: not a timeline ({e}); expected a Parquet file written by fervid") from None
+
+
+def describe_timeline(path: Path) -> dict[str, Any]:
+    """Give the provenance of a timeline (or faces file) with a summary of what it says."""
+    provenance = read_provenance(path)
+    if "second" not in pq.read_schema(path).names:
+        return {"says": {"face_readings": pq.read_metadata(path).num_rows}} | provenance
+    frame = load_timeline(path)
+    faces = frame[frame["status"] == "ok"]
+    time = faces.groupby("dominant", observed=True)["face_seconds"].sum()
+    says = {
+        "seconds": int(frame["second"].nunique()),
+        "seconds_with_face": int(faces["second"].nunique()),
+        "seconds_without_data": int((frame["status"] == "no_data").sum()),
+        "tracks": int(faces["track"].nunique()),
+        "face_seconds_by_dominant": {k: round(float(v), 1) for k, v in time.sort_values(ascending=False).items()},
+    }
+    return {"says": says} | provenance
+
+
+def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":
+    """Read a timeline, or a folder of them, into pandas.
+
+    by="track": the rows as stored. by="second": one row a second, tracks weighted by face_seconds. by="video": one row
+    a video. With time_index the rows are indexed by video and `second` as a timedelta, ready to resample.
+    """
+    if by not in ("track", "second", "video"):
+        raise DataError(f'by={by!r}: expected "track", "second" or "video"')
+    path = Path(path)
+    files = sorted(p for p in path.rglob("*.parquet") if _is_timeline(p)) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: no timeline in this folder")
+    for file in files:
+        read_provenance(file)
+    import pandas as pd
+
+    frames = []
+    for file in files:
+        frame = pq.read_table(file).to_pandas()
+        if "second" not in frame:
+            raise DataError(f"{file}: face readings, not a timeline; read them with pandas.read_parquet")
+        frames.append(frame.astype({"track": "Int32"}))
+    frame = pd.concat(frames, ignore_index=True)
+    for word in ("video", "status", "dominant"):
+        frame[word] = frame[word].astype("category")
+    if by != "track":
+        frame = _pool(frame, ["video", "second"] if by == "second" else ["video"])
+    if time_index and by != "video":
+        frame["second"] = pd.to_timedelta(frame["second"], unit="s")
+        frame = frame.set_index(["video", "second"])
+    return frame
+
+
+def _is_timeline(path: Path) -> bool:
+    try:
+        return "second" in pq.read_schema(path).names and not path.name.startswith(".")
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
+    """Average the tracks within each group, each weighted by the time for which it was visible."""
+    import pandas as pd
+
+    labels = [name for name in EMOTIONS if name in frame]
+    weight = frame["face_seconds"].to_numpy()
+    weighted = frame[labels].mul(weight, axis=0).assign(**{k: frame[k] for k in keys}, face_seconds=weight)
+    groups = weighted.groupby(keys, observed=True, sort=True)
+    pooled = groups[labels].sum(min_count=1).div(groups["face_seconds"].sum().replace(0, np.nan), axis=0)
+    rows = frame.groupby(keys, observed=True, sort=True)
+    pooled.insert(0, "n_tracks", rows["track"].nunique())
+    pooled.insert(1, "face_seconds", groups["face_seconds"].sum())
+    if "second" in keys:
+        pooled.insert(0, "status", rows["status"].first())
+        pooled.insert(1, "n_sampled", rows["n_sampled"].first())
+    else:
+        pooled.insert(0, "seconds", rows["second"].nunique())
+        seen = frame[frame["status"] == "ok"].groupby(keys, observed=True)["second"].nunique()
+        pooled.insert(1, "seconds_with_face", seen.reindex(pooled.index, fill_value=0))
+    has_face = pooled[labels].notna().any(axis=1)
+    pooled["dominant"] = pd.Series(pooled.index.map(lambda _: None), index=pooled.index, dtype=object)
+    pooled.loc[has_face, "dominant"] = pooled.loc[has_face, labels].idxmax(axis=1)
+    return pooled.reset_index()

@@ -1,0 +1,111 @@
+"""What the commands print: the progress bar, the closing summary, tables of facts."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from fervid.pipeline import Progress, Result
+
+__all__ = ["clock", "print_facts", "print_json", "print_result", "progress_bar", "summary"]
+
+
+def clock(seconds: float) -> str:
+    """Seconds -> "m:ss" or "h:mm:ss"."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+@contextmanager
+def progress_bar(name: str, *, quiet: bool) -> Iterator[Callable[["Progress"], None] | None]:
+    """A bar on stderr with video time, speed, faces and the time left; nothing when quiet or not a terminal."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    text = TextColumn("{task.fields[text]}")
+    with Bar(TextColumn("[bold]{task.description}"), BarColumn(), text, console=console, transient=True) as bar:
+        task = bar.add_task(escape(_plain(name)), total=None, text="opening")
+        started = perf_counter()
+
+        def show(progress: "Progress") -> None:
+            speed = progress.done_s / max(perf_counter() - started, 1e-3)
+            text = f"{clock(progress.done_s)}"
+            if progress.end_s:
+                left = max(progress.end_s - progress.done_s, 0) / max(speed, 1e-3)
+                text += f" of {clock(progress.end_s)}, {clock(left)} left"
+            text += f"  {speed:.1f}x real time  {progress.faces} faces"
+            bar.update(task, completed=progress.done_s, total=progress.end_s, text=text)
+
+        yield show
+
+
+def summary(result: "Result") -> dict[str, Any]:
+    """The closing summary as data: what `--json` prints and `print_result` shows."""
+    frame = result.to_pandas()
+    faces = frame[frame["status"] == "ok"]
+    share = (faces.groupby("dominant", observed=True)["face_seconds"].sum() / max(faces["face_seconds"].sum(), 1e-9))
+    return {
+        "video": str(result.path),
+        "out": str(result.out) if result.out else None,
+        "status": result.status,
+        "reasons": result.reasons,
+        "seconds": int(frame["second"].nunique()),
+        "seconds_with_face": int(faces["second"].nunique()),
+        "seconds_lost": int((frame["status"] == "no_data").sum()),
+        "tracks": int(faces["track"].nunique()),
+        "dominant": {k: round(float(v), 3) for k, v in share.sort_values(ascending=False).items() if v > 0},
+    }
+
+
+def print_result(result: "Result", taken_s: float) -> None:
+    """Say what the timeline says and where it is."""
+    facts, console = summary(result), Console(stderr=True)
+    dominant = ", ".join(f"{name} {part:.0%}" for name, part in [*facts["dominant"].items()][:4]) or "no face found"
+    rows = {
+        "faces": f"{facts['seconds_with_face']} of {facts['seconds']} seconds, {facts['tracks']} tracks",
+        "dominant": f"{dominant}",
+        "took": f"{taken_s:.1f} s",
+    }
+    if facts["status"] != "ok":
+        lost = f"; {facts['seconds_lost']} seconds without data" if facts["seconds_lost"] else ""
+        rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
+    if facts["out"]:
+        rows["timeline"] = facts["out"]
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}", escape(_plain(value)))
+    console.print(table)
+
+
+def print_facts(facts: Mapping[str, Any], indent: int = 0) -> None:
+    """Print nested facts as aligned lines on stdout."""
+    width = max((len(str(k)) for k in facts), default=0)
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            sys.stdout.write(f"{' ' * indent}{name}\n")
+            print_facts(value, indent + 2)
+        else:
+            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+            shown = "-" if text is None or text == "" else _plain(str(text))
+            sys.stdout.write(f"{' ' * indent}{name!s:<{width}}  {shown}\n")
+
+
+def print_json(facts: Any) -> None:
+    """Print facts as one JSON document on stdout."""
+    sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
+
+
+def _plain(text: str) -> str:
+    """Control characters in file names never reach the terminal raw."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
