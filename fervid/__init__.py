@@ -39,16 +39,15 @@ def process(
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """
     from fervid.config import load_config
+    from fervid.pipeline import check_paths, process_video
     from fervid.pipeline import load_models as load
-    from fervid.pipeline import process_video
-    from fervid.video import check_file
 
     config = load_config(pipeline, **options)
-    check_file(Path(path))
-    return process_video(
-        Path(path), Path(out) if out is not None else None, config, models or load(config),
-        faces_out=Path(faces) if faces is not None else None, on_progress=on_progress,
-    )  # fmt: skip
+    video = Path(path)
+    timeline, readings = (Path(file) if file is not None else None for file in (out, faces))
+    check_paths(video, timeline, readings)
+    models = models or load(config)
+    return process_video(video, timeline, config, models, faces_out=readings, on_progress=on_progress)
 
 
 def load_models(pipeline: str | PathLike[str] | None = None, **options: Any) -> "Models":

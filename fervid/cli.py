@@ -18,6 +18,20 @@ app = typer.Typer(
     "130 interrupted.",
 )  # fmt: skip
 
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    """Video files into per-second emotion timelines, offline and in bulk."""
+    if version:
+        from fervid import __version__
+
+        sys.stdout.write(f"fervid {__version__}\n")
+        raise typer.Exit
+
+
 VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -59,16 +73,16 @@ def process(
     out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
     faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")] = None,
-    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for every frame. [5]')] = None,
+    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for every frame (default 5).')] = None,
     min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
     start: Annotated[float | None, typer.Option(help="Begin at this second.", metavar="S")] = None,
     end: Annotated[float | None, typer.Option(help="End before this second.", metavar="S")] = None,
     stream: Annotated[int | None, typer.Option(help="The video stream to read, as `fervid probe` numbers it.")] = None,
-    reader: Annotated[str | None, typer.Option(help="av or decord (clean files only). [av]")] = None,
-    detector: Annotated[str | None, typer.Option(help="mtcnn. [mtcnn]")] = None,
-    weights: Annotated[str | None, typer.Option(help="A bundled model or a .safetensors file. [seresnet]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [auto]")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Refuse videos with larger frames. [64000000]")] = None,
+    reader: Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")] = None,
+    detector: Annotated[str | None, typer.Option(help="mtcnn, the only one so far.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A bundled model (default seresnet) or a .safetensors file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     as_json: Json = False,
     debug: Debug = False,

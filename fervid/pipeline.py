@@ -23,7 +23,7 @@ from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
 
-__all__ = ["Models", "Progress", "Result", "describe_video", "load_models", "process_video"]
+__all__ = ["Models", "Progress", "Result", "check_paths", "describe_video", "load_models", "process_video"]
 
 T = TypeVar("T")
 
@@ -88,8 +88,7 @@ def process_video(
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
-    check_file(path)
-    _check_outputs(path, out, faces_out)
+    check_paths(path, out, faces_out)
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
@@ -259,8 +258,9 @@ def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
                 items.get(timeout=0.02)
 
 
-def _check_outputs(path: Path, *outputs: Path | None) -> None:
-    """Refuse an output that is the input, or that is named twice."""
+def check_paths(path: Path, *outputs: Path | None) -> None:
+    """Refuse an input that is no file, and an output that is the input or is named twice, before anything is loaded."""
+    check_file(path)
     named = [out for out in outputs if out is not None]
     for out in named:
         if out.exists() and out.samefile(path):

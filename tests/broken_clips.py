@@ -40,6 +40,32 @@ def overwritten(build: Builder, start: float = 0.45, stop: float = 0.55) -> Buil
     return overwrite
 
 
+def patched(build: Builder, box_name: bytes, offset: int, value: bytes) -> Builder:
+    """Overwrite a field at so many bytes behind the last place where a box or chunk is named."""
+
+    def patch(path: Path) -> Path:
+        data = bytearray(build(path).read_bytes())
+        at = data.rindex(box_name) + offset
+        data[at : at + len(value)] = value
+        path.write_bytes(data)
+        return path
+
+    return patch
+
+
+def mutated(data: bytes, seed: int) -> bytes:
+    """Change, set or remove a few bytes, most of them in the headers at either end."""
+    rng, changed = np.random.default_rng(seed), bytearray(data)
+    reach = len(changed) if rng.random() < 0.3 else min(len(changed), 1200)
+    for _ in range(rng.integers(1, 12)):
+        at = int(rng.integers(reach)) - (reach if seed % 2 else 0)
+        if rng.random() < 0.3:
+            changed[at : at + 4] = b"\xff\xff\xff\xff" if rng.random() < 0.5 else b""
+        else:
+            changed[at] = int(rng.integers(256))
+    return bytes(changed)
+
+
 def without_moov(path: Path) -> Path:
     """An MP4 as a recorder leaves it that lost power: pictures, and no index."""
     data = write_clip(path).read_bytes()

@@ -32,7 +32,8 @@ __all__ = ["MTCNN", "AreaTable", "Detections", "suppress"]
 Weights = dict[str, Tensor]
 
 _TABLE_PIXELS = 2**24  # pixels (of 12 bytes) in the tables that are alive at once
-_LEVEL_PIXELS = 2**15  # pixels of one pyramid level that P-Net sees at once: about what a cache holds
+_TILE_PIXELS = 2**17  # pixels of a pyramid level that P-Net sees at once: its layers then stay in the cache
+_LARGEST = (2**16 - 1) // 255  # pixels of white that 16 bits can sum up
 _PAIRS = 2**20  # pairs of boxes compared at once
 _CELL, _STRIDE = 12, 2  # what one P-Net output sees, and the step to the next, in pixels of its level
 
@@ -114,15 +115,14 @@ class MTCNN:
         """Give for each level the cells that may hold a face: frame, level, box, offset (m, 4), score."""
         for level, scale in enumerate(_scales(table.height, table.width, self._min_face_px, self._factor)):
             size = int(table.height * scale + 1), int(table.width * scale + 1)
-            step = max(1, _LEVEL_PIXELS // (size[0] * size[1]))
-            for first in range(0, table.n, step):
-                frame = np.arange(first, min(first + step, table.n))
-                whole = np.tile(np.array([0, 0, table.width, table.height]), (len(frame), 1))
-                logit, feature = _pnet(table.crop(frame, whole, size), self._pnet)
+            rows, columns = _bins(0, table.height, size[0]), _bins(0, table.width, size[1])
+            for frame, first, stop in _tiles(table.n, *size):
+                part = slice(_STRIDE * first, _STRIDE * stop + _CELL - _STRIDE)
+                logit, feature = _pnet(table.mean(frame, rows[:, :, part], columns), self._pnet)
                 hot = torch.nonzero(logit >= _logit(self._thresholds[0]))
                 index, y, x = hot.cpu().numpy().T
                 offset, score = _at(hot, logit, feature, self._pnet)
-                yield frame[index], np.full(len(x), level), _cells(x, y, scale), offset, score
+                yield frame[index], np.full(len(x), level), _cells(x, y + first, scale), offset, score
 
     def _refine(self, table: "AreaTable", faces: _Candidates) -> _Candidates:
         """R-Net: most candidates go, the others get a better box, squared again."""
@@ -148,45 +148,79 @@ class MTCNN:
 class AreaTable:
     """Means over any rectangle of any frame from four look-ups (Crow 1984, summed-area tables).
 
-    Sums are int32 and may wrap around: differences come out right while one mean covers fewer than 2**31 / 255 pixels.
+    A cell holds the three channels side by side in one int64, 16 bits each, red lowest. The sums of the table run over;
+    the difference of four does not while its rectangle is small, and larger ones are cut (`_LARGEST`).
     """
 
     def __init__(self, picture: np.ndarray, device: torch.device) -> None:
         self.n, self.height, self.width, _ = picture.shape
-        table = np.zeros((self.n, self.height + 1, (self.width + 1) * 3), np.int32)
-        rows = picture.reshape(self.n, self.height, self.width * 3)
-        for i in range(self.n):  # a frame at a time stays in the cache; np.cumsum over rows takes twice as long
-            for y in range(self.height):
-                np.add(table[i, y, 3:], rows[i, y], out=table[i, y + 1, 3:])
-        sums = torch.from_numpy(table).to(device).view(self.n, self.height + 1, self.width + 1, 3)
-        self._pixels = sums.cumsum_(2).view(-1, 3)
+        table = np.zeros((self.n, self.height + 1, self.width + 1), np.int64)
+        for pixels, sums in zip(picture, table):  # a frame at a time stays in the cache
+            packed = pixels[..., 2].astype(np.int64)
+            for channel in (1, 0):
+                packed = (packed << 16) + pixels[..., channel]
+            for y, row in enumerate(packed):  # twice as fast as np.cumsum along this axis
+                np.add(sums[y, 1:], row, out=sums[y + 1, 1:])
+        self._cells = torch.from_numpy(table).to(device).cumsum_(2).view(-1)
 
     def crop(self, frame: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Tensor:
         """Resize boxes to size (rows, columns) exactly as `F.interpolate(mode="area")` does.
 
         frame (m,), box (m, 4) int x0, y0, x1, y1 without the last pixel, inside the picture and not empty
-        -> (m, 3, rows, columns) float32 in 0..255, channels last. A pyramid level is the crop of a whole frame.
+        -> (m, 4, rows, columns) float32 in 0..255, channels last, the fourth 0. A pyramid level is the crop of a whole frame.
         """
-        left, right = _bins(box[:, 0], box[:, 2], size[1])
-        top, bottom = _bins(box[:, 1], box[:, 3], size[0])
+        rows = _bins(box[:, 1], box[:, 3], size[0])
+        return self.mean(frame, rows, _bins(box[:, 0], box[:, 2], size[1]))
+
+    def mean(self, frame: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+        """Average over the rectangles where rows (2, m or 1, r) and columns (2, m or 1, c) cross, first and last + 1."""
+        tall, wide = ((last - first).astype(np.float32) for first, last in (rows, columns))
+        mean = self._sums(frame, rows, columns)
+        mean.div_(torch.from_numpy(tall).to(mean.device)[:, :, None])
+        mean.div_(torch.from_numpy(wide.repeat(4, 1)).to(mean.device)[:, None])
+        return mean.view(len(frame), tall.shape[1], -1, 4).permute(0, 3, 1, 2)
+
+    def _sums(self, frame: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+        """Sum over the rectangles -> (m, r, c * 4) float32, the fourth channel 0."""
+        tall, wide = (rows[1] - rows[0]).max(), (columns[1] - columns[0]).max()
+        if tall * wide > _LARGEST:
+            if tall > wide:
+                return self._sums(frame, _half(rows, 0), columns).add_(self._sums(frame, _half(rows, 1), columns))
+            return self._sums(frame, rows, _half(columns, 0)).add_(self._sums(frame, rows, _half(columns, 1)))
         base = frame[:, None] * (self.height + 1)
-        first, last = (base + top) * (self.width + 1), (base + bottom) * (self.width + 1)
+        first, last = (base + rows) * (self.width + 1)
+        left, right = columns
         sums = self._look_up(last, right).sub_(self._look_up(first, right))
         sums.sub_(self._look_up(last, left)).add_(self._look_up(first, left))
-        rows = torch.from_numpy((bottom - top).astype(np.float32)).to(sums.device)
-        columns = torch.from_numpy((right - left).astype(np.float32).repeat(3, 1)).to(sums.device)
-        mean = sums.view(len(frame), size[0], -1).float().div_(rows[:, :, None]).div_(columns[:, None])
-        return mean.view(len(frame), *size, 3).permute(0, 3, 1, 2)
+        return sums.view(torch.uint16).float()
 
     def _look_up(self, row: np.ndarray, column: np.ndarray) -> Tensor:
         index = row.astype(np.int32)[:, :, None] + column.astype(np.int32)[:, None]
-        return self._pixels.index_select(0, torch.from_numpy(index.reshape(-1)).to(self._pixels.device))
+        found = self._cells.index_select(0, torch.from_numpy(index.reshape(-1)).to(self._cells.device))
+        return found.view(index.shape)
 
 
-def _bins(start: np.ndarray, stop: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut start..stop (m,) into n bins that touch or overlap, as adaptive pooling does -> first, last (m, n)."""
-    length, i = (stop - start)[:, None], np.arange(n)
-    return start[:, None] + i * length // n, start[:, None] - (i + 1) * -length // n
+def _bins(start: np.ndarray | int, stop: np.ndarray | int, n: int) -> np.ndarray:
+    """Cut start..stop (m,) into n bins that touch or overlap, as adaptive pooling does -> first, last + 1 (2, m, n)."""
+    start, i = np.reshape(start, (-1, 1)), np.arange(n)
+    length = np.reshape(stop, (-1, 1)) - start
+    return np.stack((start + i * length // n, start - (i + 1) * -length // n))
+
+
+def _half(bins: np.ndarray, which: int) -> np.ndarray:
+    """Keep the first (0) or the second (1) half of every bin (2, m, n)."""
+    middle = bins.sum(0) // 2
+    return np.stack((bins[0], middle) if which == 0 else (middle, bins[1]))
+
+
+def _tiles(n: int, rows: int, columns: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Cut a level of n frames into what P-Net sees at once: frames, first and last + 1 row of cells."""
+    cells = (rows - 1) // _STRIDE - 4
+    strip = min(cells, max(8, _TILE_PIXELS // columns // _STRIDE))
+    step = max(1, _TILE_PIXELS // (rows * columns))
+    for frame in range(0, n, step):
+        for first in range(0, cells, strip):
+            yield np.arange(frame, min(frame + step, n)), first, min(first + strip, cells)
 
 
 def suppress(
@@ -360,8 +394,9 @@ def _load(name: str, device: torch.device) -> Weights:
     if package is None or package.origin is None:
         raise MissingDependency("the detector mtcnn needs facenet-pytorch: pip install facenet-pytorch==2.5.3")
     w: Weights = torch.load(Path(package.origin).with_name("data") / f"{name}.pt", map_location=device, weights_only=True)
-    w["conv1.weight"] = w["conv1.weight"] / 128
-    w["conv1.bias"] = w["conv1.bias"] - 127.5 * w["conv1.weight"].sum((1, 2, 3))
+    scaled = w["conv1.weight"] / 128
+    w["conv1.bias"] -= 127.5 * scaled.sum((1, 2, 3))
+    w["conv1.weight"] = F.pad(scaled, (0, 0, 0, 0, 0, 1))  # AreaTable gives a fourth channel, 0
     for part in ("weight", "bias"):
         heads = [w.pop(key).flatten(1) if part == "weight" else w.pop(key) for key in sorted(w) if f"_" in key and key.endswith(part)]
         w[f"head.{part}"] = torch.cat((heads[0][1:] - heads[0][:1], *heads[1:]))

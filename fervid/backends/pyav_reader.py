@@ -9,73 +9,25 @@ from pathlib import Path
 from typing import Any, Self
 
 import av
-import numpy as np
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from fervid.backends.containers import choose_stream, duration_tag, open_container
+from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
-from fervid.errors import ConfigError, VideoError
+from fervid.errors import VideoError
 from fervid.video import Health, RestartNeeded
 
 __all__ = ["PyAVReader"]
 
-#: Containers that hold frames, and nothing that points to other files (no hls, concat, dash, sdp, image2, lavfi).
-_CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv"
-)
 #: Containers in which a seek lands on a key frame and the index can be believed.
 _SEEKABLE = {"mov", "matroska"}
-#: Pixel formats whose first plane is eight bits of luma.
-_LUMA_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv440p", "nv12", "nv21", "gray")
 #: A jump forward by more than this is a new clock, not a gap.
 _MAX_GAP_S = 3600
 #: A step back by less than this is disorder; by more, a new clock (a concatenation).
 _DISORDER_S = 1
 _UNTIMED_AT_START = 64
 _FAILURES_IN_A_ROW = 32
-_ATTACHED_PICTURE = 0x400
-_DEFAULT = 0x1
-
-
-class PyAVFrame:
-    """A decoded frame, still in the decoder's pixel format."""
-
-    def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float, scale: VideoReformatter) -> None:
-        self.pts_s, self.duration_s = pts_s, duration_s
-        self._frame, self._scale = frame, scale
-        self._turns = round(frame.rotation / 90) % 4
-
-    def picture(self, width_px: int, height_px: int) -> np.ndarray:
-        """Give (height_px, width_px, 3) uint8 RGB: by area to the small size first, to RGB only there."""
-        if self._turns % 2:
-            width_px, height_px = height_px, width_px
-        small = self._scale.reformat(
-            self._frame, width_px, height_px, "yuv420p", interpolation=Interpolation.AREA, threads=1
-        )
-        rgb = self._scale.reformat(small, width_px, height_px, "rgb24", threads=1).to_ndarray()
-        return np.ascontiguousarray(np.rot90(rgb, self._turns))
-
-    def luma(self) -> np.ndarray:
-        """Give the luma plane (H, W) uint8, stretched to 0..255 where the video has 16..235."""
-        frame = self._frame
-        if frame.format.name not in _LUMA_FIRST:
-            full = self._scale.reformat(frame, format="gray", dst_color_range=ColorRange.JPEG, threads=1)
-            plane = _visible(full)
-        elif frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj"):
-            plane = _visible(frame)
-        else:
-            plane = _FULL_RANGE[_visible(frame)]
-        return np.rot90(plane, self._turns)
-
-
-#: Limited-range luma 16..235 -> 0..255 (ITU-R BT.601 / BT.709 quantisation).
-_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
-
-
-def _visible(frame: av.VideoFrame) -> np.ndarray:
-    """View the first plane without its line padding."""
-    plane = frame.planes[0]
-    pixels = np.frombuffer(memoryview(plane), np.uint8)
-    return pixels.reshape(plane.height, plane.line_size)[:, : frame.width]
+#: A declared end further away than this behind the last frame is not believed.
+_LONGEST_TAIL_S = 24 * 3600.0
 
 
 class PyAVReader:
@@ -87,10 +39,10 @@ class PyAVReader:
         self._path, self._careful, self._synthetic = path, careful, synthetic_time
         self.health = Health()
         self.end_s: float | None = None
-        self._scale = VideoReformatter()
-        self._container = _open(path)
+        self._scalers = Scalers()
+        self._container = open_container(path)
         try:
-            self._stream = _choose_stream(self._container, path, stream)
+            self._stream = choose_stream(self._container, path, stream)
             self._guard(max_pixels)
             self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
             self._rate = self._declared_rate()
@@ -114,7 +66,7 @@ class PyAVReader:
                 break
             last_end = max(last_end, pts_s + (duration_s or (float(1 / self._rate) if self._rate else 0.0)))
             if pts_s >= start_s:
-                yield PyAVFrame(frame, pts_s, duration_s, self._scale)
+                yield PyAVFrame(frame, pts_s, duration_s, self._scalers)
         else:
             last_end = self._finish(last_end)
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
@@ -199,7 +151,7 @@ class PyAVReader:
         ends: list[Fraction] = []
         if self._stream.duration:
             ends.append(((self._stream.start_time or 0) + self._stream.duration) * self._tick)
-        elif tag := _duration_tag(self._stream.metadata):
+        elif tag := duration_tag(self._stream.metadata):
             ends.append(tag)
         if self._container.duration:
             ends.append(Fraction((self._container.start_time or 0) + self._container.duration, av.time_base))
@@ -308,66 +260,9 @@ class PyAVReader:
         declared = self._declared_end()
         if declared is None or self._synthetic or self.health.epochs > 1:
             return last_end
-        known = self._stream.duration is not None or bool(_duration_tag(self._stream.metadata))
+        known = self._stream.duration is not None or bool(duration_tag(self._stream.metadata))
         tolerance = max(0.3 if known else 1.0, 2.5 * float(self._step()))
         if last_end < declared - tolerance:
             self.health.degrade("truncated")
             return min(declared, last_end + _LONGEST_TAIL_S)
         return last_end
-
-
-#: A declared end further away than this behind the last frame is not believed.
-_LONGEST_TAIL_S = 24 * 3600.0
-
-
-def _open(path: Path) -> Any:
-    """Open a regular file as a container, or say in a VideoError what it is instead."""
-    av.logging.set_level(None)  # debug logging beside decoder threads deadlocks (FACTS)
-    try:
-        return av.open(
-            f"file:{path.absolute()}",
-            metadata_errors="replace",
-            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
-        )
-    except MemoryError:
-        raise
-    except PermissionError:
-        raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None
-    except Exception as e:
-        with path.open("rb") as file:
-            head = file.read(12)
-        if head[4:8] == b"ftyp":
-            raise VideoError(
-                f"{path}: an MP4 without its index (moov): the recording was cut off before it was finished",
-                reason="no_moov",
-            ) from e
-        raise VideoError(
-            f"{path}: not a video container that fervid reads ({type(e).__name__}); expected MP4, MOV, MKV, WebM, AVI, "
-            "MPEG-TS, MPEG, FLV, WMV, MXF, Ogg or raw H.264/HEVC",
-            reason="not_media",
-        ) from e
-
-
-def _choose_stream(container: Any, path: Path, wanted: int | None) -> Any:
-    """The stream asked for; else among real video streams a default one before others, a larger before a smaller."""
-    videos = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
-    if not videos:
-        raise VideoError(f"{path}: no video stream in it", reason="no_video_stream")
-    if wanted is None:
-        size = {s.index: s.codec_context.width * s.codec_context.height for s in videos}
-        return max(videos, key=lambda s: (int(s.disposition) & _DEFAULT, size[s.index]))
-    for stream in videos:
-        if stream.index == wanted:
-            return stream
-    found = ", ".join(str(s.index) for s in videos)
-    raise ConfigError(f"{path}: stream {wanted} is not a video stream; found {found}")
-
-
-def _duration_tag(metadata: dict[str, str]) -> Fraction | None:
-    """Matroska's per-stream DURATION tag, "00:00:04.200000000" -> seconds."""
-    text = next((v for k, v in metadata.items() if k.upper().startswith("DURATION")), "")
-    try:
-        hours, minutes, seconds = text.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    except ValueError:
-        return None

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 if TYPE_CHECKING:
     from fervid.pipeline import Progress, Result
@@ -69,23 +68,17 @@ def summary(result: "Result") -> dict[str, Any]:
 
 
 def print_result(result: "Result", taken_s: float) -> None:
-    """Say what the timeline says and where it is."""
-    facts, console = summary(result), Console(stderr=True)
-    dominant = ", ".join(f"{name} {part:.0%}" for name, part in [*facts["dominant"].items()][:4]) or "no face found"
+    """Say on stdout what the timeline says and where it is."""
+    facts = summary(result)
     rows = {
-        "faces": f"{facts['seconds_with_face']} of {facts['seconds']} seconds, {facts['tracks']} tracks",
-        "dominant": f"{dominant}",
-        "took": f"{taken_s:.1f} s",
+        "faces": f"{facts['seconds_with_face']} of {facts['seconds']} seconds, tracks: {facts['tracks']}",
+        "dominant": ", ".join(f"{name} {part:.0%}" for name, part in facts["dominant"].items()) or "no face found",
     }
     if facts["status"] != "ok":
         lost = f"; {facts['seconds_lost']} seconds without data" if facts["seconds_lost"] else ""
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
-    if facts["out"]:
-        rows["timeline"] = facts["out"]
-    table = Table.grid(padding=(0, 2))
-    for name, value in rows.items():
-        table.add_row(f"[bold]{name}", escape(_plain(value)))
-    console.print(table)
+    rows |= {"took": f"{taken_s:.1f} s", "timeline": facts["out"]}
+    print_facts(rows)
 
 
 def print_facts(facts: Mapping[str, Any], indent: int = 0) -> None:

@@ -1,0 +1,71 @@
+"""Open a container safely with PyAV, and choose its video stream."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from fervid.errors import ConfigError, VideoError
+
+__all__ = ["choose_stream", "duration_tag", "open_container"]
+
+#: Containers that hold frames, and nothing that points to other files (no hls, concat, dash, sdp, image2, lavfi).
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv"
+)
+_ATTACHED_PICTURE = 0x400
+_DEFAULT = 0x1
+
+
+def open_container(path: Path) -> Any:
+    """Open a regular file as a container, or say in a VideoError what it is instead."""
+    av.logging.set_level(None)  # debug logging beside decoder threads deadlocks (FACTS)
+    try:
+        return av.open(
+            f"file:{path.absolute()}",
+            metadata_errors="replace",
+            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+        )
+    except MemoryError:
+        raise
+    except PermissionError:
+        raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None
+    except Exception as e:
+        with path.open("rb") as file:
+            head = file.read(12)
+        if head[4:8] == b"ftyp":
+            raise VideoError(
+                f"{path}: an MP4 without its index (moov): the recording was cut off before it was finished",
+                reason="no_moov",
+            ) from e
+        raise VideoError(
+            f"{path}: not a video container that fervid reads ({type(e).__name__}); expected MP4, MOV, MKV, WebM, AVI, "
+            "MPEG-TS, MPEG, FLV, WMV, MXF, Ogg or raw H.264/HEVC",
+            reason="not_media",
+        ) from e
+
+
+def choose_stream(container: Any, path: Path, wanted: int | None) -> Any:
+    """The stream asked for; else among real video streams a default one before others, a larger before a smaller."""
+    videos = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
+    if not videos:
+        raise VideoError(f"{path}: no video stream in it", reason="no_video_stream")
+    if wanted is None:
+        size = {s.index: s.codec_context.width * s.codec_context.height for s in videos}
+        return max(videos, key=lambda s: (int(s.disposition) & _DEFAULT, size[s.index]))
+    for stream in videos:
+        if stream.index == wanted:
+            return stream
+    found = ", ".join(str(s.index) for s in videos)
+    raise ConfigError(f"{path}: stream {wanted} is not a video stream; found {found}")
+
+
+def duration_tag(metadata: dict[str, str]) -> Fraction | None:
+    """Matroska's per-stream DURATION tag, "00:00:04.200000000" -> seconds."""
+    text = next((v for k, v in metadata.items() if k.upper().startswith("DURATION")), "")
+    try:
+        hours, minutes, seconds = text.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None
