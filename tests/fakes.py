@@ -3,7 +3,7 @@
 A face is a bright square on a dark ground: its brightness is its detection score, and what the classifier sees.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -212,7 +212,7 @@ def same(one: Sequence[Any], other: Sequence[Any]) -> bool:
     return all(np.array_equal(left[name], right[name]) for name in left)
 
 
-def counted(items: Sequence[T], taken: list[T]) -> Iterator[T]:
+def counted(items: Iterable[T], taken: list[T]) -> Iterator[T]:
     """Pass the items on, and note each that was asked for."""
     for item in items:
         taken.append(item)

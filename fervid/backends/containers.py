@@ -8,7 +8,7 @@ import av
 
 from fervid.errors import ConfigError, VideoError
 
-__all__ = ["choose_stream", "duration_tag", "open_container"]
+__all__ = ["blames_file", "choose_stream", "duration_tag", "open_container"]
 
 #: Containers that hold frames, and nothing that points to other files (no hls, concat, dash, sdp, image2, lavfi).
 _CONTAINERS = (
@@ -18,23 +18,38 @@ _ATTACHED_PICTURE = 0x400
 _DEFAULT = 0x1
 
 
-def open_container(path: Path) -> Any:
-    """Open a regular file as a container, or say in a VideoError what it is instead."""
+def blames_file(error: Exception) -> bool:
+    """Whether an error from PyAV is the file's fault: all but a real lack of memory.
+
+    Fuzzing raised UnicodeDecodeError, IndexError, AttributeError, EOFError and OSError beside FFmpegError, and FFmpeg's
+    own MemoryError for a few bytes that promise a billion samples.
+    """
+    return not isinstance(error, MemoryError) or isinstance(error, av.FFmpegError)
+
+
+def open_container(path: Path, max_pixels: int) -> Any:
+    """Open a regular file as a container, or say in a VideoError what it is instead.
+
+    max_pixels holds already while FFmpeg probes: it decodes a frame to learn about a stream.
+    """
     av.logging.set_level(None)  # debug logging beside decoder threads deadlocks (FACTS)
     try:
         return av.open(
             f"file:{path.absolute()}",
             metadata_errors="replace",
-            options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"},
+            options={
+                "format_whitelist": _CONTAINERS,
+                "protocol_whitelist": "file",
+                "max_pixels": str(max_pixels),
+            },
         )
-    except MemoryError:
-        raise
     except PermissionError:
         raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None
     except Exception as e:
-        with path.open("rb") as file:
-            head = file.read(12)
-        if head[4:8] == b"ftyp":
+        if not blames_file(e):
+            raise
+        boxes = _boxes(path)
+        if boxes[:1] == [b"ftyp"] and b"moov" not in boxes:
             raise VideoError(
                 f"{path}: an MP4 without its index (moov): the recording was cut off before it was finished",
                 reason="no_moov",
@@ -46,11 +61,29 @@ def open_container(path: Path) -> Any:
         ) from e
 
 
+def _boxes(path: Path) -> list[bytes]:
+    """Names of an MP4's outermost boxes (ISO/IEC 14496-12, 4.2), as far as they follow one another."""
+    names: list[bytes] = []
+    with path.open("rb") as file:
+        while len(head := file.read(16)) >= 8 and len(names) < 1000:
+            size = int.from_bytes(head[:4])
+            if size == 1:
+                size = int.from_bytes(head[8:16])
+            names.append(head[4:8])
+            if size < 8:
+                break
+            file.seek(size - len(head), 1)
+    return names
+
+
 def choose_stream(container: Any, path: Path, wanted: int | None) -> Any:
     """The stream asked for; else among real video streams a default one before others, a larger before a smaller."""
     videos = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
     if not videos:
         raise VideoError(f"{path}: no video stream in it", reason="no_video_stream")
+    videos = [s for s in videos if s.codec_context is not None]
+    if not videos:
+        raise VideoError(f"{path}: no decoder for its video stream", reason="unsupported")
     if wanted is None:
         size = {s.index: s.codec_context.width * s.codec_context.height for s in videos}
         return max(videos, key=lambda s: (int(s.disposition) & _DEFAULT, size[s.index]))

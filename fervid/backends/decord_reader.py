@@ -17,6 +17,10 @@ from fervid.video import Health, RestartNeeded
 
 __all__ = ["DecordReader"]
 
+#: Containers in which decord 0.6 gives every frame (it drops the first group of pictures of MPEG-TS). It turns rotated
+#: MP4 upright itself, but not Matroska.
+_SAFE = ("mov", "matroska", "avi")
+
 
 class DecordFrame:
     """A frame by its number, decoded when its pixels are asked for."""
@@ -53,6 +57,12 @@ class DecordReader:
                 self._times = sure.frame_times()
         except RestartNeeded:
             raise self._refuse("it is damaged or has no timestamps") from None
+        if self.info.container not in _SAFE:
+            raise self._refuse(f"it loses frames of {self.info.container}")
+        end_s = sum(self._times[-1]) if self._times else 0.0
+        if self.info.duration_s and end_s < self.info.duration_s - 1:
+            raise self._refuse(f"it ends at {end_s:.1f} s of {self.info.duration_s:.1f} s")
+        self._turns = self.info.rotation_deg // 90 if self.info.container == "matroska" else 0
         self.health = Health()
         self.end_s: float | None = None
         self._last: tuple[int, np.ndarray] | None = None
@@ -76,8 +86,11 @@ class DecordReader:
     def pixels(self, number: int) -> np.ndarray:
         """Decode one frame -> (H, W, 3) uint8, displayed upright; the last one is kept."""
         if self._last is None or self._last[0] != number:
-            rgb = self._decord[number].asnumpy()
-            self._last = (number, np.ascontiguousarray(np.rot90(rgb, self.info.rotation_deg // 90)))
+            try:
+                rgb = self._decord[number].asnumpy()
+            except Exception as e:  # noqa: BLE001 - as above
+                raise self._refuse(f"frame {number}: {str(e).splitlines()[0][:120]}") from None
+            self._last = (number, np.ascontiguousarray(np.rot90(rgb, self._turns)))
         return self._last[1]
 
     def close(self) -> None:

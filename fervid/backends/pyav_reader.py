@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import av
 
-from fervid.backends.containers import choose_stream, duration_tag, open_container
+from fervid.backends.containers import blames_file, choose_stream, duration_tag, open_container
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import VideoError
@@ -24,10 +24,15 @@ _SEEKABLE = {"mov", "matroska"}
 _MAX_GAP_S = 3600
 #: A step back by less than this is disorder; by more, a new clock (a concatenation).
 _DISORDER_S = 1
+#: Frame rates outside these (exclusive) are not believed.
+_SLOWEST, _FASTEST = Fraction(1, 3600), 10_000
 _UNTIMED_AT_START = 64
 _FAILURES_IN_A_ROW = 32
 #: A declared end further away than this behind the last frame is not believed.
 _LONGEST_TAIL_S = 24 * 3600.0
+
+#: A frame, its time and its duration, both in seconds.
+Timed = tuple[av.VideoFrame, float, float]
 
 
 class PyAVReader:
@@ -36,15 +41,17 @@ class PyAVReader:
     def __init__(
         self, path: Path, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool
     ) -> None:
-        self._path, self._careful, self._synthetic = path, careful, synthetic_time
+        self._path, self._wanted, self._max_pixels = path, stream, max_pixels
+        self._careful, self._synthetic = careful, synthetic_time
         self.health = Health()
         self.end_s: float | None = None
         self._scalers = Scalers()
-        self._container = open_container(path)
+        self._container = open_container(path, max_pixels)
         try:
-            self._stream = choose_stream(self._container, path, stream)
-            self._guard(max_pixels)
+            self._prepare()
             self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
+            if self._tick > _MAX_GAP_S and not synthetic_time:
+                raise RestartNeeded(synthetic_time=True)
             self._rate = self._declared_rate()
             self._decoding = self._decode()
             head = self._head()
@@ -61,10 +68,10 @@ class PyAVReader:
         if start_s > 0 and not self._synthetic and self._seek(start_s):
             source = self._decode()
         last_end = 0.0
-        for frame, pts_s, duration_s in self._timed(source):
+        for frame, pts_s, duration_s in self._spans(self._timed(source)):
             if stop_s is not None and pts_s >= stop_s:
                 break
-            last_end = max(last_end, pts_s + (duration_s or (float(1 / self._rate) if self._rate else 0.0)))
+            last_end = max(last_end, pts_s + (duration_s or float(self._step())))
             if pts_s >= start_s:
                 yield PyAVFrame(frame, pts_s, duration_s, self._scalers)
         else:
@@ -90,24 +97,26 @@ class PyAVReader:
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
-    def _guard(self, max_pixels: int) -> None:
-        """Refuse huge frames before anything is decoded, and let the decoder refuse those that come later."""
+    def _prepare(self) -> None:
+        """Choose the stream and set its decoder up; huge frames are refused before anything is decoded."""
+        self._stream = choose_stream(self._container, self._path, self._wanted)
         context = self._stream.codec_context
-        if context is None:
-            raise VideoError(f"{self._path}: no decoder for its video stream", reason="unsupported")
-        if context.width * context.height > max_pixels:
+        if context.width * context.height > self._max_pixels:
             raise VideoError(
-                f"{self._path}: frames of {context.width}x{context.height} are more than {max_pixels} pixels; "
+                f"{self._path}: frames of {context.width}x{context.height} are more than {self._max_pixels} pixels; "
                 "raise --max-pixels if this is meant",
                 reason="too_large",
             )
-        context.options = {"max_pixels": str(max_pixels)}
+        context.options = {"max_pixels": str(self._max_pixels)}
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
     def _declared_rate(self) -> Fraction | None:
-        for rate in (self._stream.average_rate, self._stream.guessed_rate, self._stream.base_rate):
-            if rate:
+        """The stream's frame rate, if it can be believed. Without times, average_rate is only the demuxer's default."""
+        stream = self._stream
+        rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+        for rate in rates if stream.start_time is not None else (stream.guessed_rate,):
+            if rate and _SLOWEST < Fraction(rate.numerator, rate.denominator) < _FASTEST:
                 return Fraction(rate.numerator, rate.denominator)
         return None
 
@@ -140,7 +149,7 @@ class PyAVReader:
             width, height = height, width
         end = self._declared_end()
         return VideoInfo(
-            path=self._path, container=self._container.format.name.split(",")[0],
+            path=self._path, container=self._container_name(),
             codec=self._stream.codec_context.name, width_px=width, height_px=height, rotation_deg=rotation,
             frame_rate=self._rate, duration_s=None if end is None else round(end, 6),
             start_s=float(self._origin), stream=self._stream.index,
@@ -155,7 +164,7 @@ class PyAVReader:
             ends.append(tag)
         if self._container.duration:
             ends.append(Fraction((self._container.start_time or 0) + self._container.duration, av.time_base))
-        if not ends:
+        if not ends or self._tick > _MAX_GAP_S:
             return None
         return max(0.0, float(min(ends) - self._origin))
 
@@ -170,9 +179,9 @@ class PyAVReader:
                     failures = 0
                     yield packet
                 return
-            except (MemoryError, GeneratorExit):
-                raise
-            except Exception:  # noqa: BLE001 - fuzzing raised six kinds of exception here (FACTS)
+            except Exception as e:
+                if not blames_file(e):
+                    raise
                 failures += 1
                 self._damage()
         yield None
@@ -181,11 +190,13 @@ class PyAVReader:
         """Decode packet by packet: one bad packet costs its own frames only."""
         for packet in self._packets():
             self.health.packets += packet is not None and packet.size > 0
+            if packet is not None and packet.is_corrupt:
+                self._damage()
             try:
                 frames = self._stream.codec_context.decode(packet)
-            except MemoryError:
-                raise
-            except Exception:  # noqa: BLE001 - as above
+            except Exception as e:
+                if not blames_file(e):
+                    raise
                 self._damage()
                 continue
             for frame in frames:
@@ -202,22 +213,35 @@ class PyAVReader:
         self.health.degrade("damaged")
 
     def _seek(self, start_s: float) -> bool:
-        """Go to one key frame before start_s, so that open groups of pictures decode; False: decode from the start."""
-        if self._container.format.name.split(",")[0] not in _SEEKABLE:
+        """Go to one key frame before start_s, so that open groups of pictures decode; False: decode from the start.
+
+        Some seeks land too late (fragmented MP4, Matroska before its first index entry): then the file is opened again.
+        """
+        if self._container_name() not in _SEEKABLE:
             return False
         target = int((self._origin + Fraction(start_s)) / self._tick)
-        with contextlib.suppress(av.FFmpegError):
-            self._container.seek(target, stream=self._stream)
-            packet = next(self._container.demux(self._stream))
-            if packet.pts is not None:
-                self._container.seek(packet.pts - 1, stream=self._stream)
-                return True
-        self._container.seek(int(self._origin / self._tick), stream=self._stream)
+        with contextlib.suppress(av.FFmpegError, StopIteration):
+            if (landed := self._land(target)) is not None:
+                earlier = self._land(landed - 1)
+                if earlier is not None and earlier <= target:
+                    self._container.seek(earlier, stream=self._stream)
+                    return True
+        self._container.close()
+        self._container = open_container(self._path, self._max_pixels)
+        self._prepare()
         return True
+
+    def _land(self, target: int) -> int | None:
+        """Seek, and give the time of the packet there."""
+        self._container.seek(target, stream=self._stream)
+        return next(self._container.demux(self._stream)).pts
+
+    def _container_name(self) -> str:
+        return self._container.format.name.split(",")[0]
 
     # -- time ------------------------------------------------------------------------------------------------------
 
-    def _timed(self, source: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, float, float]]:
+    def _timed(self, source: Iterator[av.VideoFrame]) -> Iterator[Timed]:
         """Give every frame a time that never runs back; frames without one are counted and left out."""
         if self._synthetic:
             yield from self._counted(source)
@@ -246,7 +270,24 @@ class PyAVReader:
         if self.health.untimed > seen / 2:
             raise RestartNeeded(synthetic_time=True)
 
-    def _counted(self, source: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, float, float]]:
+    def _spans(self, timed: Iterator[Timed]) -> Iterator[Timed]:
+        """Make durations hold: none reaches over the next frame, and where samples abut each reaches up to it.
+
+        What a frame declares is not enough: in MP4 with B-frames it follows the order of decoding, in Matroska it is a
+        default. Samples of an undamaged MP4 leave no gap (ISO/IEC 14496-12, 8.6.1.2), so a long one is a still.
+        """
+        before: Timed | None = None
+        for item in timed:
+            if before is not None:
+                apart = item[1] - before[1]
+                abut = self._container_name() == "mov" and not self.health.decode_errors
+                yield before[0], before[1], apart if abut else min(before[2], apart)
+            before = item
+        if before is not None:
+            left = (self._declared_end() or 0.0) - before[1]
+            yield before[0], before[1], min(before[2], max(float(self._step()), left))
+
+    def _counted(self, source: Iterator[av.VideoFrame]) -> Iterator[Timed]:
         self.health.degrade("synthetic_time")
         step = self._step()
         for i, frame in enumerate(source):

@@ -1,0 +1,201 @@
+"""Boxes and crops: where they lie, in whose pixels, and what they show."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fervid.batches import FaceBatch, FrameBatch
+from fervid.faces import Framing, crop_face, detect
+from tests.fakes import DARK, FakeDetector, draw_faces, same, split, steady, video
+
+PLAIN = Framing(side=1.0, down=0.0)
+
+
+def frame_batch(*luma: np.ndarray, picture: list[np.ndarray] | None = None, first: int = 0) -> FrameBatch:
+    """One look each 0.2 s; the pictures are the luma planes unless told."""
+    times = (first + np.arange(len(luma))) / 5
+    grey = np.stack(picture or luma)
+    return FrameBatch(times, np.full(len(luma), 0.24), np.repeat(grey[..., None], 3, 3), luma)
+
+
+def found(*batches: FrameBatch, size: tuple[int, int] = (64, 48), framing: Framing = PLAIN, min_face_px: float = 4):
+    return list(
+        detect(batches, FakeDetector(), video(*size), framing=framing, crop_px=8, min_face_px=min_face_px)
+    )
+
+
+# -- crop_face ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "box, size", [((10, 10, 50, 50), 10), ((10, 8, 30, 28), 20), ((12.5, 9.5, 32.5, 29.5), 20), ((3, 4, 45, 46), 7)]
+)
+def test_a_ramp_stays_a_ramp(box, size):
+    height, width = 60, 100
+    ramp = np.broadcast_to(2 * np.arange(width, dtype=np.uint8), (height, width))
+    crop = crop_face(ramp, np.array(box) / [width, height, width, height], size)
+    # pixel i of the crop has its middle (i + 1/2) steps from the box's edge; source pixel k has its own at k + 1/2
+    step = (box[2] - box[0]) / size
+    exact = 2 * (box[0] + (np.arange(size) + 0.5) * step - 0.5)
+    assert np.abs(crop[:, 1:-1] - exact[1:-1]).max() <= 0.5  # rounding to whole greys
+    assert np.abs(crop - exact).max() <= 2  # at the rim the filter sees the box only: half a source pixel
+
+
+@steady
+@given(st.floats(0, 40), st.floats(0, 20), st.floats(4, 40), st.sampled_from([4, 8, 48]))
+def test_a_ramp_is_cut_at_the_fraction_of_a_pixel(x, y, side, size):
+    ramp = np.broadcast_to(3 * np.arange(80, dtype=np.uint8), (60, 80)).T.copy()  # along the height: 80 x 60
+    crop = crop_face(ramp, np.array([y, x, y + side, x + side]) / [60, 80, 60, 80], size)
+    middle = 3 * (x + side / 2 - 0.5)
+    assert crop.mean() == pytest.approx(middle, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    "box, edge",
+    [
+        ((-0.5, 0.2, -0.2, 0.6), (slice(None), 0)),
+        ((1.1, 0.2, 1.5, 0.6), (slice(None), -1)),
+        ((0.2, -0.9, 0.6, -0.1), (0, slice(None))),
+        ((0.2, 1.0, 0.6, 1.4), (-1, slice(None))),
+    ],
+)
+def test_what_lies_outside_repeats_the_edge(box, edge):
+    luma = np.full((40, 40), 7, np.uint8)
+    luma[edge] = 200
+    assert (crop_face(luma, np.array(box), 8) == 200).all()
+
+
+def test_half_a_box_outside():
+    luma = np.full((40, 40), 250, np.uint8)
+    luma[:, 0] = 50
+    crop = crop_face(luma, np.array([-0.2, 0.0, 0.2, 0.4]), 16)  # one source pixel to a pixel: columns -8 .. 7
+    assert (crop[:, :9] == 50).all() and (crop[:, 9:] == 250).all()
+
+
+def test_a_box_larger_than_the_frame():
+    luma = np.full((4, 4), 90, np.uint8)
+    assert (crop_face(luma, np.array([-50.0, -50.0, 50.0, 50.0]), 8) == 90).all()
+
+
+def test_large_boxes_are_antialiased():
+    board = np.indices((64, 64)).sum(0) % 2 * 255  # a chessboard has no place in 8 x 8 pixels but as grey
+    crop = crop_face(board.astype(np.uint8), np.array([0.0, 0.0, 1.0, 1.0]), 8)
+    assert np.abs(crop.astype(int) - 127).max() <= 2
+
+
+def test_turned_luma_is_cut_as_any_other():
+    luma = np.random.default_rng(0).integers(0, 255, (40, 60), np.uint8)
+    box = np.array([0.1, 0.2, 0.7, 0.8])
+    turned = np.rot90(np.ascontiguousarray(np.rot90(luma)), -1)  # not contiguous, as readers give it
+    assert np.array_equal(crop_face(turned, box, 8), crop_face(luma, box, 8))
+
+
+# -- framing --------------------------------------------------------------------------------------------
+
+
+def test_framing_by_hand():
+    # 20 wide, 40 high: side 1.5 x 40 = 60; the middle (20, 40) moves down by 0.1 x 40 to (20, 44)
+    square = Framing(side=1.5, down=0.1).square(np.array([[10.0, 20, 30, 60], [0, 0, 10, 10]]))
+    assert square == pytest.approx(np.array([[-10, 14, 50, 74], [-2.5, -1.5, 12.5, 13.5]]))
+
+
+# -- detect ---------------------------------------------------------------------------------------------
+
+
+def test_boxes_come_out_in_displayed_pixels():
+    small, large = draw_faces((8, 6, 20, 22)), draw_faces((16, 12, 40, 44), size=(128, 96))
+    (batch,) = found(frame_batch(large, picture=[small]), size=(128, 96))
+    assert batch.box_px.tolist() == [[16, 12, 40, 44]]
+    assert batch.landmarks_px[0, 2].tolist() == pytest.approx([16 + 0.5 * 24, 12 + 0.6 * 32])
+    # the square is 32 pixels, 4 to each of the crop's: 24 / 4 = 6 columns are face
+    assert (batch.crop[0] > 127).sum(1).tolist() == [6] * 8
+    assert batch.score.tolist() == pytest.approx([250 / 255])
+
+
+def test_width_and_height_scale_apart():
+    # a picture of 32 x 48 for a video of 64 x 48
+    (batch,) = found(frame_batch(draw_faces(), picture=[draw_faces((8, 6, 16, 22), size=(32, 48))]))
+    assert batch.box_px.tolist() == [[16, 6, 32, 22]]
+
+
+def test_non_square_pixels_give_square_faces():
+    # stored 64 x 48, displayed 128 x 48: a face displayed at 40..72 x 8..40 lies in stored columns 20..36
+    stored = draw_faces((20, 8, 36, 40))
+    (batch,) = found(frame_batch(stored, picture=[draw_faces((40, 8, 72, 40), size=(128, 48))]), size=(128, 48))
+    assert batch.box_px.tolist() == [[40, 8, 72, 40]]
+    assert (batch.crop == 250).all()
+    (wider,) = found(
+        frame_batch(stored, picture=[draw_faces((40, 8, 72, 40), size=(128, 48))]),
+        size=(128, 48), framing=Framing(side=2.0, down=0.0),
+    )  # fmt: skip
+    # twice the side: the face fills the middle 4 of 8 pixels, across and down alike
+    bright = wider.crop[0] > 200
+    assert (bright.any(0).sum(), bright.any(1).sum()) == (4, 4)
+
+
+@pytest.mark.parametrize("min_face_px, faces", [(16, 1), (24, 1), (25, 0)])
+def test_the_smallest_face_counts_in_pixels_of_the_video(min_face_px, faces):
+    small, large = draw_faces((8, 6, 20, 18)), draw_faces((16, 12, 40, 36), size=(128, 96))  # 24 pixels, 12 here
+    (batch,) = found(frame_batch(large, picture=[small]), size=(128, 96), min_face_px=min_face_px)
+    assert len(batch) == faces
+
+
+def test_looks_without_a_face_are_passed_on():
+    empty = draw_faces()
+    (batch,) = found(frame_batch(empty, draw_faces((4, 4, 20, 20)), empty))
+    assert batch.look_s.tolist() == [0, 0.2, 0.4] and batch.duration_s.tolist() == [0.24] * 3
+    assert batch.pts_s.tolist() == [0.2]
+    (none,) = found(frame_batch(empty))
+    assert (len(none), none.crop.shape, none.look_s.tolist()) == (0, (0, 8, 8), [0])
+
+
+def test_each_face_is_cut_from_its_own_frame():
+    bright = [100 + 10 * i for i in range(1, 13)]
+    images = [draw_faces((4, 4, 20, 20), (30, 10, 50, 40), bright=b) for b in bright]
+    (batch,) = found(frame_batch(*images))
+    assert batch.crop[:, 4, 4].tolist() == [b for b in bright for _ in range(2)]
+    assert batch.pts_s.tolist() == [i / 5 for i in range(12) for _ in range(2)]
+
+
+@steady
+@given(st.integers(0, 999), st.lists(st.integers(0, 99), max_size=6))
+def test_faces_do_not_depend_on_batches(seed, cuts):
+    random = np.random.default_rng(seed)
+    images = []
+    for _ in range(10):
+        corners = random.integers(0, 30, (random.integers(0, 3), 2))
+        boxes = [(x, y, x + random.integers(4, 18), y + random.integers(4, 18)) for x, y in corners]
+        images.append(draw_faces(*boxes, bright=int(random.integers(DARK, 255))))
+    parts = split(list(enumerate(images)), cuts)
+    batches = [frame_batch(*(image for _, image in part), first=part[0][0]) for part in parts]
+    whole = found(frame_batch(*images), framing=Framing(1.4, 0.1))
+    assert same(found(*batches, framing=Framing(1.4, 0.1)), whole)
+
+
+# -- FaceBatch ------------------------------------------------------------------------------------------
+
+
+def test_a_batch_holds_its_arrays_to_their_shapes():
+    (batch,) = found(frame_batch(draw_faces((4, 4, 20, 20))))
+    columns = vars(batch)
+    for name, wrong in (
+        ("box_px", columns["box_px"].astype(np.float64)),
+        ("box_px", columns["box_px"][:, :3]),
+        ("score", np.zeros(2, np.float32)),
+        ("crop", columns["crop"].astype(np.float32)),
+        ("duration_s", np.zeros(5)),
+    ):
+        with pytest.raises(ValueError, match="FaceBatch"):
+            FaceBatch(**{**columns, name: wrong})
+
+
+def test_a_batch_shows_shapes_and_no_pixels():
+    (batch,) = found(frame_batch(draw_faces((4, 4, 20, 20))))
+    assert "crop=uint8[1, 8, 8]" in repr(batch) and len(repr(batch)) < 200
+
+
+def test_taking_faces_keeps_the_looks():
+    (batch,) = found(frame_batch(draw_faces((4, 4, 20, 20), (30, 4, 50, 20)), draw_faces()))
+    kept = batch.take(batch.box_px[:, 0] > 25)
+    assert kept.box_px.tolist() == [[30, 4, 50, 20]] and kept.look_s.tolist() == [0, 0.2]

@@ -1,0 +1,195 @@
+"""Numbers follow faces: through gaps, through each other, at any step of time."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fervid.batches import concatenate
+from fervid.tracks import Tracker, link
+from tests.fakes import Face, Seen, face_batch, same, split, steady
+
+
+def face(x: float, y: float = 100, size: float = 60, score: float = 1.0) -> Face:
+    return Face((x - size / 2, y - size / 2, x + size / 2, y + size / 2), score)
+
+
+def numbers(looks: list[Seen], **options: float) -> list[list[int]]:
+    """The track of each face, look by look; -1 for a face that belongs to none."""
+    tracker = Tracker(**options)
+    out = []
+    for look in looks:
+        box = np.array([f.box for f in look.faces], np.float32).reshape(-1, 4)
+        out.append(tracker.update(look.pts_s, box, np.array([f.score for f in look.faces], np.float32)).tolist())
+    return out
+
+
+def crowd(seed: int, looks: int = 20, most: int = 6) -> list[Seen]:
+    """People who wander about, come and go; no two boxes are equal, so no two ways to pair them are as good."""
+    random = np.random.default_rng(seed)
+    place, speed = random.uniform(0, 600, (most, 2)), random.uniform(-200, 200, (most, 2))
+    size, t, seen = random.uniform(30, 120, most), 0.0, []
+    for _ in range(looks):
+        t += float(random.choice([0.04, 0.2, 0.5, 2.5]))
+        here = random.permutation(most)[: random.integers(0, most + 1)]
+        where = place[here] + speed[here] * t % 600 + random.normal(0, 2, (len(here), 2))
+        scores = random.uniform(0.6, 1.0, len(here))
+        seen.append(Seen(t, tuple(face(x, y, size[i], s) for (x, y), i, s in zip(where, here, scores))))
+    return seen
+
+
+# -- one face -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step_s", [1 / 60, 1 / 25, 0.2, 1.0])
+@pytest.mark.parametrize("speed", [0, 30, 60])
+def test_a_face_keeps_its_number(step_s, speed):
+    looks = [Seen(i * step_s, (face(100 + speed * i * step_s),)) for i in range(50)]
+    assert numbers(looks) == [[0]] * 50
+
+
+@pytest.mark.parametrize("max_gap_s", [0.6, 1.0, 3.0])
+@pytest.mark.parametrize("share, number", [(0.9, 0), (1.0, 0), (1.1, 1)])
+def test_a_face_may_be_missing_for_max_gap_s(max_gap_s, share, number):
+    seen = [Seen(i / 5, (face(100),)) for i in range(5)]
+    back = Seen(0.8 + share * max_gap_s, (face(100),))
+    assert numbers([*seen, back], max_gap_s=max_gap_s)[-1] == [number]
+
+
+def test_looks_without_a_face_do_not_matter():
+    seen, back = [Seen(0.0, (face(100),)), Seen(0.2, (face(102),))], Seen(0.9, (face(105),))
+    empty = [Seen(t) for t in (0.3, 0.5, 0.7)]
+    assert numbers([*seen, *empty, back]) == [[0], [0], [], [], [], [0]]
+
+
+def test_a_moving_face_is_found_again_where_it_went():
+    # 120 pixels a second, away for 0.5 s: 60 pixels, a whole face further on
+    seen = [Seen(i / 5, (face(100 + 24 * i),)) for i in range(10)]
+    gone = Seen(1.8 + 0.5, (face(316 + 60),))
+    assert numbers([*seen, gone])[-1] == [0]
+
+
+def test_a_face_elsewhere_is_another_one():
+    assert numbers([Seen(0.0, (face(100),)), Seen(0.2, (face(500),))]) == [[0], [1]]
+
+
+def test_a_face_of_another_size_is_another_one():
+    assert numbers([Seen(0.0, (face(100, size=30),)), Seen(0.2, (face(100, size=150),))]) == [[0], [1]]
+
+
+def test_a_face_that_comes_nearer_keeps_its_number():
+    assert numbers([Seen(i / 5, (face(100, size=30 * 1.15**i),)) for i in range(15)]) == [[0]] * 15
+
+
+def test_after_an_hour_everything_is_new():
+    assert numbers([Seen(0.0, (face(1), face(300))), Seen(3600.0, (face(1), face(300)))]) == [[0, 1], [2, 3]]
+
+
+# -- weak faces -----------------------------------------------------------------------------------------
+
+
+def test_a_weak_face_begins_no_track_and_continues_one():
+    weak, strong = face(100, score=0.89), face(100, score=0.9)
+    looks = [Seen(i / 5, (f,)) for i, f in enumerate((weak, weak, strong, weak, weak))]
+    assert numbers(looks, birth_score=0.9) == [[-1], [-1], [0], [0], [0]]
+
+
+def test_a_weak_stranger_takes_no_number():
+    looks = [Seen(0.0, (face(100),)), Seen(0.2, (face(400, score=0.5), face(100))), Seen(0.4, (face(400),))]
+    assert numbers(looks) == [[0], [-1, 0], [1]]
+
+
+def test_link_leaves_unnumbered_faces_out_and_keeps_the_looks():
+    looks = [Seen(0.0), Seen(0.2, (face(400, score=0.5), face(100))), Seen(0.4, (face(400, score=0.5),))]
+    (batch,) = link([face_batch(looks)], Tracker())
+    assert batch.track.tolist() == [0] and batch.pts_s.tolist() == [0.2]
+    assert batch.box_px.tolist() == [[70, 70, 130, 130]]
+    assert batch.look_s.tolist() == [0.0, 0.2, 0.4]
+
+
+def test_no_faces_at_all():
+    (batch,) = link([face_batch([Seen(0.0), Seen(0.2)])], Tracker())
+    assert len(batch) == 0 and batch.look_s.tolist() == [0.0, 0.2] and batch.track.dtype == np.int32
+
+
+# -- many faces -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate, speed", [(5, 60), (5, 120), (10, 120), (25, 60), (25, 200)])
+@pytest.mark.parametrize("apart", [0, 0.5, 7])
+def test_two_faces_that_cross_keep_their_numbers(rate, speed, apart):
+    meet_s = 3 + apart / 100  # they meet at a look, or between two
+    looks = []
+    for i in range(6 * rate):
+        shift = speed * (i / rate - meet_s)
+        looks.append(Seen(i / rate, (face(300 + shift, 100), face(300 - shift, 100 + apart))))
+    assert numbers(looks) == [[0, 1]] * len(looks)
+
+
+def test_neighbours_do_not_swap():
+    # side by side, touching, both drift to the right by a third of a face a look
+    looks = [Seen(i / 5, (face(100 + 20 * i), face(160 + 20 * i), face(220 + 20 * i))) for i in range(20)]
+    assert numbers(looks) == [[0, 1, 2]] * 20
+
+
+def test_a_newcomer_does_not_take_a_number_from_its_neighbour():
+    looks = [Seen(0.0, (face(100),)), Seen(0.2, (face(140), face(104)))]
+    assert numbers(looks) == [[0], [1, 0]]
+
+
+def test_two_hundred_faces():
+    grid = [(80 * (i % 20), 80 * (i // 20)) for i in range(200)]
+    looks = [Seen(i / 5, tuple(face(x + 6 * i, y - 4 * i, 40) for x, y in grid)) for i in range(5)]
+    assert numbers(looks) == [list(range(200))] * 5
+
+
+def test_reset_ends_every_track_and_uses_no_number_again():
+    tracker, box, score = Tracker(), np.array([face(100).box], np.float32), np.ones(1, np.float32)
+    before = [tracker.update(t, box, score).tolist() for t in (0.0, 0.2)]
+    tracker.reset()
+    after = [tracker.update(t, box, score).tolist() for t in (0.4, 0.6)]
+    assert before + after == [[0], [0], [1], [1]]
+
+
+# -- properties -----------------------------------------------------------------------------------------
+
+
+@steady
+@given(st.integers(0, 9999))
+def test_numbers_are_dense_and_given_once_a_look(seed):
+    tracks = numbers(crowd(seed))
+    alive = [t for look in tracks for t in look if t >= 0]
+    assert sorted(set(alive)) == list(range(len(set(alive))))
+    first_seen = list(dict.fromkeys(alive))
+    assert first_seen == sorted(first_seen)
+    assert all(len({t for t in look if t >= 0}) == sum(t >= 0 for t in look) for look in tracks)
+
+
+@steady
+@given(st.integers(0, 9999), st.lists(st.integers(0, 99), max_size=8))
+def test_numbers_do_not_depend_on_batches(seed, cuts):
+    looks = crowd(seed)
+    whole = list(link([face_batch(looks)], Tracker()))
+    parts = link([face_batch(part) for part in split(looks, cuts)], Tracker())
+    assert same(list(parts), whole)
+
+
+@steady
+@given(st.integers(0, 9999))
+def test_the_order_of_the_faces_in_a_look_does_not_matter(seed):
+    looks, random = crowd(seed), np.random.default_rng(seed)
+    orders = [random.permutation(len(look.faces)) for look in looks]
+    mixed = [Seen(look.pts_s, tuple(look.faces[i] for i in order)) for look, order in zip(looks, orders)]
+    plain = [track[i] for track, order in zip(numbers(looks), orders) for i in order]
+    other = [track for look in numbers(mixed) for track in look]
+    renamed = dict(zip(plain, other))  # the numbers may differ, who shares one may not
+    assert [renamed[track] for track in plain] == other
+    assert len(set(renamed.values())) == len(renamed)
+
+
+@steady
+@given(st.integers(0, 9999))
+def test_link_numbers_as_the_tracker_does(seed):
+    looks = crowd(seed)
+    linked = concatenate(list(link([face_batch([look]) for look in looks], Tracker())))
+    assert linked.track.tolist() == [track for look in numbers(looks) for track in look if track >= 0]
