@@ -134,8 +134,7 @@ def _sync_folder(folder: Path) -> None:
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """Read how a timeline was made; DataError if the file is not one of fervid's."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-        return json.loads(metadata[_KEY])
+        return json.loads((pq.read_metadata(path).metadata or {})[_KEY])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except KeyError:

@@ -48,6 +48,7 @@ class Tracker:
         self._seen_s = np.zeros(0)
         self._place = np.zeros((0, 3))  # centre x, centre y, log size
         self._velocity = np.zeros((0, 3))
+        self._moved = np.zeros(0, bool)  # whether the velocity is known yet
 
     def update(self, pts_s: float, box_px: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Assign the faces of one look, boxes (m, 4) and scores (m,), to tracks (m,) int32; -1 for none."""
@@ -64,9 +65,14 @@ class Tracker:
     def _keep(self, alive: np.ndarray) -> None:
         self._track, self._seen_s = self._track[alive], self._seen_s[alive]
         self._place, self._velocity = self._place[alive], self._velocity[alive]
+        self._moved = self._moved[alive]
 
     def _match(self, pts_s: float, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pair tracks with faces at the least total distance, in face sizes; farther pairs than the gate are none."""
+        """Pair tracks with faces at the least total distance, in face sizes, as far as the gate.
+
+        A second round goes farther, for those who pass close to the camera, where there is no choice: one track and one
+        face of its size that can only be each other.
+        """
         gap = pts_s - self._seen_s
         expected = self._place + self._velocity * np.minimum(gap, _COAST_S)[:, None]
         size = np.exp((expected[:, None, 2] + place[None, :, 2]) / 2)
@@ -75,13 +81,19 @@ class Tracker:
         gate = np.minimum(0.4 + 1.5 * gap, 1.5)[:, None]
         rows, columns = linear_sum_assignment(np.where(distance < gate, distance, 1e3))
         near = distance[rows, columns] < gate[rows, 0]
-        return rows[near], columns[near]
+        rows, columns = rows[near], columns[near]
+        far = (distance < np.minimum(0.4 + 10 * gap, 2.5)[:, None]) & (gap <= _COAST_S)[:, None]
+        far &= np.abs(expected[:, None, 2] - place[None, :, 2]) < 0.25
+        far[rows] = far[:, columns] = False
+        only = far & (far.sum(0) == 1) & (far.sum(1, keepdims=True) == 1)
+        more_rows, more_columns = np.nonzero(only)
+        return np.append(rows, more_rows), np.append(columns, more_columns)
 
     def _follow(self, rows: np.ndarray, pts_s: float, place: np.ndarray) -> None:
         gap = np.maximum(pts_s - self._seen_s[rows], 1e-3)[:, None]
-        trust = 1 - np.exp(-gap / _MEMORY_S)
+        trust = np.where(self._moved[rows, None], 1 - np.exp(-gap / _MEMORY_S), 1)
         self._velocity[rows] += trust * ((place - self._place[rows]) / gap - self._velocity[rows])
-        self._place[rows], self._seen_s[rows] = place, pts_s
+        self._place[rows], self._seen_s[rows], self._moved[rows] = place, pts_s, True
 
     def _begin(self, track: np.ndarray, new: np.ndarray, pts_s: float, place: np.ndarray) -> None:
         track[new] = self._next + np.arange(len(new), dtype=np.int32)
@@ -90,6 +102,7 @@ class Tracker:
         self._seen_s = np.append(self._seen_s, np.full(len(new), pts_s))
         self._place = np.concatenate([self._place, place[new]])
         self._velocity = np.concatenate([self._velocity, np.zeros((len(new), 3))])
+        self._moved = np.append(self._moved, np.zeros(len(new), bool))
 
 
 def _place(box_px: np.ndarray) -> np.ndarray:

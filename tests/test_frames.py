@@ -52,6 +52,12 @@ def test_more_looks_than_frames_takes_each_frame_once():
     assert times(choose_frames(at_rate(10, 3), 25)) == [i / 10 for i in range(30)]
 
 
+@pytest.mark.parametrize("rate", [10, 24, 25, NTSC, 30, 50, 60, 100, 120])
+def test_the_videos_own_rate_takes_each_frame(rate):
+    # 0.29 * 100 is 28.999999999999996: floating point must not put a frame into its neighbour's bucket
+    assert len(list(choose_frames(at_rate(rate, 30), float(rate)))) == len(at_rate(rate, 30))
+
+
 def test_native_takes_every_frame():
     shown = [FakeFrame(ms / 1000, 0.001) for ms in (0, 1, 7, 40, 41, 900, 1000)]
     assert [frame for frame, _, _ in choose_frames(shown, None)] == shown

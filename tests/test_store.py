@@ -1,11 +1,9 @@
 """Files that are whole or not there, with the columns that were promised, and reading them back."""
 
 import errno
-import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +41,10 @@ LOOKS = [
     *(Seen(t, (Face(track=2, prob=CALM),)) for t in (3.0, 3.25)),
 ]
 LOOKS = [Seen(look.pts_s, look.faces, 0.25) for look in LOOKS]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def test_a_file_takes_its_place_whole(tmp_path):
         part.write_text("after")
         assert out.read_text() == "before"
     assert out.read_text() == "after"
-    assert os.listdir(tmp_path) == ["out.parquet"]
+    assert names(tmp_path) == ["out.parquet"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError(errno.EBADF, "bad"), RunError])
@@ -140,7 +142,7 @@ def test_places_that_cannot_be_written_are_found_before_the_work(tmp_path):
     for out in (tmp_path, tmp_path / "none" / "out", tmp_path / "file" / "out", Path("/proc/out"), Path("x" * 250)):
         with pytest.raises(OutputError, match="name a file"), write_atomically(out):
             pytest.fail("the work was begun")
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -173,7 +175,7 @@ def test_a_full_disk_stops_the_run(tmp_path, monkeypatch, number):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match="nothing was written"), write_atomically(out) as part:
         part.write_text("after")
-    assert os.listdir(tmp_path) == ["out.parquet"] and out.read_text() == "before"
+    assert names(tmp_path) == ["out.parquet"] and out.read_text() == "before"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -182,7 +184,7 @@ def test_a_disk_that_fills_while_arrow_writes(tmp_path):
         part.unlink()
         part.symlink_to("/dev/full")
         write_table(table_of(LOOKS), part)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 # -- provenance -----------------------------------------------------------------------------------------
@@ -331,20 +333,18 @@ def test_looks_without_a_face_leave_no_reading(tmp_path):
     assert len(pd.read_parquet(write_faces(tmp_path / "faces.parquet", [Seen(0.0)], LOOKS[:1], [Seen(0.5)]))) == 2
 
 
-@pytest.mark.xfail(strict=True, raises=DataError, reason="read_schema does not show what add_key_value_metadata wrote")
 def test_the_faces_file_tells_how_it_was_made(tmp_path):
     path = write_faces(tmp_path / "faces.parquet", LOOKS)
     assert read_provenance(path) == {"version": "test"}
     assert describe_timeline(path) == {"says": {"face_readings": 7}, "version": "test"}
 
 
-@pytest.mark.xfail(strict=True, reason="told that it is not fervid's, for the same reason")
 def test_the_faces_file_is_no_timeline(tmp_path):
     with pytest.raises(DataError, match="face readings"):
         load_timeline(write_faces(tmp_path / "faces.parquet", LOOKS))
 
 
-def test_the_provenance_is_json_in_order(tmp_path, timeline):
-    text = pq.read_metadata(timeline).metadata[b"fervid"]
-    assert text == json.dumps(json.loads(text), sort_keys=True).encode()
-    assert np.array_equal(pq.read_table(timeline)["second"], [0, 0, 1, 2, 3])
+def test_the_provenance_is_json_in_order(tmp_path):
+    write_table(table_of(LOOKS, provenance={"b": 1, "a": {"d": None, "c": []}}), tmp_path / "t.parquet")
+    text = pq.read_metadata(tmp_path / "t.parquet").metadata[b"fervid"]
+    assert text == b'{"a": {"c": [], "d": null}, "b": 1}'

@@ -1,0 +1,147 @@
+"""How fervid's MTCNN compares with facenet-pytorch's: `python -m tests.benchmarks.detection VIDEO...`.
+
+Prints agreement (boxes matched one to one, by falling overlap) and CPU time, one thread. Both detectors see the same
+pictures in turns, so that a busy machine slows both; trust the ratio, not the milliseconds.
+"""
+
+import argparse
+import time
+import warnings
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from fervid.backends.device import one_thread
+from fervid.backends.mtcnn import MTCNN
+from fervid.faces import Detections
+
+ROUNDS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", nargs="+", type=Path)
+    parser.add_argument("--width", type=int, default=640, help="of the picture looked at, pixels (default 640)")
+    parser.add_argument("--min-face", type=float, default=20, help="pixels of that picture (default 20)")
+    parser.add_argument("--frames", type=int, default=40, help="pictures to look at (default 40)")
+    parser.add_argument("--every", type=int, default=6, help="frames from one picture to the next (default 6)")
+    parser.add_argument("--batch", type=int, default=8, help="pictures that fervid sees at once (default 8)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for path in options.video:
+        picture = decode(path, options.width, options.frames, options.every)
+        compare(path.name, picture, options.min_face, options.batch)
+
+
+def decode(path: Path, width: int, n: int, every: int) -> np.ndarray:
+    """Every so many frames of a video, n at most -> (n, h, w, 3) uint8."""
+    with av.open(str(path)) as container:
+        frames = islice(container.decode(video=0), 0, n * every, every)
+        return np.stack([_small(frame, width) for frame in frames])
+
+
+def _small(frame: av.VideoFrame, width: int) -> np.ndarray:
+    height = round(frame.height * width / frame.width / 2) * 2
+    return frame.reformat(width, height, interpolation="AREA").to_ndarray(format="rgb24")
+
+
+def compare(name: str, picture: np.ndarray, min_face_px: float, batch: int) -> None:
+    """Print agreement and cost for one clip."""
+    reference, ours = Reference(min_face_px), MTCNN()
+    expected, found = reference.detect(picture), _in_batches(ours, picture, min_face_px, batch)
+    pairs, overlap = match(expected, found)
+    print(f"{name}: {len(picture)} pictures of {picture.shape[2]}x{picture.shape[1]}, min face {min_face_px:g}")
+    for least in (0.9, 0.0):
+        print(f"  score >= {least}: {_shares(expected, found, pairs[overlap >= 0.8], least)}")
+    if len(pairs):
+        i, j = pairs.T
+        print(
+            f"  matched: IoU median {np.median(overlap):.6f}, p10 {np.percentile(overlap, 10):.6f}; "
+            f"largest difference: score {abs(expected.score[i] - found.score[j]).max():.1e}, "
+            f"landmark {abs(expected.landmarks_px[i] - found.landmarks_px[j]).max():.1e} px"
+        )
+    theirs_ms, ours_ms = cost_ms(reference, ours, picture, min_face_px, batch)
+    ratio = np.median(theirs_ms) / np.median(ours_ms)
+    print(
+        f"  CPU ms a picture: reference {np.median(theirs_ms):.1f} (best {theirs_ms.min():.1f}), "
+        f"fervid {np.median(ours_ms):.1f} (best {ours_ms.min():.1f}): {ratio:.2f} times as fast "
+        f"(rounds {(theirs_ms / ours_ms).min():.2f} to {(theirs_ms / ours_ms).max():.2f})"
+    )
+
+
+class Reference:
+    """facenet-pytorch, one picture at a time."""
+
+    def __init__(self, min_face_px: float) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from facenet_pytorch import MTCNN as FacenetMTCNN
+
+            self._net = FacenetMTCNN(keep_all=True, min_face_size=min_face_px, device="cpu")
+
+    @one_thread
+    def detect(self, picture: np.ndarray) -> Detections:
+        columns: list[list[np.ndarray]] = [[], [], [], []]
+        for i, one in enumerate(picture):
+            box, score, landmarks = self._net.detect(one, landmarks=True)
+            if box is not None:
+                for column, part in zip(columns, (np.full(len(box), i), box, score, landmarks)):
+                    column.append(np.asarray(part, np.float32))
+        shapes = ((0,), (0, 4), (0,), (0, 5, 2))
+        frame, *rest = (np.concatenate([np.zeros(s, np.float32), *c]) for s, c in zip(shapes, columns))
+        return Detections(frame.astype(np.int64), *rest)
+
+
+def match(expected: Detections, found: Detections) -> tuple[np.ndarray, np.ndarray]:
+    """Pair boxes of the same picture one to one, by falling overlap -> pairs (p, 2), IoU (p,)."""
+    a, b = expected.box_px[:, None].astype(np.float64), found.box_px[None].astype(np.float64)
+    shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(2)
+    iou = shared / ((a[..., 2:] - a[..., :2]).prod(2) + (b[..., 2:] - b[..., :2]).prod(2) - shared)
+    iou[expected.frame[:, None] != found.frame[None]] = 0
+    pairs, overlap = [], []
+    while iou.size and iou.max() > 0:
+        i, j = np.unravel_index(iou.argmax(), iou.shape)
+        pairs.append((i, j))
+        overlap.append(iou[i, j])
+        iou[i], iou[:, j] = 0, 0
+    return np.array(pairs, np.int64).reshape(-1, 2), np.array(overlap)
+
+
+def cost_ms(
+    reference: Reference, ours: MTCNN, picture: np.ndarray, min_face_px: float, batch: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """CPU ms a picture of both in each round, taking turns batch by batch."""
+    spent = np.zeros((2, ROUNDS))
+    for turn in range(ROUNDS):
+        for first in range(0, len(picture), batch):
+            part = picture[first : first + batch]
+            start = time.process_time()
+            reference.detect(part)
+            between = time.process_time()
+            ours.detect(part, min_face_px)
+            spent[:, turn] += between - start, time.process_time() - between
+    theirs_ms, ours_ms = spent / len(picture) * 1e3
+    return theirs_ms, ours_ms
+
+
+def _in_batches(detector: MTCNN, picture: np.ndarray, min_face_px: float, batch: int) -> Detections:
+    parts = [(i, detector.detect(picture[i : i + batch], min_face_px)) for i in range(0, len(picture), batch)]
+    return Detections(
+        np.concatenate([part.frame + i for i, part in parts]),
+        *(np.concatenate([getattr(part, name) for _, part in parts]) for name in ("box_px", "score", "landmarks_px")),
+    )
+
+
+def _shares(expected: Detections, found: Detections, pairs: np.ndarray, least: float) -> str:
+    """How many boxes of at least this score the other side has too, both ways."""
+    recalled = int((expected.score[pairs[:, 0]] >= least).sum())
+    right = int((found.score[pairs[:, 1]] >= least).sum())
+    ours, theirs = int((found.score >= least).sum()), int((expected.score >= least).sum())
+    return f"recall {recalled}/{theirs}, precision {right}/{ours} at IoU >= 0.8"
+
+
+if __name__ == "__main__":
+    main()

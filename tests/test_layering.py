@@ -1,0 +1,160 @@
+"""Imports point one way, the heavy ones stay in their places, and names are what `__all__` says."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "fervid"
+
+#: Every module may import those before it. A new module has to find its place here.
+ORDER = (
+    "errors", "labels", "batches",
+    "video", "config", "frames", "faces", "tracks", "emotions", "timeline", "store",
+    "pipeline", "jobs", "engine",
+    "", "cli", "__main__",
+)  # fmt: skip
+#: These stand beside the line: who may import them, and only within a function.
+BESIDE = {
+    "backends": {"video", "config", "pipeline", "engine", "cli", "backends", "lab", "views"},
+    "views": {"cli", "views"},
+    "lab": {"cli", "lab", ""},
+}
+#: What a backend may know of the line: the types and protocols that it serves.
+FOR_BACKENDS = {"errors", "labels", "batches", "video", "faces", "emotions", "config", "jobs", "engine"}
+HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of fervid by its name within the package; the package itself is ""."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(tree: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
+    """Every import as (dotted name, whether it waits for a call); those for type checkers are no imports."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from ((f"{node.module}.{alias.name}", lazy) for alias in node.names)
+        else:
+            yield from imports(node, lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def own_imports(module: str) -> list[tuple[str, bool]]:
+    """The modules of fervid that one of them imports: "store", "backends.nets", "" for the package."""
+    found = []
+    for name, lazy in imports(ast.parse(MODULES[module].read_text("utf-8"))):
+        if name.split(".")[0] == "fervid":
+            inner = name.removeprefix("fervid").removeprefix(".")
+            while inner not in MODULES:  # a name within a module
+                inner = inner.rpartition(".")[0]
+            found.append((inner, lazy))
+    return found
+
+
+def package(module: str) -> str:
+    return module.split(".")[0]
+
+
+ON_THE_LINE = [m for m in MODULES if package(m) not in BESIDE]
+BESIDE_IT = [m for m in MODULES if package(m) in BESIDE]
+
+
+def test_every_module_has_its_place():
+    assert set(ON_THE_LINE) <= set(ORDER)
+
+
+@pytest.mark.parametrize("module", ON_THE_LINE)
+def test_imports_point_one_way(module):
+    for imported, lazy in own_imports(module):
+        if package(imported) in BESIDE:
+            assert lazy and module in BESIDE[package(imported)], f"{module or 'fervid'} imports {imported}"
+        elif imported == "":
+            assert module in ("pipeline", "jobs", "engine", "cli"), f"{module} imports the package"  # its version
+        else:
+            assert ORDER.index(imported) < ORDER.index(module), f"{module or 'fervid'} imports {imported}"
+
+
+@pytest.mark.parametrize("module", BESIDE_IT)
+def test_what_stands_beside_the_line_knows_its_place(module):
+    for imported, _ in own_imports(module):
+        assert imported not in ("cli", "__main__")
+        if package(imported) in BESIDE:
+            assert package(module) in BESIDE[package(imported)], f"{module} imports {imported}"
+        elif package(module) == "backends" and imported:
+            assert imported in FOR_BACKENDS, f"{module} imports {imported}"
+
+
+def test_the_lab_is_imported_by_nothing_on_the_line():
+    users = {m for m in MODULES for imported, _ in own_imports(m) if package(imported) == "lab" and package(m) != "lab"}
+    assert users <= {"cli", ""}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_imports_stay_in_backends_and_lab(module):
+    heavy = {name.split(".")[0] for name, _ in imports(ast.parse(MODULES[module].read_text("utf-8")))} & HEAVY
+    assert not heavy or package(module) in ("backends", "lab"), f"{module} imports {heavy}"
+
+
+def test_importing_the_command_line_loads_nothing_heavy():
+    program = "import sys, fervid, fervid.cli; print(*{m.split('.')[0] for m in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"fervid", "typer"} <= loaded
+    assert not loaded & (HEAVY | {"numpy", "pandas", "pyarrow", "scipy", "PIL", "matplotlib", "safetensors"})
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(m for m in MODULES if m != "cli"),
+        pytest.param("cli", marks=pytest.mark.xfail(strict=True, reason="cli has no __all__")),
+    ],
+)
+def test_names_in_all_exist(module):
+    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    defined, listed = names(tree.body), None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            listed = ast.literal_eval(node.value)
+    if listed is None:
+        assert module in BESIDE or module == "__main__", f"{module} has no __all__"
+        return
+    assert sorted(set(listed)) == sorted(listed)
+    assert set(listed) <= defined
+
+
+def names(body: list[ast.stmt]) -> set[str]:
+    """What statements define at the top of a module."""
+    found: set[str] = set()
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        elif isinstance(node, ast.AnnAssign):
+            found.add(ast.unparse(node.target))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_private_is_imported_across_modules(module):
+    for name, _ in imports(ast.parse(MODULES[module].read_text("utf-8"))):
+        if name.startswith("fervid."):
+            assert not name.rpartition(".")[2].startswith("_") or name == "fervid.__version__", f"{module}: {name}"

@@ -1,0 +1,52 @@
+"""The README is run, not only read. Its two shell commands are run by .ci/run; here is the rest."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import fervid
+from fervid.backends.torch_classifier import bundled
+from fervid.config import presets
+from fervid.lab.datasets import FER2013
+from fervid.store import timeline_schema
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+
+
+def test_there_are_two_commands() -> None:
+    install, tests = blocks("sh")
+    assert "pip install" in install and "fervid process sample_videos/" in install
+    assert tests.strip() == ".venv/bin/python -m pytest"
+
+
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fervid.process(ROOT / "sample_videos" / "two_faces.mp4", "timeline.parquet", end_s=2)
+    (tmp_path / "results").mkdir()
+    shutil.copy("timeline.parquet", "results/a.parquet")
+    for block in blocks("python"):
+        names: dict[str, object] = {}
+        exec(block, names)
+    assert len(names["everything"]) == 1
+
+
+def test_every_column_is_explained() -> None:
+    table = README[README.index("| column |") :].split("\n\n")[0]
+    explained = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert explained == timeline_schema(FER2013).names
+
+
+def test_every_preset_and_model_is_named() -> None:
+    for name in [*presets(), *bundled()]:
+        assert name in README
+
+
+def test_no_line_waits_to_be_written() -> None:
+    assert "TODO" not in README
