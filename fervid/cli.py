@@ -11,6 +11,8 @@ import typer
 
 from fervid.errors import FervidError
 
+__all__ = ["app", "main"]
+
 app = typer.Typer(
     name="fervid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Video files into per-second emotion timelines, offline and in bulk.",
@@ -73,14 +75,14 @@ def process(
     out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
     faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
     pipeline: Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")] = None,
-    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for every frame (default 5).')] = None,
+    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')] = None,
     min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
     start: Annotated[float | None, typer.Option(help="Begin at this second.", metavar="S")] = None,
     end: Annotated[float | None, typer.Option(help="End before this second.", metavar="S")] = None,
     stream: Annotated[int | None, typer.Option(help="The video stream to read, as `fervid probe` numbers it.")] = None,
     reader: Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")] = None,
     detector: Annotated[str | None, typer.Option(help="mtcnn, the only one so far.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A bundled model (default seresnet) or a .safetensors file.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,

@@ -99,10 +99,16 @@ def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> 
     for name, value in values.items():
         if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
             raise ConfigError(f"{where}{name} = {value!r}: expected {_named(_KINDS[name])}")
-    return Config(**values)
+    for name in _REALS & values.keys():
+        values[name] = float(values[name]) if values[name] is not None else None
+    try:
+        return Config(**values)
+    except ConfigError as e:
+        raise ConfigError(f"{where}{e}") from None
 
 
 _NUMBER = (int, float)
+_REALS = {"fps", "min_face_px", "birth_score", "max_gap_s", "start_s", "end_s"}
 _KINDS: dict[str, tuple[type, ...]] = {
     f.name: (str,) if f.type in (str, "str") else (int,) if f.type in (int, int | None) else (*_NUMBER, type(None))
     for f in fields(Config)

@@ -21,7 +21,9 @@ _UNKNOWN_STEP_S = 1 / 25
 Look = tuple[Frame, float, float]
 
 
-def choose_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Look]:
+def choose_frames(
+    frames: Iterable[Frame], fps: float | None, *, start_s: float = 0.0, stop_s: float = math.inf
+) -> Iterator[Look]:
     """Take the first frame in each 1/fps of a second, by timestamp; every frame when fps is None.
 
     A frame that stays on display over a whole second or more, by the file's own word (a slide, a screen recording at
@@ -30,22 +32,26 @@ def choose_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Look]:
     taken, before = -1, None
     for frame in frames:
         if before is not None:
-            yield from _held(before, math.floor(frame.pts_s))
+            if frame.pts_s <= before.pts_s:
+                continue  # two frames of one time: the first is looked at
+            yield from _held(before, start_s, math.floor(frame.pts_s))
         before = frame
         bucket = math.floor(frame.pts_s * fps + 1e-6) if fps else taken + 1
-        if bucket > taken:
+        if bucket > taken and frame.pts_s >= start_s:
             taken = bucket
             reach = (1 / fps if fps else 0) + (frame.duration_s or _UNKNOWN_STEP_S)
             yield frame, frame.pts_s, reach
     if before is not None:
-        yield from _held(before, math.ceil(before.pts_s + before.duration_s))
+        yield from _held(before, start_s, stop_s)
 
 
-def _held(frame: Frame, until: int) -> Iterator[Look]:
-    """Look at a frame again at the start of each second before `until` that it is still on display."""
-    until = min(until, math.ceil(frame.pts_s + min(frame.duration_s, _LONGEST_HOLD_S)))
-    for second in range(math.floor(frame.pts_s) + 1, until):
-        yield frame, float(second), 1.0
+def _held(frame: Frame, start_s: float, until: float) -> Iterator[Look]:
+    """Look at a frame again at the start of each second from start_s to `until` that it is still on display."""
+    end_s = min(until, frame.pts_s + min(frame.duration_s, _LONGEST_HOLD_S))
+    begun = frame.pts_s >= start_s  # else it was on display already when the part began
+    for second in range(math.floor(frame.pts_s) + 1 if begun else math.floor(start_s), math.ceil(end_s - 1e-6)):
+        look_s = max(float(second), start_s)
+        yield frame, look_s, min(second + 1.0, end_s) - look_s
 
 
 def batch_frames(looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[FrameBatch]:

@@ -1,6 +1,7 @@
 """The line for one video: video -> frames -> faces -> tracks -> emotions -> timeline -> parquet."""
 
 import hashlib
+import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -15,10 +16,10 @@ from fervid import __version__
 from fervid.batches import EmotionBatch
 from fervid.config import Config
 from fervid.emotions import Classifier, classify
-from fervid.errors import OutputError, RunError
+from fervid.errors import OutputError, VideoError
 from fervid.faces import FaceDetector, detect
 from fervid.frames import batch_frames, choose_frames, picture_size
-from fervid.store import SCHEMA_VERSION, FacesWriter, to_table, write_atomically, write_table
+from fervid.store import SCHEMA_VERSION, FacesWriter, spelled, to_table, write_atomically, write_table
 from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
@@ -104,7 +105,7 @@ def process_video(
                 break
             except RestartNeeded as again:
                 if all(reading[name] for name in again.options):
-                    raise RunError(f"{path}: the reader asks again and again for {again}") from None
+                    raise VideoError(f"{path}: the reader asks again and again for {again}", reason="unsupported") from None
                 reading |= again.options
         if part:
             write_table(table, part)
@@ -159,9 +160,12 @@ class _Line:
         """Run the line from end to end; give the timeline's table and its provenance."""
         config, video, labels = self.config, self.reader.info, self.models.classifier.labels
         picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-        self.writer = FacesWriter(faces_part, labels, video, str(self.path)) if faces_part else None
+        name = str(self.path)
+        self.writer = FacesWriter(faces_part, labels, video, name) if faces_part else None
 
-        looks = choose_frames(self.reader.frames(config.start_s, config.end_s), config.fps)
+        stop_s = math.inf if config.end_s is None else config.end_s
+        part = self.reader.frames(config.start_s, config.end_s)
+        looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
         frames = ahead(batch_frames(looks, video, picture_size(video, picture_px)))
         faces = detect(
             frames, self.models.detector, video, framing=self.models.classifier.framing,
@@ -172,6 +176,11 @@ class _Line:
         seconds = summarise(self._watched(emotions, on_progress), labels, video)
         try:
             rows = fill_gaps(seconds, labels, int(config.start_s), lambda: self.reader.end_s or 0.0)
+            self._check_range()
+        except BaseException:
+            if self.writer:
+                self.writer.abandon()
+            raise
         finally:
             frames.close()
         if (rows["status"] == NO_DATA).any():
@@ -179,7 +188,14 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        return to_table(rows, labels, str(self.path), provenance), provenance
+        return to_table(rows, labels, name, provenance), provenance
+
+    def _check_range(self) -> None:
+        if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):
+            raise VideoError(
+                f"{self.path}: nothing at {self.config.start_s:g} s, the video ends at {self.reader.end_s or 0:.1f} s",
+                reason="bad_range",
+            )
 
     def _watched(self, emotions: Iterator[EmotionBatch], on_progress: Callable | None) -> Iterator[EmotionBatch]:
         """Count what passes, keep the readings if asked, and tell how far the line is."""
@@ -265,11 +281,14 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
     for out in named:
         if out.exists() and out.samefile(path):
             raise OutputError(f"{out}: is the video itself; name another file with --out")
-    if len({out.absolute() for out in named}) < len(named):
+    if len({out.resolve() for out in named}) < len(named):
         raise OutputError(f"{named[0]}: named for two results; give --faces a file of its own")
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
+    except OSError as e:
+        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from None

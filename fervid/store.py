@@ -26,6 +26,7 @@ __all__ = [
     "describe_timeline",
     "load_timeline",
     "read_provenance",
+    "spelled",
     "to_table",
     "write_atomically",
     "write_table",
@@ -34,6 +35,7 @@ __all__ = [
 SCHEMA_VERSION = 1
 _KEY = b"fervid"
 _WORD = pa.dictionary(pa.int32(), pa.string())
+_ROW_GROUP = 50_000
 _LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
@@ -49,13 +51,18 @@ def timeline_schema(labels: tuple[str, ...]) -> pa.Schema:
     )  # fmt: skip
 
 
+def spelled(name: str) -> str:
+    """A file name as text that every format takes: bytes that are no UTF-8 are written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[str, Any]) -> pa.Table:
     """Rows of timeline.fill_gaps -> the Arrow table that is written, with the provenance in its metadata."""
     schema = timeline_schema(labels).with_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
     n = len(rows["second"])
     columns = []
     for field in schema:
-        values = np.full(n, video, object) if field.name == "video" else rows[field.name]
+        values = np.full(n, spelled(video), object) if field.name == "video" else rows[field.name]
         null = {"track": values == -1, "dominant": values == ""}.get(field.name)
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
@@ -69,7 +76,8 @@ class FacesWriter:
     """Writes every face reading as it passes, so that memory does not grow with the video."""
 
     def __init__(self, part: Path, labels: tuple[str, ...], video: VideoInfo, name: str) -> None:
-        self._labels, self._name = labels, name
+        self._name, self._waiting = spelled(name), 0
+        self._batches: list[pa.Table] = []
         self._size = np.array([video.width_px, video.height_px], np.float64)
         places = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
         real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *places, *labels)]
@@ -79,15 +87,30 @@ class FacesWriter:
     def write(self, batch: EmotionBatch) -> None:
         """Append the m readings of a batch; boxes and landmarks are normalised to 0..1 of the displayed frame."""
         corner, end = batch.box_px[:, :2] / self._size, batch.box_px[:, 2:] / self._size
-        marks = (batch.landmarks_px / self._size).reshape(len(batch), -1)
+        marks = (batch.landmarks_px / self._size).reshape(len(batch), 2 * len(_LANDMARKS))
         real = np.column_stack([batch.score, corner, end - corner, marks, batch.prob]).astype(np.float32)
         video = pa.array([self._name] * len(batch), pa.string()).dictionary_encode()
-        self._writer.write_table(pa.Table.from_arrays([video, batch.pts_s, batch.track, *real.T], schema=self._schema))
+        self._batches.append(pa.Table.from_arrays([video, batch.pts_s, batch.track, *real.T], schema=self._schema))
+        self._waiting += len(batch)
+        if self._waiting >= _ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pa.concat_tables(self._batches, promote_options="none").unify_dictionaries()
+        self._writer.write_table(table.combine_chunks(), row_group_size=2 * _ROW_GROUP)
+        self._batches, self._waiting = [], 0
 
     def close(self, provenance: dict[str, Any]) -> None:
         """Finish the file with the same provenance as its timeline."""
+        if self._batches:
+            self._flush()
         self._writer.add_key_value_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Let go of the file now: later the garbage collector would write a footer into what may be another file."""
+        with suppress(OSError):
+            self._writer.close()
 
 
 def write_table(table: pa.Table, part: Path) -> None:
@@ -101,13 +124,18 @@ def write_atomically(out: Path) -> Iterator[Path]:
 
     The part file is made at once, so that a place that cannot be written is found before the work, not after it.
     """
-    if out.is_dir():
-        raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
     part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
+        if out.is_dir():
+            raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
+        if out.exists() and not out.is_file():
+            raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
         part.touch()
-    except OSError as e:
-        raise OutputError(f"{out}: cannot be written ({e.strerror}); name a file in a folder that exists") from None
+    except (OSError, ValueError) as e:
+        if isinstance(e, OutputError):
+            raise
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists") from None
     try:
         yield part
         with part.open("rb") as file:
@@ -170,7 +198,8 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     if by not in ("track", "second", "video"):
         raise DataError(f'by={by!r}: expected "track", "second" or "video"')
     path = Path(path)
-    files = sorted(p for p in path.rglob("*.parquet") if _is_timeline(p)) if path.is_dir() else [path]
+    inside = (p for p in path.rglob("*.parquet") if not p.name.startswith(".") and _is_timeline(p))
+    files = sorted(inside) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: no timeline in this folder")
     for file in files:
@@ -195,10 +224,11 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
 
 
 def _is_timeline(path: Path) -> bool:
+    """Face readings and other tables lie beside timelines; what is no Parquet at all is told when it is read."""
     try:
-        return "second" in pq.read_schema(path).names and not path.name.startswith(".")
+        return "second" in pq.read_schema(path).names
     except (OSError, pa.ArrowException):
-        return False
+        return True
 
 
 def _pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":

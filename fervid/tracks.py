@@ -16,6 +16,8 @@ __all__ = ["Tracker", "link"]
 #: Seconds in which the velocity forgets half of the past (and more), and for which a lost track coasts.
 _MEMORY_S = 0.3
 _COAST_S = 0.5
+#: A first step shorter than this is mostly noise, and tells less of the velocity.
+_FIRST_STEP_S = 0.1
 _NONE = np.int32(-1)
 
 
@@ -91,7 +93,7 @@ class Tracker:
 
     def _follow(self, rows: np.ndarray, pts_s: float, place: np.ndarray) -> None:
         gap = np.maximum(pts_s - self._seen_s[rows], 1e-3)[:, None]
-        trust = np.where(self._moved[rows, None], 1 - np.exp(-gap / _MEMORY_S), 1)
+        trust = np.where(self._moved[rows, None], 1 - np.exp(-gap / _MEMORY_S), np.minimum(gap / _FIRST_STEP_S, 1))
         self._velocity[rows] += trust * ((place - self._place[rows]) / gap - self._velocity[rows])
         self._place[rows], self._seen_s[rows], self._moved[rows] = place, pts_s, True
 

@@ -15,11 +15,13 @@ import numpy as np
 from fervid.batches import VideoInfo
 from fervid.errors import ConfigError, VideoError
 
-__all__ = ["MAX_PIXELS", "READERS", "Frame", "Health", "Reader", "RestartNeeded", "check_file", "open_video"]
+__all__ = ["MAX_PIXELS", "READERS", "STILL_S", "Frame", "Health", "Reader", "RestartNeeded", "check_file", "open_video"]
 
 #: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
 MAX_PIXELS = 64_000_000
 READERS = ("av", "decord")
+#: A frame that is on display for this many seconds or more is a still.
+STILL_S = 1.0
 
 
 class Frame(Protocol):
@@ -70,7 +72,10 @@ class Reader(Protocol):
     """Where the video ends by its own declaration or by its last frame, in seconds; None before that is known."""
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Frame]:
-        """Yield the frames with start_s <= pts_s < stop_s; RestartNeeded if they cannot be trusted."""
+        """Yield the frames with start_s <= pts_s < stop_s, and before them a still that is on display at start_s.
+
+        RestartNeeded if the frames cannot be trusted.
+        """
 
     def close(self) -> None:
         """Let go of the file and of every decoder thread."""

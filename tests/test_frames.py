@@ -76,7 +76,6 @@ def test_looks_come_while_the_video_is_read():
     assert times(islice(choose_frames(endless, 5), 6)) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
-@pytest.mark.xfail(strict=True, reason="two frames of one timestamp are looked at twice in native mode")
 def test_one_time_is_looked_at_once():
     shown = [FakeFrame(t, 0.04) for t in (0.0, 0.04, 0.04, 0.08)]
     assert times(choose_frames(shown, None)) == [0.0, 0.04, 0.08]
@@ -121,7 +120,6 @@ def test_a_running_video_gets_no_more_looks_for_being_held(rate, fps):
     assert len(held) - len(plain) <= 1  # the last frame may reach over the last second's end
 
 
-@pytest.mark.xfail(strict=True, reason="a held look reaches a whole second, further than its frame is on display")
 @pytest.mark.parametrize(
     "pts_s, duration_s, last_s, reach_s",
     [

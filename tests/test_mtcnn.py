@@ -93,6 +93,13 @@ def test_agrees_where_nothing_passes_easily():
     _assert_same_faces(expected, MTCNN(thresholds=(0.2, 0.05, 0.005)).detect(picture))
 
 
+def test_agrees_on_a_fine_pyramid(portraits):
+    """Neighbouring scales overlap enough to suppress each other's boxes only if the pyramid is finer than usual."""
+    reference = Reference(30)
+    reference._net.factor = 0.9
+    _assert_same_faces(reference.detect(portraits), MTCNN(factor=0.9).detect(portraits, 30))
+
+
 # -- batches ----------------------------------------------------------------------------------------------
 
 
@@ -245,6 +252,15 @@ def test_an_area_mean_by_hand():
     picture[0, ..., 1] = [[0, 10, 20, 30], [40, 50, 60, 70], [80, 90, 100, 110]]
     crop = AreaTable(picture, CPU).crop(np.array([0]), np.array([[0, 0, 3, 2]]), (1, 2))
     assert crop[0, 1].tolist() == [[25.0, 35.0]]  # columns 0 and 1, then 1 and 2, of the upper two rows
+
+
+@pytest.mark.parametrize("height, width", [(1, 257), (257, 1), (2, 129), (13, 20), (16, 16), (1, 258), (260, 300)])
+def test_white_stays_white(height, width):
+    """The largest sums that a cell of the table can hold, and the first that it cannot."""
+    crop = AreaTable(np.full((1, height, width, 3), 255, np.uint8), CPU).crop(
+        np.array([0]), np.array([[0, 0, width, height]]), (1, 1)
+    )
+    assert crop.flatten().tolist() == [255, 255, 255, 0]
 
 
 def _greedy(box: np.ndarray, score: np.ndarray, group: np.ndarray, threshold: float, of_smaller: bool) -> Iterator[int]:

@@ -202,7 +202,6 @@ def test_face_readings_are_kept_when_asked_for(clip, tmp_path):
     assert result.provenance["counters"]["faces"] == len(faces)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="FacesWriter.write cannot take a batch without faces")
 def test_a_video_without_faces_has_no_readings(dark, tmp_path):
     process_video(dark, None, Config(), MODELS, faces_out=tmp_path / "faces")
     assert len(pd.read_parquet(tmp_path / "faces")) == 0
@@ -226,7 +225,6 @@ def test_a_file_without_times_is_counted(tmp_path):
     assert result.to_pandas()["track"].tolist() == [0, pd.NA, 1, 2, pd.NA]
 
 
-@pytest.mark.xfail(strict=True, reason="the first go's writer writes its footer into the finished file, some time")
 def test_a_second_go_leaves_the_face_readings_whole(damaged, tmp_path):
     gc.collect()
     gc.disable()
@@ -256,17 +254,14 @@ def test_a_slide_is_seen_in_every_second(slides):
     assert frame["face_seconds"].tolist() == pytest.approx([1] * 8 + [0])
 
 
-@pytest.mark.xfail(strict=True, reason="held looks do not know where to stop")
 def test_a_slide_ends_where_the_part_ends(slides):
     assert timeline(slides, end_s=5)["second"].tolist() == list(range(5))
 
 
-@pytest.mark.xfail(strict=True, reason="the frame that is on display at start_s begins before it, and is left out")
 def test_a_part_may_begin_within_a_slide(slides):
     assert timeline(slides, start_s=3, end_s=6)["status"].tolist() == ["ok"] * 3
 
 
-@pytest.mark.xfail(strict=True, reason="an empty timeline, status ok")
 def test_a_start_behind_the_end_is_told(clip):
     with pytest.raises(VideoError) as error:
         timeline(clip, start_s=100)
@@ -294,7 +289,6 @@ def test_two_results_need_two_files(clip, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="names are compared as they are spelled")
 def test_two_results_need_two_files_however_they_are_spelled(clip, tmp_path):
     with pytest.raises(OutputError, match="two results"):
         process_video(clip, tmp_path / "t", Config(), MODELS, faces_out=tmp_path / ".." / tmp_path.name / "t")
@@ -310,7 +304,6 @@ def test_nothing_is_left_of_a_video_that_fails(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-@pytest.mark.xfail(strict=True, raises=PermissionError, reason="check_file does not open the file, _fingerprint does")
 def test_a_video_without_permission_is_told(tmp_path):
     (tmp_path / "secret.mp4").write_bytes(b"x")
     (tmp_path / "secret.mp4").chmod(0)

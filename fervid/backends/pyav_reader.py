@@ -14,7 +14,7 @@ from fervid.backends.containers import blames_file, choose_stream, duration_tag,
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import VideoError
-from fervid.video import Health, RestartNeeded
+from fervid.video import STILL_S, Health, RestartNeeded
 
 __all__ = ["PyAVReader"]
 
@@ -70,9 +70,10 @@ class PyAVReader:
         last_end = 0.0
         for frame, pts_s, duration_s in self._spans(self._timed(source)):
             if stop_s is not None and pts_s >= stop_s:
+                last_end = stop_s
                 break
             last_end = max(last_end, pts_s + (duration_s or float(self._step())))
-            if pts_s >= start_s:
+            if pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s):
                 yield PyAVFrame(frame, pts_s, duration_s, self._scalers)
         else:
             last_end = self._finish(last_end)
