@@ -14,7 +14,7 @@ import pytest
 
 from fervid.batches import VideoInfo
 from fervid.errors import ConfigError, FervidError, VideoError
-from fervid.video import READERS, Health, RestartNeeded, open_video
+from fervid.video import READERS, STILL_S, Health, RestartNeeded, open_video
 from tests.broken_clips import (
     bomb,
     concat_list,
@@ -203,7 +203,8 @@ def test_a_window_gives_exactly_its_frames(reader, name, clean):
     everything = list(enumerate(times(**(CLEAN | CLEAN_AV)[name])))
     for start, stop in WINDOWS:
         with open_video(clean(name), reader=reader) as video:
-            seen = [(read_number(f.luma()), f.pts_s) for f in video.frames(start, stop)]
+            frames = [f for f in video.frames(start, stop) if f.pts_s >= start - 1e-6 or f.duration_s < STILL_S]
+            seen = [(read_number(f.luma()), f.pts_s) for f in frames]
         expected = [(i, t) for i, t in everything if start <= t + 1e-6 and (stop is None or t < stop - 1e-6)]
         assert [i for i, _ in seen] == [i for i, _ in expected], (start, stop)
         assert [t for _, t in seen] == pytest.approx([t for _, t in expected], abs=0.001), (start, stop)
