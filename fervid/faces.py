@@ -40,20 +40,32 @@ class FaceDetector(Protocol):
 
 @dataclass(frozen=True)
 class Framing:
-    """How a crop is laid around a face box, so that it shows as much of the head as the pictures trained on did.
+    """How a crop lies over a face, so that it looks like the pictures that the classifier was trained on.
 
-    A square of `side` times the longer side of the box, whose centre lies `down` box heights below that of the box.
+    `landmarks`: where the five landmarks lie in such a picture, x and y in parts of its side; `box`: how large the
+    detector's box is in it (root of width times height, in parts of its side); `zoom`: the part of it that is shown.
     """
 
-    side: float
-    down: float
+    landmarks: tuple[tuple[float, float], ...]
+    box: float
+    zoom: float
 
-    def square(self, box_px: np.ndarray) -> np.ndarray:
-        """Boxes (m, 4) -> squares (m, 4) in the same pixels."""
-        x0, y0, x1, y1 = box_px.T
-        half = self.side * np.maximum(x1 - x0, y1 - y0) / 2
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2 + self.down * (y1 - y0)
-        return np.stack([x - half, y - half, x + half, y + half], 1)
+    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        """Boxes (m, 4) and landmarks (m, 5, 2) -> tilted squares (m, 4): centre x, centre y, side, angle in radians.
+
+        The turn and the place are those of the similarity that fits the landmarks best (least squares, Umeyama 1991,
+        in complex numbers). The side is the geometric mean of what landmarks and box say: the one shrinks when a head
+        turns, the other jitters.
+        """
+        model = np.array(self.landmarks) @ np.array([1, 1j])
+        seen = landmarks_px @ np.array([1, 1j])
+        middle = seen.mean(1)
+        turn = (seen - middle[:, None]) @ np.conj(model - model.mean()) / np.sum(np.abs(model - model.mean()) ** 2)
+        centre = middle + turn * (0.5 + 0.5j - model.mean())
+        width, height = box_px[:, 2] - box_px[:, 0], box_px[:, 3] - box_px[:, 1]
+        by_box = np.sqrt(np.maximum(width * height, 1)) / self.box
+        side = self.zoom * np.sqrt(np.maximum(np.abs(turn), 1) * by_box)
+        return np.stack([centre.real, centre.imag, side, np.angle(turn)], 1)
 
 
 def detect(
@@ -69,34 +81,51 @@ def detect(
         found = detector.detect(batch.picture, min_face_px * width / video.width_px)
         scale = np.array([video.width_px / width, video.height_px / height], np.float32)
         box = found.box_px * np.tile(scale, 2)
-        square = framing.square(box) / np.array([video.width_px, video.height_px] * 2)
-        crops = [crop_face(batch.luma[i], where, crop_px) for i, where in zip(found.frame, square)]
+        landmarks = found.landmarks_px * scale
+        crops = [np.zeros((0, crop_px, crop_px), np.uint8)]
+        for i, square in zip(found.frame, framing.squares(box, landmarks)):
+            luma = batch.luma[i]
+            stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
+            crops.append(crop_face(luma, square, crop_px, stored)[None])
         yield FaceBatch(
             look_s=batch.pts_s,
             duration_s=batch.duration_s,
             pts_s=batch.pts_s[found.frame],
             box_px=box,
             score=found.score,
-            landmarks_px=found.landmarks_px * scale,
-            crop=np.stack(crops) if crops else np.zeros((0, crop_px, crop_px), np.uint8),
+            landmarks_px=landmarks,
+            crop=np.concatenate(crops),
         )
 
 
-def crop_face(luma: np.ndarray, box: np.ndarray, size_px: int) -> np.ndarray:
-    """Cut a box (4,) in fractions of the frame out of luma (H, W) -> (size_px, size_px) uint8, antialiased.
+def crop_face(
+    luma: np.ndarray, square: np.ndarray, size_px: int, scale: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
+    """Cut a tilted square (Framing.squares) out of luma (H, W) -> (size_px, size_px) uint8, antialiased.
 
-    What lies outside the frame repeats its edge. Width and height scale apart: luma of non-square pixels comes out
-    square.
+    `scale` is the luma's pixels to a displayed pixel, across and down: they differ for non-square pixels, and the crop
+    comes out square all the same. What lies outside the frame repeats its edge.
     """
     from PIL import Image
 
-    height, width = luma.shape
-    x0, y0, x1, y1 = box * np.array([width, height, width, height])
-    left, top, right, bottom = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
-    columns = np.clip(np.arange(left, max(right, left + 1)), 0, width - 1)
-    rows = np.clip(np.arange(top, max(bottom, top + 1)), 0, height - 1)
-    inside = left >= 0 and top >= 0 and right <= width and bottom <= height
-    part = luma[top:bottom, left:right] if inside else luma[np.ix_(rows, columns)]
-    image = Image.fromarray(np.ascontiguousarray(part))
-    where = (x0 - left, y0 - top, x1 - left, y1 - top)
-    return np.asarray(image.resize((size_px, size_px), Image.Resampling.BILINEAR, box=where))
+    x, y, side, angle = square
+    stretch = np.array(scale)
+    centre = np.array([x, y]) * stretch
+    across = np.array([math.cos(angle), math.sin(angle)]) * side * stretch
+    down = np.array([-math.sin(angle), math.cos(angle)]) * side * stretch
+    reach = (np.abs(across) + np.abs(down)) / 2
+    low, high = np.floor(centre - reach).astype(int) - 1, np.ceil(centre + reach).astype(int) + 1
+    columns = np.clip(np.arange(low[0], high[0]), 0, luma.shape[1] - 1)
+    rows = np.clip(np.arange(low[1], high[1]), 0, luma.shape[0] - 1)
+    part = Image.fromarray(luma[np.ix_(rows, columns)])
+    # first smaller, antialiased, to 1.5 pixels for each of the crop's; then turned
+    fewer = np.maximum(side * stretch / (1.5 * size_px), 1)
+    small = np.maximum(np.rint(part.size / fewer), 1).astype(int)
+    part = part.resize((int(small[0]), int(small[1])), Image.Resampling.BILINEAR)
+    ratio = small / (high - low)
+    start = (centre - low - (across + down) / 2) * ratio
+    (a, d), (b, e) = across * ratio / size_px, down * ratio / size_px
+    turned = part.transform(
+        (size_px, size_px), Image.Transform.AFFINE, (a, b, start[0], d, e, start[1]), Image.Resampling.BILINEAR
+    )
+    return np.asarray(turned)

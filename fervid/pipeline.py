@@ -105,7 +105,8 @@ def process_video(
                 break
             except RestartNeeded as again:
                 if all(reading[name] for name in again.options):
-                    raise VideoError(f"{path}: the reader asks again and again for {again}", reason="unsupported") from None
+                    message = f"{path}: the reader asks again and again for {again}"
+                    raise VideoError(message, reason="unsupported") from None
                 reading |= again.options
         if part:
             write_table(table, part)

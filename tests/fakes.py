@@ -27,6 +27,8 @@ Box = tuple[float, float, float, float]
 LABELS = ("happiness", "anger", "neutral")  # in another order than EMOTIONS, on purpose
 MARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 DARK, DIM = 20, 100
+#: A crop shows a square box as it is.
+PLAIN = Framing(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, zoom=1.0)
 
 
 # -- the models -----------------------------------------------------------------------------------------
@@ -63,7 +65,7 @@ class FakeClassifier:
     name = "brightness"
     labels = LABELS
     crop_px = 8
-    framing = Framing(side=1.0, down=0.0)
+    framing = PLAIN
 
     def __init__(self, batch_size: int = 4) -> None:
         self.batch_size = batch_size

@@ -30,7 +30,7 @@ def run(*args: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-# -- the main job -------------------------------------------------------------------------------------------------------
+# -- the main job -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_provenance_names_what_decided_and_nothing_else(one_face: tuple[Path, Pa
     assert os.uname().nodename not in text and str(SAMPLES) not in text
 
 
-# -- bad input ----------------------------------------------------------------------------------------------------------
+# -- bad input --------------------------------------------------------------------------------------
 
 BAD = {
     "missing": (lambda p: p, "no such file"),
@@ -217,12 +217,13 @@ def test_altered_weights_stop_the_run(tmp_path: Path) -> None:
     altered[-1] ^= 1
     (tmp_path / "mine.safetensors").write_bytes(altered)
     (tmp_path / "mine.json").write_text(original.with_suffix(".json").read_text())
-    code, _, error = run("process", ONE_FACE, "--out", tmp_path / "t.parquet", "--weights", tmp_path / "mine.safetensors")
+    weights = tmp_path / "mine.safetensors"
+    code, _, error = run("process", ONE_FACE, "--out", tmp_path / "t.parquet", "--weights", weights)
     assert code == 3
     assert "altered" in error
 
 
-# -- damaged input: the result is kept ------------------------------------------------------------------------------------
+# -- damaged input: the result is kept --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["truncated", "damaged"])
@@ -245,7 +246,7 @@ def test_what_can_be_read_of_a_damaged_video_is_kept(kind: str, tmp_path: Path) 
     assert (tmp_path / "b.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
 
 
-# -- the other commands ---------------------------------------------------------------------------------------------------
+# -- the other commands -----------------------------------------------------------------------------
 
 
 def test_every_command_is_documented_and_has_an_example() -> None:

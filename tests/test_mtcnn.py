@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fervid.backends import mtcnn
-from fervid.backends.mtcnn import MTCNN, AreaTable, suppress
+from fervid.backends import mtcnn, overlap
+from fervid.backends.area_table import AreaTable
+from fervid.backends.mtcnn import MTCNN
+from fervid.backends.overlap import suppress
 from fervid.errors import ConfigError, DeviceError, MissingDependency
 from fervid.faces import Detections
 from tests.benchmarks.detection import Reference, match
@@ -126,7 +128,7 @@ def test_passes_and_tiles_make_no_difference(detector, portraits, monkeypatch):
     found = detector.detect(portraits)
     monkeypatch.setattr(mtcnn, "_PASS_PIXELS", 2 * 270 * 480)
     monkeypatch.setattr(mtcnn, "_TILE_PIXELS", 3000)
-    monkeypatch.setattr(mtcnn, "_PAIRS", 7)
+    monkeypatch.setattr(overlap, "_PAIRS", 7)
     _assert_equal(found, detector.detect(portraits))
 
 

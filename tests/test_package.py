@@ -19,12 +19,11 @@ def test_the_wheel_works_on_its_own(tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     assert not list(site.glob("tests*")) and (site / "fervid" / "pipelines" / "movies.toml").is_file()
-    script = "import sys, fervid; assert fervid.__file__.startswith(sys.argv.pop()), fervid.__file__; import fervid.cli as c; c.main()"
+    script = "import sys, fervid, fervid.cli; assert fervid.__file__.startswith(sys.argv.pop()); fervid.cli.main()"
     video, out = ROOT / "sample_videos" / "one_face.mp4", tmp_path / "t.parquet"
     args = ["process", str(video), "--out", str(out), "--end", "1", "--pipeline", "movies", str(site)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(site)}
-    done = subprocess.run(
-        [sys.executable, "-c", script, *args], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    call = [sys.executable, "-c", script, *args]
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert out.is_file() and "1 of 1 seconds" in done.stdout

@@ -218,7 +218,7 @@ def _write_model(out: Path, run: _Run, validation: FaceSet, faces: FaceSet) -> P
     facts = {
         "arch": run.recipe.arch, "labels": faces.labels, "input_px": faces.image.shape[1], "mean": mean, "std": std,
         "temperature": round(fit_temperature(logits, validation.label), 4), "recipe": asdict(run.recipe),
-        "framing": {"side": FER2013_FRAMING.side, "down": FER2013_FRAMING.down},
+        "framing": asdict(FER2013_FRAMING),
         "trained_on": faces.name, "temperature_fitted_on": validation.name,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }  # fmt: skip

@@ -56,7 +56,8 @@ def main() -> None:
             child.start()
             peaks.append(results.get())
             child.join()
-            print(f"{minutes:6g} minutes: peak {peaks[-1]:7.0f} MiB, {peaks[-1] / peaks[0]:.2f} x the first", flush=True)
+            ratio = peaks[-1] / peaks[0]
+            print(f"{minutes:6g} minutes: peak {peaks[-1]:7.0f} MiB, {ratio:.2f} x the first", flush=True)
 
 
 if __name__ == "__main__":
