@@ -1,8 +1,8 @@
 """fervid: video files into per-second emotion timelines, offline and in bulk.
 
-    import fervid
-    result = fervid.process("interview.mp4", "timeline.parquet")
-    frame = fervid.load_timeline("timeline.parquet", by="second")
+import fervid
+result = fervid.process("interview.mp4", "timeline.parquet")
+frame = fervid.load_timeline("timeline.parquet", by="second")
 """
 
 from collections.abc import Callable

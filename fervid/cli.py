@@ -21,7 +21,6 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,

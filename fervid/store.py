@@ -124,12 +124,12 @@ def write_atomically(out: Path) -> Iterator[Path]:
 
     The part file is made at once, so that a place that cannot be written is found before the work, not after it.
     """
-    part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         if out.is_dir():
             raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
         if out.exists() and not out.is_file():
             raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
+        part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
         part.touch()
     except (OSError, ValueError) as e:
         if isinstance(e, OutputError):

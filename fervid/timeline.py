@@ -37,9 +37,7 @@ def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: 
         yield _one_second(second, looks, faces, labels, video)
 
 
-def _one_second(
-    second: int, looks: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo
-) -> Rows:
+def _one_second(second: int, looks: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo) -> Rows:
     look_s, duration_s = (np.concatenate(part) for part in zip(*looks))
     owned = _owned(look_s - second, duration_s)
     pts_s, track, prob, score, box = (

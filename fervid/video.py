@@ -121,9 +121,7 @@ def open_video(
     if reader == "av":
         from fervid.backends.pyav_reader import PyAVReader
 
-        return PyAVReader(
-            path, stream=stream, max_pixels=max_pixels, careful=careful, synthetic_time=synthetic_time
-        )
+        return PyAVReader(path, stream=stream, max_pixels=max_pixels, careful=careful, synthetic_time=synthetic_time)
     if reader == "decord":
         from fervid.backends.decord_reader import DecordReader
 

@@ -146,9 +146,7 @@ def encode(
     for picture, at in zip(pictures, pts):
         layout = "gray" if picture.ndim == 2 else "rgb24"
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), layout)
-        frame = frame.reformat(
-            format=encoder.pix_fmt, src_color_range=2, dst_color_range=color_range, threads=1
-        )
+        frame = frame.reformat(format=encoder.pix_fmt, src_color_range=2, dst_color_range=color_range, threads=1)
         frame.pts, frame.time_base = at, time_base
         yield from encoder.encode(frame)
     yield from encoder.encode(None)

@@ -220,4 +220,3 @@ def counted(items: Iterable[T], taken: list[T]) -> Iterator[T]:
     for item in items:
         taken.append(item)
         yield item
-

@@ -201,4 +201,3 @@ def test_no_frames_give_no_batches():
 )
 def test_picture_size(width, height, long_px, size):
     assert picture_size(video(width, height), long_px) == size
-

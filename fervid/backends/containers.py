@@ -11,9 +11,7 @@ from fervid.errors import ConfigError, VideoError
 __all__ = ["blames_file", "choose_stream", "duration_tag", "open_container"]
 
 #: Containers that hold frames, and nothing that points to other files (no hls, concat, dash, sdp, image2, lavfi).
-_CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv"
-)
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv"
 _ATTACHED_PICTURE = 0x400
 _DEFAULT = 0x1
 

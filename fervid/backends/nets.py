@@ -35,9 +35,7 @@ class Block(nn.Module):
         self.excite = SqueezeExcite(outside)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inside != outside:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inside, h, w) -> (n, outside, h / stride, w / stride)."""
@@ -52,9 +50,7 @@ class SEResNet(nn.Module):
     def __init__(self, n_classes: int, widths: tuple[int, ...] = (64, 128, 256), dropout: float = 0.3) -> None:
         super().__init__()
         stem = 32
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(1, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True))
         blocks = []
         for inside, outside in zip((stem, *widths[:-1]), widths):
             blocks += [Block(inside, outside, 2), Block(outside, outside, 1)]

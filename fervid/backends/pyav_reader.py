@@ -38,9 +38,7 @@ Timed = tuple[av.VideoFrame, float, float]
 class PyAVReader:
     """A Reader over one video stream. Opening decodes the first frame: it alone tells rotation and time zero."""
 
-    def __init__(
-        self, path: Path, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool
-    ) -> None:
+    def __init__(self, path: Path, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool) -> None:
         self._path, self._wanted, self._max_pixels = path, stream, max_pixels
         self._careful, self._synthetic = careful, synthetic_time
         self.health = Health()

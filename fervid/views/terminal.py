@@ -53,7 +53,7 @@ def summary(result: "Result") -> dict[str, Any]:
     """The closing summary as data: what `--json` prints and `print_result` shows."""
     frame = result.to_pandas()
     faces = frame[frame["status"] == "ok"]
-    share = (faces.groupby("dominant", observed=True)["face_seconds"].sum() / max(faces["face_seconds"].sum(), 1e-9))
+    share = faces.groupby("dominant", observed=True)["face_seconds"].sum() / max(faces["face_seconds"].sum(), 1e-9)
     return {
         "video": str(result.path),
         "out": str(result.out) if result.out else None,
