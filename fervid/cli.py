@@ -150,10 +150,12 @@ def doctor(as_json: Json = False, debug: Debug = False) -> None:
 @command("fervid train --data train.parquet --validation public.parquet --out runs/mine")
 def train(
     data: Annotated[Path, typer.Option(help="Training faces: .parquet, or Kaggle's fer2013.csv.", show_default=False)],
-    validation: Annotated[Path, typer.Option(help="Faces to watch and to calibrate on.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the weights, curves and checkpoint.", show_default=False)],
+    validation: Annotated[
+        Path | None, typer.Option(help="Faces to watch and calibrate on (every 10th of data).")
+    ] = None,
     arch: Annotated[str, typer.Option(help="The network.")] = "seresnet",
-    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 25,
+    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 22,
     vote_weight: Annotated[float, typer.Option(help="Share of the FER+ votes in the target.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Makes a CPU run repeatable.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

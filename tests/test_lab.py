@@ -129,6 +129,12 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")
 
 
+def test_every_tenth_face_is_set_aside(faces: FaceSet) -> None:
+    rest, aside = faces.split()
+    assert (len(rest), len(aside)) == (57, 7)
+    assert (aside.image == faces.image[::10]).all() and (aside.label == faces.label[::10]).all()
+
+
 def test_augmentation_keeps_shape_range_and_repeats() -> None:
     x = torch.rand(32, 1, 48, 48)
     first, second = (augment(x, torch.Generator().manual_seed(1)) for _ in range(2))

@@ -40,6 +40,15 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.label)
 
+    def split(self, part: int = 10) -> tuple["FaceSet", "FaceSet"]:
+        """Set every `part`-th face aside -> (the others, those), named after this set."""
+        aside = np.arange(len(self)) % part == 0
+        return self._take(~aside, self.name), self._take(aside, f"{self.name}, every {part}th face")
+
+    def _take(self, kept: np.ndarray, name: str) -> "FaceSet":
+        votes = None if self.votes is None else self.votes[kept]
+        return FaceSet(name, self.labels, self.image[kept], self.label[kept], votes)
+
     def targets(self, vote_weight: float) -> np.ndarray:
         """Mix one-hot labels with the votes -> (n, len(labels)) float32; weight 0 ignores the votes."""
         hard = np.eye(len(self.labels), dtype=np.float32)[self.label]
