@@ -219,7 +219,8 @@ def _append_row(path: Path, **row: float) -> None:
 
 def _write_model(out: Path, run: _Run, validation: FaceSet, faces: FaceSet) -> Path:
     weights = out / "model.safetensors"
-    save_file({k: v.contiguous() for k, v in run.averaged.cpu().state_dict().items()}, weights)
+    state = run.averaged.cpu().state_dict()
+    save_file({k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in state.items()}, weights)
     run.averaged.load_state_dict(load_file(weights))
     logits = predict_logits(run.averaged.to(run.device), validation.image, run.mean_std)
     mean, std = run.mean_std
