@@ -94,20 +94,9 @@ def process_video(
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
         source = _fingerprint(path)
-        reading = {"careful": False, "synthetic_time": False}
-        while True:
-            try:
-                with open_video(
-                    path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, **reading
-                ) as reader:
-                    line = _Line(path, reader, config, models, source)
-                    table, provenance = line.run(faces_part, on_progress)
-                break
-            except RestartNeeded as again:
-                if all(reading[name] for name in again.options):
-                    message = f"{path}: the reader asks again and again for {again}"
-                    raise VideoError(message, reason="unsupported") from None
-                reading |= again.options
+        (table, provenance), _ = _read(
+            path, config, lambda reader: _Line(path, reader, config, models, source).run(faces_part, on_progress)
+        )
         if part:
             write_table(table, part)
     return Result(path, out, table, provenance)
@@ -115,18 +104,8 @@ def process_video(
 
 def describe_video(path: Path, config: Config) -> dict[str, Any]:
     """Tell what a video file holds and what the line would do with it, decoding one frame only."""
-    notes: list[str] = []
-    options = {"careful": False, "synthetic_time": False}
-    while True:
-        try:
-            with open_video(
-                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, **options
-            ) as reader:
-                video = reader.info
-            break
-        except RestartNeeded as again:
-            options |= again.options
-            notes += [_NOTES[name] for name in again.options]
+    video, options = _read(path, config, lambda reader: reader.info)
+    notes = [_NOTES[name] for name, needed in options.items() if needed]
     picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
     return {
         "file": {
@@ -148,6 +127,22 @@ _NOTES = {
     "careful": "damaged at the start: decoded on one thread, damage left out, the result degraded",
     "synthetic_time": "no usable timestamps: frames are counted at the declared rate, the result degraded",
 }
+
+
+def _read(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
+    """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took."""
+    options = {"careful": False, "synthetic_time": False}
+    while True:
+        try:
+            with open_video(
+                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, **options
+            ) as reader:
+                return work(reader), options
+        except RestartNeeded as again:
+            if all(options[name] for name in again.options):
+                message = f"{path}: the reader asks again and again for {again}"
+                raise VideoError(message, reason="unsupported") from None
+            options |= again.options
 
 
 class _Line:
