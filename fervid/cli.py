@@ -21,16 +21,22 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-) -> None:
-    """Video files into per-second emotion timelines, offline and in bulk."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from fervid import __version__
 
         sys.stdout.write(f"fervid {__version__}\n")
         raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+]
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    """Video files into per-second emotion timelines, offline and in bulk."""
 
 
 VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
@@ -47,6 +53,7 @@ def command(example: str) -> Callable:
             try:
                 code = call(*args, **kwargs)
             except KeyboardInterrupt:
+                sys.stderr.write("fervid: interrupted; no unfinished result is left\n")
                 code = 130
             except FervidError as e:
                 if kwargs.get("debug"):
@@ -111,6 +118,7 @@ def probe(
     video: VideoFile,
     pipeline: Annotated[str | None, typer.Option(help="A preset or a TOML file.")] = None,
     fps: Annotated[str | None, typer.Option(help='Looks a second, or "native".')] = None,
+    min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
     stream: Annotated[int | None, typer.Option(help="The video stream to read.")] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -119,7 +127,7 @@ def probe(
     import fervid
     from fervid.views import terminal
 
-    facts = fervid.probe(video, pipeline=pipeline, fps=fps, stream=stream)
+    facts = fervid.probe(video, pipeline=pipeline, fps=fps, min_face_px=min_face, stream=stream)
     (terminal.print_json if as_json else terminal.print_facts)(facts)
 
 
@@ -155,7 +163,7 @@ def train(
         Path | None, typer.Option(help="Faces to watch and calibrate on (every 10th of data).")
     ] = None,
     arch: Annotated[str, typer.Option(help="The network.")] = "seresnet",
-    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 28,
+    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 25,
     vote_weight: Annotated[float, typer.Option(help="Share of the FER+ votes in the target.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Makes a CPU run repeatable.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

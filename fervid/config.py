@@ -66,6 +66,11 @@ class Config:
             return picture, 20 * longer / picture
         return min(longer, max(self.picture_px, round(20 * longer / self.min_face_px))), self.min_face_px
 
+    @property
+    def track_gap_s(self) -> float:
+        """max_gap_s, but at least two looks and a half: a face missed once is not gone."""
+        return max(self.max_gap_s, 2.5 / self.fps if self.fps else 0)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the metadata."""
         return asdict(self)

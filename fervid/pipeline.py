@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,8 +53,8 @@ class Result:
 
     path: Path
     out: Path | None
-    table: pa.Table
-    provenance: dict[str, Any]
+    table: pa.Table = field(repr=False)
+    provenance: dict[str, Any] = field(repr=False)
 
     @property
     def status(self) -> str:
@@ -119,7 +119,7 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
             "detection_picture": "x".join(map(str, picture_size(video, picture_px))),
             "smallest_face_px": round(min_face_px, 1), "detector": config.detector, "weights": config.weights,
         },
-        "notes": notes or ["nothing unusual in the first frame"],
+        "notes": notes or ["the first frame is fine; damage further on shows when the video is processed"],
     }  # fmt: skip
 
 
@@ -167,9 +167,9 @@ class _Line:
             frames, self.models.detector, video, framing=self.models.classifier.framing,
             crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
         )  # fmt: skip
-        tracks = link(faces, Tracker(max_gap_s=config.max_gap_s, birth_score=config.birth_score))
+        tracks = link(faces, Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
         emotions = classify(tracks, self.models.classifier)
-        seconds = summarise(self._watched(emotions, on_progress), labels, video)
+        seconds = summarise(self._watched(emotions, on_progress), labels, video, lambda: self.reader.end_s)
         try:
             rows = fill_gaps(seconds, labels, int(config.start_s), lambda: self.reader.end_s or 0.0)
             self._check_range()
@@ -270,11 +270,16 @@ def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
                 items.get(timeout=0.02)
 
 
+_NOT_PARQUET = {".csv", ".tsv", ".txt", ".json", ".xlsx", ".html"}
+
+
 def check_paths(path: Path, *outputs: Path | None) -> None:
     """Refuse an input that is no file, and an output that is the input or is named twice, before anything is loaded."""
     check_file(path)
     named = [out for out in outputs if out is not None]
     for out in named:
+        if out.suffix.lower() in _NOT_PARQUET:
+            raise OutputError(f"{out}: results are Parquet; name it {out.with_suffix('.parquet').name}")
         if out.exists() and out.samefile(path):
             raise OutputError(f"{out}: is the video itself; name another file with --out")
     if len({out.resolve() for out in named}) < len(named):

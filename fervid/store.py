@@ -193,7 +193,8 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     """Read a timeline, or a folder of them, into pandas.
 
     by="track": the rows as stored. by="second": one row a second, tracks weighted by face_seconds. by="video": one row
-    a video. With time_index the rows are indexed by video and `second` as a timedelta, ready to resample.
+    a video. With time_index the rows are indexed by `second` as a timedelta, ready to resample. A folder's rows begin
+    with `file`, the timeline that they come from, and are indexed by that as well.
     """
     if by not in ("track", "second", "video"):
         raise DataError(f'by={by!r}: expected "track", "second" or "video"')
@@ -211,15 +212,18 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
         frame = pq.read_table(file).to_pandas()
         if "second" not in frame:
             raise DataError(f"{file}: face readings, not a timeline; read them with pandas.read_parquet")
+        if path.is_dir():
+            frame.insert(0, "file", str(file.relative_to(path)))
         frames.append(frame.astype({"track": "Int32"}))
     frame = pd.concat(frames, ignore_index=True)
-    for word in ("video", "status", "dominant"):
+    keys = ["file", "video"] if path.is_dir() else ["video"]
+    for word in (*keys, "status", "dominant"):
         frame[word] = frame[word].astype("category")
     if by != "track":
-        frame = _pool(frame, ["video", "second"] if by == "second" else ["video"])
+        frame = _pool(frame, [*keys, "second"] if by == "second" else keys)
     if time_index and by != "video":
         frame["second"] = pd.to_timedelta(frame["second"], unit="s")
-        frame = frame.set_index(["video", "second"])
+        frame = frame.set_index(["file", "second"] if path.is_dir() else "second")
     return frame
 
 
@@ -250,6 +254,8 @@ def _pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
         pooled.insert(0, "seconds", rows["second"].nunique())
         seen = frame[frame["status"] == "ok"].groupby(keys, observed=True)["second"].nunique()
         pooled.insert(1, "seconds_with_face", seen.reindex(pooled.index, fill_value=0))
+    p = pooled[labels].to_numpy(dtype=float)
+    pooled["entropy"] = -(p * np.log(np.maximum(p, 1e-12))).sum(1)
     has_face = pooled[labels].notna().any(axis=1)
     pooled["dominant"] = pd.Series(pooled.index.map(lambda _: None), index=pooled.index, dtype=object)
     pooled.loc[has_face, "dominant"] = pooled.loc[has_face, labels].idxmax(axis=1)

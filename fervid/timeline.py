@@ -15,7 +15,10 @@ OK, NO_FACE, NO_DATA = "ok", "no_face", "no_data"
 Rows = dict[str, np.ndarray]
 
 
-def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: VideoInfo) -> Iterator[Rows]:
+def summarise(
+    emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: VideoInfo,
+    end_s: Callable[[], float | None] = lambda: None,
+) -> Iterator[Rows]:  # fmt: skip
     """Sum readings up second by second, holding no more than the seconds that are not over yet.
 
     Yields the rows of each second that was looked at, in order. `face_seconds` comes from real timestamps: a look
@@ -33,13 +36,16 @@ def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: 
             here = np.floor(batch.look_s) == now
             looks.append((batch.look_s[here], batch.duration_s[here]))
             faces.append(batch.take(np.floor(batch.pts_s) == now))
-    if second is not None:
-        yield _one_second(second, looks, faces, labels, video)
+    if second is not None:  # the last second may end before it is full
+        end = end_s()
+        yield _one_second(second, looks, faces, labels, video, 1.0 if end is None else min(end - second, 1.0))
 
 
-def _one_second(second: int, looks: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo) -> Rows:
+def _one_second(
+    second: int, looks: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo, end: float = 1.0
+) -> Rows:
     look_s, duration_s = (np.concatenate(part) for part in zip(*looks))
-    owned = _owned(look_s - second, duration_s)
+    owned = _owned(look_s - second, duration_s, end)
     pts_s, track, prob, score, box = (
         np.concatenate([getattr(f, name) for f in faces]) for name in ("pts_s", "track", "prob", "score", "box_px")
     )
@@ -71,12 +77,12 @@ def _one_second(second: int, looks: list, faces: list[EmotionBatch], labels: tup
     }  # fmt: skip
 
 
-def _owned(look_s: np.ndarray, duration_s: np.ndarray) -> np.ndarray:
-    """Divide one second, 0..1, among the looks in it: each owns the time until the next, as far as it can stand for.
+def _owned(look_s: np.ndarray, duration_s: np.ndarray, end: float) -> np.ndarray:
+    """Divide one second, 0..end, among the looks in it: each owns the time until the next, as far as it can stand for.
 
     The first look also owns the time before it back to the second's start, within the same reach.
     """
-    until = np.append(look_s[1:], 1.0)
+    until = np.append(look_s[1:], max(end, look_s[-1]))
     owned = np.minimum(until - look_s, duration_s)
     owned[0] += min(look_s[0], duration_s[0])
     return owned

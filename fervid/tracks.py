@@ -25,7 +25,7 @@ def link(faces: Iterable[FaceBatch], tracker: "Tracker") -> Iterator[TrackBatch]
     """Number the faces. Those that belong to no track (too weak to begin one) are left out."""
     for batch in faces:
         track = np.full(len(batch), _NONE)
-        for pts_s in np.unique(batch.pts_s):
+        for pts_s in batch.look_s:
             here = batch.pts_s == pts_s
             track[here] = tracker.update(float(pts_s), batch.box_px[here], batch.score[here])
         columns = {f.name: getattr(batch, f.name) for f in fields(batch)}
@@ -41,7 +41,7 @@ class Tracker:
 
     def __init__(self, *, max_gap_s: float = 1.0, birth_score: float = 0.9) -> None:
         self.max_gap_s, self.birth_score = max_gap_s, birth_score
-        self._next = 0
+        self._next, self._looked_s = 0, -np.inf
         self.reset()
 
     def reset(self) -> None:
@@ -60,6 +60,7 @@ class Tracker:
         rows, columns = self._match(pts_s, place)
         track = np.full(len(place), _NONE)
         track[columns] = self._track[rows]
+        self._looked_s = pts_s
         self._follow(rows, pts_s, place[columns])
         self._begin(track, np.flatnonzero((track == _NONE) & (score >= self.birth_score)), pts_s, place)
         return track
@@ -72,23 +73,25 @@ class Tracker:
     def _match(self, pts_s: float, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pair tracks with faces at the least total distance, in face sizes, as far as the gate.
 
-        A second round goes farther, for those who pass close to the camera, where there is no choice: one track and one
-        face of its size that can only be each other.
+        A second round goes farther, for those who pass close to the camera and for sparse looks, where there is no
+        choice: a track seen at the last look and a face of about its size that can only be each other.
         """
         gap = pts_s - self._seen_s
         expected = self._place + self._velocity * np.minimum(gap, _COAST_S)[:, None]
-        size = np.exp((expected[:, None, 2] + place[None, :, 2]) / 2)
-        apart = np.linalg.norm(expected[:, None, :2] - place[None, :, :2], axis=2) / size
-        distance = apart + np.abs(expected[:, None, 2] - place[None, :, 2])
+        distance, _ = _apart(expected, place)
         gate = np.minimum(0.4 + 1.5 * gap, 1.5)[:, None]
         rows, columns = linear_sum_assignment(np.where(distance < gate, distance, 1e3))
         near = distance[rows, columns] < gate[rows, 0]
         rows, columns = rows[near], columns[near]
-        far = (distance < np.minimum(0.4 + 10 * gap, 2.5)[:, None]) & (gap <= _COAST_S)[:, None]
-        far &= np.abs(expected[:, None, 2] - place[None, :, 2]) < 0.25
+
+        reach = np.minimum([0.4 + 10 * gap, 0.25 + gap / 2], [[2.5], [0.75]])[:, :, None]
+        far = np.zeros(distance.shape, bool)
+        for start in (expected, self._place):  # a face that turned back is nearer to where it was
+            distance, growth = _apart(start, place)
+            far |= (distance < reach[0]) & (growth < reach[1])
+        far &= (self._seen_s >= self._looked_s)[:, None]
         far[rows] = far[:, columns] = False
-        only = far & (far.sum(0) == 1) & (far.sum(1, keepdims=True) == 1)
-        more_rows, more_columns = np.nonzero(only)
+        more_rows, more_columns = np.nonzero(far & (far.sum(0) == 1) & (far.sum(1, keepdims=True) == 1))
         return np.append(rows, more_rows), np.append(columns, more_columns)
 
     def _follow(self, rows: np.ndarray, pts_s: float, place: np.ndarray) -> None:
@@ -105,6 +108,13 @@ class Tracker:
         self._place = np.concatenate([self._place, place[new]])
         self._velocity = np.concatenate([self._velocity, np.zeros((len(new), 3))])
         self._moved = np.append(self._moved, np.zeros(len(new), bool))
+
+
+def _apart(start: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances between places (t, 3) and (m, 3): in all, in face sizes, and that of size alone (t, m)."""
+    size = np.exp((start[:, None, 2] + place[None, :, 2]) / 2)
+    growth = np.abs(start[:, None, 2] - place[None, :, 2])
+    return np.linalg.norm(start[:, None, :2] - place[None, :, :2], axis=2) / size + growth, growth
 
 
 def _place(box_px: np.ndarray) -> np.ndarray:

@@ -204,6 +204,27 @@ def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     assert str(preset) in error and "'min_face_px'" in error
 
 
+def test_a_table_of_another_kind_is_not_written(tmp_path: Path) -> None:
+    code, _, error = run("process", ONE_FACE, "--out", tmp_path / "t.csv")
+    assert code == 2 and "t.parquet" in error
+
+
+def test_version_is_printed() -> None:
+    assert run("--version") == (0, f"fervid {fervid.__version__}\n", "")
+
+
+def test_one_look_a_second_is_enough_for_a_track(tmp_path: Path) -> None:
+    result = fervid.process(ONE_FACE, fps=1)
+    assert (result.to_pandas()["track"] == 0).all()
+
+
+def test_two_timelines_of_one_name_stay_apart(one_face: tuple[Path, Path, str], tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.parquet").write_bytes(one_face[0].read_bytes())
+    assert len(fervid.load_timeline(tmp_path, by="video")) == 2
+    assert len(fervid.load_timeline(tmp_path, by="second")) == 12
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(VideoError):
         run("process", tmp_path / "nothing.mp4", "--out", tmp_path / "t.parquet", "--debug")

@@ -258,11 +258,13 @@ def test_by_video_weighs_every_row_by_its_time(timeline):
 
 def test_a_time_index_can_be_resampled(timeline):
     frame = load_timeline(timeline, by="second", time_index=True)
-    assert frame.index.names == ["video", "second"]
-    seconds = frame.loc["a.mp4"]
+    assert frame.index.names == ["second"]
+    seconds = frame
     assert seconds.index.tolist() == [pd.Timedelta(seconds=s) for s in range(4)]
     assert seconds["face_seconds"].resample("2s").sum().tolist() == [1.25, 0.5]
-    assert load_timeline(timeline, time_index=True).index.names == ["video", "second"]
+    assert seconds["happiness"].resample("2s").mean().index.tolist() == [pd.Timedelta(seconds=s) for s in (0, 2)]
+    folder = load_timeline(timeline.parent, time_index=True)
+    assert folder.index.names == ["file", "second"] and set(folder["video"]) == {"a.mp4"}
 
 
 @pytest.mark.parametrize("by, rows", [("track", 1), ("second", 1), ("video", 1)])

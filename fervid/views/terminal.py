@@ -12,7 +12,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from fervid.labels import EMOTIONS
+
 if TYPE_CHECKING:
+    import pandas as pd
+
     from fervid.pipeline import Progress, Result
 
 __all__ = ["clock", "print_facts", "print_json", "print_result", "progress_bar", "summary"]
@@ -63,8 +67,16 @@ def summary(result: "Result") -> dict[str, Any]:
         "seconds_with_face": int(faces["second"].nunique()),
         "seconds_lost": int((frame["status"] == "no_data").sum()),
         "tracks": int(faces["track"].nunique()),
+        "clear": round(_clear_share(faces), 3),
         "dominant": {k: round(float(v), 3) for k, v in share.sort_values(ascending=False).items() if v > 0},
     }
+
+
+def _clear_share(faces: "pd.DataFrame") -> float:
+    """Share of the face time in which one expression reached one half."""
+    emotions = [name for name in EMOTIONS if name in faces]
+    clear = faces[emotions].max(axis=1) >= 0.5
+    return float(faces["face_seconds"][clear].sum() / max(faces["face_seconds"].sum(), 1e-9))
 
 
 def print_result(result: "Result", taken_s: float) -> None:
@@ -74,6 +86,8 @@ def print_result(result: "Result", taken_s: float) -> None:
         "faces": f"{facts['seconds_with_face']} of {facts['seconds']} seconds, tracks: {facts['tracks']}",
         "dominant": ", ".join(f"{name} {part:.0%}" for name, part in facts["dominant"].items()) or "no face found",
     }
+    if facts["tracks"]:
+        rows["clear"] = f"in {facts['clear']:.0%} of the face time one expression reaches 50%"
     if facts["status"] != "ok":
         lost = f"; {facts['seconds_lost']} seconds without data" if facts["seconds_lost"] else ""
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
