@@ -10,13 +10,25 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fervid.errors import FervidError, RunError, UsageError, VideoError
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from fervid.pipeline import Models, Progress, Result
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_models", "load_timeline", "probe", "process"]
+__all__ = [
+    "FervidError",
+    "RunError",
+    "UsageError",
+    "VideoError",
+    "__version__",
+    "load_models",
+    "load_timeline",
+    "probe",
+    "process",
+]
 
 
 def process(

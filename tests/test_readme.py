@@ -26,14 +26,21 @@ def test_there_are_two_commands() -> None:
     assert tests.strip() == ".venv/bin/python -m pytest"
 
 
-def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     fervid.process(ROOT / "sample_videos" / "two_faces.mp4", "timeline.parquet", end_s=2)
     (tmp_path / "results").mkdir()
     shutil.copy("timeline.parquet", "results/a.parquet")
+    (tmp_path / "videos").mkdir()
+    shutil.copy(ROOT / "sample_videos" / "one_face.mp4", "videos")
+    (tmp_path / "videos" / "broken.mp4").write_text("no video")
+    names: dict[str, object] = {}
     for block in blocks("python"):
-        names: dict[str, object] = {}
         exec(block, names)
+    assert (tmp_path / "results" / "one_face.parquet").is_file()
+    assert "broken.mp4" in capsys.readouterr().out
     assert len(names["everything"]) == 1
 
 
