@@ -163,7 +163,7 @@ def train(
         Path | None, typer.Option(help="Faces to watch and calibrate on (every 10th of data).")
     ] = None,
     arch: Annotated[str, typer.Option(help="The network.")] = "seresnet",
-    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 29,
+    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 28,
     vote_weight: Annotated[float, typer.Option(help="Share of the FER+ votes in the target.")] = 0.5,
     seed: Annotated[int, typer.Option(help="Makes a CPU run repeatable.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

@@ -124,7 +124,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"m\.json"):
         TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")
     facts = {"arch": "seresnet", "labels": FER2013, "input_px": 48, "mean": 0, "std": 1, "temperature": 1}
-    facts |= {"mirror": True, "framing": {"landmarks": [[0, 0]] * 5, "box": 1, "zoom": 1}}
+    facts |= {"framing": {"landmarks": [[0, 0]] * 5, "box": 1, "zoom": 1}}
     (tmp_path / "m.json").write_text(json.dumps(facts))
     with pytest.raises(WeightsError, match="not the weights of a seresnet"):
         TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")

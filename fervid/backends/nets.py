@@ -60,13 +60,17 @@ class SEResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the logits (n, n_classes) of the crops (n, 1, h, w)."""
-        return self.head(self.drop(self.blocks(self.stem(x)).mean((2, 3))))
+        return self.head(self.drop(self.features(x)))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Give what the head sees (n, widths[-1]) of the crops (n, 1, h, w)."""
+        return self.blocks(self.stem(x)).mean((2, 3))
 
 
 #: name -> constructor(n_classes); the name is written beside the weights.
 ARCHITECTURES = {"seresnet": SEResNet}
 
 
-def build(arch: str, n_classes: int) -> nn.Module:
+def build(arch: str, n_classes: int) -> SEResNet:
     """Build an architecture by name; KeyError if it is unknown (callers check against ARCHITECTURES)."""
     return ARCHITECTURES[arch](n_classes)

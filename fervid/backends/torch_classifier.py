@@ -18,7 +18,7 @@ from fervid.labels import emotion
 
 __all__ = ["TorchClassifier", "bundled", "find_weights"]
 
-_FACTS = ("arch", "labels", "input_px", "mean", "std", "temperature", "mirror", "framing")
+_FACTS = ("arch", "labels", "input_px", "mean", "std", "temperature", "framing")
 _CONVERT = (
     "from safetensors.torch import save_file; import torch; "
     "save_file(torch.load('{0}', weights_only=True), '{0}'.replace('.pt', '.safetensors'))"
@@ -59,7 +59,7 @@ class TorchClassifier:
         self.crop_px = int(facts["input_px"])
         self.framing = Framing(**facts["framing"])
         self.temperature = float(facts["temperature"])
-        self._mean, self._std, self._mirror = float(facts["mean"]), float(facts["std"]), bool(facts["mirror"])
+        self._mean, self._std = float(facts["mean"]), float(facts["std"])
         self.device = resolve_device(device)
         self._net = self._load(facts["arch"])
 
@@ -84,8 +84,7 @@ class TorchClassifier:
             part = crop[start : start + self.batch_size]
             full[: len(part), 0] = part
             x = (torch.from_numpy(full).to(self.device).float() / 255 - self._mean) / self._std
-            x = x.contiguous(memory_format=torch.channels_last)
-            logits = (self._net(x) + self._net(x.flip(3))) / 2 if self._mirror else self._net(x)
+            logits = self._net(x.contiguous(memory_format=torch.channels_last))
             prob = torch.softmax(logits.double() / self.temperature, 1).float()
             parts.append(prob[: len(part)].cpu().numpy())
         return np.concatenate(parts)

@@ -17,7 +17,7 @@ FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neut
 #: Where MTCNN's landmarks and box lie in a picture of FER2013: medians over training pictures, enlarged four times
 #: (`python -m tests.benchmarks.framing`, which also tells how accuracy depends on the zoom).
 FER2013_FRAMING = Framing(
-    landmarks=((0.320, 0.391), (0.694, 0.388), (0.504, 0.606), (0.355, 0.790), (0.663, 0.786)), box=0.921, zoom=0.9
+    landmarks=((0.320, 0.391), (0.694, 0.388), (0.504, 0.606), (0.355, 0.790), (0.663, 0.786)), box=0.921, zoom=1.0
 )
 _SIZE = 48
 _KAGGLE_SPLITS = {"train": "Training", "public": "PublicTest", "private": "PrivateTest"}

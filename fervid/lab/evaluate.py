@@ -34,7 +34,7 @@ class Scores:
 
 @torch.inference_mode()
 def predict_logits(net: nn.Module, image: np.ndarray, mean_std: tuple[float, float]) -> np.ndarray:
-    """Give logits (n, K) float32 for grey faces (n, h, w) uint8, each averaged with its mirror image's."""
+    """Give logits (n, K) float32 for grey faces (n, h, w) uint8, seen once, as the line sees them."""
     net.eval()
     device = next(net.parameters()).device
     mean, std = mean_std
@@ -43,7 +43,7 @@ def predict_logits(net: nn.Module, image: np.ndarray, mean_std: tuple[float, flo
         x = torch.from_numpy(image[start : start + 256])[:, None].to(device).float()
         x = ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            parts.append(((net(x) + net(x.flip(3))) / 2).float().cpu().numpy())
+            parts.append(net(x).float().cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -29,13 +29,14 @@ class Recipe:
     """Everything that shapes a training run; written beside the weights."""
 
     arch: str = "seresnet"
-    epochs: int = 29
-    gentle_epochs: int = 14  # the last ones, with half the augmentation: closer to what the line will show
+    epochs: int = 28
+    gentle_epochs: int = 13  # the last ones, with half the augmentation: closer to what the line will show
     batch_size: int = 128
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     warmup_epochs: float = 1.5
     vote_weight: float = 0.5  # share of the FER+ votes in the soft target, where the set has votes
+    head_vote_weight: float = 0.25  # the same share when the head is fitted anew at the end
     label_smoothing: float = 0.05
     ema_decay: float = 0.998
     seed: int = 0
@@ -217,8 +218,33 @@ def _append_row(path: Path, **row: float) -> None:
         writer.writerow({k: round(v, 5) for k, v in row.items()})
 
 
+def _refit_head(run: _Run, faces: FaceSet) -> None:
+    """Fit the last layer anew on the pictures as they are, by logistic regression to its end.
+
+    Augmentation, dropout and smoothing blur its decision; the votes shift it to neutral. On PublicTest: 3 points more.
+    """
+    net, (mean, std) = run.averaged, run.mean_std
+    parts = []
+    with torch.inference_mode(), torch.autocast(run.device.type, dtype=torch.bfloat16):
+        for start in range(0, len(faces), 256):
+            x = (run.image[start : start + 256].to(run.device).float() / 255 - mean) / std
+            parts.append(net.features(x.contiguous(memory_format=torch.channels_last)).float())
+    features = torch.cat(parts).clone()
+    target = torch.from_numpy(faces.targets(run.recipe.head_vote_weight)).to(run.device)
+    solver = torch.optim.LBFGS(net.head.parameters(), max_iter=80, history_size=20, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = F.cross_entropy(net.head(features), target)
+        value.backward()
+        return value
+
+    solver.step(loss)
+
+
 def _write_model(out: Path, run: _Run, validation: FaceSet, faces: FaceSet) -> Path:
     weights = out / "model.safetensors"
+    _refit_head(run, faces)
     state = run.averaged.cpu().state_dict()
     save_file({k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in state.items()}, weights)
     run.averaged.load_state_dict(load_file(weights))
@@ -227,7 +253,7 @@ def _write_model(out: Path, run: _Run, validation: FaceSet, faces: FaceSet) -> P
     facts = {
         "arch": run.recipe.arch, "labels": faces.labels, "input_px": faces.image.shape[1], "mean": mean, "std": std,
         "temperature": round(fit_temperature(logits, validation.label), 4), "recipe": asdict(run.recipe),
-        "mirror": True, "framing": asdict(FER2013_FRAMING),
+        "framing": asdict(FER2013_FRAMING),
         "trained_on": faces.name, "temperature_fitted_on": validation.name,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }  # fmt: skip

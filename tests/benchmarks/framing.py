@@ -44,7 +44,7 @@ def best_faces(large: np.ndarray, face_px: float) -> Detections:
 def measure(found: Detections, size: int) -> Framing:
     """Medians of where landmarks and boxes lie, in parts of the picture's side."""
     width, height = (found.box_px[:, i + 2] - found.box_px[:, i] for i in (0, 1))
-    landmarks = np.median((found.landmarks_px - MARGIN_PX) / size, axis=0)
+    landmarks = np.median((found.landmarks_px.astype(float) - MARGIN_PX) / size, axis=0)
     return Framing(
         tuple(map(tuple, landmarks.round(3).tolist())), float(np.median(np.sqrt(width * height)) / size), 1.0
     )
