@@ -58,7 +58,9 @@ def command(example: str) -> Callable:
             except FervidError as e:
                 if kwargs.get("debug"):
                     raise
-                sys.stderr.write(f"fervid: {_one_line(e)}\n")
+                from fervid.views.terminal import plain
+
+                sys.stderr.write(f"fervid: {plain(str(e))}\n")
                 code = e.exit_code
             raise typer.Exit(code or 0)
 
@@ -69,10 +71,6 @@ def command(example: str) -> Callable:
 
 def _needs_arguments(call: Callable) -> bool:
     return call.__name__ != "doctor"
-
-
-def _one_line(error: Exception) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(error))
 
 
 @command("fervid process movie.mp4 --out timeline.parquet --fps 5")

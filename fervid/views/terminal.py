@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fervid.pipeline import Progress, Result
 
-__all__ = ["clock", "print_facts", "print_json", "print_result", "progress_bar", "summary"]
+__all__ = ["clock", "plain", "print_facts", "print_json", "print_result", "progress_bar", "summary"]
 
 
 def clock(seconds: float) -> str:
@@ -38,7 +38,7 @@ def progress_bar(name: str, *, quiet: bool) -> Iterator[Callable[["Progress"], N
         return
     text = TextColumn("{task.fields[text]}")
     with Bar(TextColumn("[bold]{task.description}"), BarColumn(), text, console=console, transient=True) as bar:
-        task = bar.add_task(escape(_plain(name)), total=None, text="opening")
+        task = bar.add_task(escape(plain(name)), total=None, text="opening")
         started = perf_counter()
 
         def show(progress: "Progress") -> None:
@@ -104,7 +104,7 @@ def print_facts(facts: Mapping[str, Any], indent: int = 0) -> None:
             print_facts(value, indent + 2)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-            shown = "-" if text is None or text == "" else _plain(str(text))
+            shown = "-" if text is None or text == "" else plain(str(text))
             sys.stdout.write(f"{' ' * indent}{name!s:<{width}}  {shown}\n")
 
 
@@ -113,6 +113,6 @@ def print_json(facts: Any) -> None:
     sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Control characters in file names never reach the terminal raw."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
