@@ -89,7 +89,10 @@ def process_video(
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
+    from fervid.backends.heap import share_heap
+
     check_paths(path, out, faces_out)
+    share_heap()
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None

@@ -92,7 +92,8 @@ def test_training_learns_resumes_and_repeats(faces: FaceSet, parquet: Path, tmp_
     weights = run(parquet, parquet, tmp_path / "a", recipe, "cpu", lines.append)
     facts = json.loads(weights.with_suffix(".json").read_text())
     assert len(lines) == 2 and (tmp_path / "a" / "curves.csv").read_text().count("\n") == 3
-    assert facts["labels"] == list(FER2013) and facts["temperature"] > 0
+    (head,) = facts["heads"]
+    assert head["labels"] == list(FER2013) and head["temperature"] > 0
 
     again = train(faces, faces, tmp_path / "b", recipe)
     assert again.read_bytes() == weights.read_bytes()  # same seed, same bytes
@@ -123,7 +124,13 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "m.safetensors")
     with pytest.raises(WeightsError, match=r"m\.json"):
         TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")
-    facts = {"arch": "seresnet", "labels": FER2013, "input_px": 48, "mean": 0, "std": 1, "temperature": 1}
+    facts = {
+        "arch": "seresnet",
+        "heads": [{"name": "a", "labels": FER2013, "temperature": 1}],
+        "input_px": 48,
+        "mean": 0,
+        "std": 1,
+    }
     facts |= {"framing": {"landmarks": [[0, 0]] * 5, "box": 1, "zoom": 1}}
     (tmp_path / "m.json").write_text(json.dumps(facts))
     with pytest.raises(WeightsError, match="not the weights of a seresnet"):

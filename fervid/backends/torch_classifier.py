@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from fervid.errors import RunError, WeightsError
 from fervid.faces import Framing
 from fervid.labels import emotion
 
-__all__ = ["TorchClassifier", "bundled", "find_weights"]
+__all__ = ["Head", "TorchClassifier", "bundled", "find_weights"]
 
-_FACTS = ("arch", "labels", "input_px", "mean", "std", "temperature", "framing")
+_FACTS = ("arch", "heads", "input_px", "mean", "std", "framing")
 _CONVERT = (
     "from safetensors.torch import save_file; import torch; "
     "save_file(torch.load('{0}', weights_only=True), '{0}'.replace('.pt', '.safetensors'))"
@@ -45,28 +46,54 @@ def find_weights(asked: str) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Head:
+    """One set of classes that a network answers for: its outputs begin at `first`, and it has its own temperature."""
+
+    name: str
+    labels: tuple[str, ...]
+    temperature: float
+    first: int
+
+    @property
+    def outputs(self) -> slice:
+        """Which of the network's outputs are these."""
+        return slice(self.first, self.first + len(self.labels))
+
+
 class TorchClassifier:
-    """A Classifier (see emotions.py) on a CPU or a GPU. Batches have one fixed shape: results do not depend on it."""
+    """A Classifier (see emotions.py) on a CPU or a GPU. Batches have one fixed shape: results do not depend on it.
+
+    A network may have several heads (FER2013's seven labels, FER+'s eight); the line asks the first, unless another
+    is named.
+    """
 
     batch_size = 16
 
-    def __init__(self, weights: str, device: str = "auto") -> None:
+    def __init__(self, weights: str, device: str = "auto", head: str | None = None) -> None:
         self.path = find_weights(weights)
         facts = _read_facts(self.path)
         self.name = self.path.stem
         self.sha256 = _check_hash(self.path, facts)
-        self.labels = tuple(emotion(name) for name in facts["labels"])
+        self.heads = _read_heads(facts["heads"])
+        self.head = self._choose(head)
+        self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px = int(facts["input_px"])
         self.framing = Framing(**facts["framing"])
-        self.temperature = float(facts["temperature"])
         self._mean, self._std = float(facts["mean"]), float(facts["std"])
         self.device = resolve_device(device)
         self._net = self._load(facts["arch"])
 
+    def _choose(self, asked: str | None) -> Head:
+        found = {head.name: head for head in self.heads}
+        if asked is not None and asked not in found:
+            raise WeightsError(f"{self.path}: no head {asked!r}; expected {', '.join(found)}")
+        return found[asked] if asked else self.heads[0]
+
     def _load(self, arch: str) -> torch.nn.Module:
         if arch not in ARCHITECTURES:
             raise WeightsError(f"{self.path}: unknown architecture {arch!r}; expected {', '.join(ARCHITECTURES)}")
-        net = build(arch, len(self.labels))
+        net = build(arch, sum(len(head.labels) for head in self.heads))
         try:
             net.load_state_dict({k: v.float() for k, v in load_file(self.path).items()})
         except (SafetensorError, RuntimeError, OSError) as e:
@@ -74,19 +101,23 @@ class TorchClassifier:
             raise WeightsError(f"{self.path}: not the weights of a {arch} ({reason})") from None
         return net.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
 
+    def predict(self, crop: np.ndarray) -> np.ndarray:
+        """Crops (m, crop_px, crop_px) uint8 -> calibrated probabilities (m, K) float32 of this head."""
+        logits = torch.from_numpy(self.logits(crop)[:, self.head.outputs])
+        return torch.softmax(logits.double() / self.temperature, 1).float().numpy()
+
     @one_thread
     @torch.inference_mode()
-    def predict(self, crop: np.ndarray) -> np.ndarray:
-        """Crops (m, crop_px, crop_px) uint8 -> calibrated probabilities (m, K) float32."""
-        parts = [np.zeros((0, len(self.labels)), np.float32)]
+    def logits(self, crop: np.ndarray) -> np.ndarray:
+        """Crops (m, crop_px, crop_px) uint8 -> what the network says (m, outputs of all heads) float32."""
+        parts = [np.zeros((0, self.heads[-1].outputs.stop), np.float32)]
         for start in range(0, len(crop), self.batch_size):
             full = np.zeros((self.batch_size, 1, self.crop_px, self.crop_px), np.uint8)
             part = crop[start : start + self.batch_size]
             full[: len(part), 0] = part
             x = (torch.from_numpy(full).to(self.device).float() / 255 - self._mean) / self._std
             logits = self._net(x.contiguous(memory_format=torch.channels_last))
-            prob = torch.softmax(logits.double() / self.temperature, 1).float()
-            parts.append(prob[: len(part)].cpu().numpy())
+            parts.append(logits[: len(part)].float().cpu().numpy())
         return np.concatenate(parts)
 
 
@@ -100,6 +131,15 @@ def _read_facts(weights: Path) -> dict[str, Any]:
     if missing := [name for name in _FACTS if name not in facts]:
         raise WeightsError(f"{path}: no {', '.join(missing)} in it; `fervid train` writes this file")
     return facts
+
+
+def _read_heads(facts: list[dict[str, Any]]) -> tuple[Head, ...]:
+    heads: list[Head] = []
+    for fact in facts:
+        labels = tuple(emotion(name) for name in fact["labels"])
+        first = heads[-1].outputs.stop if heads else 0
+        heads.append(Head(fact["name"], labels, float(fact["temperature"]), first))
+    return tuple(heads)
 
 
 def _check_hash(weights: Path, facts: dict[str, Any]) -> str:

@@ -250,9 +250,11 @@ def _write_model(out: Path, run: _Run, validation: FaceSet, faces: FaceSet) -> P
     run.averaged.load_state_dict(load_file(weights))
     logits = predict_logits(run.averaged.to(run.device), validation.image, run.mean_std)
     mean, std = run.mean_std
+    temperature = round(fit_temperature(logits, validation.label), 4)
+    head = {"name": "fer2013", "labels": faces.labels, "temperature": temperature}
     facts = {
-        "arch": run.recipe.arch, "labels": faces.labels, "input_px": faces.image.shape[1], "mean": mean, "std": std,
-        "temperature": round(fit_temperature(logits, validation.label), 4), "recipe": asdict(run.recipe),
+        "arch": run.recipe.arch, "heads": [head], "input_px": faces.image.shape[1], "mean": mean, "std": std,
+        "recipe": asdict(run.recipe),
         "framing": asdict(FER2013_FRAMING),
         "trained_on": faces.name, "temperature_fitted_on": validation.name,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),

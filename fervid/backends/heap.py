@@ -1,0 +1,26 @@
+"""One heap for all threads of the process, so that memory does not grow with the length of a video."""
+
+import ctypes
+import sys
+from functools import cache
+
+__all__ = ["share_heap"]
+
+# Parameters of glibc's mallopt(3) and what they are set to: one arena; arrays up to 32 MiB (the most that is allowed)
+# come from it rather than from the kernel, whose pages must be zeroed each time; freed memory is kept for the next one.
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
+_SETTINGS = ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 2**29))
+
+
+@cache
+def share_heap() -> None:
+    """Ask the C library for one heap; where it is not glibc, nothing is done.
+
+    By default glibc gives each thread a heap of its own. Frames are made on the decoding thread and freed on another:
+    their heap fragments, and 20 minutes of video took half as much memory again as one (tests/benchmarks/memory.py).
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for parameter, value in _SETTINGS if mallopt else ():
+        mallopt(parameter, value)
