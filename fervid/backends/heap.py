@@ -22,5 +22,7 @@ def share_heap() -> None:
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for parameter, value in _SETTINGS if mallopt else ():
+    if mallopt is None:
+        return
+    for parameter, value in _SETTINGS:
         mallopt(parameter, value)

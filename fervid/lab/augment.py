@@ -39,9 +39,9 @@ def _move(x: Tensor, dice: torch.Generator, s: float, size: int) -> Tensor:
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     reach = 0.18 * s + (1 - window) * min(1.0, s)
     across, down = _uniform(n, -reach, reach, dice), _uniform(n, -reach, reach, dice)
-    theta = torch.stack(
-        [torch.stack([cos * flip * squeeze, -sin * window, across], 1), torch.stack([sin * flip * squeeze, cos * window, down], 1)], 1
-    )  # fmt: skip
+    upper = torch.stack([cos * flip * squeeze, -sin * window, across], 1)
+    lower = torch.stack([sin * flip * squeeze, cos * window, down], 1)
+    theta = torch.stack([upper, lower], 1)
     grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -84,7 +84,7 @@ def _compress(x: Tensor, dice: torch.Generator, share: float) -> Tensor:
 
 
 def _erase(x: Tensor, dice: torch.Generator, s: float) -> Tensor:
-    """Cover a rectangle of some faces with their mean: hands, hair, other heads (Zhong et al. 2017, arXiv 1708.04896)."""
+    """Cover a rectangle of some faces with their mean: hands, hair (Zhong et al. 2017, arXiv 1708.04896)."""
     n, _, h, w = x.shape
     rows, columns = torch.arange(h)[None, :, None], torch.arange(w)[None, None, :]
     top, left = (_uniform(n, 0, side, dice)[:, None, None] for side in (h, w))
