@@ -27,6 +27,7 @@ __all__ = [
     "load_timeline",
     "read_provenance",
     "spelled",
+    "summarise",
     "to_table",
     "write_atomically",
     "write_table",
@@ -176,17 +177,28 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     provenance = read_provenance(path)
     if "second" not in pq.read_schema(path).names:
         return {"says": {"face_readings": pq.read_metadata(path).num_rows}} | provenance
-    frame = load_timeline(path)
+    return {"says": summarise(load_timeline(path))} | provenance
+
+
+def summarise(frame: "pd.DataFrame") -> dict[str, Any]:
+    """Say in a few numbers what a timeline (as load_timeline gives it, by track) holds.
+
+    `dominant`: for which share of the time that faces were visible each expression was the most probable one;
+    `clear`: for which share of it one expression reached one half.
+    """
     faces = frame[frame["status"] == "ok"]
-    time = faces.groupby("dominant", observed=True)["face_seconds"].sum()
-    says = {
+    total = float(faces["face_seconds"].sum())
+    time = faces.groupby("dominant", observed=True)["face_seconds"].sum().sort_values(ascending=False)
+    clear = faces["face_seconds"][faces[[name for name in EMOTIONS if name in faces]].max(axis=1) >= 0.5].sum()
+    return {
         "seconds": int(frame["second"].nunique()),
         "seconds_with_face": int(faces["second"].nunique()),
         "seconds_without_data": int((frame["status"] == "no_data").sum()),
         "tracks": int(faces["track"].nunique()),
-        "face_seconds_by_dominant": {k: round(float(v), 1) for k, v in time.sort_values(ascending=False).items()},
+        "face_seconds": round(total, 1),
+        "clear": round(float(clear) / max(total, 1e-9), 3),
+        "dominant": {k: round(float(v) / max(total, 1e-9), 3) for k, v in time.items() if v > 0},
     }
-    return {"says": says} | provenance
 
 
 def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":

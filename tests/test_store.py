@@ -214,7 +214,7 @@ def test_describe_says_what_the_timeline_says(timeline):
     assert facts["version"] == "test"
     assert facts["says"] == {
         "seconds": 4, "seconds_with_face": 2, "seconds_without_data": 1, "tracks": 3,
-        "face_seconds_by_dominant": {"happiness": 1.0, "neutral": 0.5, "anger": 0.2},  # 0.25 rounds to even
+        "face_seconds": 1.8, "clear": 1.0, "dominant": {"happiness": 0.571, "neutral": 0.286, "anger": 0.143},
     }  # fmt: skip
 
 

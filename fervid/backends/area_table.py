@@ -53,10 +53,28 @@ class AreaTable:
         if tall * wide > _LARGEST:
             left, right = _halves(columns)
             return self._sum(frame, rows, left).add_(self._sum(frame, rows, right))
+        if rows.shape[1] == columns.shape[1] == 1:
+            return self._grid(frame, rows, columns)
         above, below = (frame[:, None] * (self.height + 1) + rows) * (self.width + 1)
         left, right = columns
         sums = self._look_up(below, right).sub_(self._look_up(above, right))
         sums.sub_(self._look_up(below, left)).add_(self._look_up(above, left))
+        return sums.view(torch.uint16).float()
+
+    def _grid(self, frame: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+        """Do what the four look-ups do, twice as fast, where all pictures are cut alike: rows first, then columns."""
+        device, shape = self._cells.device, (len(frame), rows.shape[2], columns.shape[2])
+        above, below = (torch.from_numpy(edge[0]).to(device) for edge in rows)
+        lines = (self.width + 1) * np.arange(shape[1])[:, None]
+        left, right = (
+            torch.from_numpy((lines + edge).astype(np.int32).reshape(-1)).to(device) for edge in columns[:, 0]
+        )
+        sums = torch.empty((shape[0], shape[1] * shape[2]), dtype=torch.int64, device=device)
+        for i, one in zip(frame, sums):  # one picture at a time stays in the cache
+            cells = self._cells.view(self.n, self.height + 1, self.width + 1)[i]
+            band = cells.index_select(0, below).sub_(cells.index_select(0, above)).view(-1)
+            torch.sub(band.index_select(0, right), band.index_select(0, left), out=one)
+        sums = sums.view(shape)
         return sums.view(torch.uint16).float()
 
     def _look_up(self, row: np.ndarray, column: np.ndarray) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any, Self
 import av
 
 from fervid.backends.containers import blames_file, choose_stream, duration_tag, open_container
+from fervid.backends.pyav_clock import MAX_GAP_S, Clock
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import VideoError
@@ -20,19 +21,10 @@ __all__ = ["PyAVReader"]
 
 #: Containers in which a seek lands on a key frame and the index can be believed.
 _SEEKABLE = {"mov", "matroska"}
-#: A jump forward by more than this is a new clock, not a gap.
-_MAX_GAP_S = 3600
-#: A step back by less than this is disorder; by more, a new clock (a concatenation).
-_DISORDER_S = 1
 #: Frame rates outside these (exclusive) are not believed.
 _SLOWEST, _FASTEST = Fraction(1, 3600), 10_000
 _UNTIMED_AT_START = 64
 _FAILURES_IN_A_ROW = 32
-#: A declared end further away than this behind the last frame is not believed.
-_LONGEST_TAIL_S = 24 * 3600.0
-
-#: A frame, its time and its duration, both in seconds.
-Timed = tuple[av.VideoFrame, float, float]
 
 
 class PyAVReader:
@@ -48,12 +40,13 @@ class PyAVReader:
         try:
             self._prepare()
             self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
-            if self._tick > _MAX_GAP_S and not synthetic_time:
+            if self._tick > MAX_GAP_S and not synthetic_time:
                 raise RestartNeeded(synthetic_time=True)
             self._rate = self._declared_rate()
             self._decoding = self._decode()
             head = self._head()
             self._origin = self._time_zero(head[-1])
+            self._clock = self._wind(self._declared_end())
             self._head_frames = head
             self.info = self._describe(head[-1])
         except BaseException:
@@ -66,15 +59,15 @@ class PyAVReader:
         if start_s > 0 and not self._synthetic and self._seek(start_s):
             source = self._decode()
         last_end = 0.0
-        for frame, pts_s, duration_s in self._spans(self._timed(source)):
+        for frame, pts_s, duration_s in self._clock.spans(self._clock.timed(source)):
             if stop_s is not None and pts_s >= stop_s:
                 last_end = stop_s
                 break
-            last_end = max(last_end, pts_s + (duration_s or float(self._step())))
+            last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
             if pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s):
                 yield PyAVFrame(frame, pts_s, duration_s, self._scalers)
         else:
-            last_end = self._finish(last_end)
+            last_end = self._clock.finish(last_end)
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
 
     def frame_times(self) -> list[tuple[float, float]]:
@@ -140,13 +133,21 @@ class PyAVReader:
         lost_start = self.health.decode_errors > 0 and declared is not None and declared < first.pts
         return (declared if lost_start else first.pts) * self._tick
 
+    def _wind(self, end_s: float | None) -> Clock:
+        stream = self._stream
+        return Clock(
+            origin=self._origin, tick=self._tick, step=1 / self._rate if self._rate else Fraction(1, 25), end_s=end_s,
+            exact=stream.duration is not None or bool(duration_tag(stream.metadata)),
+            synthetic=self._synthetic, abut=self._container_name() == "mov", health=self.health,
+        )  # fmt: skip
+
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
         aspect = self._stream.sample_aspect_ratio or Fraction(1)
         width, height = max(1, round(first.width * float(aspect))), first.height
         rotation = round(first.rotation / 90) * 90 % 360
         if rotation % 180:
             width, height = height, width
-        end = self._declared_end()
+        end = self._clock.end_s
         return VideoInfo(
             path=self._path, container=self._container_name(),
             codec=self._stream.codec_context.name, width_px=width, height_px=height, rotation_deg=rotation,
@@ -163,7 +164,7 @@ class PyAVReader:
             ends.append(tag)
         if self._container.duration:
             ends.append(Fraction((self._container.start_time or 0) + self._container.duration, av.time_base))
-        if not ends or self._tick > _MAX_GAP_S:
+        if not ends or self._tick > MAX_GAP_S:
             return None
         return max(0.0, float(min(ends) - self._origin))
 
@@ -237,72 +238,3 @@ class PyAVReader:
 
     def _container_name(self) -> str:
         return self._container.format.name.split(",")[0]
-
-    # -- time ------------------------------------------------------------------------------------------------------
-
-    def _timed(self, source: Iterator[av.VideoFrame]) -> Iterator[Timed]:
-        """Give every frame a time that never runs back; frames without one are counted and left out."""
-        if self._synthetic:
-            yield from self._counted(source)
-            return
-        shift, last, last_duration, disorder, seen = -self._origin, None, Fraction(0), 0, 0
-        for frame in source:
-            seen += 1
-            if frame.pts is None:
-                self.health.untimed += 1
-                continue
-            time, duration = frame.pts * self._tick + shift, (frame.duration or 0) * self._tick
-            if last is not None and (time < last - _DISORDER_S or time > last + last_duration + _MAX_GAP_S):
-                shift += last + (last_duration or self._step()) - time
-                time = frame.pts * self._tick + shift
-                self.health.epochs += 1
-                self.health.degrade("time_jumps")
-            elif last is not None and time < last:
-                disorder += 1
-                self.health.untimed += 1
-                if disorder >= 3 and disorder > seen / 20:
-                    raise RestartNeeded(synthetic_time=True)
-                continue
-            last, last_duration = time, duration
-            if time >= 0:
-                yield frame, float(time), float(duration)
-        if self.health.untimed > seen / 2:
-            raise RestartNeeded(synthetic_time=True)
-
-    def _spans(self, timed: Iterator[Timed]) -> Iterator[Timed]:
-        """Make durations hold: none reaches over the next frame, and where samples abut each reaches up to it.
-
-        What a frame declares is not enough: in MP4 with B-frames it follows the order of decoding, in Matroska it is a
-        default. Samples of an undamaged MP4 leave no gap (ISO/IEC 14496-12, 8.6.1.2), so a long one is a still.
-        """
-        before: Timed | None = None
-        for item in timed:
-            if before is not None:
-                apart = item[1] - before[1]
-                abut = self._container_name() == "mov" and not self.health.decode_errors
-                yield before[0], before[1], apart if abut else min(before[2], apart)
-            before = item
-        if before is not None:
-            left = (self._declared_end() or 0.0) - before[1]
-            yield before[0], before[1], min(before[2], max(float(self._step()), left))
-
-    def _counted(self, source: Iterator[av.VideoFrame]) -> Iterator[Timed]:
-        self.health.degrade("synthetic_time")
-        step = self._step()
-        for i, frame in enumerate(source):
-            yield frame, float(i * step), float(step)
-
-    def _step(self) -> Fraction:
-        return 1 / self._rate if self._rate else Fraction(1, 25)
-
-    def _finish(self, last_end: float) -> float:
-        """Compare where decoding ended with where the file says it ends; give the end of the timeline."""
-        declared = self._declared_end()
-        if declared is None or self._synthetic or self.health.epochs > 1:
-            return last_end
-        known = self._stream.duration is not None or bool(duration_tag(self._stream.metadata))
-        tolerance = max(0.3 if known else 1.0, 2.5 * float(self._step()))
-        if last_end < declared - tolerance:
-            self.health.degrade("truncated")
-            return min(declared, last_end + _LONGEST_TAIL_S)
-        return last_end

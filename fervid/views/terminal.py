@@ -12,11 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from fervid.labels import EMOTIONS
+from fervid.store import summarise
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fervid.pipeline import Progress, Result
 
 __all__ = ["clock", "plain", "print_facts", "print_json", "print_result", "progress_bar", "summary"]
@@ -55,28 +53,8 @@ def progress_bar(name: str, *, quiet: bool) -> Iterator[Callable[["Progress"], N
 
 def summary(result: "Result") -> dict[str, Any]:
     """The closing summary as data: what `--json` prints and `print_result` shows."""
-    frame = result.to_pandas()
-    faces = frame[frame["status"] == "ok"]
-    share = faces.groupby("dominant", observed=True)["face_seconds"].sum() / max(faces["face_seconds"].sum(), 1e-9)
-    return {
-        "video": str(result.path),
-        "out": str(result.out) if result.out else None,
-        "status": result.status,
-        "reasons": result.reasons,
-        "seconds": int(frame["second"].nunique()),
-        "seconds_with_face": int(faces["second"].nunique()),
-        "seconds_lost": int((frame["status"] == "no_data").sum()),
-        "tracks": int(faces["track"].nunique()),
-        "clear": round(_clear_share(faces), 3),
-        "dominant": {k: round(float(v), 3) for k, v in share.sort_values(ascending=False).items() if v > 0},
-    }
-
-
-def _clear_share(faces: "pd.DataFrame") -> float:
-    """Share of the face time in which one expression reached one half."""
-    emotions = [name for name in EMOTIONS if name in faces]
-    clear = faces[emotions].max(axis=1) >= 0.5
-    return float(faces["face_seconds"][clear].sum() / max(faces["face_seconds"].sum(), 1e-9))
+    named = {"video": str(result.path), "out": str(result.out) if result.out else None}
+    return named | {"status": result.status, "reasons": result.reasons} | summarise(result.to_pandas())
 
 
 def print_result(result: "Result", taken_s: float) -> None:
@@ -89,7 +67,7 @@ def print_result(result: "Result", taken_s: float) -> None:
     if facts["tracks"]:
         rows["clear"] = f"in {facts['clear']:.0%} of the face time one expression reaches 50%"
     if facts["status"] != "ok":
-        lost = f"; {facts['seconds_lost']} seconds without data" if facts["seconds_lost"] else ""
+        lost = f"; {facts['seconds_without_data']} seconds without data" if facts["seconds_lost"] else ""
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
     rows |= {"took": f"{taken_s:.1f} s", "timeline": facts["out"]}
     print_facts(rows)
