@@ -125,23 +125,27 @@ def _rafdb_lists(root: Path) -> list[Path]:
 
 
 def _read_rafdb(path: Path, lists: list[Path], pictures: dict[tuple[str, int], Path]) -> Listing:
-    """List RAF-DB; without lists its folders are the classes. A split that lies elsewhere is left out."""
-    said = {key: picture.parent.name for key, picture in pictures.items()}
-    if lists:
-        said = dict(row for file in lists for row in _rafdb_rows(file, pictures))
+    """List RAF-DB; without lists its folders are the classes. Splits and folders that lie elsewhere are left out."""
+    present = {split for split, _ in pictures}
+    said = {} if lists else {key: picture.parent.name for key, picture in pictures.items()}
+    for file in lists:
+        for where, key, label in _rafdb_rows(file):
+            if key in pictures:
+                said[key] = label
+            elif key[0] in present and file.is_relative_to(path):  # else `path` is only a part of the data set
+                raise DataError(f"{where}: no picture of {key[0]}_{key[1]:05d} beside the list or below")
+    listed = {split for split, _ in said}
     for key, picture in pictures.items():
-        if key not in said and key[0] in {split for split, _ in said}:
+        if key not in said and (key[0] in listed or not said):
             raise DataError(f"{picture}: no label in {' or '.join(str(file) for file in lists)}")
     keys = sorted(said)
     found = [pictures[key] for key in keys]
-    return Listing(
-        path, found, [said[k] for k in keys], [k[0] for k in keys], [str(p) for p in found], _RAFDB_NUMBERS
-    )  # fmt: skip
+    splits, labels = [key[0] for key in keys], [said[key] for key in keys]
+    return Listing(path, found, labels, splits, [str(picture) for picture in found], _RAFDB_NUMBERS)
 
 
-def _rafdb_rows(file: Path, pictures: dict[tuple[str, int], Path]) -> Iterator[tuple[tuple[str, int], str]]:
-    """Lines `train_00001.jpg 5` or `train_00001_aligned.jpg,5`, of the splits that have pictures."""
-    present = {split for split, _ in pictures}
+def _rafdb_rows(file: Path) -> Iterator[tuple[str, tuple[str, int], str]]:
+    """Lines `train_00001.jpg 5` or `train_00001_aligned.jpg,5` -> (where, picture's key, label's number)."""
     for number, line in enumerate(_lines(file), 1):
         cells = re.split(r"[\s,]+", line.strip())
         match = _RAFDB_PICTURE.match(cells[0])
@@ -151,11 +155,7 @@ def _rafdb_rows(file: Path, pictures: dict[tuple[str, int], Path]) -> Iterator[t
             raise DataError(
                 f"{file} row {number}: expected like 'train_00001.jpg 5' with 1 to 7, found {line.strip()!r}"
             )
-        key = match[1], int(match[2])
-        if key[0] in present and key not in pictures:
-            raise DataError(f"{file} row {number}: no picture {cells[0]} in the folders beside or below")
-        if key[0] in present:
-            yield key, cells[1]
+        yield f"{file} row {number}", (match[1], int(match[2])), cells[1]
 
 
 def _lines(file: Path) -> list[str]:

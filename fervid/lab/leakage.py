@@ -40,9 +40,10 @@ class Duplicates:
         ours, theirs = (len(np.unique(self.pairs[:, i])) for i in (0, 1))
         if not len(self):
             return f"{self.train.name} and {self.held.name}: no near-duplicates"
+        share = theirs / len(self.held)
         return (
-            f"{self.held.name}: {theirs} of {len(self.held)} faces ({theirs / len(self.held):.1%}) are also among those "
-            f"of {self.train.name}, {ours} times; the labels differ in {self.disagree.sum()} of {len(self)} pairs"
+            f"{self.held.name}: {theirs} of {len(self.held)} faces ({share:.1%}) have near-duplicates among "
+            f"{ours} faces of {self.train.name}; the labels differ in {self.disagree.sum()} of {len(self)} pairs"
         )
 
     def drop(self, train: FaceSet) -> FaceSet:
@@ -101,7 +102,7 @@ def _compare(ours: np.ndarray, theirs: np.ndarray, same: float, max_bits: int) -
     for start in range(0, len(ours), step):
         # equal minus different bits, as one matrix product: exact, and faster than counting
         close = bits[start : start + step] @ other_bits.T >= _HASH_SIDE**2 - 2 * max_bits
-        candidates = np.argwhere(close) + [start, 0]
+        candidates = np.argwhere(close) + np.array([start, 0])
         for some in np.split(candidates, range(1 << 14, len(candidates), 1 << 14)):
             correlation = np.einsum("iab,iab->i", ours[some[:, 0]], theirs[some[:, 1]])
             pairs.append(some[correlation >= same])
@@ -111,5 +112,6 @@ def _compare(ours: np.ndarray, theirs: np.ndarray, same: float, max_bits: int) -
 
 def _signs(cosines: np.ndarray) -> np.ndarray:
     """The perceptual hash as (n, 64) float32 of +1 and -1; all 0 for a flat picture."""
-    low = cosines[:, :_HASH_SIDE, :_HASH_SIDE].reshape(len(cosines), -1)
-    return np.where(low > 0, 1, -1).astype(np.float32) * cosines.any((1, 2))[:, None]
+    low = cosines[:, :_HASH_SIDE, :_HASH_SIDE].reshape(-1, _HASH_SIDE**2)
+    flat = np.linalg.norm(cosines, axis=(1, 2)) == 0
+    return np.where(flat[:, None], 0, np.where(low > 0, 1, -1)).astype(np.float32)
