@@ -25,9 +25,9 @@ __all__ = [
     "FacesWriter",
     "describe_timeline",
     "load_timeline",
+    "overview",
     "read_provenance",
     "spelled",
-    "summarise",
     "to_table",
     "write_atomically",
     "write_table",
@@ -177,10 +177,10 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     provenance = read_provenance(path)
     if "second" not in pq.read_schema(path).names:
         return {"says": {"face_readings": pq.read_metadata(path).num_rows}} | provenance
-    return {"says": summarise(load_timeline(path))} | provenance
+    return {"says": overview(load_timeline(path))} | provenance
 
 
-def summarise(frame: "pd.DataFrame") -> dict[str, Any]:
+def overview(frame: "pd.DataFrame") -> dict[str, Any]:
     """Say in a few numbers what a timeline (as load_timeline gives it, by track) holds.
 
     `dominant`: for which share of the time that faces were visible each expression was the most probable one;

@@ -8,7 +8,7 @@ import torch
 
 from fervid.errors import DeviceError
 
-__all__ = ["has_bfloat16", "one_thread", "resolve_device"]
+__all__ = ["one_thread", "resolve_device"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,12 +28,6 @@ def resolve_device(asked: str) -> str:
         found = f"torch sees {count} CUDA device{'s' * (count != 1)}"
         raise DeviceError(f"--device {asked}: {found}; use --device cpu, or install a driver that torch can use")
     return f"cuda:{int(number or 0)}"
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Tell whether this is a CPU that multiplies bfloat16 in hardware (AMX, AVX512-BF16); others emulate it, slowly."""
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return device.type == "cpu" and any(probe() for probe in probes if probe)
 
 
 def one_thread(call: Callable[P, R]) -> Callable[P, R]:

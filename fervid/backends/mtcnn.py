@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from fervid.backends.area_table import AreaTable, bins
-from fervid.backends.device import has_bfloat16, one_thread, resolve_device
-from fervid.backends.mtcnn_nets import Weights, load_net, onet, pnet, pnet_cells, rnet
+from fervid.backends.device import one_thread, resolve_device
+from fervid.backends.heap import share_heap
+from fervid.backends.mtcnn_nets import Weights, load_net, onet, pnet, rnet
 from fervid.backends.overlap import suppress
 from fervid.errors import ConfigError
 from fervid.faces import Detections
@@ -33,7 +34,6 @@ __all__ = ["MTCNN"]
 _PASS_PIXELS = 2**23  # of the pictures that go through the stages together: 67 MB of AreaTable
 _TILE_PIXELS = 2**19  # of a pyramid level that P-Net sees at once: 40 MB of activations
 _CELL, _STRIDE = 12, 2  # what one P-Net output sees, and the step to the next, in pixels of its level
-_MARGIN = 0.75  # logits by which half precision may be wrong; 0.44 was the most among 250,000 cells near the threshold
 _REFINE, _FINISH = (24, 32), (48, 16)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
 
 
@@ -53,11 +53,9 @@ class MTCNN:
             raise ConfigError(
                 f"MTCNN: expected a factor and three thresholds between 0 and 1, found {factor=}, {thresholds=}"
             )
+        share_heap()
         self._thresholds, self._factor, self._device = tuple(thresholds), factor, torch.device(resolve_device(device))
         self._pnet, self._rnet, self._onet = (load_net(name, self._device) for name in ("pnet", "rnet", "onet"))
-
-        halves = has_bfloat16(self._device)
-        self._sieve = {key: w.bfloat16() for key, w in self._pnet.items()} if halves else None
 
     @one_thread
     def detect(self, picture: np.ndarray, min_face_px: float = 20) -> Detections:
@@ -100,27 +98,12 @@ class MTCNN:
             rows, columns = bins(0, table.height, size[0]), bins(0, table.width, size[1])
             for frame, first, stop in _tiles(table.n, *size):
                 part = slice(_STRIDE * first, _STRIDE * (stop - 1) + _CELL)
-                hot, logit, feature = self._hot_cells(table.mean(frame, rows[:, :, part], columns))
-                offset = (feature[:, None] * self._pnet["head.weight"][1:]).sum(2) + self._pnet["head.bias"][1:]
+                logit, feature = pnet(table.mean(frame, rows[:, :, part], columns), self._pnet)
+                hot = torch.nonzero(logit >= _logit(self._thresholds[0]), as_tuple=True)
+                offset = (feature[hot][:, None] * self._pnet["head.weight"][1:]).sum(2) + self._pnet["head.bias"][1:]
                 index, y, x = (axis.cpu().numpy() for axis in hot)
                 box = _cell_box(x, y + first, scale)
-                yield frame[index], np.full(len(x), level), box, offset.cpu().numpy(), _score(logit)
-
-    def _hot_cells(self, x: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """Find the cells of x that may hold a face -> (picture, row, column), logits (m,), features (m, 32).
-
-        With a sieve: the whole in half precision first, then what came near the threshold as it should be.
-        """
-        threshold = _logit(self._thresholds[0])
-        if self._sieve is None:
-            logit, feature = pnet(x, self._pnet)
-            hot = torch.nonzero(logit >= threshold, as_tuple=True)
-            return hot, logit[hot], feature[hot]
-        rough, _ = pnet(x.bfloat16(), self._sieve)
-        near = torch.nonzero(rough >= threshold - _MARGIN)
-        logit, feature = pnet_cells(x, near, self._pnet)
-        hot = logit >= threshold
-        return tuple(near[hot].T), logit[hot], feature[hot]
+                yield frame[index], np.full(len(x), level), box, offset.cpu().numpy(), _score(logit[hot])
 
     def _refine(self, table: AreaTable, faces: "_Candidates") -> "_Candidates":
         """R-Net: most candidates go, the others get a better box, made square again."""

@@ -21,25 +21,6 @@ def pnet(x: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
     return x @ w["head.weight"][0] + w["head.bias"][0], x
 
 
-def pnet_cells(x: Tensor, cell: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
-    """Do what pnet does in a few cells of x (n, 4, h, w) alone -> logit (m,), features (m, 32).
-
-    cell (m, 3): picture, row, column. A cell sees 12 x 12 pixels; the last of a level of odd size sees one row less,
-    as max-pooling in ceil mode does.
-    """
-    picture, row, column = cell.T[:, :, None]
-    step = torch.arange(12, device=x.device)
-    y, z = 2 * row + step, 2 * column + step
-    over = (y >= x.shape[2])[:, 2:, None] | (z >= x.shape[3])[:, None, 2:]
-    line = picture * x.shape[2] + y.clamp_(max=x.shape[2] - 1)
-    index = line[:, :, None] * x.shape[3] + z.clamp_(max=x.shape[3] - 1)[:, None]
-    seen = x.permute(0, 2, 3, 1).reshape(-1, 4).index_select(0, index.view(-1)).view(len(cell), 12, 12, 4)
-    seen = _small_layer(seen, w, 1).masked_fill_(over[..., None], -torch.inf)
-    seen = _halve(seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    seen = _small_layer(_small_layer(seen, w, 2), w, 3)[:, 0, 0]
-    return seen @ w["head.weight"][0] + w["head.bias"][0], seen
-
-
 def rnet(x: Tensor, w: Weights) -> Tensor:
     """(n, 4, 24, 24) -> (n, 5): the logit of a face, box offsets."""
     x = F.max_pool2d(_layer(x, w, 1), 3, 2, ceil_mode=True)
@@ -72,16 +53,6 @@ def _wide_layer(x: Tensor, w: Weights, i: int) -> Tensor:
     n, rows, columns, channels = x.shape
     x = F.prelu(x.reshape(n * rows, columns * channels), w[f"prelu{i}.weight"].repeat(columns))
     return x.view(n, rows, columns, channels).permute(0, 3, 1, 2)
-
-
-def _small_layer(x: Tensor, w: Weights, i: int) -> Tensor:
-    """Do what _layer does with a 3 x 3 convolution on small x (m, r, c, channels), as one product of matrices."""
-    m, rows, columns, channels = x.shape
-    shape, line = (m, rows - 2, columns - 2, 3, 3 * channels), columns * channels
-    windows = x.contiguous().as_strided(shape, (rows * line, line, channels, line, 1)).reshape(-1, 9 * channels)
-    weight = w[f"conv{i}.weight"].permute(2, 3, 1, 0).reshape(9 * channels, -1)
-    x = torch.addmm(w[f"conv{i}.bias"], windows, weight)
-    return torch.where(x > 0, x, x * w[f"prelu{i}.weight"]).view(m, rows - 2, columns - 2, weight.shape[1])
 
 
 def _halve(x: Tensor) -> Tensor:

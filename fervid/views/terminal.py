@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from fervid.store import summarise
+from fervid.store import overview
 
 if TYPE_CHECKING:
     from fervid.pipeline import Progress, Result
@@ -54,7 +54,7 @@ def progress_bar(name: str, *, quiet: bool) -> Iterator[Callable[["Progress"], N
 def summary(result: "Result") -> dict[str, Any]:
     """The closing summary as data: what `--json` prints and `print_result` shows."""
     named = {"video": str(result.path), "out": str(result.out) if result.out else None}
-    return named | {"status": result.status, "reasons": result.reasons} | summarise(result.to_pandas())
+    return named | {"status": result.status, "reasons": result.reasons} | overview(result.to_pandas())
 
 
 def print_result(result: "Result", taken_s: float) -> None:
