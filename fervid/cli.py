@@ -39,6 +39,11 @@ def options(version: Version = False) -> None:
     """Video files into per-second emotion timelines, offline and in bulk."""
 
 
+#: As in fervid.backends.nets, which takes seconds to import; a test holds them together.
+ARCHITECTURES = (
+    "seresnet, baseline, basecnn, secnn13, secnn15, secnn17, vgg16, resnet18, resnet50, efficientnet_b3, "
+    "efficientnet_b4, vggface2"
+)
 VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -153,26 +158,72 @@ def doctor(as_json: Json = False, debug: Debug = False) -> None:
     (terminal.print_json if as_json else terminal.print_facts)(facts)
 
 
-@command("fervid train --data train.parquet --validation public.parquet --out runs/mine")
+@command("fervid train --data train.parquet --validation public.parquet --out runs/mine --arch resnet18")
 def train(
-    data: Annotated[Path, typer.Option(help="Training faces: .parquet, or Kaggle's fer2013.csv.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="Training faces: a file or a folder.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the weights, curves and checkpoint.", show_default=False)],
     validation: Annotated[
         Path | None, typer.Option(help="Faces to watch and calibrate on (every 10th of data).")
     ] = None,
-    arch: Annotated[str, typer.Option(help="The network.")] = "seresnet",
-    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 28,
-    vote_weight: Annotated[float, typer.Option(help="Share of the FER+ votes in the target.")] = 0.5,
-    seed: Annotated[int, typer.Option(help="Makes a CPU run repeatable.")] = 0,
+    split: Annotated[str, typer.Option(help="Which split of data to learn, where it has several.")] = "train",
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Leave out training faces that are also validation faces.")
+    ] = False,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A TOML file of these and all other options (fervid.lab.recipe).")
+    ] = None,
+    sweep: Annotated[Path | None, typer.Option(help="A TOML file; every combination of its lists is trained.")] = None,
+    arch: Annotated[str | None, typer.Option(help=f"The network (seresnet): {ARCHITECTURES}.")] = None,
+    init: Annotated[str | None, typer.Option(help="Begin with a file, a bundled model, download or scratch.")] = None,
+    freeze: Annotated[bool | None, typer.Option("--freeze", help="Train the head alone.", show_default=False)] = None,
+    dropout: Annotated[float | None, typer.Option(help="Before the head (0.3).")] = None,
+    labels: Annotated[str | None, typer.Option(help="auto, hard or ferplus.")] = None,
+    size_px: Annotated[int | None, typer.Option(help="Side of the pictures: 48 or 64 (48).", metavar="PX")] = None,
+    balance: Annotated[str | None, typer.Option(help="none, weights, oversample, smote or adasyn (none).")] = None,
+    heads: Annotated[str | None, typer.Option(help="hard, or both: labels and votes (hard).")] = None,
+    vote_weight: Annotated[float | None, typer.Option(help="Share of the votes in the target (0.5).")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share spread over all classes (0.05).")] = None,
+    mixup: Annotated[float | None, typer.Option(help="Mix pictures; the beta distribution's parameter (0).")] = None,
+    teacher: Annotated[list[str] | None, typer.Option(help="Weights to learn from; may be repeated.")] = None,
+    teacher_weight: Annotated[float | None, typer.Option(help="Share of the teachers' answer (0.5).")] = None,
+    augment: Annotated[float | None, typer.Option(help="How strongly pictures are varied (1).")] = None,
+    window_px: Annotated[int | None, typer.Option(help="Train on windows of this side.", metavar="PX")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training faces (28).")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Faces a step (128).")] = None,
+    optimiser: Annotated[str | None, typer.Option(help="sgd or adamw (sgd).")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest (sgd 0.1, adamw 0.001).")] = None,
+    schedule: Annotated[str | None, typer.Option(help="cosine or plateau (cosine).")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without progress.")] = None,
+    ema_decay: Annotated[float | None, typer.Option(help="Of the average of the weights (0.998).")] = None,
+    bf16: Annotated[str | None, typer.Option(help="auto, on or off (auto).")] = None,
+    refit: Annotated[bool | None, typer.Option(help="Fit the head anew at the end (for seresnet).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the cores of a CPU (1).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes a CPU run repeatable (0).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     debug: Debug = False,
 ) -> None:
     """Train a classifier; a run that was stopped goes on where it was."""
-    from fervid.lab.train import Recipe, run
+    from fervid.lab import sweep as sweeps
+    from fervid.lab import train as training
+    from fervid.lab.material import Source
+    from fervid.lab.recipe import load_grid, load_recipe
 
-    recipe = Recipe(arch=arch, epochs=epochs, vote_weight=vote_weight, seed=seed)
-    weights = run(data, validation, out, recipe, device, on_epoch=lambda line: typer.echo(line))
-    typer.echo(f"weights: {weights}")
+    options = load_recipe(
+        recipe, arch=arch, init=init, freeze=freeze, dropout=dropout, labels=labels, size_px=size_px, balance=balance,
+        heads=heads, vote_weight=vote_weight, label_smoothing=label_smoothing, mixup=mixup, teacher=teacher or None,
+        teacher_weight=teacher_weight, augment=augment, window_px=window_px, epochs=epochs, batch_size=batch_size,
+        optimiser=optimiser, learning_rate=learning_rate, schedule=schedule, patience=patience, ema_decay=ema_decay,
+        bf16=bf16, refit=refit, workers=workers, seed=seed,
+    )  # fmt: skip
+    read = functools.partial(Source(data, validation, split, drop_duplicates).read, say=typer.echo)
+    if sweep is None:
+        weights = training.train(read(options), out, options, device=device, on_epoch=typer.echo)
+        typer.echo(f"weights: {weights}")
+        return
+    rows = sweeps.sweep(read, load_grid(sweep, options), out, device=device, on_epoch=typer.echo)
+    for row in rows:
+        typer.echo(f"{row['accuracy']:.4f}  {row['run']}")
+    typer.echo(f"results: {out / 'results.csv'}")
 
 
 @command("fervid evaluate --data public.parquet --weights seresnet")

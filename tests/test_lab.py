@@ -16,7 +16,6 @@ from fervid.backends.torch_classifier import TorchClassifier
 from fervid.errors import DataError, WeightsError
 from fervid.lab.datasets import FER2013, FaceSet, load_faces
 from fervid.lab.evaluate import calibration_error, evaluate_weights, fit_temperature, score
-from fervid.lab.train import Recipe, augment, run, train
 
 
 def webp(image: np.ndarray) -> bytes:
@@ -80,30 +79,8 @@ def test_a_label_out_of_range_names_its_row(faces: FaceSet, tmp_path: Path) -> N
         load_faces(tmp_path / "x.parquet")
 
 
-def test_a_test_split_is_not_trained_on(faces: FaceSet, tmp_path: Path) -> None:
-    held_back = FaceSet("fer2013_private_test", faces.labels, faces.image, faces.label)
-    with pytest.raises(DataError, match="test split"):
-        train(held_back, faces, tmp_path, Recipe(epochs=1))
-
-
-def test_training_learns_resumes_and_repeats(faces: FaceSet, parquet: Path, tmp_path: Path) -> None:
-    recipe = Recipe(epochs=2, batch_size=16, vote_weight=0)
-    lines: list[str] = []
-    weights = run(parquet, parquet, tmp_path / "a", recipe, "cpu", lines.append)
-    facts = json.loads(weights.with_suffix(".json").read_text())
-    assert len(lines) == 2 and (tmp_path / "a" / "curves.csv").read_text().count("\n") == 3
-    (head,) = facts["heads"]
-    assert head["labels"] == list(FER2013) and head["temperature"] > 0
-
-    again = train(faces, faces, tmp_path / "b", recipe)
-    assert again.read_bytes() == weights.read_bytes()  # same seed, same bytes
-
-    finished = run(parquet, parquet, tmp_path / "a", recipe, "cpu", lines.append)  # nothing left to do
-    assert len(lines) == 2 and finished.read_bytes() == weights.read_bytes()
-    with pytest.raises(DataError, match="another recipe"):
-        train(faces, faces, tmp_path / "a", Recipe(epochs=3))
-
-    scores = evaluate_weights(parquet, None, str(weights), "cpu")
+def test_scores_of_bundled_weights(parquet: Path) -> None:
+    scores = evaluate_weights(parquet, None, "seresnet", "cpu")
     assert scores["n"] == 64 and 0 <= scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
     assert sum(map(sum, scores["confusion"].values())) == 64
 
@@ -141,13 +118,6 @@ def test_every_tenth_face_is_set_aside(faces: FaceSet) -> None:
     rest, aside = faces.split()
     assert (len(rest), len(aside)) == (57, 7)
     assert (aside.image == faces.image[::10]).all() and (aside.label == faces.label[::10]).all()
-
-
-def test_augmentation_keeps_shape_range_and_repeats() -> None:
-    x = torch.rand(32, 1, 48, 48)
-    first, second = (augment(x, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert first.shape == x.shape and first.min() >= 0 and first.max() <= 1
-    assert torch.equal(first, second) and not torch.equal(first, x)
 
 
 def test_temperature_is_found_again() -> None:
