@@ -56,6 +56,13 @@ def with_votes(faces: FaceSet) -> FaceSet:
     return replace(faces, votes=votes, vote_labels=EMOTIONS)
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than learning from so few faces: it is done in one test."""
+    if "curves" not in request.node.name:
+        monkeypatch.setattr("fervid.lab.train.draw_curves", lambda path, rows: None)
+
+
 @pytest.fixture
 def material() -> Material:
     return Material(some_faces(32), some_faces(14, "watched", seed=1))
@@ -190,7 +197,8 @@ def test_every_way_to_balance(method: str, tmp_path: Path) -> None:
         assert even.votes is not None and len(even.votes) == len(even)
         assert count.max() == 16 and (count.min() == 16 or method == "adasyn")
     recipe = replace(TINY, balance=method, batch_size=32)
-    assert train(Material(faces, some_faces(14, "watched")), tmp_path, recipe).is_file()
+    run = Run(Material(faces, some_faces(14, "watched")), recipe, "cpu", tmp_path / "none.pt")
+    assert 0 < run.one_epoch()["train_loss"] < 10
 
 
 def test_class_weights_by_hand() -> None:
@@ -253,7 +261,7 @@ def test_augmentation_keeps_to_the_kinds_asked_for() -> None:
 
 def test_training_writes_weights_facts_and_curves(material: Material, tmp_path: Path) -> None:
     lines: list[str] = []
-    recipe = replace(TINY, arch="seresnet", epochs=2, window_px=40, mixup=0.2, balance="weights")
+    recipe = replace(TINY, epochs=2, window_px=40, mixup=0.2, balance="weights")
     weights = train(material, tmp_path, recipe, on_epoch=lines.append)
     facts = facts_of(weights)
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
@@ -412,6 +420,7 @@ def test_a_recipe_comes_from_a_file_and_options(tmp_path: Path) -> None:
         ("teacher = 'a'", "expected a list of texts"),
         ("augment_kinds = ['colour']", "expected one of flip"),
         ("heads = 'both'\nlabels = 'ferplus'", "choose"),
+        ("window_px = 64", "within the picture of 48"),
         ("epochs", "not a readable TOML"),
     ],
 )

@@ -91,6 +91,10 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} = {value:g}: expected {low:g} to {high:g}")
+        if self.window_px is not None and self.window_px > self.size_px:
+            raise ConfigError(
+                f"window_px = {self.window_px}: a window lies within the picture of {self.size_px} pixels"
+            )
         if self.heads == "both" and self.labels == "ferplus":
             raise ConfigError('heads = "both" learns labels and votes; labels = "ferplus" makes both the same: choose')
 
