@@ -10,12 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from scipy.special import softmax
 
 from fervid.backends.torch_classifier import TorchClassifier
 from fervid.errors import DataError, WeightsError
 from fervid.lab.datasets import FER2013, FaceSet, load_faces
-from fervid.lab.evaluate import calibration_error, evaluate_weights, fit_temperature, score
+from fervid.lab.evaluate import evaluate_weights
 from fervid.lab.train import Recipe, augment, run, train
 
 
@@ -148,25 +147,3 @@ def test_augmentation_keeps_shape_range_and_repeats() -> None:
     first, second = (augment(x, torch.Generator().manual_seed(1)) for _ in range(2))
     assert first.shape == x.shape and first.min() >= 0 and first.max() <= 1
     assert torch.equal(first, second) and not torch.equal(first, x)
-
-
-def test_temperature_is_found_again() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, (20_000, 7))
-    label = np.array([rng.choice(7, p=p) for p in softmax(logits, 1)])
-    assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
-
-
-def test_calibration_error_by_hand() -> None:
-    # two confident answers (0.9, one right) and two unsure ones (0.5, one right): (|0.5 - 0.9| + 0) / 2
-    prob = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5], [0.5, 0.5]])
-    assert calibration_error(prob, np.array([0, 1, 0, 1])) == pytest.approx(0.2)
-
-
-def test_scores_by_hand() -> None:
-    # a a b b called a b b b: accuracy 3/4; F1(a) = 2*1/(2+1), F1(b) = 2*2/(2+3)
-    logits = np.array([[2.0, 0], [0, 2], [0, 2], [0, 2]])
-    scores = score(logits, np.array([0, 0, 1, 1]), ("a", "b"), 1.0)
-    assert scores.accuracy == 0.75
-    assert scores.f1 == {"a": pytest.approx(2 / 3), "b": pytest.approx(4 / 5)}
-    assert scores.confusion.tolist() == [[1, 1], [0, 2]]

@@ -128,7 +128,7 @@ class TorchClassifier:
 
     def prepare(self, crop: np.ndarray) -> torch.Tensor:
         """Crops (m, 1, crop_px, crop_px) uint8 -> what `net` sees, on its device."""
-        x = (torch.from_numpy(crop).to(self.device).float() / 255 - self._mean) / self._std
+        x = (torch.tensor(crop, device=self.device).float() / 255 - self._mean) / self._std
         return x.contiguous(memory_format=torch.channels_last)
 
 

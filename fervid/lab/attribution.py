@@ -31,13 +31,16 @@ class Stage:
 
 def stages(net: nn.Module, x: Tensor) -> list[Stage]:
     """Watch crops x (n, c, h, w) go through a network, and give the last layer at each resolution, in that order."""
-    last: dict[int, Stage] = {}
+    last: dict[int, tuple[Stage, Tensor]] = {}
 
     def watch(name: str, layer: nn.Module) -> Any:
         def note(_layer: nn.Module, _inside: Any, out: Any) -> None:
             if isinstance(out, Tensor) and out.ndim == 4 and out.shape[2] > 1:
-                last.pop(out.shape[2], None)
-                last[out.shape[2]] = Stage(name, layer, out.shape[2])
+                cells = out.shape[2]
+                if cells in last and last[cells][1] is out:
+                    return  # a block that only passes on what its last layer gave
+                last.pop(cells, None)
+                last[cells] = Stage(name, layer, cells), out
 
         return layer.register_forward_hook(note)
 
@@ -50,7 +53,7 @@ def stages(net: nn.Module, x: Tensor) -> list[Stage]:
             hook.remove()
     if not last:
         raise ConfigError("this network has no convolutional layer whose output is a map; use --method occlusion")
-    return list(last.values())
+    return [stage for stage, _ in last.values()]
 
 
 def gradcam(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:

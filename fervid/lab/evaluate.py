@@ -24,6 +24,7 @@ __all__ = [
     "Judge",
     "calibration_error",
     "choose_head",
+    "evaluate_faces",
     "evaluate_weights",
     "fit_temperature",
     "predict_logits",
@@ -97,16 +98,20 @@ def evaluate_weights(
     exam = exam or Exam()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
     faces = load_faces(data, split, labels=exam.labels, size_px=max(c.crop_px for c in classifiers))
+    return {"data": str(data), "split": split, "labels": exam.labels} | evaluate_faces(faces, classifiers, exam)
+
+
+def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam: Exam) -> dict[str, Any]:
+    """Score one classifier, or several together, on faces; DataError if no face has a class that they know."""
     judges = [Judge(c, choose_head(c, faces.labels, exam.head)) for c in classifiers]
     known = tuple(name for name in judges[0].head.labels if all(name in judge.head.labels for judge in judges))
     classes = compare_classes(known, faces.labels)
     compared = faces.take(np.isin(faces.label, [faces.labels.index(name) for name in classes]))
     if not len(compared):
-        raise DataError(f"{data}: none of its {len(faces)} faces has a class that the model knows ({', '.join(known)})")
+        raise DataError(f"{faces.name}: none of its {len(faces)} faces has a class that is known: {', '.join(known)}")
     scores = _examine(compared, judges, classes, exam)
     return {
-        "data": str(data), "split": split, "labels": exam.labels, "n": scores.n,
-        "weights": [_facts(judge) for judge in judges], "tta": exam.tta, "detect": exam.detect,
+        "n": scores.n, "weights": [_facts(judge) for judge in judges], "tta": exam.tta, "detect": exam.detect,
         "classes_compared": list(classes),
         "classes_left_out": {
             "only_in_data": [name for name in faces.labels if name not in classes],

@@ -155,7 +155,7 @@ def _video(
         yield from _looks(frames, tracked, explainer, reader.info)
     if not shown:
         who = "a face" if question.track is None else f"track {question.track}"
-        raise DataError(f"{reader.info.path}: {who} was not seen in it; `fervid process` lists its tracks")
+        raise DataError(f"{reader.info.path}: {who} was not seen; `fervid process` with the same --fps lists them")
 
 
 def _tracked(

@@ -93,13 +93,15 @@ def read_picture(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # of odd metadata, and of a size that is checked here
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{path}: {image.width}x{image.height} is more than {MAX_PIXELS} pixels")
+                    raise DataError(f"{path}: more than {MAX_PIXELS} pixels ({image.width}x{image.height})")
                 upright = ImageOps.exif_transpose(image)
                 if upright.mode.startswith("I;16"):
                     return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, 2)
                 return np.asarray(upright.convert("RGB"))
     except (DataError, MemoryError):
         raise
+    except Image.DecompressionBombError:
+        raise DataError(f"{path}: more than {MAX_PIXELS} pixels") from None
     except FileNotFoundError:
         raise DataError(f"{path}: no such file (a broken link?)") from None
     except PermissionError:
@@ -141,10 +143,10 @@ def batches(items: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
 def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[Face | None]:
     config, (height, width) = Config(), pictures[0].shape[:2]
     small = max(height, width) < _ENLARGED_PX
-    longer, least_px = _ENLARGED_PX, _ENLARGED_PX / 3
-    if not small:
-        longer, in_picture = config.detection_scale(width, height)
-        least_px = in_picture * longer / max(height, width)
+    longer, least_px = config.detection_scale(width, height)
+    if small:  # as there, a face has 20 pixels at least; a third of the side will do in pictures that are tiny
+        longer, least_px = _ENLARGED_PX, min(least_px, max(height, width) / 3)
+    least_px *= longer / max(height, width)
     size = (max(1, round(width * longer / max(height, width))), max(1, round(height * longer / max(height, width))))
     way, margin = (Image.Resampling.BICUBIC, _MARGIN_PX) if small else (Image.Resampling.BOX, 0)
     shown = np.stack([np.asarray(Image.fromarray(picture).resize(size, way)) for picture in pictures])

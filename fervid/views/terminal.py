@@ -178,7 +178,7 @@ def _headline(facts: Mapping[str, Any]) -> dict[str, Any]:
         "classes": facts["classes_compared"],
         "accuracy": f"{facts['accuracy']:.1%} ({interval})",
         "macro-F1": f"{facts['macro_f1']:.3f}",
-        "calibration": f"error {facts['ece']:.3f} (before temperature scaling {facts['ece_uncalibrated']:.3f}; 15 bins)",
+        "calibration": f"error {facts['ece']:.3f} in 15 bins ({facts['ece_uncalibrated']:.3f} before scaling)",
     }
     if facts["detect"]:
         words = f"{facts['accuracy']:.1%} of all, {facts['accuracy_found']:.1%} of the faces found ({interval})"
