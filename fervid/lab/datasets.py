@@ -10,7 +10,7 @@ from fervid.errors import DataError
 from fervid.faces import Framing
 from fervid.labels import EMOTIONS
 
-__all__ = ["FER2013", "FER2013_FRAMING", "FaceSet", "compare_classes", "load_faces"]
+__all__ = ["FER2013", "FER2013_FRAMING", "FaceSet", "load_faces"]
 
 #: FER2013's numbers 0..6 by name (Goodfellow et al. 2013, arXiv 1307.0414).
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -36,8 +36,6 @@ class FaceSet:
     image: np.ndarray
     label: np.ndarray
     votes: np.ndarray | None = None
-    vote_labels: tuple[str, ...] = ()
-    source: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -45,14 +43,11 @@ class FaceSet:
     def split(self, part: int = 10) -> tuple["FaceSet", "FaceSet"]:
         """Set every `part`-th face aside -> (the others, those), named after this set."""
         aside = np.arange(len(self)) % part == 0
-        return self.take(~aside, self.name), self.take(aside, f"{self.name}, every {part}th face")
+        return self._take(~aside, self.name), self._take(aside, f"{self.name}, every {part}th face")
 
-    def take(self, kept: np.ndarray, name: str | None = None) -> "FaceSet":
-        """Keep the faces where the mask (n,) is true."""
+    def _take(self, kept: np.ndarray, name: str) -> "FaceSet":
         votes = None if self.votes is None else self.votes[kept]
-        source = None if self.source is None else self.source[kept]
-        label = self.label[kept]
-        return FaceSet(name or self.name, self.labels, self.image[kept], label, votes, self.vote_labels, source)
+        return FaceSet(name, self.labels, self.image[kept], self.label[kept], votes)
 
     def targets(self, vote_weight: float) -> np.ndarray:
         """Mix one-hot labels with the votes -> (n, len(labels)) float32; weight 0 ignores the votes."""
@@ -62,17 +57,7 @@ class FaceSet:
         return (1 - vote_weight) * hard + vote_weight * self.votes
 
 
-def compare_classes(model: tuple[str, ...], data: tuple[str, ...]) -> tuple[str, ...]:
-    """Give the classes that both know, in the data's order; DataError when fewer than two are shared."""
-    shared = tuple(name for name in data if name in model)
-    if len(shared) < 2:
-        raise DataError(f"the classes differ: the model knows {', '.join(model)}, the data has {', '.join(data)}")
-    return shared
-
-
-def load_faces(
-    path: str | Path, split: str | None = None, *, labels: str = "auto", size_px: int = _SIZE
-) -> FaceSet:  # fmt: skip
+def load_faces(path: str | Path, split: str | None = None) -> FaceSet:
     """Read a data set: a Parquet file with `image` and `emotion`, or Kaggle's fer2013.csv with a `split`.
 
     DataError names the file, what was expected and what was found.
