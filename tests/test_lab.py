@@ -1,4 +1,4 @@
-"""The lab in small: data sets by name, a real training run on a handful of pictures, scores derived by hand."""
+"""The lab in small: a real training run on a handful of pictures, scores derived by hand."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from PIL import Image
 
 from fervid.backends.torch_classifier import TorchClassifier
 from fervid.errors import DataError, WeightsError
-from fervid.lab.datasets import FER2013, FaceSet, load_faces
+from fervid.lab.datasets import FER2013, FaceSet
 from fervid.lab.evaluate import evaluate_weights
 from fervid.lab.train import Recipe, augment, run, train
 
@@ -38,45 +38,6 @@ def parquet(faces: FaceSet, tmp_path: Path) -> Path:
     path = tmp_path / "little.parquet"
     pq.write_table(pa.table(columns), path)
     return path
-
-
-def test_parquet_and_kaggle_csv_hold_the_same_faces(faces: FaceSet, parquet: Path, tmp_path: Path) -> None:
-    lines = ["emotion,pixels,Usage"]
-    lines += [f"{y},{' '.join(map(str, x.ravel()))},Training" for x, y in zip(faces.image, faces.label)]
-    lines += [f"0,{' '.join(['0'] * 2304)},PrivateTest"]
-    (tmp_path / "fer2013.csv").write_text("\n".join(lines))
-    from_csv, from_parquet = load_faces(tmp_path / "fer2013.csv", "train"), load_faces(parquet)
-    assert (from_csv.image == from_parquet.image).all() and (from_csv.image == faces.image).all()
-    assert (from_csv.label == from_parquet.label).all()
-    assert len(load_faces(tmp_path / "fer2013.csv", "private")) == 1
-
-
-def test_votes_become_soft_targets_and_fall_back_to_the_label(tmp_path: Path) -> None:
-    image = webp(np.zeros((48, 48), np.uint8))
-    votes = {f"ferplus_{name}": [0, 0] for name in FER2013}
-    votes["ferplus_happiness"][0], votes["ferplus_neutral"][0] = 6, 2
-    pq.write_table(pa.table({"image": [image, image], "emotion": [3, 4], **votes}), tmp_path / "v.parquet")
-    targets = load_faces(tmp_path / "v.parquet").targets(vote_weight=0.5)
-    # row 0: half a one for happiness, half of 6/8 and 2/8; row 1: no votes at all, so its label
-    assert targets[0].tolist() == [0, 0, 0, 0.5 + 0.375, 0, 0, 0.125]
-    assert targets[1].tolist() == [0, 0, 0, 0, 1, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("columns", "words"),
-    [({"emotion": [1]}, "no column image"), ({"image": [b""], "pixels": [1]}, "no column emotion")],
-)
-def test_missing_columns_are_named(columns: dict, words: str, tmp_path: Path) -> None:
-    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=words):
-        load_faces(tmp_path / "x.parquet")
-
-
-def test_a_label_out_of_range_names_its_row(faces: FaceSet, tmp_path: Path) -> None:
-    columns = {"image": [webp(i) for i in faces.image[:3]], "emotion": [0, 7, 1]}
-    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="row 1 has emotion 7"):
-        load_faces(tmp_path / "x.parquet")
 
 
 def test_a_test_split_is_not_trained_on(faces: FaceSet, tmp_path: Path) -> None:
@@ -134,12 +95,6 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps(facts))
     with pytest.raises(WeightsError, match="not the weights of a seresnet"):
         TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")
-
-
-def test_every_tenth_face_is_set_aside(faces: FaceSet) -> None:
-    rest, aside = faces.split()
-    assert (len(rest), len(aside)) == (57, 7)
-    assert (aside.image == faces.image[::10]).all() and (aside.label == faces.label[::10]).all()
 
 
 def test_augmentation_keeps_shape_range_and_repeats() -> None:

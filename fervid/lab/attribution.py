@@ -37,6 +37,8 @@ def stages(net: nn.Module, x: Tensor) -> list[Stage]:
         def note(_layer: nn.Module, _inside: Any, out: Any) -> None:
             if isinstance(out, Tensor) and out.ndim == 4 and out.shape[2] > 1:
                 cells = out.shape[2]
+                if last and cells > min(last):
+                    return  # enlarged again, before dense layers: nothing new to see
                 if cells in last and last[cells][1] is out:
                     return  # a block that only passes on what its last layer gave
                 last.pop(cells, None)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fervid.backends.device import resolve_device
 from fervid.backends.nets import ARCHITECTURES, build
 from fervid.errors import DataError
-from fervid.lab.datasets import FER2013_FRAMING, FaceSet, load_faces
+from fervid.lab.datasets import FER2013_FRAMING, FaceSet, load_faces, load_validation
 from fervid.lab.evaluate import fit_temperature, predict_logits
 
 __all__ = ["Recipe", "augment", "run", "train"]
@@ -56,7 +56,7 @@ def run(
     Without validation faces every tenth training face is set aside for that.
     """
     faces = load_faces(data, "train")
-    faces, watched = faces.split() if validation is None else (faces, load_faces(validation, "public"))
+    faces, watched = faces.split() if validation is None else (faces, load_validation(validation))
     return train(faces, watched, out, recipe, resolve_device(device), on_epoch)
 
 
