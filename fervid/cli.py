@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from fervid.errors import FervidError
 
@@ -49,7 +50,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def command(example: str) -> Callable:
+class JsonCommand(TyperCommand):
+    """A command whose --json may stand alone: it then means `--json -`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the `-` in."""
+        given = [*args, "--"]
+        for i in range(len(args) - 1, -1, -1):
+            alone = given[i + 1].startswith("-") and given[i + 1] != "-"
+            if args[i] == "--json" and alone:
+                args = [*args[: i + 1], "-", *args[i + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+def command(example: str, cls: type[TyperCommand] = TyperCommand) -> Callable:
     """Register a command; turn fervid's errors into one line and an exit code."""
 
     def register(call: Callable) -> Callable:
@@ -69,7 +83,7 @@ def command(example: str) -> Callable:
                 code = e.exit_code
             raise typer.Exit(code or 0)
 
-        return app.command(epilog=f"Example: {example}", no_args_is_help=_needs_arguments(call))(run)
+        return app.command(cls=cls, epilog=f"Example: {example}", no_args_is_help=_needs_arguments(call))(run)
 
     return register
 
@@ -226,21 +240,85 @@ def train(
     typer.echo(f"results: {out / 'results.csv'}")
 
 
-@command("fervid evaluate --data public.parquet --weights seresnet")
+@command("fervid evaluate --data public.parquet --weights seresnet --out results", cls=JsonCommand)
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Labelled faces: .parquet, or fer2013.csv.", show_default=False)],
-    split: Annotated[str | None, typer.Option(help="train, public or private, for fer2013.csv.")] = None,
-    weights: Annotated[str, typer.Option(help="A bundled model or a .safetensors file.")] = "seresnet",
+    data: Annotated[Path, typer.Option(help="Labelled faces: a file or a folder, as for train.", show_default=False)],
+    split: Annotated[str | None, typer.Option(help="train, public or private, where the set has splits.")] = None,
+    labels: Annotated[str, typer.Option(help="auto, hard, or ferplus: the majority of the taggers.")] = "auto",
+    weights: Annotated[
+        list[str], typer.Option(help="A bundled model or a .safetensors file; more than one are an ensemble.")
+    ] = ["seresnet"],  # noqa: B006
+    head: Annotated[str | None, typer.Option(help="The head that answers (the one that fits the data best).")] = None,
+    tta: Annotated[str, typer.Option(help="Test-time augmentation: none, flip or tencrop.")] = "none",
+    detect: Annotated[bool, typer.Option("--detect", help="From raw pictures, by the line's own detector.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    as_json: Json = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for confusion (CSV, PNG) and reliability (PNG).")] = None,
+    as_json: Annotated[
+        str | None, typer.Option("--json", metavar="[-|FILE]", help="Write JSON: to stdout (-), or to a file.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Tell how good, and how honest, a classifier is on labelled faces."""
-    from fervid.lab.evaluate import evaluate_weights
+    from fervid.lab.evaluate import Exam, evaluate_weights
+    from fervid.views import figures, terminal
+
+    facts = evaluate_weights(data, split, weights, device, Exam(labels=labels, tta=tta, detect=detect, head=head))
+    if out:
+        figures.write_evaluation(facts, out)
+    if as_json:
+        terminal.write_json(facts, as_json)
+    if as_json != "-":
+        terminal.print_evaluation(facts)
+
+
+Weights = Annotated[str, typer.Option(help="A bundled model or a .safetensors file.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+NoDetect = Annotated[bool, typer.Option("--no-detect", help="The pictures are face crops already: use them whole.")]
+
+
+@command("fervid explain portrait.jpg --out why.png")
+def explain(
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="A picture, a folder or a video.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A grid (.png), or a clip (.mp4).", show_default=False)],
+    method: Annotated[str, typer.Option(help="gradcam, cam, occlusion or activations.")] = "gradcam",
+    emotion: Annotated[str | None, typer.Option(help="Evidence for this one (default: what it is called).")] = None,
+    track: Annotated[int | None, typer.Option(help="Of a video, the faces of this track only.")] = None,
+    fps: Annotated[str | None, typer.Option(help='Looks a second at a video; "native" for all (default 5).')] = None,
+    no_detect: NoDetect = False,
+    weights: Weights = "seresnet",
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Show where in the faces a classifier finds its evidence: the main face of each picture, or a video's tracks."""
+    from fervid.lab.explain import Question, explain
+    from fervid.views import heat, terminal
+
+    question = Question(method, emotion, not no_detect, track, fps)
+    shown = explain(source, lambda looks: heat.write_explanation(looks, out), question, weights, device)
+    terminal.print_facts({"faces": shown, "method": method, "written": out})
+
+
+@command("fervid score pictures --out scores.csv")
+def score(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of pictures, or one.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).", show_default=False)],
+    no_detect: NoDetect = False,
+    weights: Weights = "seresnet",
+    device: Device = "auto",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Score every picture in a folder: a row a file, a column a class. Pictures that cannot be read exit with 1."""
+    from dataclasses import asdict
+
+    from fervid.lab.score import score_folder
     from fervid.views import terminal
 
-    facts = evaluate_weights(data, split, weights, device)
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
+    tally = score_folder(folder, out, weights, device, detect=not no_detect)
+    (terminal.print_json if as_json else terminal.print_facts)(asdict(tally))
+    return 1 if tally.unreadable else 0
 
 
 def main() -> None:

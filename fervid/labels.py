@@ -1,15 +1,22 @@
 """The one list of emotions. Data sets and models map to it by name, never by index."""
 
+import re
+
 from fervid.errors import DataError
 
-__all__ = ["EMOTIONS", "emotion"]
+__all__ = ["EMOTIONS", "emotion", "emotions_in"]
 
 #: Ekman's six (1992), neutral, and FER+'s contempt, in the order of the timeline's columns.
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
 
 _ALIASES = {
-    "angry": "anger", "disgusted": "disgust", "fearful": "fear", "afraid": "fear", "scared": "fear",
-    "happy": "happiness", "joy": "happiness", "sad": "sadness", "surprised": "surprise",
+    "angry": "anger", "mad": "anger",
+    "disgusted": "disgust", "disgusting": "disgust",
+    "fearful": "fear", "afraid": "fear", "scared": "fear", "scare": "fear", "frightened": "fear",
+    "happy": "happiness", "hapiness": "happiness", "joy": "happiness", "joyful": "happiness", "smile": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise", "suprise": "surprise", "surprize": "surprise",
+    "neutrality": "neutral", "normal": "neutral",
     "contemptuous": "contempt",
 }  # fmt: skip
 
@@ -21,3 +28,13 @@ def emotion(name: str) -> str:
     if key not in EMOTIONS:
         raise DataError(f"unknown emotion {name!r}: expected one of {', '.join(EMOTIONS)} or a usual alias")
     return key
+
+
+def emotions_in(text: str) -> tuple[str, ...]:
+    """Every emotion that a folder's or file's name holds as a word of its own ("0_angry", "HappyFace12", "fear (h)").
+
+    Each comes once, in the order of the text; an empty tuple is a name that tells nothing.
+    """
+    words = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text))
+    names = (_ALIASES.get(word, word) for word in words)
+    return tuple(dict.fromkeys(name for name in names if name in EMOTIONS))

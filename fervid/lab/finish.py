@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fervid.lab.datasets import FER2013_FRAMING
-from fervid.lab.evaluate import fit_temperature
 from fervid.lab.material import Material
+from fervid.lab.metrics import fit_temperature
 from fervid.lab.targets import Task, loss_of, truth_of
 
 if TYPE_CHECKING:
