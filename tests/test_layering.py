@@ -27,7 +27,7 @@ BESIDE = {
 FOR_BACKENDS = {"errors", "labels", "batches", "video", "faces", "emotions", "config", "jobs", "engine"}
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.
-LATE = {"matplotlib": {"views"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}
+LATE = {"matplotlib": {"views", "lab"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}
 
 
 def modules() -> dict[str, Path]:
