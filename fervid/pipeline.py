@@ -24,7 +24,16 @@ from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
 
-__all__ = ["Models", "Progress", "Result", "check_paths", "describe_video", "load_models", "process_video"]
+__all__ = [
+    "Models",
+    "Progress",
+    "Result",
+    "check_paths",
+    "describe_video",
+    "load_models",
+    "process_video",
+    "read_video",
+]
 
 T = TypeVar("T")
 
@@ -97,7 +106,7 @@ def process_video(
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
         source = _fingerprint(path)
-        (table, provenance), _ = _read(
+        (table, provenance), _ = read_video(
             path, config, lambda reader: _Line(path, reader, config, models, source).run(faces_part, on_progress)
         )
         if part:
@@ -107,7 +116,7 @@ def process_video(
 
 def describe_video(path: Path, config: Config) -> dict[str, Any]:
     """Tell what a video file holds and what the line would do with it, decoding one frame only."""
-    video, options = _read(path, config, lambda reader: reader.info)
+    video, options = read_video(path, config, lambda reader: reader.info)
     notes = [_NOTES[name] for name, needed in options.items() if needed]
     picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
     return {
@@ -132,7 +141,7 @@ _NOTES = {
 }
 
 
-def _read(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
+def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
     """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took."""
     options = {"careful": False, "synthetic_time": False}
     while True:

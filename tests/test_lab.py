@@ -10,13 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from scipy.special import softmax
 
 from fervid.backends.torch_classifier import TorchClassifier
-from fervid.errors import DataError, WeightsError
+from fervid.errors import WeightsError
 from fervid.lab.datasets import FER2013, FaceSet
-from fervid.lab.evaluate import calibration_error, evaluate_weights, fit_temperature, score
-from fervid.lab.train import Recipe, augment, run, train
+from fervid.lab.evaluate import evaluate_weights
 
 
 def webp(image: np.ndarray) -> bytes:
@@ -41,30 +39,8 @@ def parquet(faces: FaceSet, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_test_split_is_not_trained_on(faces: FaceSet, tmp_path: Path) -> None:
-    held_back = FaceSet("fer2013_private_test", faces.labels, faces.image, faces.label)
-    with pytest.raises(DataError, match="test split"):
-        train(held_back, faces, tmp_path, Recipe(epochs=1))
-
-
-def test_training_learns_resumes_and_repeats(faces: FaceSet, parquet: Path, tmp_path: Path) -> None:
-    recipe = Recipe(epochs=2, batch_size=16, vote_weight=0)
-    lines: list[str] = []
-    weights = run(parquet, parquet, tmp_path / "a", recipe, "cpu", lines.append)
-    facts = json.loads(weights.with_suffix(".json").read_text())
-    assert len(lines) == 2 and (tmp_path / "a" / "curves.csv").read_text().count("\n") == 3
-    (head,) = facts["heads"]
-    assert head["labels"] == list(FER2013) and head["temperature"] > 0
-
-    again = train(faces, faces, tmp_path / "b", recipe)
-    assert again.read_bytes() == weights.read_bytes()  # same seed, same bytes
-
-    finished = run(parquet, parquet, tmp_path / "a", recipe, "cpu", lines.append)  # nothing left to do
-    assert len(lines) == 2 and finished.read_bytes() == weights.read_bytes()
-    with pytest.raises(DataError, match="another recipe"):
-        train(faces, faces, tmp_path / "a", Recipe(epochs=3))
-
-    scores = evaluate_weights(parquet, None, str(weights), "cpu")
+def test_scores_of_bundled_weights(parquet: Path) -> None:
+    scores = evaluate_weights(parquet, None, "seresnet", "cpu")
     assert scores["n"] == 64 and 0 <= scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
     assert sum(map(sum, scores["confusion"].values())) == 64
 
@@ -96,32 +72,3 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps(facts))
     with pytest.raises(WeightsError, match="not the weights of a seresnet"):
         TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")
-
-
-def test_augmentation_keeps_shape_range_and_repeats() -> None:
-    x = torch.rand(32, 1, 48, 48)
-    first, second = (augment(x, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert first.shape == x.shape and first.min() >= 0 and first.max() <= 1
-    assert torch.equal(first, second) and not torch.equal(first, x)
-
-
-def test_temperature_is_found_again() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, (20_000, 7))
-    label = np.array([rng.choice(7, p=p) for p in softmax(logits, 1)])
-    assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
-
-
-def test_calibration_error_by_hand() -> None:
-    # two confident answers (0.9, one right) and two unsure ones (0.5, one right): (|0.5 - 0.9| + 0) / 2
-    prob = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5], [0.5, 0.5]])
-    assert calibration_error(prob, np.array([0, 1, 0, 1])) == pytest.approx(0.2)
-
-
-def test_scores_by_hand() -> None:
-    # a a b b called a b b b: accuracy 3/4; F1(a) = 2*1/(2+1), F1(b) = 2*2/(2+3)
-    logits = np.array([[2.0, 0], [0, 2], [0, 2], [0, 2]])
-    scores = score(logits, np.array([0, 0, 1, 1]), ("a", "b"), 1.0)
-    assert scores.accuracy == 0.75
-    assert scores.f1 == {"a": pytest.approx(2 / 3), "b": pytest.approx(4 / 5)}
-    assert scores.confusion.tolist() == [[1, 1], [0, 2]]

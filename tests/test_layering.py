@@ -26,6 +26,8 @@ BESIDE = {
 #: What a backend may know of the line: the types and protocols that it serves.
 FOR_BACKENDS = {"errors", "labels", "batches", "video", "faces", "emotions", "config", "jobs", "engine"}
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
+#: Slow to load or optional: only within a function, by whoever draws or explains or balances.
+LATE = {"matplotlib": {"views", "lab"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}
 
 
 def modules() -> dict[str, Path]:
@@ -108,6 +110,13 @@ def test_the_lab_is_imported_by_nothing_on_the_line():
 def test_heavy_imports_stay_in_backends_and_lab(module):
     heavy = {name.split(".")[0] for name, _ in imports(ast.parse(MODULES[module].read_text("utf-8")))} & HEAVY
     assert not heavy or package(module) in ("backends", "lab"), f"{module} imports {heavy}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_late_imports_wait_for_a_call(module):
+    for name, lazy in imports(ast.parse(MODULES[module].read_text("utf-8"))):
+        if name.split(".")[0] in LATE:
+            assert lazy and package(module) in LATE[name.split(".")[0]], f"{module} imports {name}"
 
 
 def test_importing_the_command_line_loads_nothing_heavy():

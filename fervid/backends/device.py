@@ -8,7 +8,7 @@ import torch
 
 from fervid.errors import DeviceError
 
-__all__ = ["one_thread", "resolve_device"]
+__all__ = ["has_bf16", "one_thread", "resolve_device"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +28,14 @@ def resolve_device(asked: str) -> str:
         found = f"torch sees {count} CUDA device{'s' * (count != 1)}"
         raise DeviceError(f"--device {asked}: {found}; use --device cpu, or install a driver that torch can use")
     return f"cuda:{int(number or 0)}"
+
+
+def has_bf16(device: str) -> bool:
+    """Tell whether bfloat16 arithmetic is quick there: AMX or AVX512_BF16 in a CPU, Ampere or later in a GPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
 
 
 def one_thread(call: Callable[P, R]) -> Callable[P, R]:

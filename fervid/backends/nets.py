@@ -1,4 +1,4 @@
-"""The classifier's network: a residual CNN with squeeze-and-excitation for small grey faces.
+"""The classifier's network: a residual CNN with squeeze-and-excitation for small grey faces; and all others by name.
 
 Residual blocks: He et al. 2016, arXiv 1603.05027. Squeeze-and-excitation: Hu et al. 2018, arXiv 1709.01507.
 """
@@ -6,7 +6,28 @@ Residual blocks: He et al. 2016, arXiv 1603.05027. Squeeze-and-excitation: Hu et
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ARCHITECTURES", "SEResNet", "build"]
+__all__ = ["ARCHITECTURES", "Block", "Network", "SEResNet", "build"]
+
+#: Every network that fervid trains and loads; the name is written beside the weights. All but ours are in zoo.py.
+ARCHITECTURES = (
+    "seresnet", "baseline", "basecnn", "secnn13", "secnn15", "secnn17",
+    "vgg16", "resnet18", "resnet50", "efficientnet_b3", "efficientnet_b4", "vggface2",
+)  # fmt: skip
+
+
+class Network(nn.Module):
+    """What training and the line ask of every architecture: features, and one linear head over them."""
+
+    drop: nn.Dropout
+    head: nn.Linear
+
+    def features(self, x: Tensor) -> Tensor:
+        """Give what the head sees (n, head.in_features) of normalised grey crops (n, 1, h, w)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give the logits (n, n_classes) of normalised grey crops (n, 1, h, w)."""
+        return self.head(self.drop(self.features(x)))
 
 
 class SqueezeExcite(nn.Module):
@@ -44,7 +65,7 @@ class Block(nn.Module):
         return torch.relu(y + self.shortcut(x))
 
 
-class SEResNet(nn.Module):
+class SEResNet(Network):
     """(n, 1, 48, 48) normalised grey crops -> (n, n_classes) logits. 2.8 M parameters, 0.26 G multiply-adds."""
 
     def __init__(self, n_classes: int, widths: tuple[int, ...] = (64, 128, 256), dropout: float = 0.3) -> None:
@@ -58,19 +79,15 @@ class SEResNet(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(widths[-1], n_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the logits (n, n_classes) of the crops (n, 1, h, w)."""
-        return self.head(self.drop(self.features(x)))
-
     def features(self, x: Tensor) -> Tensor:
         """Give what the head sees (n, widths[-1]) of the crops (n, 1, h, w)."""
         return self.blocks(self.stem(x)).mean((2, 3))
 
 
-#: name -> constructor(n_classes); the name is written beside the weights.
-ARCHITECTURES = {"seresnet": SEResNet}
+def build(arch: str, n_classes: int) -> Network:
+    """Build an architecture by name, its weights random; KeyError if unknown (callers check against ARCHITECTURES)."""
+    if arch == "seresnet":
+        return SEResNet(n_classes)
+    from fervid.backends.zoo import make
 
-
-def build(arch: str, n_classes: int) -> SEResNet:
-    """Build an architecture by name; KeyError if it is unknown (callers check against ARCHITECTURES)."""
-    return ARCHITECTURES[arch](n_classes)
+    return make(arch, n_classes)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,7 @@ from fervid.labels import emotion
 __all__ = ["Head", "TorchClassifier", "bundled", "find_weights"]
 
 _FACTS = ("arch", "heads", "input_px", "mean", "std", "framing")
-_CONVERT = (
-    "from safetensors.torch import save_file; import torch; "
-    "save_file(torch.load('{0}', weights_only=True), '{0}'.replace('.pt', '.safetensors'))"
-)
+_CONVERT = "import torch; from safetensors.torch import save_file; save_file(torch.load({!r}, weights_only=True), {!r})"
 
 
 def bundled() -> dict[str, Path]:
@@ -39,11 +37,20 @@ def find_weights(asked: str) -> Path:
         return known[asked]
     path = Path(asked)
     if path.suffix in (".pt", ".pth", ".bin", ".pkl", ".ckpt"):
-        command = _CONVERT.format(path)
-        raise WeightsError(f'{path}: pickled weights can run code and are not loaded; convert: python -c "{command}"')
+        raise WeightsError(_refusal(path))
     if path.suffix != ".safetensors" or not path.is_file():
         raise WeightsError(f"{asked}: no such weights; expected {', '.join(known)} or a .safetensors file")
     return path
+
+
+def _refusal(pickled: Path) -> str:
+    """Say why a pickle is not loaded, and the two files that are needed instead of it."""
+    target = pickled.with_suffix(".safetensors")
+    program = shlex.quote(_CONVERT.format(str(pickled), str(target)))
+    return (
+        f"{pickled}: pickled weights can run code and are not loaded; convert a state dict with: python -c {program} "
+        f"and write its facts ({', '.join(_FACTS)}) to {target.with_suffix('.json')}: `fervid train` writes both files"
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class TorchClassifier:
         self.framing = Framing(**facts["framing"])
         self._mean, self._std = float(facts["mean"]), float(facts["std"])
         self.device = resolve_device(device)
-        self._net = self._load(facts["arch"])
+        self.net = self._load(facts["arch"])
 
     def _choose(self, asked: str | None) -> Head:
         found = {head.name: head for head in self.heads}
@@ -115,10 +122,14 @@ class TorchClassifier:
             full = np.zeros((self.batch_size, 1, self.crop_px, self.crop_px), np.uint8)
             part = crop[start : start + self.batch_size]
             full[: len(part), 0] = part
-            x = (torch.from_numpy(full).to(self.device).float() / 255 - self._mean) / self._std
-            logits = self._net(x.contiguous(memory_format=torch.channels_last))
+            logits = self.net(self.prepare(full))
             parts.append(logits[: len(part)].float().cpu().numpy())
         return np.concatenate(parts)
+
+    def prepare(self, crop: np.ndarray) -> torch.Tensor:
+        """Crops (m, 1, crop_px, crop_px) uint8 -> what `net` sees, on its device."""
+        x = (torch.tensor(crop, device=self.device).float() / 255 - self._mean) / self._std
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 def _read_facts(weights: Path) -> dict[str, Any]:
@@ -127,7 +138,9 @@ def _read_facts(weights: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as e:
-        raise WeightsError(f"{path}: the facts beside the weights cannot be read ({e})") from None
+        raise WeightsError(
+            f"{path}: the facts beside the weights cannot be read ({e}); `fervid train` writes this file"
+        ) from None
     if missing := [name for name in _FACTS if name not in facts]:
         raise WeightsError(f"{path}: no {', '.join(missing)} in it; `fervid train` writes this file")
     return facts

@@ -1,22 +1,32 @@
 """Vary training crops as real footage does: pose, framing, light, darkness, sharpness, compression, occlusion."""
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["augment"]
+__all__ = ["KINDS", "augment"]
+
+#: What `augment` can vary.
+KINDS = ("flip", "move", "soften", "light", "compress", "erase")
 
 
-def augment(x: Tensor, dice: torch.Generator, *, strength: float = 1.0, size_px: int | None = None) -> Tensor:
+def augment(
+    x: Tensor, dice: torch.Generator, *,
+    strength: float = 1.0, size_px: int | None = None, kinds: Collection[str] = KINDS,
+) -> Tensor:  # fmt: skip
     """Vary crops x (n, 1, h, h) in 0..1 -> (n, 1, size_px, size_px), windows of the pictures at their own resolution.
 
-    `strength` scales every reach and every probability; 0 only flips and takes a window from the middle.
+    `strength` scales every reach and every probability; 0 only flips and takes a window from the middle. Only the
+    `kinds` named are varied.
     """
-    x = _move(x, dice, strength, size_px or x.shape[-1])
-    x = _soften(x, dice, 0.2 * strength)
-    x = _light(x, dice, strength)
-    x = _compress(x, dice, 0.15 * strength)
-    return _erase(x, dice, strength)
+    s = {kind: strength if kind in kinds else 0.0 for kind in KINDS}
+    x = _move(x, dice, s["move"], size_px or x.shape[-1], flipped=0.5 if "flip" in kinds else 0.0)
+    x = _soften(x, dice, 0.2 * s["soften"])
+    x = _light(x, dice, s["light"])
+    x = _compress(x, dice, 0.15 * s["compress"])
+    return _erase(x, dice, s["erase"])
 
 
 def _uniform(n: int, low: float, high: float, dice: torch.Generator) -> Tensor:
@@ -28,14 +38,14 @@ def _some(n: int, share: float, dice: torch.Generator) -> Tensor:
     return (torch.rand(n, generator=dice) < share).nonzero()[:, 0]
 
 
-def _move(x: Tensor, dice: torch.Generator, s: float, size: int) -> Tensor:
+def _move(x: Tensor, dice: torch.Generator, s: float, size: int, *, flipped: float) -> Tensor:
     """Flip, turn (17 degrees), zoom (20%), squeeze (8%) and shift (9% of the side)."""
     n, _, side, _ = x.shape
     window = size / side
     angle, zoom, squeeze = (
         _uniform(n, mid - s * by, mid + s * by, dice) for mid, by in ((0, 0.3), (1, 0.2), (1, 0.08))
     )
-    flip = torch.where(torch.rand(n, generator=dice) < 0.5, -window, window)
+    flip = torch.where(torch.rand(n, generator=dice) < flipped, -window, window)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     reach = 0.18 * s + (1 - window) * min(1.0, s)
     across, down = _uniform(n, -reach, reach, dice), _uniform(n, -reach, reach, dice)

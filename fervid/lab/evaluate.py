@@ -1,35 +1,75 @@
-"""How good, and how honest, a classifier is on labelled faces."""
+"""How good, and how honest, a classifier is on labelled faces: alone or as an ensemble, on crops or on raw pictures."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from PIL import Image
+from scipy.special import softmax
 from torch import nn
 
-from fervid.backends.torch_classifier import TorchClassifier
-from fervid.errors import DataError
-from fervid.lab.datasets import load_faces
+from fervid.backends.mtcnn import MTCNN
+from fervid.backends.torch_classifier import Head, TorchClassifier
+from fervid.errors import ConfigError, DataError
+from fervid.lab.datasets import FaceSet, compare_classes, load_faces
+from fervid.lab.metrics import Reliability, Scores, calibration_error, fit_temperature, score
+from fervid.lab.pictures import SUFFIXES, batches, main_faces, read_picture
 
-__all__ = ["Scores", "calibration_error", "evaluate_weights", "fit_temperature", "predict_logits", "score"]
+__all__ = [
+    "TTA",
+    "Exam",
+    "Judge",
+    "calibration_error",
+    "choose_head",
+    "evaluate_faces",
+    "evaluate_weights",
+    "fit_temperature",
+    "predict_logits",
+    "score",
+    "views",
+]
+
+#: What test-time augmentation shows of each face: itself; and its mirror image; ten windows (Krizhevsky et al. 2012).
+TTA = ("none", "flip", "tencrop")
+#: Side of a window of the ten, in parts of the picture's side.
+_WINDOW = 11 / 12
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What `fervid evaluate` prints; `confusion[i, j]` counts faces of class i that were called j."""
+class Exam:
+    """How a classifier is asked: which labels count, what it is shown, and which of its heads answers (None: the one
+    whose classes match the data's best). `detect` goes the line's way: find the face in the raw picture, and crop it.
+    """
 
-    n: int
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    macro_f1: float
-    ece: float
-    ece_uncalibrated: float
-    f1: dict[str, float]
-    confusion: np.ndarray
+    labels: str = "auto"
+    tta: str = "none"
+    detect: bool = False
+    head: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.tta not in TTA:
+            raise ConfigError(f"unknown test-time augmentation {self.tta!r}: expected one of {', '.join(TTA)}")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier and the head that answers."""
+
+    classifier: TorchClassifier
+    head: Head
+
+    def probabilities(self, image: np.ndarray, classes: tuple[str, ...], tta: str) -> tuple[np.ndarray, np.ndarray]:
+        """Grey faces (n, h, h) uint8 -> probabilities of `classes` (n, K): calibrated, and as the net says them.
+
+        Those of several views are averaged. Classes that are not asked for take no part in the sum of one.
+        """
+        columns = [self.head.first + self.head.labels.index(name) for name in classes]
+        seen = [self.classifier.logits(view)[:, columns] for view in views(image, tta, self.classifier.crop_px)]
+        logits = np.stack(seen).astype(np.float64)
+        return softmax(logits / self.head.temperature, 2).mean(0), softmax(logits, 2).mean(0)
 
 
 @torch.inference_mode()
@@ -47,53 +87,141 @@ def predict_logits(net: nn.Module, image: np.ndarray, mean_std: tuple[float, flo
     return np.concatenate(parts)
 
 
-def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:
-    """Find the temperature that minimises the negative log-likelihood (Guo et al. 2017, arXiv 1706.04599)."""
+def evaluate_weights(
+    data: Path, split: str | None, weights: str | Sequence[str], device: str = "auto", exam: Exam | None = None
+) -> dict[str, Any]:
+    """Score a bundled model or a .safetensors file on a data set, through the classifier that the line uses.
 
-    def loss(log_t: float) -> float:
-        return -float(log_softmax(logits / np.exp(log_t), 1)[np.arange(len(label)), label].mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-2.5, 2.5), method="bounded").x))
-
-
-def calibration_error(prob: np.ndarray, label: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error over equal-width bins (Naeini et al. 2015; Guo et al. 2017, equation 3)."""
-    confidence, right = prob.max(1), prob.argmax(1) == label
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(right[which == b].mean() - confidence[which == b].mean()) * (which == b).mean() for b in set(which)]
-    return float(sum(gaps))
+    Several `weights` are an ensemble: the mean of their calibrated probabilities. Classes that only the models or only
+    the data know are left out, and faces of such a class with them; the result says so. Plain values, ready for JSON.
+    """
+    exam = exam or Exam()
+    classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
+    faces = load_faces(data, split, labels=exam.labels, size_px=max(c.crop_px for c in classifiers))
+    return {"data": str(data), "split": split, "labels": exam.labels} | evaluate_faces(faces, classifiers, exam)
 
 
-def evaluate_weights(data: Path, split: str | None, weights: str, device: str) -> dict[str, Any]:
-    """Score a bundled model or a .safetensors file on a data set, through the classifier that the line uses."""
-    faces = load_faces(data, split)
-    classifier = TorchClassifier(weights, device)
-    if set(classifier.labels) != set(faces.labels):
-        raise DataError(f"the classes differ: {weights} knows {classifier.labels}, {data} has {faces.labels}")
-    prob = classifier.predict(faces.image)[:, [classifier.labels.index(name) for name in faces.labels]]
-    logits = np.log(np.maximum(prob, 1e-30)) * classifier.temperature
-    scores = score(logits, faces.label, faces.labels, classifier.temperature)
-    facts = {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(scores).items()}
-    facts["f1"] = {name: round(v, 4) for name, v in scores.f1.items()}
-    facts["confusion"] = {name: row.tolist() for name, row in zip(faces.labels, scores.confusion)}
-    return {"data": str(data), "split": split, "weights": classifier.name, "sha256": classifier.sha256} | facts
+def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam: Exam) -> dict[str, Any]:
+    """Score one classifier, or several together, on faces; DataError if no face has a class that they know."""
+    judges = [Judge(c, choose_head(c, faces.labels, exam.head)) for c in classifiers]
+    known = tuple(name for name in judges[0].head.labels if all(name in judge.head.labels for judge in judges))
+    classes = compare_classes(known, faces.labels)
+    compared = faces.take(np.isin(faces.label, [faces.labels.index(name) for name in classes]))
+    if not len(compared):
+        raise DataError(f"{faces.name}: none of its {len(faces)} faces has a class that is known: {', '.join(known)}")
+    scores = _examine(compared, judges, classes, exam)
+    return {
+        "n": scores.n, "weights": [_facts(judge) for judge in judges], "tta": exam.tta, "detect": exam.detect,
+        "classes_compared": list(classes),
+        "classes_left_out": {
+            "only_in_data": [name for name in faces.labels if name not in classes],
+            "only_in_model": sorted({name for judge in judges for name in judge.head.labels} - set(classes)),
+        },
+        "faces_left_out": len(faces) - len(compared),
+        **_plain(scores, classes),
+    }  # fmt: skip
 
 
-def score(logits: np.ndarray, label: np.ndarray, labels: tuple[str, ...], temperature: float) -> Scores:
-    """Score logits (n, K) against labels (n,); the interval is a 95% bootstrap over faces (1000 draws, seed 0)."""
-    called, k = logits.argmax(1), len(labels)
-    confusion = np.bincount(label * k + called, minlength=k * k).reshape(k, k)
-    hits, support, claimed = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    f1 = 2 * hits / np.maximum(support + claimed, 1)
-    right = called == label
-    draws = np.random.default_rng(0).integers(0, len(label), (1000, len(label)))
-    low, high = np.percentile(right[draws].mean(1), [2.5, 97.5])
-    return Scores(
-        n=len(label),
-        accuracy=float(right.mean()), accuracy_low=float(low), accuracy_high=float(high),
-        macro_f1=float(f1.mean()),
-        ece=calibration_error(softmax(logits / temperature, 1), label),
-        ece_uncalibrated=calibration_error(softmax(logits, 1), label),
-        f1={name: float(v) for name, v in zip(labels, f1)},
-        confusion=confusion,
-    )  # fmt: skip
+def choose_head(classifier: TorchClassifier, labels: tuple[str, ...], asked: str | None) -> Head:
+    """The head asked for, else the one that shares most with the labels of the data (Jaccard); the first of equals."""
+    if asked is not None:
+        found = {head.name: head for head in classifier.heads}
+        if asked not in found:
+            raise ConfigError(f"{classifier.path}: no head {asked!r}; expected {', '.join(found)}")
+        return found[asked]
+
+    def likeness(head: Head) -> float:
+        return len(set(head.labels) & set(labels)) / len(set(head.labels) | set(labels))
+
+    return max(classifier.heads, key=likeness)
+
+
+def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
+    """Show grey faces (n, h, h) uint8 as test-time augmentation asks, each time as (n, size_px, size_px) uint8."""
+    if tta == "tencrop":
+        side = image.shape[1]
+        window = max(1, round(side * _WINDOW))
+        end, middle = side - window, (side - window) // 2
+        for top, left in ((middle, middle), (0, 0), (0, end), (end, 0), (end, end)):
+            part = _resized(image[:, top : top + window, left : left + window], size_px)
+            yield from (part, part[:, :, ::-1])
+        return
+    image = _resized(image, size_px)
+    yield image
+    if tta == "flip":
+        yield image[:, :, ::-1]
+
+
+def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
+    if image.shape[1:] == (size_px, size_px):
+        return image
+    large = np.zeros((len(image), size_px, size_px), np.uint8)
+    for i, one in enumerate(image):
+        large[i] = np.asarray(Image.fromarray(one).resize((size_px, size_px), Image.Resampling.BILINEAR))
+    return large
+
+
+def _examine(faces: FaceSet, judges: list[Judge], classes: tuple[str, ...], exam: Exam) -> Scores:
+    """Ask every judge about every face, and score the mean of what they say."""
+    if exam.detect:
+        found, crops = _crops(faces, judges)
+    else:
+        found, crops = np.ones(len(faces), bool), [faces.image] * len(judges)
+    said = [judge.probabilities(image, classes, exam.tta) for judge, image in zip(judges, crops)]
+    prob, raw = np.full((2, len(faces), len(classes)), 1 / len(classes))
+    prob[found], raw[found] = (np.mean(one, axis=0) for one in zip(*said))
+    order = np.array([classes.index(name) if name in classes else -1 for name in faces.labels])
+    return score(prob, raw, order[faces.label], classes, found)
+
+
+def _crops(faces: FaceSet, judges: list[Judge]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Find each face in its raw picture -> which were found (n,), and the crops (m, S, S) for each judge."""
+    detector = MTCNN(device=judges[0].classifier.device)
+    crops: list[list[np.ndarray]] = [
+        [np.zeros((0, j.classifier.crop_px, j.classifier.crop_px), np.uint8)] for j in judges
+    ]
+    found: list[bool] = []
+    for pictures in batches(_raw(faces, i) for i in range(len(faces))):
+        seen = main_faces(pictures, detector)
+        found += [face is not None for face in seen]
+        for judge, kept in zip(judges, crops):
+            size_px, framing = judge.classifier.crop_px, judge.classifier.framing
+            kept += [face.crop(picture, framing, size_px)[None] for face, picture in zip(seen, pictures) if face]
+    return np.array(found), [np.concatenate(kept) for kept in crops]
+
+
+def _raw(faces: FaceSet, i: int) -> np.ndarray:
+    """The picture that a face comes from, RGB (h, w, 3); its grey square where the set is no folder of pictures."""
+    path = Path(str(faces.source[i])) if faces.source is not None else Path()
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        return read_picture(path)
+    return np.repeat(faces.image[i][..., None], 3, 2)
+
+
+def _facts(judge: Judge) -> dict[str, Any]:
+    classifier, head = judge.classifier, judge.head
+    return {
+        "name": classifier.name, "sha256": classifier.sha256, "head": head.name, "temperature": head.temperature,
+    }  # fmt: skip
+
+
+def _plain(scores: Scores, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Scores as plain values, rounded to what a set of this size can tell."""
+    names = ("accuracy", "accuracy_low", "accuracy_high", "coverage", "accuracy_found", "macro_f1")
+    return {
+        **{name: round(getattr(scores, name), 4) for name in names},
+        "ece": round(scores.calibrated.error, 4),
+        "ece_uncalibrated": round(scores.uncalibrated.error, 4),
+        "classes": {
+            name: {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(one).items()}
+            for name, one in scores.classes.items()
+        },
+        "confusion": {name: row.tolist() for name, row in zip(classes, scores.confusion)},
+        "reliability": {
+            "calibrated": _bins(scores.calibrated), "uncalibrated": _bins(scores.uncalibrated),
+        },
+    }  # fmt: skip
+
+
+def _bins(bins: Reliability) -> dict[str, list]:
+    return {k: np.round(getattr(bins, k), 4).tolist() for k in ("n", "confidence", "accuracy")}

@@ -1,154 +1,196 @@
 """Train a classifier on grey faces, in plain PyTorch: one loop, readable from top to bottom, resumable."""
 
-import csv
-import hashlib
-import json
+import contextlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fervid.backends.device import resolve_device
-from fervid.backends.nets import ARCHITECTURES, build
-from fervid.errors import DataError
-from fervid.lab.datasets import FER2013_FRAMING, FaceSet, load_faces, load_validation
-from fervid.lab.evaluate import fit_temperature, predict_logits
+from fervid.backends.device import has_bf16, resolve_device
+from fervid.backends.nets import Network, build
+from fervid.errors import DataError, DeviceError
+from fervid.lab.augment import augment
+from fervid.lab.balance import balance
+from fervid.lab.curves import draw_curves, write_rows
+from fervid.lab.finish import write_model
+from fervid.lab.material import Material
+from fervid.lab.parallel import place, spread, team, tell_all
+from fervid.lab.pretrained import load_backbone
+from fervid.lab.recipe import Recipe
+from fervid.lab.targets import Task, ask_teachers, find_tasks, loss_of, mix_answers, targets_of, truth_of
 
-__all__ = ["Recipe", "augment", "run", "train"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that shapes a training run; written beside the weights."""
-
-    arch: str = "seresnet"
-    epochs: int = 28
-    gentle_epochs: int = 13  # the last ones, with half the augmentation: closer to what the line will show
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    warmup_epochs: float = 1.5
-    vote_weight: float = 0.5  # share of the FER+ votes in the soft target, where the set has votes
-    head_vote_weight: float = 0.25  # the same share when the head is fitted anew at the end
-    label_smoothing: float = 0.05
-    ema_decay: float = 0.998
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.arch not in ARCHITECTURES:
-            raise DataError(f"unknown architecture {self.arch!r}: expected one of {', '.join(ARCHITECTURES)}")
-        if self.epochs < 1:
-            raise DataError(f"epochs must be at least 1, found {self.epochs}")
-
-
-def run(
-    data: Path, validation: Path | None, out: Path, recipe: Recipe, device: str, on_epoch: Callable[[str], None]
-) -> Path:
-    """Train from files; `on_epoch` is given one line an epoch. Kaggle's fer2013.csv is split by its Usage.
-
-    Without validation faces every tenth training face is set aside for that.
-    """
-    faces = load_faces(data, "train")
-    faces, watched = faces.split() if validation is None else (faces, load_validation(validation))
-    return train(faces, watched, out, recipe, resolve_device(device), on_epoch)
+__all__ = ["Run", "train"]
 
 
 def train(
-    faces: FaceSet, validation: FaceSet, out: Path, recipe: Recipe, device: str = "cpu",
-    on_epoch: Callable[[str], None] = lambda line: None,
+    material: Material, out: Path, recipe: Recipe, *,
+    device: str = "cpu", on_epoch: Callable[[str], None] = lambda line: None,
 ) -> Path:  # fmt: skip
-    """Train on `faces`, watch `validation`, and write OUT/model.safetensors with model.json beside it.
+    """Train by a recipe and write OUT/model.safetensors with model.json beside it, curves.csv and curves.png.
 
-    A run that was stopped goes on from OUT/checkpoint.pt. The weights are an exponential moving average of the
-    steps; the temperature is fitted on `validation` (Guo et al. 2017, arXiv 1706.04599).
+    `on_epoch` is given one line an epoch. A run that was stopped goes on from OUT/checkpoint.pt. The weights are an
+    exponential moving average of the steps; temperatures are fitted on the validation faces.
     """
-    if "test" in faces.name.lower():
-        raise DataError(f"{faces.name} is a test split: train on the training split")
-    if faces.labels != validation.labels:
-        raise DataError(f"the classes differ: {faces.name} has {faces.labels}, {validation.name} {validation.labels}")
+    device = resolve_device(device)
+    if recipe.workers > 1 and device != "cpu":
+        raise DeviceError(f"workers = {recipe.workers} share the cores of a CPU: leave it out, or use --device cpu")
     out.mkdir(parents=True, exist_ok=True)
-    state = _Run(faces, recipe, torch.device(device), out / "checkpoint.pt")
-    while state.epoch < recipe.epochs:
+    with team(recipe.workers, _train_beside, (material, out, recipe)):
+        run = Run(material, recipe, device, out / "checkpoint.pt")
+        _epochs(run, material, out, on_epoch)
+    draw_curves(out / "curves.png", run.history)
+    return write_model(out, run, material)
+
+
+def _train_beside(material: Material, out: Path, recipe: Recipe) -> None:
+    """Do what the first process does, and leave the talking and writing to it."""
+    _epochs(Run(material, recipe, "cpu", out / "checkpoint.pt"), material, out, lambda line: None)
+
+
+def _epochs(run: "Run", material: Material, out: Path, on_epoch: Callable[[str], None]) -> None:
+    while not run.finished:
         started = perf_counter()
-        loss = state.one_epoch()
-        logits = predict_logits(state.averaged, validation.image, state.mean_std)
-        accuracy = float((logits.argmax(1) == validation.label).mean())
-        taken = perf_counter() - started
-        _append_row(out / "curves.csv", epoch=state.epoch, loss=loss, accuracy=accuracy, seconds=taken)
-        state.save(out / "checkpoint.pt")
-        on_epoch(f"epoch {state.epoch}/{recipe.epochs}  loss {loss:.4f}  accuracy {accuracy:.4f}")
-    return _write_model(out, state, validation, faces)
+        row = run.one_epoch() | run.watch(material)
+        run.note(row | {"seconds": perf_counter() - started})
+        if run.rank == 0:
+            run.save(out / "checkpoint.pt")
+            write_rows(out / "curves.csv", run.history)
+            on_epoch(run.line())
 
 
-class _Run:
-    """The state of one training run: network, average, optimiser, epoch."""
+class Run:
+    """The state of one training run: network, its average, optimiser, history; one in each process."""
 
-    def __init__(self, faces: FaceSet, recipe: Recipe, device: torch.device, checkpoint: Path) -> None:
+    def __init__(self, material: Material, recipe: Recipe, device: str, checkpoint: Path) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.device, self.epoch, self.step = recipe, device, 0, 0
-        self.image = torch.from_numpy(faces.image)[:, None]
-        self.target = torch.from_numpy(faces.targets(recipe.vote_weight))
-        pixels = faces.image.astype(np.float32) / 255
-        self.mean_std = (round(float(pixels.mean()), 4), round(float(pixels.std()), 4))
-        make = lambda: build(recipe.arch, len(faces.labels)).to(device).to(memory_format=torch.channels_last)  # noqa: E731
-        self.net, self.averaged = make(), make().eval()
+        self.recipe, self.device, self.step = recipe, torch.device(device), 0
+        self.rank, self.workers = place()
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0}
+        self.bf16 = recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_bf16(device))
+        self.mean_std = _mean_std(material.faces.image)
+        self.tasks = find_tasks(material.faces, recipe)
+        _check_heads(self.tasks, find_tasks(material.validation, recipe), material.validation.name)
+        self.faces = balance(material.faces, recipe.balance, recipe.seed)
+        self.answer = ask_teachers(self.faces, self.tasks, recipe, device)
+        self.target = self.targets(recipe.vote_weight)
+        self.net, self.averaged = self._build(), self._build().eval()
+        load_backbone(self.net, recipe.arch, recipe.init)
         self.averaged.load_state_dict(self.net.state_dict())
-        decay = [p for p in self.net.parameters() if p.ndim > 1]
-        rest = [p for p in self.net.parameters() if p.ndim <= 1]
-        self.optimiser = torch.optim.SGD(
-            [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-            lr=recipe.learning_rate, momentum=0.9, nesterov=True,
-        )  # fmt: skip
+        if recipe.freeze:
+            self.net.requires_grad_(False).head.requires_grad_(True)
+        self.optimiser = _optimiser(self.net, recipe)
         if checkpoint.exists():
             self._load(checkpoint)
+        self.shared = spread(self.net)
 
-    def one_epoch(self) -> float:
-        """Run over the set once; give the mean loss."""
-        self.net.train()
-        total = 0.0
+    def _build(self) -> Network:
+        last = self.tasks[-1]
+        net = build(self.recipe.arch, last.outputs.stop)
+        net.drop.p = self.recipe.dropout
+        return net.to(self.device).to(memory_format=torch.channels_last)
+
+    def targets(self, vote_weight: float) -> Tensor:
+        """What the heads are to answer for each face (n, outputs), the teachers' share included."""
+        own = targets_of(self.faces, self.recipe, vote_weight)
+        return mix_answers(own, self.answer, self.tasks, self.recipe.teacher_weight)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return len(self.history)
+
+    @property
+    def stale(self) -> int:
+        """For how many epochs the accuracy on the validation faces has not risen."""
+        return self.epoch - int(self.best["epoch"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or patience is over."""
+        patience = self.recipe.patience
+        return self.epoch >= self.recipe.epochs or (patience is not None and self.stale >= patience)
+
+    @property
+    def _seed(self) -> int:
+        """A number of its own for each epoch, with room for the processes."""
+        return (self.recipe.seed * 100_000 + self.epoch) * 1000
+
+    def one_epoch(self) -> dict[str, float]:
+        """Run over the set once -> the mean loss, and the accuracy on faces as they were varied."""
+        torch.manual_seed(self._seed + self.rank)  # of the dropout: a run that is resumed draws the same
+        self.net.train(not self.recipe.freeze)
+        self.net.drop.train()
+        loss_sum, right, seen, rate = 0.0, 0, 0, 0.0
         for x, target in self._batches():
-            for group in self.optimiser.param_groups:
-                group["lr"] = self._learning_rate()
-            with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                logits = self.net(x)
-            loss = F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.label_smoothing)
+            rate = self._set_rate()
+            with self._autocast():
+                logits = self.shared(x)
+            loss = loss_of(logits.float(), target, self.tasks)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
             self.optimiser.step()
             self.step += 1
             self._average()
-            total += loss.item() * len(x)
-        self.epoch += 1
-        return total / len(self.image)
+            loss_sum += loss.item() * len(x)
+            first = self.tasks[0].outputs
+            right += int((logits[:, first].argmax(1) == target[:, first].argmax(1)).sum())
+            seen += len(x)
+        return {"epoch": self.epoch + 1, "rate": rate, "train_loss": loss_sum / seen, "train_accuracy": right / seen}
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        size = self.recipe.batch_size
-        dice = torch.Generator().manual_seed(self.recipe.seed * 1000 + self.epoch)
-        order = torch.randperm(len(self.image), generator=dice)
-        mean, std = self.mean_std
-        strength = 0.5 if self.epoch >= self.recipe.epochs - self.recipe.gentle_epochs else 1.0
-        for chosen in order.split(size):
-            if len(chosen) < 2:
+        """Give this process's share of each batch: pictures varied, normalised and mixed, and their targets."""
+        recipe, image = self.recipe, torch.from_numpy(self.faces.image)[:, None]
+        order = torch.randperm(len(image), generator=torch.Generator().manual_seed(self._seed))
+        dice = torch.Generator().manual_seed(self._seed + 1 + self.rank)
+        rng = np.random.default_rng(self._seed + self.rank)
+        gentle = self.epoch >= recipe.epochs - recipe.gentle_epochs
+        strength = recipe.augment * (0.5 if gentle else 1.0)
+        for batch in order.split(recipe.batch_size):
+            share = len(batch) // self.workers
+            if share < 2:
                 continue  # batch norm needs two
-            x = augment(self.image[chosen].float() / 255, dice, strength)
-            x = ((x - mean) / std).to(self.device, memory_format=torch.channels_last)
-            yield x, self.target[chosen].to(self.device)
+            chosen = batch[self.rank * share : (self.rank + 1) * share]
+            x = augment(
+                image[chosen].float() / 255, dice,
+                strength=strength, size_px=recipe.window_px, kinds=recipe.augment_kinds,
+            )  # fmt: skip
+            target = self.target[chosen]
+            if recipe.mixup:
+                part, other = rng.beta(recipe.mixup, recipe.mixup), torch.randperm(share, generator=dice)
+                x, target = torch.lerp(x[other], x, part), torch.lerp(target[other], target, part)
+            yield self._normalise(x), target.to(self.device)
 
-    def _learning_rate(self) -> float:
-        """Linear warm-up, then a cosine to zero."""
-        per_epoch = math.ceil(len(self.image) / self.recipe.batch_size)
-        warm, total = self.recipe.warmup_epochs * per_epoch, self.recipe.epochs * per_epoch
+    def _normalise(self, x: Tensor) -> Tensor:
+        mean, std = self.mean_std
+        return ((x.to(self.device) - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def _set_rate(self) -> float:
+        """Linear warm-up; then a cosine to zero, or a step down for each spell without progress."""
+        recipe = self.recipe
+        per_epoch = math.ceil(len(self.faces) / recipe.batch_size)
+        warm, total = recipe.warmup_epochs * per_epoch, recipe.epochs * per_epoch
+        rate = recipe.peak_rate
         if self.step < warm:
-            return self.recipe.learning_rate * (self.step + 1) / warm
-        return 0.5 * self.recipe.learning_rate * (1 + math.cos(math.pi * (self.step - warm) / (total - warm)))
+            rate *= (self.step + 1) / warm
+        elif recipe.schedule == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * (self.step - warm) / (total - warm)))
+        else:
+            rate *= recipe.plateau_factor ** self.best.get("drops", 0)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        return rate
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -156,108 +198,85 @@ class _Run:
         for slow, fast in zip(self.averaged.state_dict().values(), self.net.state_dict().values()):
             slow.lerp_(fast, 1 - decay) if slow.dtype.is_floating_point else slow.copy_(fast)
 
+    @torch.no_grad()
+    def see(self, image: np.ndarray, call: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply the averaged network, or a part of it, to pictures (n, h, w) uint8 as they are -> (n, ...) float32."""
+        parts = []
+        for start in range(0, len(image), 256):
+            x = self._normalise(torch.from_numpy(image[start : start + 256])[:, None].float() / 255)
+            with self._autocast():
+                parts.append(call(x).float())
+        return torch.cat(parts)
+
+    def watch(self, material: Material) -> dict[str, float]:
+        """Measure the averaged network on the validation faces -> a loss, and an accuracy for each head."""
+        faces = material.validation
+        names = [f"validation_accuracy{f'_{task.name}' if task.first else ''}" for task in self.tasks]
+        found = [0.0] * (1 + len(names))
+        if self.rank == 0:
+            logits = self.see(faces.image, self.averaged).cpu()
+            found[0] = loss_of(logits, targets_of(faces, self.recipe, self.recipe.vote_weight), self.tasks).item()
+            for i, task in enumerate(self.tasks):
+                truth = truth_of(faces, task)
+                right = logits[:, task.outputs].argmax(1).numpy() == truth
+                found[i + 1] = float(right[truth >= 0].mean())
+        return dict(zip(("validation_loss", *names), tell_all(found)))
+
+    def note(self, row: dict[str, float]) -> None:
+        """Add an epoch to the history; keep the best network if the run may stop early."""
+        self.history.append(row)
+        if row["validation_accuracy"] > self.best["accuracy"]:
+            self.best |= {"accuracy": row["validation_accuracy"], "epoch": self.epoch}
+            if self.recipe.patience is not None:
+                self.best["net"] = deepcopy(self.averaged.state_dict())
+        elif self.stale % self.recipe.plateau_epochs == 0:
+            self.best["drops"] = self.best.get("drops", 0) + 1
+
+    def line(self) -> str:
+        """The last epoch in words."""
+        row = self.history[-1]
+        told = [
+            f"{name.removeprefix('validation_').replace('_', ' ')} {row[name]:.4f}" for name in row if "_acc" in name
+        ]
+        return f"epoch {self.epoch}/{self.recipe.epochs}  loss {row['train_loss']:.4f}  {'  '.join(told)}"
+
     def save(self, path: Path) -> None:
         """Write all that a later session needs to go on."""
-        state = {"epoch": self.epoch, "step": self.step, "recipe": asdict(self.recipe), "net": self.net.state_dict(),
-                 "averaged": self.averaged.state_dict(), "optimiser": self.optimiser.state_dict()}  # fmt: skip
+        state = {"step": self.step, "history": self.history, "best": self.best, "recipe": asdict(self.recipe),
+                 "net": self.net.state_dict(), "averaged": self.averaged.state_dict(),
+                 "optimiser": self.optimiser.state_dict()}  # fmt: skip
         part = path.with_suffix(".tmp")
         torch.save(state, part)
         part.replace(path)
 
     def _load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         if state["recipe"] != asdict(self.recipe):
             raise DataError(f"{path}: this checkpoint has another recipe; use another --out or remove it")
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.net.load_state_dict(state["net"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def augment(x: Tensor, dice: torch.Generator, strength: float = 1.0) -> Tensor:
-    """Vary crops (n, 1, h, w) in 0..1 as real footage does: pose, framing, light, sharpness, occlusion."""
-    s = strength
-    n, _, h, w = x.shape
-
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(n, generator=dice) * (high - low) + low
-
-    angle, zoom, squeeze = (middle + s * uniform(-reach, reach) for middle, reach in ((0, 0.3), (1, 0.2), (1, 0.08)))
-    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    theta = torch.stack(
-        [torch.stack([cos * flip * squeeze, -sin, s * uniform(-0.18, 0.18)], 1),
-         torch.stack([sin * flip * squeeze, cos, s * uniform(-0.18, 0.18)], 1)], 1
-    )  # fmt: skip
-    grid = F.affine_grid(theta, [n, 1, h, w], align_corners=False)
-    x = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    soft = (uniform(0, 1) < 0.2 * s).nonzero()[:, 0]
-    if len(soft):  # a small or blurred face, as far from the camera
-        size = int(torch.randint(16, h - 4, (), generator=dice))
-        small = F.interpolate(x[soft], (size, size), mode="bilinear", antialias=True)
-        x[soft] = F.interpolate(small, (h, w), mode="bilinear")
-    mean = x.mean((1, 2, 3), keepdim=True)
-    contrast, light = 1 + s * uniform(-0.3, 0.3), s * uniform(-0.15, 0.15)
-    x = (x - mean) * contrast[:, None, None, None] + mean + light[:, None, None, None]
-    x = x.clamp_(0, 1)
-    rows, columns = torch.arange(h)[None, :, None], torch.arange(w)[None, None, :]
-    top, left = (uniform(0, 1) * h).long(), (uniform(0, 1) * w).long()
-    tall, wide = uniform(0.1, 0.4) * h, uniform(0.1, 0.4) * w
-    inside = (rows >= top[:, None, None]) & (rows < (top + tall)[:, None, None])
-    inside = inside & (columns >= left[:, None, None]) & (columns < (left + wide)[:, None, None])
-    inside &= (uniform(0, 1) < 0.4 * s)[:, None, None]
-    return torch.where(inside[:, None], mean, x)
+def _check_heads(learned: Sequence[Task], watched: Sequence[Task], name: str) -> None:
+    for one, other in zip(learned, watched):
+        if one.labels != other.labels:
+            raise DataError(f"{name}: {one.name} has the classes {', '.join(other.labels)}; expected {one.labels}")
 
 
-def _append_row(path: Path, **row: float) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow({k: round(v, 5) for k, v in row.items()})
+def _mean_std(image: np.ndarray) -> tuple[float, float]:
+    pixels = image.astype(np.float32) / 255
+    return round(float(pixels.mean()), 4), round(float(pixels.std()), 4)
 
 
-def _refit_head(run: _Run, faces: FaceSet) -> None:
-    """Fit the last layer anew on the pictures as they are, by logistic regression to its end.
-
-    Augmentation, dropout and smoothing blur its decision; the votes shift it to neutral. On PublicTest: 3 points more.
-    """
-    net, (mean, std) = run.averaged, run.mean_std
-    parts = []
-    with torch.inference_mode(), torch.autocast(run.device.type, dtype=torch.bfloat16):
-        for start in range(0, len(faces), 256):
-            x = (run.image[start : start + 256].to(run.device).float() / 255 - mean) / std
-            parts.append(net.features(x.contiguous(memory_format=torch.channels_last)).float())
-    features = torch.cat(parts).clone()
-    target = torch.from_numpy(faces.targets(run.recipe.head_vote_weight)).to(run.device)
-    solver = torch.optim.LBFGS(net.head.parameters(), max_iter=80, history_size=20, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        solver.zero_grad()
-        value = F.cross_entropy(net.head(features), target)
-        value.backward()
-        return value
-
-    solver.step(loss)
-
-
-def _write_model(out: Path, run: _Run, validation: FaceSet, faces: FaceSet) -> Path:
-    weights = out / "model.safetensors"
-    _refit_head(run, faces)
-    state = run.averaged.cpu().state_dict()
-    save_file({k: (v.half() if v.ndim > 1 else v).contiguous() for k, v in state.items()}, weights)
-    run.averaged.load_state_dict(load_file(weights))
-    logits = predict_logits(run.averaged.to(run.device), validation.image, run.mean_std)
-    mean, std = run.mean_std
-    temperature = round(fit_temperature(logits, validation.label), 4)
-    head = {"name": "fer2013", "labels": faces.labels, "temperature": temperature}
-    facts = {
-        "arch": run.recipe.arch, "heads": [head], "input_px": faces.image.shape[1], "mean": mean, "std": std,
-        "recipe": asdict(run.recipe),
-        "framing": asdict(FER2013_FRAMING),
-        "trained_on": faces.name, "temperature_fitted_on": validation.name,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-    }  # fmt: skip
-    weights.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
-    return weights
+def _optimiser(net: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    """Give the optimiser of all weights that learn; biases and norms are not decayed."""
+    learning = [p for p in net.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.peak_rate)
+    return torch.optim.SGD(groups, lr=recipe.peak_rate, momentum=0.9, nesterov=True)

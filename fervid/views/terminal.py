@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
 from fervid.store import overview
 
 if TYPE_CHECKING:
     from fervid.pipeline import Progress, Result
 
-__all__ = ["clock", "plain", "print_facts", "print_json", "print_result", "progress_bar", "summary"]
+__all__ = [
+    "clock",
+    "plain",
+    "print_evaluation",
+    "print_facts",
+    "print_json",
+    "print_result",
+    "progress_bar",
+    "summary",
+    "write_json",
+]
 
 
 def clock(seconds: float) -> str:
@@ -89,6 +101,72 @@ def print_facts(facts: Mapping[str, Any], indent: int = 0) -> None:
 def print_json(facts: Any) -> None:
     """Print facts as one JSON document on stdout."""
     sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
+
+
+def write_json(facts: Any, target: str) -> None:
+    """Write facts as one JSON document: "-" is stdout, all else the name of a file."""
+    if target == "-":
+        print_json(facts)
+        return
+    from fervid.store import write_atomically
+
+    with write_atomically(Path(target)) as part:
+        part.write_text(json.dumps(facts, indent=2, default=str) + "\n", "utf-8")
+
+
+def print_evaluation(facts: Mapping[str, Any]) -> None:
+    """Say on stdout how good and how honest a classifier is: figures, then classes, then what was called what."""
+    console = Console(file=sys.stdout, highlight=False)
+    print_facts(_headline(facts))
+    names = list(facts["confusion"])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("class")
+    for name in ("precision", "recall", "F1", "faces"):
+        table.add_column(name, justify="right")
+    for name, one in facts["classes"].items():
+        shares = ("-" if one[k] is None else f"{one[k]:.3f}" for k in ("precision", "recall", "f1"))
+        table.add_row(name, *shares, str(one["support"]))
+    console.print()
+    console.print(table)
+    title = "what 100 faces of each class were called"
+    called = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0), title=title)
+    called.title_justify = "left"
+    called.add_column("true")
+    for name in [*names, *(["no face"] if facts["detect"] else [])]:
+        called.add_column(_SHORT.get(name, name), justify="right", no_wrap=True)
+    for name, counts in facts["confusion"].items():
+        one = facts["classes"][name]
+        row = [*counts, *([one["missed"]] if facts["detect"] else [])]
+        of_100 = (100 * n / max(one["support"], 1) for n in row)
+        called.add_row(name, *(f"{s:.0f}" if s >= 0.5 else "." for s in of_100))
+    console.print()
+    console.print(called)
+
+
+_SHORT = {"happiness": "happy", "sadness": "sad"}
+
+
+def _headline(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of an evaluation in words."""
+    split = f", {facts['split']}" if facts["split"] else ""
+    interval = f"95% interval {facts['accuracy_low']:.1%} to {facts['accuracy_high']:.1%}, bootstrap"
+    rows = {
+        "data": f"{facts['data']}{split}: {facts['n']} faces",
+        "model": " + ".join(f"{one['name']} (head {one['head']})" for one in facts["weights"]),
+        "classes": facts["classes_compared"],
+        "accuracy": f"{facts['accuracy']:.1%} ({interval})",
+        "macro-F1": f"{facts['macro_f1']:.3f}",
+        "calibration": f"error {facts['ece']:.3f} in 15 bins ({facts['ece_uncalibrated']:.3f} before scaling)",
+    }
+    if facts["detect"]:
+        words = f"{facts['accuracy']:.1%} of all, {facts['accuracy_found']:.1%} of the faces found ({interval})"
+        rows |= {"accuracy": words, "coverage": f"{facts['coverage']:.1%} of the faces were found"}
+    if facts["tta"] != "none":
+        rows["shown as"] = {"flip": "itself and mirrored", "tencrop": "ten windows"}[facts["tta"]]
+    if facts["faces_left_out"] or any(facts["classes_left_out"].values()):
+        only = [f"{k.replace('_', ' ')}: {', '.join(v)}" for k, v in facts["classes_left_out"].items() if v]
+        rows["left out"] = f"{facts['faces_left_out']} faces ({'; '.join(only)})"
+    return rows
 
 
 def plain(text: str) -> str:

@@ -1,0 +1,34 @@
+"""The course of a training run, epoch by epoch, as a table and a picture."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["draw_curves", "write_rows"]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows of the same columns as CSV; real numbers are rounded to five digits."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+
+
+def draw_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Draw loss and accuracy of the training and the validation faces over the epochs, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6))
+    figure.subplots_adjust(0.07, 0.14, 0.98, 0.96)
+    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy")):
+        for name in rows[0]:
+            if name.startswith((f"train_{what}", f"validation_{what}")):
+                axes.plot(
+                    [row["epoch"] for row in rows], [row[name] for row in rows], ".-", label=name.replace("_", " ")
+                )
+        axes.set(xlabel="epoch", ylabel=what)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)

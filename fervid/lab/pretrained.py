@@ -1,0 +1,104 @@
+"""Begin a network with what others have trained: a file, a bundled model, or a download."""
+
+import hashlib
+import os
+import pickle
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fervid.backends.nets import Network
+from fervid.backends.torch_classifier import bundled
+from fervid.errors import WeightsError
+
+__all__ = ["load_backbone", "weights_url"]
+
+#: VGGFace2 by facenet-pytorch; the others lie where torchvision says.
+_VGGFACE2 = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt"
+_TIMEOUT_S = 30
+
+
+def load_backbone(net: Network, arch: str, init: str | None) -> None:
+    """Load all but the head into `net`, from what a recipe's `init` names (see Recipe.init).
+
+    A head is never taken over: its rows stand for the classes of another set. WeightsError says what is missing, and
+    where to put a file when there is no network.
+    """
+    init = init or ("download" if arch == "vggface2" else "scratch")
+    if init == "scratch":
+        return
+    path = _download(arch) if init == "download" else bundled().get(init, Path(init))
+    _fill(net, _read(path), f"{path}: not the weights of a {arch}")
+
+
+def weights_url(arch: str) -> str:
+    """Say where an architecture's own weights are; WeightsError if nobody publishes any."""
+    if arch == "vggface2":
+        return _VGGFACE2
+    from torchvision import models
+
+    if arch not in models.list_models():
+        raise WeightsError(f"nobody publishes weights for {arch}: leave --init out, or name a file")
+    return models.get_model_weights(arch).DEFAULT.url
+
+
+def _download(arch: str) -> Path:
+    """Fetch an architecture's own weights into torch's cache, once."""
+    url = weights_url(arch)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.is_file():
+        return path
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+            content = answer.read()
+        # torchvision writes the first digits of the sha256 into the name
+        digits = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+        if digits and not hashlib.sha256(content).hexdigest().startswith(digits[1]):
+            raise OSError("what came is damaged")
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as e:  # URLError, a timeout, a full disk
+        part.unlink(missing_ok=True)
+        reason = getattr(e, "reason", None) or e
+        raise WeightsError(
+            f"{arch}: its weights cannot be downloaded ({reason}); fetch {url} elsewhere and put it at {path}, "
+            "or name it with --init FILE"
+        ) from None
+    return path
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read a state dict; a .pt is unpickled by torch's own reader, which makes tensors only and runs no code."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights to begin with; expected a .safetensors or .pt file")
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
+        raise WeightsError(f"{path}: not a readable state dict ({str(e).splitlines()[0]})") from None
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise WeightsError(f"{path}: expected a state dict (names and tensors), found something else")
+    return {name.removeprefix("module."): value.float() for name, value in found.items()}
+
+
+def _fill(net: Network, found: dict[str, Tensor], wrong: str) -> None:
+    own = {name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
+    chosen = {}
+    for name, value in own.items():
+        given = found.get(name, found.get(name.removeprefix("backbone.")))
+        if given is not None and given.shape == value.shape:
+            chosen[name] = given
+    lacking = [name for name in own if name not in chosen and not name.endswith("num_batches_tracked")]
+    if lacking:
+        raise WeightsError(f"{wrong} ({len(lacking)} of its {len(own)} tensors are missing or of another shape, "
+                           f"such as {lacking[0].removeprefix('backbone.')})")  # fmt: skip
+    net.load_state_dict(chosen, strict=False)

@@ -1,0 +1,122 @@
+"""What each head of a network learns from a set of faces: labels, votes, and the answers of teachers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fervid.backends.torch_classifier import TorchClassifier
+from fervid.errors import DataError
+from fervid.lab.balance import class_weights
+from fervid.lab.datasets import FER2013, FaceSet
+from fervid.lab.recipe import Recipe
+
+__all__ = ["Task", "ask_teachers", "find_tasks", "loss_of", "mix_answers", "targets_of", "truth_of"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One head: its name and classes, which of the network's outputs are its own, how its loss is counted."""
+
+    name: str
+    labels: tuple[str, ...]
+    first: int
+    smoothing: float = 0.0
+    weight: Tensor | None = None
+
+    @property
+    def outputs(self) -> slice:
+        """Which of the network's outputs are these."""
+        return slice(self.first, self.first + len(self.labels))
+
+
+def find_tasks(faces: FaceSet, recipe: Recipe) -> tuple[Task, ...]:
+    """Give the heads that a recipe asks for on these faces; DataError if they are to learn votes and have none."""
+    name = "ferplus" if faces.labels == faces.vote_labels else "fer2013" if faces.labels == FER2013 else "labels"
+    weight = torch.from_numpy(class_weights(faces)) if recipe.balance == "weights" else None
+    labels = Task(name, faces.labels, 0, recipe.label_smoothing, weight)
+    if recipe.heads == "hard":
+        return (labels,)
+    _votes(faces)
+    return labels, Task("ferplus" if name != "ferplus" else "votes", faces.vote_labels, len(faces.labels))
+
+
+def _votes(faces: FaceSet) -> np.ndarray:
+    if faces.votes is None:
+        raise DataError(f'{faces.name}: heads = "both" needs votes beside the labels, found labels only; use "hard"')
+    return faces.votes
+
+
+def targets_of(faces: FaceSet, recipe: Recipe, vote_weight: float) -> Tensor:
+    """Give what all heads are to answer (n, outputs): each head's row sums to 1, or to 0 where nobody voted."""
+    if recipe.heads == "hard":
+        return torch.from_numpy(faces.targets(vote_weight))
+    both = [faces.targets(0), _votes(faces).astype(np.float32)]
+    return torch.from_numpy(np.concatenate(both, 1))
+
+
+def truth_of(faces: FaceSet, task: Task) -> np.ndarray:
+    """Give the right class of each face (n,) for one head, by label or by majority; -1 where the votes are tied."""
+    if task.first == 0:
+        return faces.label
+    votes = _votes(faces)[:, [faces.vote_labels.index(name) for name in task.labels]]
+    clear = (votes == votes.max(1, keepdims=True)).sum(1) == 1
+    return np.where(clear, votes.argmax(1), -1)
+
+
+def loss_of(logits: Tensor, target: Tensor, tasks: Sequence[Task]) -> Tensor:
+    """Sum the heads' cross-entropies, each a mean over the faces (n, outputs); a row of zeros costs nothing."""
+    parts = [
+        F.cross_entropy(
+            logits[:, task.outputs], target[:, task.outputs],
+            weight=None if task.weight is None else task.weight.to(logits.device), label_smoothing=task.smoothing,
+        )
+        for task in tasks
+    ]  # fmt: skip
+    return torch.stack(parts).sum()
+
+
+def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: str) -> Tensor | None:
+    """Give the mean answer of the recipe's teachers, who see each face as it is (n, outputs); None without teachers.
+
+    Each answers with the head that has the same classes, calibrated. DataError if one has no such head.
+    """
+    answers = [_ask(weights, faces, tasks, device) for weights in recipe.teacher]
+    return torch.stack(answers).mean(0) if answers else None
+
+
+def _ask(weights: str, faces: FaceSet, tasks: Sequence[Task], device: str) -> Tensor:
+    teacher = TorchClassifier(weights, device)
+    logits = torch.from_numpy(teacher.logits(_crops(faces.image, teacher.crop_px)))
+    parts = []
+    for task in tasks:
+        head = next((head for head in teacher.heads if set(head.labels) == set(task.labels)), None)
+        if head is None:
+            raise DataError(f"{weights}: a teacher of {task.name} must know {', '.join(task.labels)}")
+        prob = torch.softmax(logits[:, head.outputs] / head.temperature, 1)
+        parts.append(prob[:, [head.labels.index(name) for name in task.labels]])
+    return torch.cat(parts, 1)
+
+
+def mix_answers(target: Tensor, answer: Tensor | None, tasks: Sequence[Task], weight: float) -> Tensor:
+    """Mix the teachers' answer into the target (n, outputs) (Hinton et al. 2015, arXiv 1503.02531).
+
+    Where nobody voted the teachers alone are heard.
+    """
+    if answer is None:
+        return target
+    share = torch.full_like(target, weight)
+    for task in tasks:
+        share[target[:, task.outputs].sum(1) == 0, task.outputs] = 1.0
+    return torch.lerp(target, answer, share)
+
+
+def _crops(image: np.ndarray, side_px: int) -> np.ndarray:
+    if image.shape[-1] == side_px:
+        return image
+    x = torch.from_numpy(image)[:, None].float()
+    x = F.interpolate(x, (side_px, side_px), mode="bilinear", antialias=True)
+    return x.round().clamp(0, 255).byte().numpy()[:, 0]
