@@ -19,6 +19,7 @@ from fervid.emotions import Classifier, classify
 from fervid.errors import OutputError, VideoError
 from fervid.faces import FaceDetector, detect
 from fervid.frames import batch_frames, choose_frames, picture_size
+from fervid.shots import ShotFinder, divide
 from fervid.store import SCHEMA_VERSION, FacesWriter, spelled, to_table, write_atomically, write_table
 from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
@@ -77,7 +78,7 @@ class Result:
 
     def to_pandas(self) -> Any:
         """Give the timeline as a pandas DataFrame, as load_timeline does."""
-        return self.table.to_pandas().astype({"track": "Int32"})
+        return self.table.to_pandas().astype({"shot": "Int32", "track": "Int32"})
 
 
 def load_models(config: Config) -> Models:
@@ -163,6 +164,7 @@ class _Line:
     def __init__(self, path: Path, reader: Reader, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.path, self.reader, self.config, self.models, self.source = path, reader, config, models, source
         self.n_looks = self.n_faces = 0
+        self.shots = ShotFinder()
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, dict[str, Any]]:
         """Run the line from end to end; give the timeline's table and its provenance."""
@@ -179,7 +181,7 @@ class _Line:
             frames, self.models.detector, video, framing=self.models.classifier.framing,
             crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
         )  # fmt: skip
-        tracks = link(faces, Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
+        tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
         emotions = classify(tracks, self.models.classifier)
         seconds = summarise(self._watched(emotions, on_progress), labels, video, lambda: self.reader.end_s)
         try:

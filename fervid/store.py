@@ -33,7 +33,7 @@ __all__ = [
     "write_table",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _KEY = b"fervid"
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _ROW_GROUP = 50_000
@@ -44,7 +44,7 @@ def timeline_schema(labels: tuple[str, ...]) -> pa.Schema:
     """The columns of a timeline, in order; `labels` are the emotions that the classifier knows."""
     real = pa.float32()
     return pa.schema(
-        [("video", _WORD), ("second", pa.int32()), ("track", pa.int32()), ("status", _WORD),
+        [("video", _WORD), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", _WORD),
          ("n_sampled", pa.int32()), ("n_faces", pa.int32()), ("face_seconds", real)]
         + [(name, real) for name in EMOTIONS if name in labels]
         + [("dominant", _WORD)]
@@ -64,7 +64,7 @@ def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[s
     columns = []
     for field in schema:
         values = np.full(n, spelled(video), object) if field.name == "video" else rows[field.name]
-        null = {"track": values == -1, "dominant": values == ""}.get(field.name)
+        null = {"shot": values == -1, "track": values == -1, "dominant": values == ""}.get(field.name)
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
         kind = pa.string() if field.type == _WORD else field.type
@@ -226,7 +226,7 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
             raise DataError(f"{file}: face readings, not a timeline; read them with pandas.read_parquet")
         if path.is_dir():
             frame.insert(0, "file", str(file.relative_to(path)))
-        frames.append(frame.astype({"track": "Int32"}))
+        frames.append(frame.astype({name: "Int32" for name in ("shot", "track") if name in frame}))
     frame = pd.concat(frames, ignore_index=True)
     keys = ["file", "video"] if path.is_dir() else ["video"]
     for word in (*keys, "status", "dominant"):
