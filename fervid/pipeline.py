@@ -19,8 +19,8 @@ from fervid.emotions import Classifier, classify
 from fervid.errors import OutputError, VideoError
 from fervid.faces import FaceDetector, detect
 from fervid.frames import batch_frames, choose_frames, picture_size
-from fervid.shots import ShotFinder, divide
-from fervid.store import SCHEMA_VERSION, FacesWriter, spelled, to_table, write_atomically, write_table
+from fervid.shots import Shot, ShotFinder, divide
+from fervid.store import SCHEMA_VERSION, FacesWriter, shots_table, spelled, to_table, write_atomically, write_table
 from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
@@ -92,26 +92,30 @@ def load_models(config: Config) -> Models:
 
 def process_video(
     path: Path, out: Path | None, config: Config, models: Models, *,
-    faces_out: Path | None = None, on_progress: Callable[[Progress], None] | None = None,
+    faces_out: Path | None = None, shots_out: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:  # fmt: skip
-    """Turn one video into its timeline, and write it (and every face reading) where asked.
+    """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
 
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
     from fervid.backends.heap import share_heap
 
-    check_paths(path, out, faces_out)
+    check_paths(path, out, faces_out, shots_out)
     share_heap()
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
+        shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
         source = _fingerprint(path)
-        (table, provenance), _ = read_video(
+        (table, shots, provenance), _ = read_video(
             path, config, lambda reader: _Line(path, reader, config, models, source).run(faces_part, on_progress)
         )
         if part:
             write_table(table, part)
+        if shots_part:
+            write_table(shots_table(shots, str(path), provenance), shots_part)
     return Result(path, out, table, provenance)
 
 
@@ -166,8 +170,8 @@ class _Line:
         self.n_looks = self.n_faces = 0
         self.shots = ShotFinder()
 
-    def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, dict[str, Any]]:
-        """Run the line from end to end; give the timeline's table and its provenance."""
+    def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
+        """Run the line from end to end; give the timeline's table, the shots and the provenance."""
         config, video, labels = self.config, self.reader.info, self.models.classifier.labels
         picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
         name = str(self.path)
@@ -198,7 +202,7 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        return to_table(rows, labels, name, provenance), provenance
+        return to_table(rows, labels, name, provenance), self.shots.shots(self.reader.end_s), provenance
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):
@@ -241,6 +245,7 @@ class _Line:
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,
+                "shots": len(self.shots.shots()),
             },
             "status": "degraded" if health.reasons else "ok",
             "reasons": list(health.reasons),
@@ -297,7 +302,7 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
         if out.exists() and out.samefile(path):
             raise OutputError(f"{out}: is the video itself; name another file with --out")
     if len({out.resolve() for out in named}) < len(named):
-        raise OutputError(f"{named[0]}: named for two results; give --faces a file of its own")
+        raise OutputError(f"{named[0]}: named for two results; give --faces and --shots files of their own")
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

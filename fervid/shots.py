@@ -25,12 +25,12 @@ _REACH_S = 0.3
 #: Two looks of one shot correlate more than this; next to each other and unmoved, more than _ALIKE_AT_ONCE.
 _ALIKE, _ALIKE_AT_ONCE = 0.62, 0.85
 #: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several.
-_FAST, _SLOW = 60.0, 15.0
+_FAST, _SLOW = 60.0, 6.0
 #: A thumbnail of less contrast (standard deviation, of 255) shows nothing: black, white, a title card's ground.
 _FLAT = 4.0
 #: The lengths of dissolve that are tried, and how long a better one is waited for.
 _SPANS_S = (0.4, 0.6, 0.8, 1.0, 1.4, 2.0)
-_SETTLE_S = 0.3
+_SETTLE_S, _STEP_S = 0.3, 0.07
 #: Looks behind the newest that are decided for good: the longest dissolve's half, and the wait. Never more than _HELD.
 _BEHIND_S, _HELD = 1.6, 160
 
@@ -39,8 +39,9 @@ def thumbnails(picture: np.ndarray) -> np.ndarray:
     """Pictures (n, h, w, 3) -> their means over 18 x 32 fields (n, 18, 32, 3) uint8."""
     from PIL import Image
 
-    size = THUMB[::-1]
-    small = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BOX, reducing_gap=1.0)) for one in picture]
+    step = max(1, picture.shape[1] // (5 * THUMB[0]))  # five rows of a field are enough
+    shrunk = (Image.fromarray(one).resize(THUMB[::-1], Image.Resampling.BOX) for one in picture[:, ::step])
+    small = [np.asarray(one) for one in shrunk]
     return np.stack(small) if small else np.zeros((0, *THUMB, 3), np.uint8)
 
 
@@ -130,13 +131,13 @@ _PADDED = (2 * THUMB[0], 2 * THUMB[1])
 def _shifts() -> tuple[np.ndarray, ...]:
     """Every shift that leaves a third of the picture in common, and the rectangles in common (of one, of the other)."""
     down, across = np.meshgrid(np.arange(-6, 7), np.arange(-21, 22), indexing="ij")
-    down, across = down.ravel(), across.ravel()
     area = (THUMB[0] - np.abs(down)) * (THUMB[1] - np.abs(across))
     kept = area >= THUMB[0] * THUMB[1] / 3
-    down, across, area = down[kept], across[kept], area[kept]
+    shift = np.stack([down, across, area])[:, kept]
+    down, across, _ = shift
     one = (np.maximum(down, 0), np.minimum(THUMB[0] + down, THUMB[0]),
            np.maximum(across, 0), np.minimum(THUMB[1] + across, THUMB[1]))  # fmt: skip
-    return np.array([down, across, area]), np.array(one), np.array(one) - np.array([down, down, across, across])
+    return shift, np.array(one), np.array(one) - np.array([down, down, across, across])
 
 
 _SHIFT, _ONE, _OTHER = _shifts()
@@ -182,6 +183,7 @@ class ShotFinder:
         self._seen: deque[_Sight] = deque()  # that show something, of the last seconds
         self._doubt: deque[int] = deque()  # looks before which there may be a cut
         self._mixed: _Mixture | None = None
+        self._tried_s = -math.inf  # when a dissolve was last looked for
 
     def push(self, pts_s: float, thumb: np.ndarray) -> None:
         """Take the next look's thumbnail (18, 32, 3) uint8."""
@@ -250,6 +252,9 @@ class ShotFinder:
         self._doubt = deque(look for look in self._doubt if look > edge.look)
 
     def _look_for_mixture(self, sight: _Sight) -> None:
+        if sight.pts_s < self._tried_s + _STEP_S:
+            return
+        self._tried_s = sight.pts_s
         best = self._mixed
         if best and sight.pts_s > best.end.pts_s + _SETTLE_S and not self._doubt:
             self._dissolve(best)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fervid.batches import EmotionBatch, VideoInfo
 from fervid.errors import DataError, OutputError, RunError
 from fervid.labels import EMOTIONS
+from fervid.shots import Shot
 from fervid.timeline import Rows
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "load_timeline",
     "overview",
     "read_provenance",
+    "shots_table",
     "spelled",
     "to_table",
     "write_atomically",
@@ -71,6 +73,21 @@ def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[s
         array = pa.array(values, kind, mask=null)
         columns.append(array.dictionary_encode() if field.type == _WORD else array)
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa.Table:
+    """One row a shot: its number, start_s, end_s, the kind of change that begins it, and from when to when that lasts."""
+    times = [(name, pa.float64()) for name in ("start_s", "end_s", "from_s", "to_s")]
+    schema = pa.schema([("video", _WORD), ("shot", pa.int32()), ("kind", _WORD), *times])
+    columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}
+    columns["video"] = [spelled(video)] * len(shots)
+    arrays = [
+        pa.array(columns[f.name], pa.string()).dictionary_encode()
+        if f.type == _WORD
+        else pa.array(columns[f.name], f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema.with_metadata({_KEY: json.dumps(provenance, sort_keys=True)}))
 
 
 class FacesWriter:
@@ -176,7 +193,8 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     """Give the provenance of a timeline (or faces file) with a summary of what it says."""
     provenance = read_provenance(path)
     if "second" not in pq.read_schema(path).names:
-        return {"says": {"face_readings": pq.read_metadata(path).num_rows}} | provenance
+        what = "shots" if "kind" in pq.read_schema(path).names else "face_readings"
+        return {"says": {what: pq.read_metadata(path).num_rows}} | provenance
     return {"says": overview(load_timeline(path))} | provenance
 
 

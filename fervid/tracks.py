@@ -1,8 +1,8 @@
 """Link faces across looks -> TrackBatch: motion in real time, optimal assignment, never across a cut.
 
 Tracking by detection: a Kalman filter and optimal assignment as in SORT (Bewley et al. 2016, arXiv 1602.00763), weak
-faces in a second round as in ByteTrack (Zhang et al. 2022, arXiv 2110.06864). Steps of time come from the timestamps and
-distances are counted in face sizes, so that one set of numbers serves 1 to 60 looks a second and faces near and far.
+faces in a second round as in ByteTrack (Zhang et al. 2022, arXiv 2110.06864). Steps of time come from the timestamps,
+distances are counted in face sizes: one set of numbers serves 1 to 60 looks a second and faces near and far.
 """
 
 from collections import deque
@@ -16,11 +16,11 @@ from fervid.batches import ShotBatch, TrackBatch
 
 __all__ = ["Tracker", "link"]
 
-#: Speed, in face sizes (and, for size itself, in e-folds) a second: how it varies among people, and for how long it holds.
+#: Speed, in face sizes (for size itself, in e-folds) a second: how it varies among people, and how long it holds.
 _SPEED = np.array([1.6, 1.6, 0.5])
-_HOLD_S = 1.0
+_HOLD_S = 0.6
 #: What the detector's boxes are off by, in the same units.
-_NOISE = np.array([0.05, 0.05, 0.06])
+_NOISE = np.array([0.08, 0.08, 0.08])
 #: The largest squared distance, in standard deviations, of a face from where its track is expected: of a strong face,
 #: and of a weak one. And in face sizes, whatever the deviation.
 _GATE, _GATE_WEAK, _FARTHEST = 16.0, 9.0, 2.5
@@ -43,7 +43,7 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
         track = np.full(len(batch), _NONE)
         for pts_s, here_shot in zip(batch.look_s, batch.shot):
             if shot is not None and here_shot != shot:
-                tracker.reset()
+                tracker.reset(float(pts_s))
             shot = here_shot
             here = batch.pts_s == pts_s
             track[here] = tracker.update(float(pts_s), batch.box_px[here], batch.score[here])
@@ -176,7 +176,7 @@ class Tracker:
     Where looks are sparser than that, or a shot ends, once may be enough. Call `reset()` at a cut.
     """
 
-    def __init__(self, *, max_gap_s: float = 1.0, birth_score: float = 0.9) -> None:
+    def __init__(self, *, max_gap_s: float = 1.5, birth_score: float = 0.9) -> None:
         self.max_gap_s, self.birth_score = max_gap_s, birth_score
         self.refused: set[int] = set()
         self._next, self._now_s, self._step_s = 0, -np.inf, np.inf
@@ -192,8 +192,13 @@ class Tracker:
         """The names of the tracks that may go on."""
         return self._states.track
 
-    def reset(self) -> None:
-        """End every track; its name is not used again. What was seen once, and could not be seen twice, counts."""
+    def reset(self, pts_s: float | None = None) -> None:
+        """End every track, at a cut before pts_s or at the end; its name is not used again.
+
+        What was seen once, and could not be seen twice, counts, unless looks are dense.
+        """
+        if pts_s is not None:
+            self._step_s = pts_s - self._now_s
         once = self._states.hits == 1
         self._refuse(once & ((self._states.missed > 0) | (self._step_s <= _DENSE_S)))
         self._states = _NOBODY
@@ -209,6 +214,8 @@ class Tracker:
         place, strong = _place(box_px), score >= self.birth_score
         self._step_s, self._now_s = pts_s - self._now_s, pts_s
         self._end(pts_s)
+        moved = _camera(self._states.map(self._states.missed == 0).place, place[strong])
+        self._states = replace(self._states, place=self._states.place + moved)
         rows, columns = self._match(pts_s, place, strong)
         track = np.full(len(place), _NONE)
         track[columns] = self._states.track[rows]
@@ -244,6 +251,31 @@ class Tracker:
         second[rows] = False
         more_rows, more_columns = _pair(price, second)
         return np.append(rows, more_rows), np.append(columns, more_columns)
+
+
+def _camera(expected: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """How far the camera moved all (3,), x and y in pixels: what most of t expected faces agree upon, given m places.
+
+    Of the shifts that would carry some face to its first or second nearest place, the one that brings most faces home.
+    Fewer than three that agree, or less than 60 %, are no camera.
+    """
+    if min(len(expected), len(place)) < 3:
+        return np.zeros(3)
+    off = place[None, :, :2] - expected[:, None, :2]
+    size = np.exp(expected[:, 2])[:, None]
+    odd = np.where(np.abs(expected[:, None, 2] - place[None, :, 2]) < 0.4, 0, np.inf)
+    length = np.hypot(off[..., 0], off[..., 1]) + odd
+    nearest = np.argsort(length, 1)[:, :2]
+    tried = np.take_along_axis(off, nearest[..., None], 1).reshape(-1, 2)
+    tried = tried[np.take_along_axis(length < _FARTHEST * np.median(size), nearest, 1).ravel()]
+    left = np.hypot(*np.moveaxis(off[None] - tried[:, None, None], 3, 0)) / size + odd  # (tried, t, m)
+    agreed = (left.min(2) < 0.25).sum(1)
+    if not len(tried) or agreed.max() < max(3, 0.6 * len(expected)):
+        return np.zeros(3)
+    best = np.lexsort((np.hypot(*tried.T), -agreed))[0]
+    home = left[best].min(1) < 0.25
+    shift = np.median(off[home, left[best].argmin(1)[home]], axis=0)
+    return np.append(shift, 0.0)
 
 
 def _pair(price: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

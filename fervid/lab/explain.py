@@ -176,7 +176,9 @@ def _tracked(
         kept(frames), detector, video, framing=explainer.classifier.framing, crop_px=explainer.classifier.crop_px,
         min_face_px=least_px,
     )  # fmt: skip
-    for tracked in link(divide(faces, ShotFinder()), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)):
+    for tracked in link(
+        divide(faces, ShotFinder()), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
+    ):
         yield waiting.popleft(), tracked
 
 

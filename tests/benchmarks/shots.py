@@ -1,6 +1,6 @@
 """Cuts against PySceneDetect (pip install scenedetect opencv-python-headless) on the same pictures: F1, milliseconds.
 
-    python -m tests.benchmarks.shots [FILMS]
+python -m tests.benchmarks.shots [FILMS]
 """
 
 import sys
@@ -70,8 +70,12 @@ def main(films: int = 6) -> None:
                     spent[name] += process_time() - start
                     counts[name, fps] += score(whole, found, 0.5 / RATE if fps == RATE else 0.1)
         shares = (200 * hit / max(2 * hit + false + missed, 1) for hit, false, missed in counts.values())
-        print(f"{case:12}" + "".join(f"{share:16.1f}" for share in shares)
-              + "   " + " ".join(f"{int(c[1])}+{int(c[2])}-" for (name, _), c in counts.items() if name == "fervid"))
+        print(
+            f"{case:12}"
+            + "".join(f"{share:16.1f}" for share in shares)
+            + "   "
+            + " ".join(f"{int(c[1])}+{int(c[2])}-" for (name, _), c in counts.items() if name == "fervid")
+        )
     print(f"{'ms a look':12}" + "".join(f"{name} {1e3 * s / n:.2f}   " for name, s in spent.items()))
 
 

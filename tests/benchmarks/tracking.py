@@ -1,7 +1,7 @@
 """Tracks against SORT and ByteTrack as `trackers` ships them, on the same detections: IDF1, MOTA, switches.
 
-    pip install trackers supervision opencv-python-headless
-    python -m tests.benchmarks.tracking [SEEDS]
+pip install trackers supervision opencv-python-headless
+python -m tests.benchmarks.tracking [SEEDS]
 """
 
 import sys
@@ -58,7 +58,9 @@ def shipped(name: str, looks: list[Sightings]) -> Found:
 
 
 METHODS = {
-    "fervid": ours, "SORT": lambda looks: shipped("SORT", looks), "ByteTrack": lambda looks: shipped("ByteTrack", looks),
+    "fervid": ours,
+    "SORT": lambda looks: shipped("SORT", looks),
+    "ByteTrack": lambda looks: shipped("ByteTrack", looks),
 }  # fmt: skip
 
 
