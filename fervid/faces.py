@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from fervid.batches import FaceBatch, FrameBatch, VideoInfo
-from fervid.shots import thumbnails
+from fervid.likeness import thumbnails
 
 __all__ = ["Detections", "FaceDetector", "Framing", "crop_face", "detect"]
 

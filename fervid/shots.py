@@ -1,48 +1,34 @@
 """Find where shots end, on thumbnails of the looks as they pass -> ShotBatch. Nothing is decoded or kept twice.
 
 A cut lies where nothing of the last 0.3 seconds looks like anything of the next 0.3, wherever the camera pointed: so a
-flash, a strobe or an explosion, after which the picture comes back, is none, and a fast pan, which moves the picture, is
-none. Likeness is correlation, blind to brightness and contrast, at the best of all shifts. A dissolve is found by its
+flash, a strobe or an explosion, after which the picture comes back, is none, and a fast pan, which moves it, is none.
+Likeness is correlation, blind to brightness and contrast, at the best of all shifts. A dissolve is found by its
 middle, which is a mixture of what was before and what comes after; a fade by the contrast that goes and comes.
 """
 
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from fervid.batches import FaceBatch, ShotBatch
+from fervid.likeness import FLAT, Sight, correlation, likeness
 
-__all__ = ["Shot", "ShotFinder", "divide", "thumbnails"]
+__all__ = ["Shot", "ShotFinder", "divide"]
 
-#: Rows and columns of a thumbnail.
-THUMB = (18, 32)
 #: Looks this far from a cut are compared across it, and it is decided when they have passed.
 _REACH_S = 0.3
 #: Two looks of one shot correlate more than this; next to each other and unmoved, more than _ALIKE_AT_ONCE.
 _ALIKE, _ALIKE_AT_ONCE = 0.62, 0.85
 #: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several.
 _FAST, _SLOW = 60.0, 6.0
-#: A thumbnail of less contrast (standard deviation, of 255) shows nothing: black, white, a title card's ground.
-_FLAT = 4.0
 #: The lengths of dissolve that are tried, and how long a better one is waited for.
 _SPANS_S = (0.4, 0.6, 0.8, 1.0, 1.4, 2.0)
 _SETTLE_S, _STEP_S = 0.3, 0.07
 #: Looks behind the newest that are decided for good: the longest dissolve's half, and the wait. Never more than _HELD.
 _BEHIND_S, _HELD = 1.6, 160
-
-
-def thumbnails(picture: np.ndarray) -> np.ndarray:
-    """Pictures (n, h, w, 3) -> their means over 18 x 32 fields (n, 18, 32, 3) uint8."""
-    from PIL import Image
-
-    step = max(1, picture.shape[1] // (5 * THUMB[0]))  # five rows of a field are enough
-    shrunk = (Image.fromarray(one).resize(THUMB[::-1], Image.Resampling.BOX) for one in picture[:, ::step])
-    small = [np.asarray(one) for one in shrunk]
-    return np.stack(small) if small else np.zeros((0, *THUMB, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -92,84 +78,8 @@ class _Edge:
     to_s: float
 
 
-@dataclass(frozen=True)
-class _Sight:
-    """One look: its thumbnail without the means of its colours (3, 18, 32), and what is often asked of it."""
-
-    look: int
-    pts_s: float
-    centred: np.ndarray = field(repr=False)
-    contrast: float
-
-    @classmethod
-    def of(cls, look: int, pts_s: float, thumb: np.ndarray) -> "_Sight":
-        planes = thumb.transpose(2, 0, 1).astype(np.float64)
-        centred = planes - planes.mean((1, 2), keepdims=True)
-        return cls(look, pts_s, centred, float(centred.std()))
-
-    @cached_property
-    def spectrum(self) -> np.ndarray:
-        """For correlation at every shift at once."""
-        return np.fft.rfft2(self.centred, _PADDED)
-
-    @cached_property
-    def sums(self) -> np.ndarray:
-        """Integral images (4, 19, 33) of the three planes and of their squares."""
-        stacked = np.concatenate([self.centred, (self.centred**2).sum(0, keepdims=True)])
-        return np.pad(stacked, [(0, 0), (1, 0), (1, 0)]).cumsum(1).cumsum(2)
-
-    @cached_property
-    def coarse(self) -> np.ndarray:
-        """Means over 2 x 2 fields, as one vector: what moves a little stays where it is."""
-        rows, columns = THUMB
-        return self.centred.reshape(3, rows // 2, 2, columns // 2, 2).mean((2, 4)).ravel()
-
-
-_PADDED = (2 * THUMB[0], 2 * THUMB[1])
-
-
-def _shifts() -> tuple[np.ndarray, ...]:
-    """Every shift that leaves a third of the picture in common, and the rectangles in common (of one, of the other)."""
-    down, across = np.meshgrid(np.arange(-6, 7), np.arange(-21, 22), indexing="ij")
-    area = (THUMB[0] - np.abs(down)) * (THUMB[1] - np.abs(across))
-    kept = area >= THUMB[0] * THUMB[1] / 3
-    shift = np.stack([down, across, area])[:, kept]
-    down, across, _ = shift
-    one = (np.maximum(down, 0), np.minimum(THUMB[0] + down, THUMB[0]),
-           np.maximum(across, 0), np.minimum(THUMB[1] + across, THUMB[1]))  # fmt: skip
-    return shift, np.array(one), np.array(one) - np.array([down, down, across, across])
-
-
-_SHIFT, _ONE, _OTHER = _shifts()
-
-
-def _within(sums: np.ndarray, box: np.ndarray) -> np.ndarray:
-    top, bottom, left, right = box
-    return sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
-
-
-def _likeness(one: _Sight, other: _Sight, reach: float) -> float:
-    """The best normalised correlation of two looks over shifts up to `reach` columns (and half as many rows), -1..1.
-
-    Over the part in common, so that the camera may move (Lewis 1995, Fast Normalized Cross-Correlation).
-    """
-    product = np.fft.irfft2((one.spectrum * np.conj(other.spectrum)).sum(0), _PADDED)[_SHIFT[0], _SHIFT[1]]
-    mine, yours = _within(one.sums, _ONE), _within(other.sums, _OTHER)
-    area = _SHIFT[2]
-    common = product - (mine[:3] * yours[:3]).sum(0) / area
-    mine_2, yours_2 = (sums[3] - (sums[:3] ** 2).sum(0) / area for sums in (mine, yours))
-    flat = area * 3 * _FLAT**2
-    near = (np.abs(_SHIFT[1]) <= reach) & (np.abs(_SHIFT[0]) <= reach / 2)
-    fair = near & (mine_2 > flat) & (yours_2 > flat)
-    return float(np.where(fair, common / np.sqrt(np.maximum(mine_2 * yours_2, 1e-9)), -1.0).max())
-
-
-def _alike(one: _Sight, other: _Sight, columns_per_s: float) -> bool:
-    return _likeness(one, other, 4 + columns_per_s * abs(one.pts_s - other.pts_s)) > _ALIKE
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.vdot(one, other) / math.sqrt(max(np.vdot(one, one) * np.vdot(other, other), 1e-9)))
+def _alike(one: Sight, other: Sight, columns_per_s: float) -> bool:
+    return likeness(one, other, 4 + columns_per_s * abs(one.pts_s - other.pts_s)) > _ALIKE
 
 
 class ShotFinder:
@@ -180,18 +90,18 @@ class ShotFinder:
         self.settled = 0  # looks whose shot is known for good
         self._n = 0
         self._first_s = self._last_s = 0.0
-        self._seen: deque[_Sight] = deque()  # that show something, of the last seconds
+        self._seen: deque[Sight] = deque()  # that show something, of the last seconds
         self._doubt: deque[int] = deque()  # looks before which there may be a cut
         self._mixed: _Mixture | None = None
         self._tried_s = -math.inf  # when a dissolve was last looked for
 
     def push(self, pts_s: float, thumb: np.ndarray) -> None:
         """Take the next look's thumbnail (18, 32, 3) uint8."""
-        sight = _Sight.of(self._n, pts_s, thumb)
+        sight = Sight.of(self._n, pts_s, thumb)
         if self._n == 0:
             self._first_s = pts_s
         self._n, self._last_s = self._n + 1, pts_s
-        if sight.contrast >= _FLAT:
+        if sight.contrast >= FLAT:
             self._see(sight)
         behind = [s.look for s in self._seen if pts_s - s.pts_s <= _BEHIND_S]
         earliest = min([*behind, *self._doubt, self._n])
@@ -214,10 +124,10 @@ class ShotFinder:
         ends = [*(edge.pts_s for edge in self.edges), end_s]
         return [Shot(i, e.pts_s, end, e.kind, e.from_s, e.to_s) for i, (e, end) in enumerate(zip(edges, ends))]
 
-    def _see(self, sight: _Sight) -> None:
+    def _see(self, sight: Sight) -> None:
         before = self._seen[-1] if self._seen else None
         self._seen.append(sight)
-        if before is not None and _correlation(before.centred, sight.centred) < _ALIKE_AT_ONCE:
+        if before is not None and correlation(before.centred, sight.centred) < _ALIKE_AT_ONCE:
             self._doubt.append(sight.look)
         while self._doubt and self._passed(self._doubt[0], sight):
             self._decide(self._doubt.popleft())
@@ -225,7 +135,7 @@ class ShotFinder:
         while len(self._seen) > 4 and (sight.pts_s - self._seen[2].pts_s > 2.6 or len(self._seen) > 4 * _HELD):
             self._seen.popleft()
 
-    def _passed(self, look: int, now: _Sight) -> bool:
+    def _passed(self, look: int, now: Sight) -> bool:
         """Whether enough has been seen behind a doubtful look: 0.3 s, and one look more at least."""
         here = next((s for s in self._seen if s.look == look), now)
         behind = sum(s.look > look for s in self._seen)
@@ -251,7 +161,7 @@ class ShotFinder:
         self._mixed = None
         self._doubt = deque(look for look in self._doubt if look > edge.look)
 
-    def _look_for_mixture(self, sight: _Sight) -> None:
+    def _look_for_mixture(self, sight: Sight) -> None:
         if sight.pts_s < self._tried_s + _STEP_S:
             return
         self._tried_s = sight.pts_s
@@ -279,19 +189,19 @@ class ShotFinder:
 class _Mixture:
     """A dissolve from one look to another."""
 
-    start: _Sight
-    middle: _Sight
-    end: _Sight
+    start: Sight
+    middle: Sight
+    end: Sight
     strength: float
 
     @classmethod
-    def of(cls, looks: list[_Sight]) -> "_Mixture | None":
+    def of(cls, looks: list[Sight]) -> "_Mixture | None":
         """Give the dissolve that these looks are, or None: the inner ones must be mixtures of the first and the last.
 
         And mixtures in which the last gains, step by step, what the first loses.
         """
         start, end = looks[0], looks[-1]
-        if _correlation(start.coarse, end.coarse) > _ALIKE:
+        if correlation(start.coarse, end.coarse) > _ALIKE:
             return None
         inner = [looks[round(k * (len(looks) - 1) / 4)] for k in (1, 2, 3)] if len(looks) > 4 else looks[1:-1]
         basis = np.stack([start.coarse, end.coarse], 1)
@@ -305,17 +215,17 @@ class _Mixture:
             return None
         if _alike(start, end, _SLOW):
             return None
-        strength = (1 - _correlation(start.coarse, end.coarse)) * (1 - float(rest.mean()))
+        strength = (1 - correlation(start.coarse, end.coarse)) * (1 - float(rest.mean()))
         return cls(start, inner[int(np.abs(gained - 0.5).argmin())], end, strength)
 
 
-def _spread(looks: list[_Sight]) -> list[_Sight]:
+def _spread(looks: list[Sight]) -> list[Sight]:
     """Four of the looks at most, the nearest and the farthest among them."""
     unique = list({s.look: s for s in looks}.values())
     return [unique[i] for i in sorted({round(k * (len(unique) - 1) / 3) for k in range(4)})]
 
 
-def _edge(old: list[_Sight], new: list[_Sight]) -> _Edge:
+def _edge(old: list[Sight], new: list[Sight]) -> _Edge:
     """Tell a fade from a cut: in a fade the contrast sinks to the edge, or rises from it, or both."""
     sinks = _ramp([s for s in reversed(old) if old[-1].pts_s - s.pts_s < 2.0])
     rises = _ramp(new)
@@ -323,7 +233,7 @@ def _edge(old: list[_Sight], new: list[_Sight]) -> _Edge:
     return _Edge(new[0].look, new[0].pts_s, kind, (sinks or old[-1]).pts_s, (rises or new[0]).pts_s)
 
 
-def _ramp(looks: list[_Sight]) -> _Sight | None:
+def _ramp(looks: list[Sight]) -> Sight | None:
     """The look, counted away from an edge, at which contrast is full; None if it is not much less at the edge."""
     full = looks[0]
     for sight in looks[1:]:

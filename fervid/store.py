@@ -76,7 +76,7 @@ def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[s
 
 
 def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa.Table:
-    """One row a shot: its number, start_s, end_s, the kind of change that begins it, and from when to when that lasts."""
+    """One row a shot: its number, start_s, end_s, the kind of change that begins it, and from when to when that is."""
     times = [(name, pa.float64()) for name in ("start_s", "end_s", "from_s", "to_s")]
     schema = pa.schema([("video", _WORD), ("shot", pa.int32()), ("kind", _WORD), *times])
     columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.shots import ShotFinder, divide, thumbnails
+from fervid.likeness import thumbnails
+from fervid.shots import ShotFinder, divide
 from tests.fakes import Seen, counted, face_batch, split, steady
 from tests.films import RATE, Film, film, score, shot
 

@@ -8,7 +8,8 @@ from time import process_time
 
 import numpy as np
 
-from fervid.shots import ShotFinder, thumbnails
+from fervid.likeness import thumbnails
+from fervid.shots import ShotFinder
 from tests.films import RATE, Film, film, score
 
 CASES = {
