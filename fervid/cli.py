@@ -121,7 +121,8 @@ def process(
     with terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
         result = fervid.process(
             video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
-            min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
+            min_face_px=min_face,
+            start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
             max_pixels=max_pixels,
         )  # fmt: skip
     if as_json:

@@ -203,6 +203,9 @@ class _Mixture:
         start, end = looks[0], looks[-1]
         if correlation(start.coarse, end.coarse) > _ALIKE:
             return None
+        change = np.abs(start.coarse - end.coarse)
+        if np.median(change) < 0.35 * change.mean():  # only a part changes: people move before a still ground
+            return None
         inner = [looks[round(k * (len(looks) - 1) / 4)] for k in (1, 2, 3)] if len(looks) > 4 else looks[1:-1]
         basis = np.stack([start.coarse, end.coarse], 1)
         seen = np.stack([s.coarse for s in inner], 1)

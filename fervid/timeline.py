@@ -11,7 +11,7 @@ __all__ = ["NO_DATA", "NO_FACE", "OK", "Rows", "fill_gaps", "summarise"]
 
 OK, NO_FACE, NO_DATA = "ok", "no_face", "no_data"
 
-#: Columns of equal length by name; NaN, -1 (track) or "" (dominant) where there is no face, shot -1 where there is no look.
+#: Columns of equal length by name; NaN, -1 (track) or "" (dominant) without a face; shot is -1 without a look.
 Rows = dict[str, np.ndarray]
 
 
