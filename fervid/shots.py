@@ -203,7 +203,8 @@ class _Mixture:
         start, end = looks[0], looks[-1]
         if correlation(start.coarse, end.coarse) > _ALIKE:
             return None
-        change = np.abs(start.coarse - end.coarse)
+        change = (start.coarse - end.coarse).reshape(3, -1)
+        change = np.abs(change - np.median(change, 1, keepdims=True))
         if np.median(change) < 0.35 * change.mean():  # only a part changes: people move before a still ground
             return None
         inner = [looks[round(k * (len(looks) - 1) / 4)] for k in (1, 2, 3)] if len(looks) > 4 else looks[1:-1]
@@ -213,7 +214,7 @@ class _Mixture:
         rest = np.linalg.norm(seen - basis @ share, axis=0) / np.linalg.norm(seen, axis=0)
         gained = share[1] / np.maximum(share.sum(0), 1e-6)
         middle = gained[len(inner) // 2]
-        fits = (rest < 0.3).all() and (np.abs(share.sum(0) - 1) < 0.3).all() and 0.2 < middle < 0.8
+        fits = (rest < 0.2).all() and (np.abs(share.sum(0) - 1) < 0.3).all() and 0.2 < middle < 0.8
         if not fits or (np.diff(gained) < 0.05).any() or gained.min() < 0 or gained.max() > 1:
             return None
         if _alike(start, end, _SLOW):
