@@ -251,6 +251,9 @@ def evaluate(
     head: Annotated[str | None, typer.Option(help="The head that answers (the one that fits the data best).")] = None,
     tta: Annotated[str, typer.Option(help="Test-time augmentation: none, flip or tencrop.")] = "none",
     detect: Annotated[bool, typer.Option("--detect", help="From raw pictures, by the line's own detector.")] = False,
+    apart_from: Annotated[
+        Path | None, typer.Option(help="Training faces: leave out what is nearly the same picture.", metavar="TRAIN")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for confusion (CSV, PNG) and reliability (PNG).")] = None,
     as_json: Annotated[
@@ -262,7 +265,8 @@ def evaluate(
     from fervid.lab.evaluate import Exam, evaluate_weights
     from fervid.views import figures, terminal
 
-    facts = evaluate_weights(data, split, weights, device, Exam(labels=labels, tta=tta, detect=detect, head=head))
+    exam = Exam(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from)
+    facts = evaluate_weights(data, split, weights, device, exam)
     if out:
         figures.write_evaluation(facts, out)
     if as_json:
