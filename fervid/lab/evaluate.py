@@ -83,7 +83,7 @@ def evaluate_weights(
     exam = exam or Exam()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
     faces = load_faces(data, split, labels=exam.labels, size_px=max(c.crop_px for c in classifiers))
-    facts = {"data": str(data), "split": split, "labels": exam.labels}
+    facts: dict[str, Any] = {"data": str(data), "split": split, "labels": exam.labels}
     if exam.apart_from is not None:
         trained = load_faces(exam.apart_from, "train", size_px=faces.image.shape[1])
         fresh = find_duplicates(faces, trained).drop(faces)
