@@ -82,7 +82,7 @@ class TorchClassifier:
         facts = _read_facts(self.path)
         self.name = self.path.stem
         self.sha256 = _check_hash(self.path, facts)
-        self.heads = _read_heads(facts["heads"])
+        self.heads = _read_heads(facts["heads"], self.path)
         self.head = self._choose(head)
         self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px = int(facts["input_px"])
@@ -146,12 +146,18 @@ def _read_facts(weights: Path) -> dict[str, Any]:
     return facts
 
 
-def _read_heads(facts: list[dict[str, Any]]) -> tuple[Head, ...]:
+def _read_heads(facts: list[dict[str, Any]], weights: Path) -> tuple[Head, ...]:
     heads: list[Head] = []
-    for fact in facts:
-        labels = tuple(emotion(name) for name in fact["labels"])
-        first = heads[-1].outputs.stop if heads else 0
-        heads.append(Head(fact["name"], labels, float(fact["temperature"]), first))
+    try:
+        for fact in facts:
+            labels = tuple(emotion(name) for name in fact["labels"])
+            first = heads[-1].outputs.stop if heads else 0
+            heads.append(Head(fact["name"], labels, float(fact["temperature"]), first))
+    except (KeyError, TypeError, ValueError) as e:
+        path = weights.with_suffix(".json")
+        raise WeightsError(f"{path}: heads: expected name, labels and temperature of each ({e!r})") from None
+    if not heads:
+        raise WeightsError(f"{weights.with_suffix('.json')}: heads: expected at least one, found none")
     return tuple(heads)
 
 
