@@ -31,6 +31,7 @@ __all__ = [
     "check_paths",
     "describe_video",
     "load_models",
+    "model_hash",
     "process_video",
     "read_video",
 ]
@@ -87,6 +88,13 @@ def load_models(config: Config) -> Models:
 
     classifier = TorchClassifier(config.weights, config.device)
     return Models(MTCNN(device=classifier.device), classifier, classifier.device)
+
+
+def model_hash(config: Config) -> str:
+    """The sha256 of the classifier that a config names, without loading it."""
+    from fervid.backends.weight_files import identify
+
+    return identify(config.weights)
 
 
 def process_video(
