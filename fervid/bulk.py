@@ -10,7 +10,7 @@ from typing import Any
 
 from fervid.config import Config
 from fervid.engine import Engine, Moved
-from fervid.errors import DataError, FervidError
+from fervid.errors import DataError, FervidError, OutputError
 from fervid.inputs import Input, find_videos, name_inputs
 from fervid.jobs import Job, content_hash, fail, job_key, place, stat_of
 from fervid.manifest import Manifest, Row, open_manifest, read_manifest
@@ -186,7 +186,7 @@ class _Plan:
             try:
                 job.out.parent.mkdir(parents=True, exist_ok=True)
                 rename_timeline(self.request.out / row.timeline, job.out, job.name)
-            except (DataError, OSError):
+            except (DataError, OutputError, OSError):
                 return None
         new = Row(
             **vars(row) | {"path": job.name, "timeline": timeline, "source": source, "changed_ns": job.changed_ns}

@@ -106,7 +106,9 @@ class LocalEngine:
                 self._hand_out()
                 ready = wait([worker.pipe for worker in self._workers.values()], _TICK_S)
                 for slot, worker in list(self._workers.items()):
-                    outcome = self._listen(slot, worker, tell) if worker.pipe in ready else self._watch(slot, worker)
+                    outcome = self._listen(slot, worker, tell) if worker.pipe in ready else None
+                    if outcome is None and self._workers.get(slot) is worker:
+                        outcome = self._watch(slot, worker)
                     if outcome is not None:
                         tell(Moved(slot, None))
                         yield outcome
@@ -157,7 +159,7 @@ class LocalEngine:
         return None
 
     def _watch(self, slot: int, worker: Worker) -> Outcome | None:
-        """Hold a silent worker to its limits."""
+        """Hold a worker to its limits."""
         limits, now = self.limits, monotonic()
         if worker.job is None:
             if not worker.ready and now - worker.since > _START_S:

@@ -1,10 +1,13 @@
 """What goes wrong in workers, as functions that a worker can import: a job's name says what its video does."""
 
+import functools
 import os
 import signal
 import time
 from collections.abc import Callable
 
+import fervid.cli
+import fervid.engine
 from fervid.config import Config
 from fervid.errors import RunError, WeightsError
 from fervid.jobs import Job, Outcome, run_job
@@ -32,13 +35,6 @@ def load_to_death(config: Config) -> Models:
     os._exit(3)
 
 
-def load_and_be_killed(config: Config) -> Models:
-    """The first worker is killed while it loads; `weights` names the file that remembers it."""
-    if _first_time(config.weights):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return load_fakes(config)
-
-
 def act(job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None]) -> Outcome:
     """Do what the job's name says; without a poison in it, tell the process id, or process the video."""
     name = job.path.name
@@ -53,7 +49,7 @@ def act(job: Job, config: Config, models: Models, on_progress: Callable[[Progres
     if name.startswith("creep"):
         for i in range(1000):
             on_progress(Progress(float(i), 1000.0, 0))
-            time.sleep(0.3)
+            time.sleep(0.05)
     if name.startswith("hog"):
         held = [bytearray(b"x" * 2**20) for _ in range(600)]
         time.sleep(1000 + len(held))
@@ -71,3 +67,13 @@ def _first_time(mark: str) -> bool:
         return False
     os.close(os.open(mark, os.O_CREAT))
     return True
+
+
+#: The local engine with fake models, for videos that act by their names.
+FakeEngine = functools.partial(fervid.engine.LocalEngine, load=load_fakes, work=act)
+
+
+def main() -> None:
+    """The command line with that engine, in a process of its own."""
+    fervid.engine.LocalEngine = FakeEngine
+    fervid.cli.main()

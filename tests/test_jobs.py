@@ -283,7 +283,7 @@ def test_two_folders_with_the_same_names_do_not_meet(videos, tmp_path, stock):
     shutil.copy(stock[3], other / "a.mp4")
     batch(videos, out=out)
     before = tree(out)
-    done, summary = batch(other, out=out)
+    done, _ = batch(other, out=out)
     assert done == ["other/a.mp4"] and before.items() <= tree(out).items()
     assert batch(other, videos, out=out)[0] == []
 
