@@ -52,7 +52,7 @@ def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str
     """
     names = [os.fspath(item) for item in given]
     out_id = _identity(out)
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple] = set()
     found: list[Input] = []
     for item in [*_expand(names), *map(Path, listed)]:
         if item.is_dir():
@@ -62,9 +62,9 @@ def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str
         else:
             candidates = iter([_single(item)])
         for one in candidates:
-            identity = _identity(one.path)
-            if identity is None or identity not in seen:
-                seen |= {identity} if identity else set()
+            identity = _identity(one.path) or one.parts  # what has vanished is known by its name
+            if identity not in seen:
+                seen.add(identity)
                 found.append(one)
     if not found:
         what = ", ".join(names) or "the list"

@@ -108,7 +108,10 @@ def test_loops_and_repeats_are_entered_once(videos):
 def test_globs_and_lists(videos, monkeypatch):
     assert found(videos / "*.mp4") == ["a.mp4"]
     assert found(videos / "**" / "*.mp4") == ["a.mp4", "b.mp4"]
-    assert found(listed=[str(videos / "gone.mp4"), str(videos / "a.mp4")]) == ["gone.mp4", "a.mp4"]
+    assert found(listed=[str(videos / "gone.mp4"), str(videos / "a.mp4"), str(videos / "gone.mp4")]) == [
+        "gone.mp4",
+        "a.mp4",
+    ]
     monkeypatch.chdir(videos)
     assert found(Path("*.mkv")) == ["a.mkv"]
 
