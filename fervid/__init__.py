@@ -105,7 +105,7 @@ def batch(
     size = workers or default_workers()
     limits = replace(default_limits(size, timeout_s), stall_s=stall_s)
     limits = replace(limits, memory_bytes=int(memory_gb * 1e9)) if memory_gb else limits
-    request = Request(tuple(map(os.fspath, given)), Path(out), tuple(listed), retry_failed, fresh)
+    request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
     return run_batch(request, config, LocalEngine(config, size, limits), on_event)
 
 
