@@ -230,7 +230,7 @@ def test_the_tally_reckons_what_is_left():
     assert tally.left_s == pytest.approx((90 + 120) / 9)
     tally.take(Moved(0, None))
     tally.take(Ended(row("b", "failed", 0.0), job("b")))
-    assert tally.text() == "3 of 5  ok 1  degraded 1  failed 1  6.0 h of video an hour, 0:20 left"
+    assert tally.text() == "3 of 5  ok 1  degraded 1  failed 1  0:20 left  6.0 h of video an hour"
 
 
 def test_bars_show_workers_and_totals():

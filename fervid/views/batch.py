@@ -92,9 +92,9 @@ class Tally:
 
     def text(self) -> str:
         """The totals in one line."""
-        left = f", {clock(self.left_s)} left" if self.left_s is not None else ""
+        left = f"  {clock(self.left_s)} left" if self.left_s is not None else ""
         counts = "  ".join(f"{name} {n}" for name, n in self.status.items())
-        return f"{self.done} of {self.total}  {counts}  {self.speed:.1f} h of video an hour{left}"
+        return f"{self.done} of {self.total}  {counts}{left}  {self.speed:.1f} h of video an hour"
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def watch_batch(*, quiet: bool) -> Iterator[Callable[["Event"], None] | None]:
     elif not console.is_terminal:
         yield _Lines()
     else:
-        with Bar(TextColumn("{task.fields[label]}"), BarColumn(), TextColumn("{task.fields[text]}"),
+        with Bar(TextColumn("{task.fields[label]}"), BarColumn(10), TextColumn("{task.fields[text]}"),
                  console=console, transient=True) as bar:  # fmt: skip
             yield _Bars(bar)
 
@@ -174,7 +174,7 @@ def _verdict(event: "Ended") -> str:
     return f"{row.status:<8}  {plain(row.path)}{plain(why)}"
 
 
-def _short(name: str, most: int = 40) -> str:
+def _short(name: str, most: int = 30) -> str:
     return name if len(name) <= most else f"...{name[3 - most :]}"
 
 
