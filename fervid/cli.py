@@ -130,6 +130,69 @@ def process(
     return 1 if result.status == "degraded" else 0
 
 
+@command("fervid batch videos/ --out results --workers 4")
+def batch(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, patterns.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)] = ...,  # type: ignore[assignment]
+    from_file: Annotated[Path | None, typer.Option(help="Also the files in this list, one a line; - is stdin.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (one a core).")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Longest time for one video.", metavar="S")] = None,
+    stall: Annotated[float, typer.Option(help="Longest time without any progress in one.", metavar="S")] = 600.0,
+    memory: Annotated[float | None, typer.Option(help="Most memory of a worker (its share).", metavar="GB")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")] = None,
+    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')] = None,
+    min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
+    reader: Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Turn every video in files and folders into a timeline. Run again, it goes on where it was.
+
+    Results lie below --out at the same place, as NAME.parquet; manifest.parquet has a row for every input.
+    """
+    import fervid
+    from fervid.inputs import read_list
+    from fervid.views import batch as view
+    from fervid.views import terminal
+
+    stdin = from_file is not None and str(from_file) == "-"
+    listed = read_list(None, sys.stdin.buffer.read()) if stdin else read_list(from_file)
+    with view.watch_batch(quiet=quiet) as on_event:
+        summary = fervid.batch(
+            inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
+            fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, pipeline=pipeline, fps=fps,
+            min_face_px=min_face, reader=reader, weights=weights, device=device, max_pixels=max_pixels,
+        )  # fmt: skip
+    if as_json:
+        terminal.print_json(summary.to_dict())
+    elif not quiet:
+        view.print_summary(summary)
+    return summary.exit_code
+
+
+@command("fervid forget videos/private.mp4 --out results")
+def forget(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The file, or its path in the manifest.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.", show_default=False)],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Erase every trace of one video from a folder of results."""
+    import fervid
+    from fervid.views import terminal
+
+    facts = {"forgotten": fervid.forget(video, out)}
+    (terminal.print_json if as_json else terminal.print_facts)(facts)
+
+
 @command("fervid probe movie.mp4")
 def probe(
     video: VideoFile,

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fervid.batches import FaceBatch, TrackBatch
 
@@ -80,6 +79,8 @@ class Tracker:
         expected = self._place + self._velocity * np.minimum(gap, _COAST_S)[:, None]
         distance, _ = _apart(expected, place)
         gate = np.minimum(0.4 + 1.5 * gap, 1.5)[:, None]
+        from scipy.optimize import linear_sum_assignment  # half of the time that a worker takes to start
+
         rows, columns = linear_sum_assignment(np.where(distance < gate, distance, 1e3))
         near = distance[rows, columns] < gate[rows, 0]
         rows, columns = rows[near], columns[near]

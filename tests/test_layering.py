@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent / "fervid"
 ORDER = (
     "errors", "labels", "batches",
     "video", "config", "frames", "faces", "tracks", "emotions", "timeline", "store",
-    "pipeline", "jobs", "engine",
+    "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
     "", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
