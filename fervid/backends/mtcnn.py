@@ -1,4 +1,4 @@
-"""Find faces with MTCNN in many pictures at once: facenet-pytorch's weights and results, two to three times as fast.
+"""Find faces with MTCNN in many pictures at once: facenet-pytorch's weights and results, three times as fast.
 
     pictures -> propose (P-Net) -> refine (R-Net) -> finish (O-Net) -> Detections
 
