@@ -48,6 +48,16 @@ ARCHITECTURES = (
 VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+# of the line: None leaves it to the preset
+Preset = Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")]
+LooksASecond = Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')]
+MinFace = Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")]
+ReaderName = Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")]
+LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
+LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
+MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
 class JsonCommand(TyperCommand):
@@ -97,18 +107,18 @@ def process(
     video: VideoFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
     faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")] = None,
-    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')] = None,
-    min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
+    pipeline: Preset = None,
+    fps: LooksASecond = None,
+    min_face: MinFace = None,
     start: Annotated[float | None, typer.Option(help="Begin at this second.", metavar="S")] = None,
     end: Annotated[float | None, typer.Option(help="End before this second.", metavar="S")] = None,
     stream: Annotated[int | None, typer.Option(help="The video stream to read, as `fervid probe` numbers it.")] = None,
-    reader: Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")] = None,
+    reader: ReaderName = None,
     detector: Annotated[str | None, typer.Option(help="mtcnn, the only one so far.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    weights: LineWeights = None,
+    device: LineDevice = None,
+    max_pixels: MaxPixels = None,
+    quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -143,14 +153,14 @@ def batch(
     timeout: Annotated[float | None, typer.Option(help="Longest time for one video.", metavar="S")] = None,
     stall: Annotated[float, typer.Option(help="Longest time without any progress in one.", metavar="S")] = 600.0,
     memory: Annotated[float | None, typer.Option(help="Most memory of a worker (its share).", metavar="GB")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")] = None,
-    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')] = None,
-    min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
-    reader: Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    pipeline: Preset = None,
+    fps: LooksASecond = None,
+    min_face: MinFace = None,
+    reader: ReaderName = None,
+    weights: LineWeights = None,
+    device: LineDevice = None,
+    max_pixels: MaxPixels = None,
+    quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -198,7 +208,7 @@ def probe(
     video: VideoFile,
     pipeline: Annotated[str | None, typer.Option(help="A preset or a TOML file.")] = None,
     fps: Annotated[str | None, typer.Option(help='Looks a second, or "native".')] = None,
-    min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
+    min_face: MinFace = None,
     stream: Annotated[int | None, typer.Option(help="The video stream to read.")] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -276,7 +286,7 @@ def train(
     refit: Annotated[bool | None, typer.Option(help="Fit the head anew at the end (for seresnet).")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the cores of a CPU (1).")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes a CPU run repeatable (0).")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     debug: Debug = False,
 ) -> None:
     """Train a classifier; a run that was stopped goes on where it was."""
@@ -317,7 +327,7 @@ def evaluate(
     apart_from: Annotated[
         Path | None, typer.Option(help="Training faces: leave out what is nearly the same picture.", metavar="TRAIN")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for confusion (CSV, PNG) and reliability (PNG).")] = None,
     as_json: Annotated[
         str | None, typer.Option("--json", metavar="[-|FILE]", help="Write JSON: to stdout (-), or to a file.")
@@ -339,7 +349,6 @@ def evaluate(
 
 
 Weights = Annotated[str, typer.Option(help="A bundled model or a .safetensors file.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="The pictures are face crops already: use them whole.")]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fervid
-from fervid.backends.torch_classifier import bundled
+from fervid.backends.weight_files import bundled
 from fervid.config import presets
 from fervid.lab.datasets import FER2013
 from fervid.store import timeline_schema

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 
 from fervid.backends.device import one_thread, resolve_device
 from fervid.backends.nets import ARCHITECTURES, build
-from fervid.backends.weight_files import FACTS, bundled, find_weights
+from fervid.backends.weight_files import FACTS, find_weights
 from fervid.errors import RunError, WeightsError
 from fervid.faces import Framing
 from fervid.labels import emotion
 
-__all__ = ["Head", "TorchClassifier", "bundled", "find_weights"]
+__all__ = ["Head", "TorchClassifier"]
 
 
 @dataclass(frozen=True)
