@@ -5,7 +5,8 @@ result = fervid.process("interview.mp4", "timeline.parquet")
 frame = fervid.load_timeline("timeline.parquet", by="second")
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from fervid.errors import FervidError, RunError, UsageError, VideoError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fervid.bulk import Event, Summary
     from fervid.pipeline import Models, Progress, Result
 
 __version__ = "0.1.0"
@@ -24,8 +26,11 @@ __all__ = [
     "UsageError",
     "VideoError",
     "__version__",
+    "batch",
+    "forget",
     "load_models",
     "load_timeline",
+    "load_timelines",
     "probe",
     "process",
 ]
@@ -63,6 +68,55 @@ def process(
     return process_video(video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress)
 
 
+def batch(
+    inputs: str | PathLike[str] | Iterable[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    listed: Iterable[str] = (),
+    pipeline: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    timeout_s: float | None = None,
+    stall_s: float | None = 600.0,
+    memory_gb: float | None = None,
+    retry_failed: bool = False,
+    fresh: bool = False,
+    on_event: "Callable[[Event], None] | None" = None,
+    **options: Any,
+) -> "Summary":
+    """Turn every video in files, folders and globs into a timeline below `out`, and account for each in its manifest.
+
+    Run again, it skips what is finished. `workers` processes (one a core) do the work; a video that takes longer than
+    `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone. `listed` are names that may
+    have vanished. `pipeline` and `options` are as for `process`.
+
+    Raises UsageError if the request is wrong, RunError if the run had to stop; a video that fails is a row.
+    """
+    from dataclasses import replace
+
+    from fervid.bulk import Request, run_batch
+    from fervid.config import load_config
+    from fervid.engine import LocalEngine, default_limits, default_workers
+    from fervid.errors import ConfigError
+
+    for name, value in {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}.items():
+        if value is not None and value <= 0:
+            raise ConfigError(f"{name} = {value:g}: expected a number above 0")
+    config = load_config(pipeline, **options)
+    given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
+    size = workers or default_workers()
+    limits = replace(default_limits(size, timeout_s), stall_s=stall_s)
+    limits = replace(limits, memory_bytes=int(memory_gb * 1e9)) if memory_gb else limits
+    request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
+    return run_batch(request, config, LocalEngine(config, size, limits), on_event)
+
+
+def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:
+    """Erase every trace of one video from a folder of results; give the names that are gone."""
+    from fervid.bulk import forget as erase
+
+    return erase(video, Path(out))
+
+
 def load_models(pipeline: str | PathLike[str] | None = None, **options: Any) -> "Models":
     """Load the networks once, to hand them to several calls of `process` with the same options."""
     from fervid.config import load_config
@@ -76,6 +130,15 @@ def load_timeline(path: str | PathLike[str], by: str = "track", *, time_index: b
     from fervid.store import load_timeline as load
 
     return load(Path(path), by, time_index=time_index)
+
+
+def load_timelines(folder: str | PathLike[str], by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":
+    """Read all timelines of a results folder as one frame; see fervid.store.load_timeline."""
+    from fervid.errors import DataError
+
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder}: not a folder; for one file there is load_timeline")
+    return load_timeline(folder, by, time_index=time_index)
 
 
 def probe(

@@ -34,7 +34,7 @@ class Config:
     """Smallest face looked for, in pixels of the video; None: 20 pixels of the detection picture."""
     birth_score: float = 0.9
     """Detection score that a face needs to begin a track; weaker ones only continue one."""
-    max_gap_s: float = 1.5
+    max_gap_s: float = 1.0
     """Seconds for which a track waits for a face that is not found."""
     stream: int | None = None
     start_s: float = 0.0

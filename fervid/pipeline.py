@@ -32,6 +32,7 @@ __all__ = [
     "check_paths",
     "describe_video",
     "load_models",
+    "model_hash",
     "process_video",
     "read_video",
 ]
@@ -90,12 +91,21 @@ def load_models(config: Config) -> Models:
     return Models(MTCNN(device=classifier.device), classifier, classifier.device)
 
 
+def model_hash(config: Config) -> str:
+    """The sha256 of the classifier that a config names, without loading it."""
+    from fervid.backends.weight_files import identify
+
+    return identify(config.weights)
+
+
 def process_video(
     path: Path, out: Path | None, config: Config, models: Models, *,
     faces_out: Path | None = None, shots_out: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
 ) -> Result:  # fmt: skip
     """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
+
+    `name` stands in the column `video`: the path as given, unless the video is one of a folder.
 
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
@@ -110,12 +120,14 @@ def process_video(
         shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
         source = _fingerprint(path)
         (table, shots, provenance), _ = read_video(
-            path, config, lambda reader: _Line(path, reader, config, models, source).run(faces_part, on_progress)
+            path,
+            config,
+            lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
         )
         if part:
             write_table(table, part)
         if shots_part:
-            write_table(shots_table(shots, str(path), provenance), shots_part)
+            write_table(shots_table(shots, name or str(path), provenance), shots_part)
     return Result(path, out, table, provenance)
 
 
@@ -165,8 +177,8 @@ def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple
 class _Line:
     """One run over one open video."""
 
-    def __init__(self, path: Path, reader: Reader, config: Config, models: Models, source: dict[str, Any]) -> None:
-        self.path, self.reader, self.config, self.models, self.source = path, reader, config, models, source
+    def __init__(self, name: str, reader: Reader, config: Config, models: Models, source: dict[str, Any]) -> None:
+        self.name, self.reader, self.config, self.models, self.source = name, reader, config, models, source
         self.n_looks = self.n_faces = 0
         self.shots = ShotFinder()
 
@@ -174,8 +186,7 @@ class _Line:
         """Run the line from end to end; give the timeline's table, the shots and the provenance."""
         config, video, labels = self.config, self.reader.info, self.models.classifier.labels
         picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-        name = str(self.path)
-        self.writer = FacesWriter(faces_part, labels, video, name) if faces_part else None
+        self.writer = FacesWriter(faces_part, labels, video, self.name) if faces_part else None
 
         stop_s = math.inf if config.end_s is None else config.end_s
         part = self.reader.frames(config.start_s, config.end_s)
@@ -202,12 +213,12 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        return to_table(rows, labels, name, provenance), self.shots.shots(self.reader.end_s), provenance
+        return to_table(rows, labels, self.name, provenance), self.shots.shots(self.reader.end_s), provenance
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):
             raise VideoError(
-                f"{self.path}: nothing at {self.config.start_s:g} s, the video ends at {self.reader.end_s or 0:.1f} s",
+                f"{self.name}: nothing at {self.config.start_s:g} s, the video ends at {self.reader.end_s or 0:.1f} s",
                 reason="bad_range",
             )
 

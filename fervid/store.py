@@ -28,6 +28,7 @@ __all__ = [
     "load_timeline",
     "overview",
     "read_provenance",
+    "rename_timeline",
     "shots_table",
     "spelled",
     "to_table",
@@ -134,6 +135,17 @@ class FacesWriter:
 def write_table(table: pa.Table, part: Path) -> None:
     """Write a table into the part file of `write_atomically`."""
     pq.write_table(table, part, compression="zstd")
+
+
+def rename_timeline(old: Path, new: Path, name: str) -> None:
+    """Write a timeline again for the same video under another name: the bytes that processing it would give."""
+    provenance = read_provenance(old)
+    provenance["source"]["name"] = name.rpartition("/")[2]
+    table = pq.read_table(old).unify_dictionaries().combine_chunks()
+    column = pa.array([name] * len(table), pa.string()).dictionary_encode()
+    table = table.set_column(0, table.schema.field(0), column)
+    with write_atomically(new) as part:
+        write_table(table.replace_schema_metadata({_KEY: json.dumps(provenance, sort_keys=True)}), part)
 
 
 @contextmanager

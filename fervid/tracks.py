@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fervid.batches import ShotBatch, TrackBatch
 
@@ -176,7 +175,7 @@ class Tracker:
     Where looks are sparser than that, or a shot ends, once may be enough. Call `reset()` at a cut.
     """
 
-    def __init__(self, *, max_gap_s: float = 1.5, birth_score: float = 0.9) -> None:
+    def __init__(self, *, max_gap_s: float = 1.0, birth_score: float = 0.9) -> None:
         self.max_gap_s, self.birth_score = max_gap_s, birth_score
         self.refused: set[int] = set()
         self._next, self._now_s, self._step_s = 0, -np.inf, np.inf
@@ -280,6 +279,8 @@ def _camera(expected: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 def _pair(price: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pairs that are allowed, as many as there can be, at the least price in all."""
+    from scipy.optimize import linear_sum_assignment  # half of the time that a worker takes to start
+
     rows, columns = linear_sum_assignment(np.where(allowed, price - 1e3, 0.0))
     kept = allowed[rows, columns]
     return rows[kept], columns[kept]

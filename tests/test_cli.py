@@ -231,7 +231,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_altered_weights_stop_the_run(tmp_path: Path) -> None:
-    from fervid.backends.torch_classifier import bundled
+    from fervid.backends.weight_files import bundled
 
     original = bundled()["seresnet"]
     altered = bytearray(original.read_bytes())

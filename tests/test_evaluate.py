@@ -20,7 +20,7 @@ from fervid.backends.torch_classifier import Head, TorchClassifier
 from fervid.cli import app
 from fervid.errors import ConfigError, DataError
 from fervid.lab.datasets import FER2013, FaceSet
-from fervid.lab.evaluate import Exam, Judge, choose_head, evaluate_faces, views
+from fervid.lab.evaluate import Exam, Judge, choose_head, evaluate_faces, evaluate_weights, views
 from fervid.lab.metrics import calibration_error, fit_temperature, reliability, score
 from fervid.labels import EMOTIONS
 from fervid.views import terminal
@@ -286,3 +286,14 @@ def test_pickled_weights_are_refused_with_what_to_do(parquet: Path, tmp_path: Pa
     program = shlex.split(command.split(" and write its facts")[0])[0]
     exec(program)
     assert (tmp_path / "it's mine.safetensors").is_file()
+
+
+def test_faces_that_were_trained_on_do_not_count(noise: FaceSet, parquet: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "learned" / "happy"
+    folder.mkdir(parents=True)
+    for i in range(5):
+        seen = noise.image[i] if i else noise.image[i][:, ::-1]  # one of them mirrored
+        Image.fromarray(seen).save(folder / f"{i}.png")
+    exam = Exam(apart_from=tmp_path / "learned")
+    facts = evaluate_weights(parquet, None, "seresnet", "cpu", exam)
+    assert (facts["duplicates_left_out"], facts["n"]) == (5, 9)

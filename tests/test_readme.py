@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fervid
-from fervid.backends.torch_classifier import bundled
+from fervid.backends.weight_files import bundled
 from fervid.config import presets
 from fervid.lab.datasets import FER2013
 from fervid.store import timeline_schema
@@ -33,15 +33,17 @@ def test_the_python_examples_run(
     fervid.process(ROOT / "sample_videos" / "two_faces.mp4", "timeline.parquet", end_s=2)
     (tmp_path / "results").mkdir()
     shutil.copy("timeline.parquet", "results/a.parquet")
-    (tmp_path / "videos").mkdir()
-    shutil.copy(ROOT / "sample_videos" / "one_face.mp4", "videos")
-    (tmp_path / "videos" / "broken.mp4").write_text("no video")
+    (tmp_path / "sample_videos").mkdir()
+    shutil.copy(ROOT / "sample_videos" / "two_faces.mp4", "sample_videos")
+    (tmp_path / "sample_videos" / "broken.mp4").write_text("no video")
     names: dict[str, object] = {}
     for block in blocks("python"):
         exec(block, names)
-    assert (tmp_path / "results" / "one_face.parquet").is_file()
-    assert "broken.mp4" in capsys.readouterr().out
-    assert len(names["everything"]) == 1
+    assert "ok []" in capsys.readouterr().out
+    found = sorted(path.name for path in (tmp_path / "results").rglob("*.parquet"))
+    assert found == ["a.parquet", "manifest.parquet", "two_faces.mp4.parquet"]
+    assert [Path(row.path).name for row in names["summary"].troubles] == ["broken.mp4"]
+    assert len(names["everything"]) == 2
 
 
 def test_every_column_is_explained() -> None:

@@ -32,6 +32,7 @@ from fervid.lab.material import Material, Source
 from fervid.lab.parallel import team
 from fervid.lab.recipe import BALANCES, Recipe, load_grid, load_recipe
 from fervid.lab.sweep import sweep
+from fervid.lab.targets import ask_teachers, find_tasks
 from fervid.lab.train import Run, train
 from fervid.labels import EMOTIONS
 
@@ -131,7 +132,7 @@ def test_the_line_does_not_import_torchvision() -> None:
 
 
 def test_the_command_line_lists_every_network() -> None:
-    assert tuple(cli.ARCHITECTURES.split(", ")) == nets.ARCHITECTURES
+    assert tuple(cli.lab.ARCHITECTURES.split(", ")) == nets.ARCHITECTURES
 
 
 # -- where a network begins -------------------------------------------------------------------------
@@ -367,6 +368,25 @@ def test_a_pupil_comes_nearer_to_its_teacher(material: Material, tmp_path: Path)
     other = Material(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (material.faces, material.validation)))
     with pytest.raises(DataError, match="must know"):
         train(other, tmp_path / "x", replace(recipe, teacher=(str(teacher),)))
+
+
+def test_a_teacher_is_heard_where_it_knows_the_classes(material: Material, tmp_path: Path) -> None:
+    """One knows the labels only, one both heads: the votes are taught by the second alone."""
+    both = replace(TINY, heads="both")
+    material = Material(with_votes(material.faces), with_votes(material.validation))
+    of_labels = str(train(material, tmp_path / "labels", TINY))
+    of_both = str(train(material, tmp_path / "both", both))
+    tasks = find_tasks(material.faces, both)
+    ask = [
+        ask_teachers(material.faces, tasks, replace(both, teacher=names), "cpu")
+        for names in ((of_both,), (of_labels, of_both))
+    ]
+    alone, together = (answer.numpy() for answer in ask if answer is not None)
+    np.testing.assert_array_equal(alone[:, 7:], together[:, 7:])
+    assert abs(alone[:, :7] - together[:, :7]).max() > 1e-3
+    np.testing.assert_allclose(together[:, :7].sum(1), 1, rtol=1e-5)
+    with pytest.raises(DataError, match="a teacher of ferplus must know"):
+        ask_teachers(material.faces, tasks, replace(both, teacher=(of_labels,)), "cpu")
 
 
 def test_refitting_the_head_fits_the_pictures_better(material: Material, tmp_path: Path) -> None:

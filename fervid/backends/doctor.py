@@ -20,7 +20,7 @@ def diagnose() -> dict[str, Any]:
     import torch
 
     from fervid import __version__
-    from fervid.backends.torch_classifier import bundled
+    from fervid.backends.weight_files import bundled
     from fervid.config import presets
     from fervid.video import MAX_PIXELS
 

@@ -1,4 +1,4 @@
-"""Find faces with MTCNN in many pictures at once: facenet-pytorch's weights and results, two to three times as fast.
+"""Find faces with MTCNN in many pictures at once: facenet-pytorch's weights and results, three times as fast.
 
     pictures -> propose (P-Net) -> refine (R-Net) -> finish (O-Net) -> Detections
 
@@ -34,6 +34,7 @@ __all__ = ["MTCNN"]
 _PASS_PIXELS = 2**23  # of the pictures that go through the stages together: 67 MB of AreaTable
 _TILE_PIXELS = 2**19  # of a pyramid level that P-Net sees at once: 40 MB of activations
 _CELL, _STRIDE = 12, 2  # what one P-Net output sees, and the step to the next, in pixels of its level
+_CUT = 8  # chunks of crops that are cut out at once
 _REFINE, _FINISH = (24, 32), (48, 16)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
 
 
@@ -153,10 +154,11 @@ def _judge(
     inner[:, 2:] = np.minimum(inner[:, 2:], (table.width, table.height))
     seen = np.flatnonzero((inner[:, :2] < inner[:, 2:]).all(1))
     outs = [torch.zeros((0, len(weights["head.bias"])), device=weights["head.bias"].device)]
-    for first in range(0, len(seen), chunk):
-        part = seen[np.arange(first, first + chunk).clip(max=len(seen) - 1)]  # the last chunk repeats its last crop
-        crops = table.crop(faces.frame[part], inner[part], (side, side))
-        outs.append(net(crops.to_mkldnn() if weights["conv1.weight"].is_mkldnn else crops, weights))
+    for first in range(0, len(seen), _CUT * chunk):
+        some = seen[first : first + _CUT * chunk]
+        some = np.append(some, some[-1:].repeat(-len(some) % chunk))  # the last chunk repeats its last crop
+        for crops in table.crop(faces.frame[some], inner[some], (side, side)).split(chunk):
+            outs.append(net(crops.to_mkldnn() if weights["conv1.weight"].is_mkldnn else crops, weights))
     out = torch.cat(outs)[: len(seen)]
     score = _score(out[:, 0])
     passed = score > threshold

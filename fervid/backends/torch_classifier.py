@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,43 +13,12 @@ from safetensors.torch import load_file
 
 from fervid.backends.device import one_thread, resolve_device
 from fervid.backends.nets import ARCHITECTURES, build
+from fervid.backends.weight_files import FACTS, find_weights
 from fervid.errors import RunError, WeightsError
 from fervid.faces import Framing
 from fervid.labels import emotion
 
-__all__ = ["Head", "TorchClassifier", "bundled", "find_weights"]
-
-_FACTS = ("arch", "heads", "input_px", "mean", "std", "framing")
-_CONVERT = "import torch; from safetensors.torch import save_file; save_file(torch.load({!r}, weights_only=True), {!r})"
-
-
-def bundled() -> dict[str, Path]:
-    """The models that ship with fervid, by name."""
-    folder = Path(__file__).parent.parent / "weights"
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
-def find_weights(asked: str) -> Path:
-    """Find a bundled model by name, or a .safetensors file; WeightsError says what to do instead."""
-    known = bundled()
-    if asked in known:
-        return known[asked]
-    path = Path(asked)
-    if path.suffix in (".pt", ".pth", ".bin", ".pkl", ".ckpt"):
-        raise WeightsError(_refusal(path))
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise WeightsError(f"{asked}: no such weights; expected {', '.join(known)} or a .safetensors file")
-    return path
-
-
-def _refusal(pickled: Path) -> str:
-    """Say why a pickle is not loaded, and the two files that are needed instead of it."""
-    target = pickled.with_suffix(".safetensors")
-    program = shlex.quote(_CONVERT.format(str(pickled), str(target)))
-    return (
-        f"{pickled}: pickled weights can run code and are not loaded; convert a state dict with: python -c {program} "
-        f"and write its facts ({', '.join(_FACTS)}) to {target.with_suffix('.json')}: `fervid train` writes both files"
-    )
+__all__ = ["Head", "TorchClassifier"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +50,7 @@ class TorchClassifier:
         facts = _read_facts(self.path)
         self.name = self.path.stem
         self.sha256 = _check_hash(self.path, facts)
-        self.heads = _read_heads(facts["heads"])
+        self.heads = _read_heads(facts["heads"], self.path)
         self.head = self._choose(head)
         self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px = int(facts["input_px"])
@@ -141,17 +109,23 @@ def _read_facts(weights: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{path}: the facts beside the weights cannot be read ({e}); `fervid train` writes this file"
         ) from None
-    if missing := [name for name in _FACTS if name not in facts]:
+    if missing := [name for name in FACTS if name not in facts]:
         raise WeightsError(f"{path}: no {', '.join(missing)} in it; `fervid train` writes this file")
     return facts
 
 
-def _read_heads(facts: list[dict[str, Any]]) -> tuple[Head, ...]:
+def _read_heads(facts: list[dict[str, Any]], weights: Path) -> tuple[Head, ...]:
     heads: list[Head] = []
-    for fact in facts:
-        labels = tuple(emotion(name) for name in fact["labels"])
-        first = heads[-1].outputs.stop if heads else 0
-        heads.append(Head(fact["name"], labels, float(fact["temperature"]), first))
+    try:
+        for fact in facts:
+            labels = tuple(emotion(name) for name in fact["labels"])
+            first = heads[-1].outputs.stop if heads else 0
+            heads.append(Head(fact["name"], labels, float(fact["temperature"]), first))
+    except (KeyError, TypeError, ValueError) as e:
+        path = weights.with_suffix(".json")
+        raise WeightsError(f"{path}: heads: expected name, labels and temperature of each ({e!r})") from None
+    if not heads:
+        raise WeightsError(f"{weights.with_suffix('.json')}: heads: expected at least one, found none")
     return tuple(heads)
 
 

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy.special import softmax
-from torch import nn
 
 from fervid.backends.mtcnn import MTCNN
 from fervid.backends.torch_classifier import Head, TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.lab.datasets import FaceSet, compare_classes, load_faces
+from fervid.lab.leakage import find_duplicates
 from fervid.lab.metrics import Reliability, Scores, calibration_error, fit_temperature, score
 from fervid.lab.pictures import SUFFIXES, batches, main_faces, read_picture
 
@@ -27,7 +26,6 @@ __all__ = [
     "evaluate_faces",
     "evaluate_weights",
     "fit_temperature",
-    "predict_logits",
     "score",
     "views",
 ]
@@ -42,12 +40,14 @@ _WINDOW = 11 / 12
 class Exam:
     """How a classifier is asked: which labels count, what it is shown, and which of its heads answers (None: the one
     whose classes match the data's best). `detect` goes the line's way: find the face in the raw picture, and crop it.
+    `apart_from` names training faces: what is nearly the same picture as one of them does not count.
     """
 
     labels: str = "auto"
     tta: str = "none"
     detect: bool = False
     head: str | None = None
+    apart_from: Path | None = None
 
     def __post_init__(self) -> None:
         if self.tta not in TTA:
@@ -72,21 +72,6 @@ class Judge:
         return softmax(logits / self.head.temperature, 2).mean(0), softmax(logits, 2).mean(0)
 
 
-@torch.inference_mode()
-def predict_logits(net: nn.Module, image: np.ndarray, mean_std: tuple[float, float]) -> np.ndarray:
-    """Give logits (n, K) float32 for grey faces (n, h, w) uint8, seen once, as the line sees them."""
-    net.eval()
-    device = next(net.parameters()).device
-    mean, std = mean_std
-    parts = []
-    for start in range(0, len(image), 256):
-        x = torch.from_numpy(image[start : start + 256])[:, None].to(device).float()
-        x = ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            parts.append(net(x).float().cpu().numpy())
-    return np.concatenate(parts)
-
-
 def evaluate_weights(
     data: Path, split: str | None, weights: str | Sequence[str], device: str = "auto", exam: Exam | None = None
 ) -> dict[str, Any]:
@@ -98,7 +83,13 @@ def evaluate_weights(
     exam = exam or Exam()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
     faces = load_faces(data, split, labels=exam.labels, size_px=max(c.crop_px for c in classifiers))
-    return {"data": str(data), "split": split, "labels": exam.labels} | evaluate_faces(faces, classifiers, exam)
+    facts: dict[str, Any] = {"data": str(data), "split": split, "labels": exam.labels}
+    if exam.apart_from is not None:
+        trained = load_faces(exam.apart_from, "train", size_px=faces.image.shape[1])
+        fresh = find_duplicates(faces, trained).drop(faces)
+        facts |= {"apart_from": str(exam.apart_from), "duplicates_left_out": len(faces) - len(fresh)}
+        faces = fresh
+    return facts | evaluate_faces(faces, classifiers, exam)
 
 
 def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam: Exam) -> dict[str, Any]:

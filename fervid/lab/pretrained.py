@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fervid.backends.nets import Network
-from fervid.backends.torch_classifier import bundled
+from fervid.backends.weight_files import bundled
 from fervid.errors import WeightsError
 
 __all__ = ["load_backbone", "weights_url"]

@@ -82,23 +82,35 @@ def loss_of(logits: Tensor, target: Tensor, tasks: Sequence[Task]) -> Tensor:
 def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: str) -> Tensor | None:
     """Give the mean answer of the recipe's teachers, who see each face as it is (n, outputs); None without teachers.
 
-    Each answers with the head that has the same classes, calibrated. DataError if one has no such head.
+    Each answers, calibrated, for every task whose classes one of its heads has: a teacher of FER2013's labels may stand
+    beside one that also knows votes. DataError if a teacher can answer for no task, or a task has no teacher.
     """
-    answers = [_ask(weights, faces, tasks, device) for weights in recipe.teacher]
-    return torch.stack(answers).mean(0) if answers else None
-
-
-def _ask(weights: str, faces: FaceSet, tasks: Sequence[Task], device: str) -> Tensor:
-    teacher = TorchClassifier(weights, device)
-    logits = torch.from_numpy(teacher.logits(_crops(faces.image, teacher.crop_px)))
-    parts = []
+    if not recipe.teacher:
+        return None
+    heard: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+    for weights in recipe.teacher:
+        answers = _ask(weights, faces, tasks, device)
+        for name, prob in answers.items():
+            heard[name].append(prob)
     for task in tasks:
-        head = next((head for head in teacher.heads if set(head.labels) == set(task.labels)), None)
-        if head is None:
-            raise DataError(f"{weights}: a teacher of {task.name} must know {', '.join(task.labels)}")
+        if not heard[task.name]:
+            raise DataError(f"{recipe.teacher[0]}: a teacher of {task.name} must know {', '.join(task.labels)}")
+    return torch.cat([torch.stack(heard[task.name]).mean(0) for task in tasks], 1)
+
+
+def _ask(weights: str, faces: FaceSet, tasks: Sequence[Task], device: str) -> dict[str, Tensor]:
+    teacher = TorchClassifier(weights, device)
+    heads = {frozenset(head.labels): head for head in teacher.heads}
+    known = [task for task in tasks if frozenset(task.labels) in heads]
+    if not known:
+        raise DataError(f"{weights}: a teacher of {tasks[0].name} must know {', '.join(tasks[0].labels)}")
+    logits = torch.from_numpy(teacher.logits(_crops(faces.image, teacher.crop_px)))
+    answers = {}
+    for task in known:
+        head = heads[frozenset(task.labels)]
         prob = torch.softmax(logits[:, head.outputs] / head.temperature, 1)
-        parts.append(prob[:, [head.labels.index(name) for name in task.labels]])
-    return torch.cat(parts, 1)
+        answers[task.name] = prob[:, [head.labels.index(name) for name in task.labels]]
+    return answers
 
 
 def mix_answers(target: Tensor, answer: Tensor | None, tasks: Sequence[Task], weight: float) -> Tensor:

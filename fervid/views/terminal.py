@@ -79,7 +79,7 @@ def print_result(result: "Result", taken_s: float) -> None:
     if facts["tracks"]:
         rows["clear"] = f"in {facts['clear']:.0%} of the face time one expression reaches 50%"
     if facts["status"] != "ok":
-        lost = f"; {facts['seconds_without_data']} seconds without data" if facts["seconds_lost"] else ""
+        lost = f"; {facts['seconds_without_data']} seconds without data" if facts["seconds_without_data"] else ""
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
     rows |= {"took": f"{taken_s:.1f} s", "timeline": facts["out"]}
     print_facts(rows)
@@ -163,6 +163,8 @@ def _headline(facts: Mapping[str, Any]) -> dict[str, Any]:
         rows |= {"accuracy": words, "coverage": f"{facts['coverage']:.1%} of the faces were found"}
     if facts["tta"] != "none":
         rows["shown as"] = {"flip": "itself and mirrored", "tencrop": "ten windows"}[facts["tta"]]
+    if "apart_from" in facts:
+        rows["apart from"] = f"{facts['duplicates_left_out']} faces that are also in {facts['apart_from']}"
     if facts["faces_left_out"] or any(facts["classes_left_out"].values()):
         only = [f"{k.replace('_', ' ')}: {', '.join(v)}" for k, v in facts["classes_left_out"].items() if v]
         rows["left out"] = f"{facts['faces_left_out']} faces ({'; '.join(only)})"

@@ -1,43 +1,14 @@
-"""The command line: parse, call, print. Nothing here that the Python API lacks."""
+"""Commands about classifiers: train, evaluate, explain and score."""
 
 import functools
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from fervid.errors import FervidError
+from fervid.cli.shared import Debug, Device, Json, JsonCommand, command
 
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="fervid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Video files into per-second emotion timelines, offline and in bulk.",
-    epilog="Exit codes: 0 all well; 1 the video failed or is degraded; 2 the command is wrong; 3 the run had to stop; "
-    "130 interrupted.",
-)  # fmt: skip
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from fervid import __version__
-
-        sys.stdout.write(f"fervid {__version__}\n")
-        raise typer.Exit
-
-
-Version = Annotated[
-    bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
-]
-
-
-@app.callback()
-def options(version: Version = False) -> None:
-    """Video files into per-second emotion timelines, offline and in bulk."""
+__all__ = ["ARCHITECTURES", "evaluate", "explain", "score", "train"]
 
 
 #: As in fervid.backends.nets, which takes seconds to import; a test holds them together.
@@ -45,133 +16,6 @@ ARCHITECTURES = (
     "seresnet, baseline, basecnn, secnn13, secnn15, secnn17, vgg16, resnet18, resnet50, efficientnet_b3, "
     "efficientnet_b4, vggface2"
 )
-VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
-class JsonCommand(TyperCommand):
-    """A command whose --json may stand alone: it then means `--json -`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the `-` in."""
-        given = [*args, "--"]
-        for i in range(len(args) - 1, -1, -1):
-            alone = given[i + 1].startswith("-") and given[i + 1] != "-"
-            if args[i] == "--json" and alone:
-                args = [*args[: i + 1], "-", *args[i + 1 :]]
-        return super().parse_args(ctx, args)
-
-
-def command(example: str, cls: type[TyperCommand] = TyperCommand) -> Callable:
-    """Register a command; turn fervid's errors into one line and an exit code."""
-
-    def register(call: Callable) -> Callable:
-        @functools.wraps(call)
-        def run(*args: Any, **kwargs: Any) -> None:
-            try:
-                code = call(*args, **kwargs)
-            except KeyboardInterrupt:
-                sys.stderr.write("fervid: interrupted; no unfinished result is left\n")
-                code = 130
-            except FervidError as e:
-                if kwargs.get("debug"):
-                    raise
-                from fervid.views.terminal import plain
-
-                sys.stderr.write(f"fervid: {plain(str(e))}\n")
-                code = e.exit_code
-            raise typer.Exit(code or 0)
-
-        return app.command(cls=cls, epilog=f"Example: {example}", no_args_is_help=_needs_arguments(call))(run)
-
-    return register
-
-
-def _needs_arguments(call: Callable) -> bool:
-    return call.__name__ != "doctor"
-
-
-@command("fervid process movie.mp4 --out timeline.parquet --fps 5")
-def process(
-    video: VideoFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
-    faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
-    shots: Annotated[Path | None, typer.Option(help="Also write the shots (cuts, fades) to this Parquet file.")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")] = None,
-    fps: Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')] = None,
-    min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
-    start: Annotated[float | None, typer.Option(help="Begin at this second.", metavar="S")] = None,
-    end: Annotated[float | None, typer.Option(help="End before this second.", metavar="S")] = None,
-    stream: Annotated[int | None, typer.Option(help="The video stream to read, as `fervid probe` numbers it.")] = None,
-    reader: Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")] = None,
-    detector: Annotated[str | None, typer.Option(help="mtcnn, the only one so far.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")] = None,
-    max_pixels: Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> int:
-    """Turn one video into a per-second emotion timeline."""
-    import fervid
-    from fervid.views import terminal
-
-    started = perf_counter()
-    with terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
-        result = fervid.process(
-            video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
-            min_face_px=min_face,
-            start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
-            max_pixels=max_pixels,
-        )  # fmt: skip
-    if as_json:
-        terminal.print_json(terminal.summary(result))
-    elif not quiet:
-        terminal.print_result(result, perf_counter() - started)
-    return 1 if result.status == "degraded" else 0
-
-
-@command("fervid probe movie.mp4")
-def probe(
-    video: VideoFile,
-    pipeline: Annotated[str | None, typer.Option(help="A preset or a TOML file.")] = None,
-    fps: Annotated[str | None, typer.Option(help='Looks a second, or "native".')] = None,
-    min_face: Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")] = None,
-    stream: Annotated[int | None, typer.Option(help="The video stream to read.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Tell what is in a video file, and what fervid would do with it."""
-    import fervid
-    from fervid.views import terminal
-
-    facts = fervid.probe(video, pipeline=pipeline, fps=fps, min_face_px=min_face, stream=stream)
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
-
-
-@command("fervid info timeline.parquet")
-def info(
-    timeline: Annotated[Path, typer.Argument(metavar="TIMELINE", help="A timeline or faces file.", show_default=False)],
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Show how a timeline was made, and what it says."""
-    from fervid.store import describe_timeline
-    from fervid.views import terminal
-
-    facts = describe_timeline(timeline)
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
-
-
-@command("fervid doctor")
-def doctor(as_json: Json = False, debug: Debug = False) -> None:
-    """Show versions, devices, the bundled FFmpeg, and the weights with their hashes."""
-    from fervid.backends.doctor import diagnose
-    from fervid.views import terminal
-
-    facts = diagnose()
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
 
 
 @command("fervid train --data train.parquet --validation public.parquet --out runs/mine --arch resnet18")
@@ -215,7 +59,7 @@ def train(
     refit: Annotated[bool | None, typer.Option(help="Fit the head anew at the end (for seresnet).")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share the cores of a CPU (1).")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes a CPU run repeatable (0).")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     debug: Debug = False,
 ) -> None:
     """Train a classifier; a run that was stopped goes on where it was."""
@@ -253,7 +97,10 @@ def evaluate(
     head: Annotated[str | None, typer.Option(help="The head that answers (the one that fits the data best).")] = None,
     tta: Annotated[str, typer.Option(help="Test-time augmentation: none, flip or tencrop.")] = "none",
     detect: Annotated[bool, typer.Option("--detect", help="From raw pictures, by the line's own detector.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    apart_from: Annotated[
+        Path | None, typer.Option(help="Training faces: leave out what is nearly the same picture.", metavar="TRAIN")
+    ] = None,
+    device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for confusion (CSV, PNG) and reliability (PNG).")] = None,
     as_json: Annotated[
         str | None, typer.Option("--json", metavar="[-|FILE]", help="Write JSON: to stdout (-), or to a file.")
@@ -264,7 +111,8 @@ def evaluate(
     from fervid.lab.evaluate import Exam, evaluate_weights
     from fervid.views import figures, terminal
 
-    facts = evaluate_weights(data, split, weights, device, Exam(labels=labels, tta=tta, detect=detect, head=head))
+    exam = Exam(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from)
+    facts = evaluate_weights(data, split, weights, device, exam)
     if out:
         figures.write_evaluation(facts, out)
     if as_json:
@@ -274,7 +122,6 @@ def evaluate(
 
 
 Weights = Annotated[str, typer.Option(help="A bundled model or a .safetensors file.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 NoDetect = Annotated[bool, typer.Option("--no-detect", help="The pictures are face crops already: use them whole.")]
 
 
@@ -321,8 +168,3 @@ def score(
     tally = score_folder(folder, out, weights, device, detect=not no_detect)
     (terminal.print_json if as_json else terminal.print_facts)(asdict(tally))
     return 1 if tally.unreadable else 0
-
-
-def main() -> None:
-    """Run the `fervid` command."""
-    app()

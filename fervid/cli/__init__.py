@@ -1,0 +1,17 @@
+"""The command line: parse, call, print. Nothing here that the Python API lacks.
+
+Each file registers its commands on the one app, in the order in which `fervid --help` lists them.
+"""
+
+from fervid.cli.shared import app
+
+from fervid.cli import line  # isort: skip
+from fervid.cli import bulk  # isort: skip
+from fervid.cli import lab  # isort: skip
+
+__all__ = ["app", "bulk", "lab", "line", "main"]
+
+
+def main() -> None:
+    """Run the `fervid` command."""
+    app()

@@ -1,0 +1,86 @@
+"""Commands about many videos: batch and forget."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fervid.cli.shared import (
+    Debug,
+    Json,
+    LineDevice,
+    LineWeights,
+    LooksASecond,
+    MaxPixels,
+    MinFace,
+    Preset,
+    Quiet,
+    ReaderName,
+    command,
+)
+
+__all__ = ["batch", "forget"]
+
+
+@command("fervid batch videos/ --out results --workers 4")
+def batch(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, patterns.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)] = ...,  # type: ignore[assignment]
+    from_file: Annotated[Path | None, typer.Option(help="Also the files in this list, one a line; - is stdin.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (one a core).")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Longest time for one video.", metavar="S")] = None,
+    stall: Annotated[float, typer.Option(help="Longest time without any progress in one.", metavar="S")] = 600.0,
+    memory: Annotated[float | None, typer.Option(help="Most memory of a worker (its share).", metavar="GB")] = None,
+    pipeline: Preset = None,
+    fps: LooksASecond = None,
+    min_face: MinFace = None,
+    reader: ReaderName = None,
+    weights: LineWeights = None,
+    device: LineDevice = None,
+    max_pixels: MaxPixels = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Turn every video in files and folders into a timeline. Run again, it goes on where it was.
+
+    Results lie below --out at the same place, as NAME.parquet; manifest.parquet has a row for every input.
+    """
+    import fervid
+    from fervid.inputs import read_list
+    from fervid.views import batch as view
+    from fervid.views import terminal
+
+    stdin = from_file is not None and str(from_file) == "-"
+    listed = read_list(None, sys.stdin.buffer.read()) if stdin else read_list(from_file)
+    with view.watch_batch(quiet=quiet) as on_event:
+        summary = fervid.batch(
+            inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
+            fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, pipeline=pipeline, fps=fps,
+            min_face_px=min_face, reader=reader, weights=weights, device=device, max_pixels=max_pixels,
+        )  # fmt: skip
+    if as_json:
+        terminal.print_json(summary.to_dict())
+    elif not quiet:
+        view.print_summary(summary)
+    return summary.exit_code
+
+
+@command("fervid forget videos/private.mp4 --out results")
+def forget(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The file, or its path in the manifest.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.", show_default=False)],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Erase every trace of one video from a folder of results."""
+    import fervid
+    from fervid.views import terminal
+
+    facts = {"forgotten": fervid.forget(video, out)}
+    (terminal.print_json if as_json else terminal.print_facts)(facts)

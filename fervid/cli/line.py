@@ -1,0 +1,105 @@
+"""Commands about one video: process, probe, info; and doctor."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+
+from fervid.cli.shared import (
+    Debug,
+    Json,
+    LineDevice,
+    LineWeights,
+    LooksASecond,
+    MaxPixels,
+    MinFace,
+    Preset,
+    Quiet,
+    ReaderName,
+    VideoFile,
+    command,
+)
+
+__all__ = ["doctor", "info", "probe", "process"]
+
+
+@command("fervid process movie.mp4 --out timeline.parquet --fps 5")
+def process(
+    video: VideoFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
+    faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
+    shots: Annotated[Path | None, typer.Option(help="Also write the shots (cuts, fades) to this Parquet file.")] = None,
+    pipeline: Preset = None,
+    fps: LooksASecond = None,
+    min_face: MinFace = None,
+    start: Annotated[float | None, typer.Option(help="Begin at this second.", metavar="S")] = None,
+    end: Annotated[float | None, typer.Option(help="End before this second.", metavar="S")] = None,
+    stream: Annotated[int | None, typer.Option(help="The video stream to read, as `fervid probe` numbers it.")] = None,
+    reader: ReaderName = None,
+    detector: Annotated[str | None, typer.Option(help="mtcnn, the only one so far.")] = None,
+    weights: LineWeights = None,
+    device: LineDevice = None,
+    max_pixels: MaxPixels = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Turn one video into a per-second emotion timeline."""
+    import fervid
+    from fervid.views import terminal
+
+    started = perf_counter()
+    with terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
+        result = fervid.process(
+            video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
+            min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
+            weights=weights, device=device, max_pixels=max_pixels,
+        )  # fmt: skip
+    if as_json:
+        terminal.print_json(terminal.summary(result))
+    elif not quiet:
+        terminal.print_result(result, perf_counter() - started)
+    return 1 if result.status == "degraded" else 0
+
+
+@command("fervid probe movie.mp4")
+def probe(
+    video: VideoFile,
+    pipeline: Annotated[str | None, typer.Option(help="A preset or a TOML file.")] = None,
+    fps: Annotated[str | None, typer.Option(help='Looks a second, or "native".')] = None,
+    min_face: MinFace = None,
+    stream: Annotated[int | None, typer.Option(help="The video stream to read.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what is in a video file, and what fervid would do with it."""
+    import fervid
+    from fervid.views import terminal
+
+    facts = fervid.probe(video, pipeline=pipeline, fps=fps, min_face_px=min_face, stream=stream)
+    (terminal.print_json if as_json else terminal.print_facts)(facts)
+
+
+@command("fervid info timeline.parquet")
+def info(
+    timeline: Annotated[Path, typer.Argument(metavar="TIMELINE", help="A timeline or faces file.", show_default=False)],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show how a timeline was made, and what it says."""
+    from fervid.store import describe_timeline
+    from fervid.views import terminal
+
+    facts = describe_timeline(timeline)
+    (terminal.print_json if as_json else terminal.print_facts)(facts)
+
+
+@command("fervid doctor")
+def doctor(as_json: Json = False, debug: Debug = False) -> None:
+    """Show versions, devices, the bundled FFmpeg, and the weights with their hashes."""
+    from fervid.backends.doctor import diagnose
+    from fervid.views import terminal
+
+    facts = diagnose()
+    (terminal.print_json if as_json else terminal.print_facts)(facts)

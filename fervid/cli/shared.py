@@ -1,0 +1,112 @@
+"""What all commands share: the app, options that several take, and errors as one line and an exit code."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from fervid.errors import FervidError
+
+__all__ = [
+    "Debug",
+    "Device",
+    "Json",
+    "JsonCommand",
+    "LineDevice",
+    "LineWeights",
+    "LooksASecond",
+    "MaxPixels",
+    "MinFace",
+    "Preset",
+    "Quiet",
+    "ReaderName",
+    "VideoFile",
+    "app",
+    "command",
+]
+
+app = typer.Typer(
+    name="fervid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Video files into per-second emotion timelines, offline and in bulk.",
+    epilog="Exit codes: 0 all well; 1 the video failed or is degraded; 2 the command is wrong; 3 the run had to stop; "
+    "130 interrupted.",
+)  # fmt: skip
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from fervid import __version__
+
+        sys.stdout.write(f"fervid {__version__}\n")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+]
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    """Video files into per-second emotion timelines, offline and in bulk."""
+
+
+VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+# of the line: None leaves it to the preset
+Preset = Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")]
+LooksASecond = Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')]
+MinFace = Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")]
+ReaderName = Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")]
+LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
+LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
+MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
+class JsonCommand(TyperCommand):
+    """A command whose --json may stand alone: it then means `--json -`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the `-` in."""
+        given = [*args, "--"]
+        for i in range(len(args) - 1, -1, -1):
+            alone = given[i + 1].startswith("-") and given[i + 1] != "-"
+            if args[i] == "--json" and alone:
+                args = [*args[: i + 1], "-", *args[i + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+def command(example: str, cls: type[TyperCommand] = TyperCommand) -> Callable:
+    """Register a command; turn fervid's errors into one line and an exit code."""
+
+    def register(call: Callable) -> Callable:
+        @functools.wraps(call)
+        def run(*args: Any, **kwargs: Any) -> None:
+            try:
+                code = call(*args, **kwargs)
+            except KeyboardInterrupt:
+                sys.stderr.write("fervid: interrupted; no unfinished result is left\n")
+                code = 130
+            except FervidError as e:
+                if kwargs.get("debug"):
+                    raise
+                from fervid.views.terminal import plain
+
+                sys.stderr.write(f"fervid: {plain(str(e))}\n")
+                code = e.exit_code
+            raise typer.Exit(code or 0)
+
+        return app.command(cls=cls, epilog=f"Example: {example}", no_args_is_help=_needs_arguments(call))(run)
+
+    return register
+
+
+def _needs_arguments(call: Callable) -> bool:
+    return call.__name__ != "doctor"

@@ -1,0 +1,193 @@
+"""Engines run many jobs and survive every one of them. Here: the protocol, and the engine of one machine.
+
+The local engine keeps worker processes of its own instead of a library's pool. Pebble and concurrent.futures share
+queues and locks between workers, so that one killed at the wrong moment takes the pool with it; neither tells how far a
+task is, which a watchdog needs; and both start workers through the caller's `__main__`, which a plain script without
+`if __name__ == "__main__"` does not survive. Here each worker has a pipe of its own and nothing is shared.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+from fervid.config import Config
+from fervid.errors import RunError
+from fervid.jobs import Job, Outcome, fail, run_job
+from fervid.pipeline import Models, load_models
+from fervid.worker import Work, Worker
+
+__all__ = ["Engine", "Limits", "LocalEngine", "Moved", "default_limits", "default_workers"]
+
+_TICK_S = 0.25
+#: How often a job is tried again, alone, by what ended it. Who kills from outside is not the file's doing.
+_RETRIES = {"timeout": 1, "stalled": 1, "crashed": 1, "killed": 5, "memory": 0}
+_START_S, _START_TRIES = 600.0, 3
+
+
+@dataclass(frozen=True)
+class Moved:
+    """News of a worker: how far its job is, in seconds of video. A worker without work has no job."""
+
+    worker: int
+    job: Job | None
+    done_s: float = 0.0
+    end_s: float | None = None
+
+
+class Engine(Protocol):
+    """Runs jobs, in any order, and gives exactly one outcome for each."""
+
+    def run(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
+        """Yield outcomes as they come. Closing the iterator stops all work. RunError if no file is to blame."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may take. None is no limit."""
+
+    timeout_s: float | None = None
+    """Wall-clock seconds for one video."""
+    stall_s: float | None = 600.0
+    """Seconds without any progress within the video."""
+    memory_bytes: int | None = None
+    """Resident memory of the worker."""
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this process may have: the machine's, or its control group's if that is less."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no control group, or "max"
+        return total
+
+
+def default_workers() -> int:
+    """One worker a core, as far as memory reaches at 1.5 GB each."""
+    return max(1, min(len(os.sched_getaffinity(0)), int(0.8 * machine_memory() / 1.5e9)))
+
+
+def default_limits(workers: int, timeout_s: float | None = None) -> Limits:
+    """An equal share of four fifths of the memory for each worker."""
+    return Limits(timeout_s=timeout_s, memory_bytes=int(0.8 * machine_memory() / workers))
+
+
+class LocalEngine:
+    """Worker processes on this machine, models loaded once each, one torch thread each.
+
+    A worker that dies, hangs, or takes too much costs the job it had, and a new one takes its place. `load` and `work`
+    are functions of a module that the worker can import.
+    """
+
+    def __init__(
+        self, config: Config, workers: int = 1, limits: Limits | None = None, *,
+        load: Callable[[Config], Models] = load_models, work: Work = run_job,
+    ) -> None:  # fmt: skip
+        self.limits = limits or default_limits(workers)
+        self._size, self._setup = workers, (config, load, work)
+        self._workers: dict[int, Worker] = {}
+        self._queue: deque[Job] = deque()
+        self._alone: deque[Job] = deque()
+        self._tried: dict[str, int] = {}
+        self._failed_starts = 0
+
+    def run(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
+        """Yield the outcome of each job as it comes; see Engine."""
+        self._queue.extend(jobs)
+        tell = on_move or (lambda _: None)
+        try:
+            while self._queue or self._alone or any(worker.job for worker in self._workers.values()):
+                self._staff()
+                self._hand_out()
+                ready = wait([worker.pipe for worker in self._workers.values()], _TICK_S)
+                for slot, worker in list(self._workers.items()):
+                    outcome = self._listen(slot, worker, tell) if worker.pipe in ready else None
+                    if outcome is None and self._workers.get(slot) is worker:
+                        outcome = self._watch(slot, worker)
+                    if outcome is not None:
+                        tell(Moved(slot, None))
+                        yield outcome
+        finally:
+            self._queue.clear()
+            self._alone.clear()
+            for worker in self._workers.values():
+                worker.kill()
+            self._workers.clear()
+
+    def _staff(self) -> None:
+        """Keep as many workers as there is work for."""
+        waiting = len(self._queue) + min(1, len(self._alone))
+        free = sum(worker.job is None for worker in self._workers.values())
+        for slot in range(self._size):
+            if slot not in self._workers and free < waiting:
+                self._workers[slot] = Worker(*self._setup)
+                free += 1
+
+    def _hand_out(self) -> None:
+        """Give jobs to free workers; those that are tried again come last, one at a time."""
+        for worker in self._workers.values():
+            if not worker.ready or worker.job is not None:
+                continue
+            if self._queue:
+                worker.begin(self._queue.popleft())
+            elif self._alone and not any(other.job for other in self._workers.values()):
+                worker.begin(self._alone.popleft())
+
+    def _listen(self, slot: int, worker: Worker, tell: Callable[[Moved], None]) -> Outcome | None:
+        """Take one message from a worker, or its death."""
+        message = worker.receive()
+        if message is None:
+            return self._bury(slot, worker, *worker.cause_of_death())
+        kind, *rest = message
+        if kind == "ready":
+            self._failed_starts = 0
+        elif kind == "moved" and worker.job is not None:
+            tell(Moved(slot, worker.job, *rest))
+        elif kind == "stop":
+            raise rest[0]
+        elif kind == "done":
+            outcome: Outcome = rest[0]
+            if outcome.reason == "memory":  # its heap is what the job left: begin with a new one
+                worker.kill()
+                del self._workers[slot]
+            return outcome
+        return None
+
+    def _watch(self, slot: int, worker: Worker) -> Outcome | None:
+        """Hold a worker to its limits."""
+        limits, now = self.limits, monotonic()
+        if worker.job is None:
+            if not worker.ready and now - worker.since > _START_S:
+                return self._bury(slot, worker, "timeout", f"no worker was ready within {_START_S:g} s")
+            return None
+        if limits.memory_bytes and worker.memory_bytes() > limits.memory_bytes:
+            size = f"{limits.memory_bytes / 1e9:.1f} GB"
+            return self._bury(slot, worker, "memory", f"needed more than {size} of memory; --memory allows more")
+        if limits.timeout_s and now - worker.since > limits.timeout_s:
+            return self._bury(slot, worker, "timeout", f"not done after {limits.timeout_s:g} s; --timeout allows more")
+        if limits.stall_s and now - worker.alive_at() > limits.stall_s:
+            return self._bury(slot, worker, "stalled", f"no progress for {limits.stall_s:g} s; --stall allows more")
+        return None
+
+    def _bury(self, slot: int, worker: Worker, reason: str, message: str) -> Outcome | None:
+        """End a worker; try its job again if that may help, else give the outcome."""
+        worker.kill()
+        del self._workers[slot]
+        job, taken_s = worker.job, monotonic() - worker.since
+        if job is None:
+            if not worker.ready:
+                self._failed_starts += 1
+            if self._failed_starts >= _START_TRIES:
+                raise RunError(f"workers die before they are ready: {message}{worker.last_words()}")
+            return None
+        self._tried[job.name] = tried = self._tried.get(job.name, 0) + 1
+        if tried <= _RETRIES[reason]:
+            self._alone.append(job)
+            return None
+        again = f" (tried {tried} times)" if tried > 1 else ""
+        return fail(job, reason, f"{job.path}: {message}{again}{worker.last_words()}", taken_s)

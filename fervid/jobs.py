@@ -1,0 +1,134 @@
+"""One video of many: what is to be done, what came of it, and how it is recognised when it is met again."""
+
+import errno
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from fervid.config import Config
+from fervid.errors import FervidError, OutputError, RunError, VideoError
+from fervid.pipeline import Models, Progress, process_video
+from fervid.store import SCHEMA_VERSION
+
+__all__ = ["COUNTERS", "Job", "Outcome", "content_hash", "fail", "job_key", "place", "run_job", "stat_of"]
+
+COUNTERS = ("packets", "decode_errors", "frames_decoded", "frames_untimed", "looks", "faces")
+#: A name in a folder has at most 255 bytes, and a part file's name is longer than the result's.
+_LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to process. `name` is its place in the results; `out` is where its timeline goes."""
+
+    path: Path
+    name: str
+    out: Path
+    bytes: int = 0
+    changed_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: status ok, degraded or failed; `reason` in words of the manifest, `message` in a sentence."""
+
+    job: Job
+    status: str
+    reason: str = ""
+    message: str = ""
+    counters: dict[str, int] = field(default_factory=dict)
+    sha256: str = ""
+    video_s: float = 0.0
+    taken_s: float = 0.0
+
+
+def run_job(
+    job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None] | None = None
+) -> Outcome:  # fmt: skip
+    """Process one video, and turn whatever is this file's fault into a failed outcome.
+
+    RunError (disk full, weights altered) goes on up: it is the fault of no file.
+    """
+    started = perf_counter()
+    try:
+        job.out.parent.mkdir(parents=True, exist_ok=True)
+        result = process_video(job.path, job.out, config, models, on_progress=on_progress, name=job.name)
+    except RunError:
+        raise
+    except Exception as e:  # one file must not cost the run, and fuzzing finds every kind of error
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise RunError(f"{job.out}: {e.strerror}; free some space and run again: finished videos are kept") from e
+        reason, message = _blame(e)
+        return Outcome(job, "failed", reason, message, taken_s=perf_counter() - started)
+    facts = result.provenance
+    seconds = result.table["second"]
+    return Outcome(
+        job, result.status, ", ".join(result.reasons), "", facts["counters"], facts["source"]["sha256"],
+        video_s=float(seconds[-1].as_py() + 1 - seconds[0].as_py()) if len(seconds) else 0.0,
+        taken_s=perf_counter() - started,
+    )  # fmt: skip
+
+
+def _blame(error: Exception) -> tuple[str, str]:
+    """One word and one sentence for the manifest."""
+    if isinstance(error, VideoError):
+        return error.reason, str(error)
+    if isinstance(error, MemoryError):
+        return "memory", "no memory left for this video; try --max-pixels, fewer --workers or a larger --memory"
+    if isinstance(error, OutputError):
+        return "not_written", str(error)
+    if isinstance(error, FervidError):
+        return "unsupported", str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return "not_written", f"{error.filename}: {error.strerror}; check the permissions of the results' folder"
+    return "error", f"{type(error).__name__}: {error} (please report this with the file)"
+
+
+def fail(job: Job, reason: str, message: str, taken_s: float = 0.0) -> Outcome:
+    """The outcome of a job that could not tell it itself."""
+    return Outcome(job, "failed", reason, message, taken_s=taken_s)
+
+
+def place(out: Path, name: str) -> Path:
+    """Where the timeline of an input of this name lies: videos/a.mp4 -> OUT/videos/a.mp4.parquet."""
+    *folders, last = (_short(part) for part in name.split("/"))
+    return out.joinpath(*folders, f"{last}.parquet")
+
+
+def _short(part: str) -> str:
+    if len(part.encode()) <= _LONGEST:
+        return part
+    kept = part.encode()[: _LONGEST - 20].decode("utf-8", "ignore")
+    return f"{kept}~{hashlib.sha256(part.encode()).hexdigest()[:12]}"
+
+
+def stat_of(path: Path) -> tuple[int, int]:
+    """Bytes and time of the last change (ctime, which no program sets at will) of a file; zeros if it is not there."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return found.st_size, found.st_ctime_ns
+
+
+def content_hash(path: Path) -> str:
+    """The sha256 of a file; "" if it cannot be read, which is nobody's content. Pipes and devices are not opened."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
+
+
+def job_key(sha256: str, config: Config, model: str) -> str:
+    """What decides a result: content, config, model, schema. Two inputs with one key have the same timeline."""
+    if not sha256:
+        return ""
+    decides: list[Any] = [sha256, config.to_dict(), model, SCHEMA_VERSION]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
