@@ -1,7 +1,8 @@
 """Find where shots end, on thumbnails of the looks as they pass -> ShotBatch. Nothing is decoded or kept twice.
 
-A cut lies where nothing of the last 0.3 seconds looks like anything of the next 0.3, wherever the camera pointed: so a
+A cut lies where nothing of the last 0.5 seconds looks like anything of the next 0.5, wherever the camera pointed: so a
 flash, a strobe or an explosion, after which the picture comes back, is none, and a fast pan, which moves it, is none.
+Nor is it a cut where half of the picture stays what it was: somebody walks before the camera.
 Likeness is correlation, blind to brightness and contrast, at the best of all shifts. A dissolve is found by its
 middle, which is a mixture of what was before and what comes after; a fade by the contrast that goes and comes.
 """
@@ -14,16 +15,19 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from fervid.batches import FaceBatch, ShotBatch
-from fervid.likeness import FLAT, Sight, correlation, likeness
+from fervid.likeness import FLAT, Sight, correlation, likeness, still
 
 __all__ = ["Shot", "ShotFinder", "divide"]
 
 #: Looks this far from a cut are compared across it, and it is decided when they have passed.
-_REACH_S = 0.3
+_REACH_S = 0.5
 #: Two looks of one shot correlate more than this; next to each other and unmoved, more than _ALIKE_AT_ONCE.
 _ALIKE, _ALIKE_AT_ONCE = 0.62, 0.85
-#: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several.
-_FAST, _SLOW = 60.0, 6.0
+#: And in the half that changed least, more than this.
+_STILL = 0.93
+#: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several; and for
+#: how long at the most.
+_FAST, _SLOW, _FOR_S = 60.0, 6.0, 0.3
 #: The lengths of dissolve that are tried, and how long a better one is waited for.
 _SPANS_S = (0.4, 0.6, 0.8, 1.0, 1.4, 2.0)
 _SETTLE_S, _STEP_S = 0.3, 0.07
@@ -79,7 +83,7 @@ class _Edge:
 
 
 def _alike(one: Sight, other: Sight, columns_per_s: float) -> bool:
-    return likeness(one, other, 4 + columns_per_s * abs(one.pts_s - other.pts_s)) > _ALIKE
+    return likeness(one, other, 4 + columns_per_s * min(abs(one.pts_s - other.pts_s), _FOR_S)) > _ALIKE
 
 
 class ShotFinder:
@@ -136,7 +140,7 @@ class ShotFinder:
             self._seen.popleft()
 
     def _passed(self, look: int, now: Sight) -> bool:
-        """Whether enough has been seen behind a doubtful look: 0.3 s, and one look more at least."""
+        """Whether enough has been seen behind a doubtful look: half a second, and one look more at least."""
         here = next((s for s in self._seen if s.look == look), now)
         behind = sum(s.look > look for s in self._seen)
         return behind >= 1 and (now.pts_s + 1e-6 >= here.pts_s + _REACH_S or behind >= _HELD // 4)
@@ -151,6 +155,8 @@ class ShotFinder:
         near = _spread([s for s in reversed(old) if old[-1].pts_s - s.pts_s <= _REACH_S] + old[-2:-1])
         far = _spread([s for s in new if s.pts_s - new[0].pts_s <= _REACH_S] + new[1:2])
         if _alike(near[0], far[0], _FAST) or any(_alike(a, b, _SLOW) for b in far for a in near):
+            return
+        if any(still(a, b) > _STILL for b in far for a in near):
             return
         self._add(_edge(old, new))
 
@@ -224,9 +230,10 @@ class _Mixture:
 
 
 def _spread(looks: list[Sight]) -> list[Sight]:
-    """Four of the looks at most, the nearest and the farthest among them."""
+    """Four of the looks at most: the two nearest (light and dark of a strobe), the farthest, and one between."""
     unique = list({s.look: s for s in looks}.values())
-    return [unique[i] for i in sorted({round(k * (len(unique) - 1) / 3) for k in range(4)})]
+    last = len(unique) - 1
+    return [unique[i] for i in sorted({0, min(1, last), (last + 1) // 2, last})]
 
 
 def _edge(old: list[Sight], new: list[Sight]) -> _Edge:

@@ -1,6 +1,6 @@
 """Synthetic films with known cuts: photographs under a moving camera, joined hard, by fades and by dissolves.
 
-And what is no cut: flashes, fast pans, the flicker of an explosion.
+And what is no cut: flashes, fast pans, the flicker of an explosion, a stroboscope, people who cross before the camera.
 """
 
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ def shot(random: np.random.Generator, name: str, frames: int, *, speed: float = 
 
 
 def film(seed: int, kinds: tuple[str, ...], *, disturb: str = "", shots: int = 8) -> Film:
-    """Shots of 1.6 to 4 seconds joined by `kinds` in turn, each shot disturbed ("flash", "pan", "flicker")."""
+    """Shots of 1.6 to 4 seconds joined by `kinds` in turn, each shot disturbed ("pan", or as in `disturbed`)."""
     random = np.random.default_rng(seed)
     names, made, changes = [], np.zeros((0, *SIZE[::-1], 3)), []
     for i in range(shots):
@@ -92,8 +92,15 @@ def join(random: np.random.Generator, old: np.ndarray, new: np.ndarray, kind: st
 
 
 def disturbed(random: np.random.Generator, pictures: np.ndarray, how: str) -> np.ndarray:
-    """Flashes of one to three frames, or half a second of an explosion's light."""
+    """ "flash": of one to three frames, two; "flicker": half a second of an explosion's light; "strobe"; "crossing"."""
     n = len(pictures)
+    if how == "strobe":  # a second, light and dark in turn
+        at, half = int(random.integers(6, n - 33)), int(random.integers(1, 4))
+        dark = (np.arange(25) // half) % 2 == 0
+        pictures[at : at + 25][dark] *= random.uniform(0.02, 0.2)
+    if how == "crossing":
+        for side in (1, -1):
+            _walk(random, pictures, side)
     if how == "flash":
         for at in random.integers(6, n - 8, 2):
             pictures[at : at + random.integers(1, 4)] += random.uniform(120, 230)
@@ -105,6 +112,24 @@ def disturbed(random: np.random.Generator, pictures: np.ndarray, how: str) -> np
             glow = np.exp(-((x - random.uniform(0, SIZE[0])) ** 2 + (y - 45) ** 2) / (2 * random.uniform(20, 60) ** 2))
             pictures[i] = pictures[i] * random.uniform(0.6, 1.3) + glow[:, :, None] * light
     return np.clip(pictures, 0, 255)
+
+
+def _walk(random: np.random.Generator, pictures: np.ndarray, side: int) -> None:
+    """Somebody as wide as a fifth of the picture walks through it."""
+    n, (width, height) = len(pictures), SIZE
+    name = random.choice(["chelsea", "astronaut", "coffee"])
+    skin = np.asarray(photograph(name).resize((width // 5, height // 2), Image.Resampling.BILINEAR), float)
+    y, x = np.mgrid[-1 : 1 : height // 2 * 1j, -1 : 1 : width // 5 * 1j]
+    inside = x**2 + y**2 < 1
+    top = int(random.integers(height // 8, height // 2 - height // 8))
+    start, speed = random.uniform(-0.3, 0.4), random.uniform(0.25, 0.8)
+    for i in range(n):
+        across = start + speed * i / RATE
+        left = round((across if side > 0 else 1 - across) * width) - width // 10
+        low, high = max(left, 0), min(left + width // 5, width)
+        if low < high:
+            part = inside[:, low - left : high - left]
+            pictures[i, top : top + height // 2, low:high][part] = skin[:, low - left : high - left][part]
 
 
 def score(film: Film, found_s: list[tuple[float, float]], slack_s: float) -> tuple[int, int, int]:
