@@ -6,12 +6,14 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["FLAT", "Sight", "correlation", "likeness", "still", "thumbnails"]
+__all__ = ["DOUBTFUL", "FLAT", "Sight", "change", "correlation", "likeness", "still", "thumbnails"]
 
 #: Rows and columns of a thumbnail.
 THUMB = (18, 32)
 #: A thumbnail of less contrast (standard deviation, of 255) shows nothing: black, white, a title card's ground.
 FLAT = 4.0
+#: Where the `change` from one look to the next is no more than this, no shot begins, unless by a dissolve or a fade.
+DOUBTFUL = 0.15
 
 
 def thumbnails(picture: np.ndarray) -> np.ndarray:
@@ -22,6 +24,22 @@ def thumbnails(picture: np.ndarray) -> np.ndarray:
     shrunk = (Image.fromarray(one).resize(THUMB[::-1], Image.Resampling.BOX) for one in picture[:, ::step])
     small = [np.asarray(one) for one in shrunk]
     return np.stack(small) if small else np.zeros((0, *THUMB, 3), np.uint8)
+
+
+def change(thumb: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+    """How little each of n thumbnails is like the one before it -> (n,): 0 for the same, 1 for another, 2 at most.
+
+    Above DOUBTFUL a shot may begin: every hard cut is there, and fast motion and flashes too. `before` is the last
+    thumbnail (18, 32, 3) of those that came earlier; without it the first of them counts as new. A dissolve shows
+    when pictures farther apart are compared: with the thumbnail of the last look that was searched for faces, say.
+    """
+    seen = thumb.astype(np.float64) if before is None else np.concatenate([before[None], thumb]).astype(np.float64)
+    centred = seen - seen.mean((1, 2), keepdims=True)
+    power = (centred**2).sum((1, 2, 3))
+    product = (centred[1:] * centred[:-1]).sum((1, 2, 3))
+    alike = product / np.sqrt(np.maximum(power[1:] * power[:-1], 1e-9))
+    first = np.full(min(len(thumb), 1) if before is None else 0, 2.0)
+    return np.concatenate([first, 1 - alike])
 
 
 @dataclass(frozen=True)

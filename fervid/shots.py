@@ -15,16 +15,14 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from fervid.batches import FaceBatch, ShotBatch
-from fervid.likeness import FLAT, Sight, correlation, likeness, still
+from fervid.likeness import DOUBTFUL, FLAT, Sight, correlation, likeness, still
 
 __all__ = ["Shot", "ShotFinder", "divide"]
 
 #: Looks this far from a cut are compared across it, and it is decided when they have passed.
 _REACH_S = 0.5
-#: Two looks of one shot correlate more than this; next to each other and unmoved, more than _ALIKE_AT_ONCE.
-_ALIKE, _ALIKE_AT_ONCE = 0.62, 0.85
-#: And in the half that changed least, more than this.
-_STILL = 0.93
+#: Two looks of one shot correlate more than this, or in the half that changed least, more than that.
+_ALIKE, _STILL = 0.62, 0.93
 #: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several; and for
 #: how long at the most.
 _FAST, _SLOW, _FOR_S = 60.0, 6.0, 0.3
@@ -131,7 +129,7 @@ class ShotFinder:
     def _see(self, sight: Sight) -> None:
         before = self._seen[-1] if self._seen else None
         self._seen.append(sight)
-        if before is not None and correlation(before.centred, sight.centred) < _ALIKE_AT_ONCE:
+        if before is not None and correlation(before.centred, sight.centred) < 1 - DOUBTFUL:
             self._doubt.append(sight.look)
         while self._doubt and self._passed(self._doubt[0], sight):
             self._decide(self._doubt.popleft())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.likeness import thumbnails
+from fervid.likeness import DOUBTFUL, change, thumbnails
 from fervid.shots import ShotFinder, divide
 from tests.fakes import Seen, counted, face_batch, split, steady
 from tests.films import RATE, Film, film, score, shot
@@ -64,6 +64,14 @@ def test_shots_follow_each_other_without_a_hole(edited):
     assert [one.shot for one in shots] == list(range(len(shots)))
     assert [one.start_s for one in shots[1:]] == [one.end_s for one in shots[:-1]] and shots[-1].end_s == 60
     assert all(one.from_s <= one.start_s <= one.to_s for one in shots)
+
+
+def test_change_tells_where_a_shot_may_begin():
+    thumb = thumbnails(photographs(30, 20, 30).pictures)
+    whole = change(thumb)
+    assert np.flatnonzero(whole > DOUBTFUL).tolist() == [0, 30, 50] and whole[0] == 2
+    assert np.allclose(np.concatenate([change(thumb[:7]), change(thumb[7:], thumb[6])]), whole)
+    assert len(change(thumb[:0])) == len(change(thumb[:0], thumb[0])) == 0
 
 
 THUMBS = thumbnails(photographs(30, 20, 30).pictures)
