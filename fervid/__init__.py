@@ -41,6 +41,7 @@ def process(
     out: str | PathLike[str] | None = None,
     *,
     faces: str | PathLike[str] | None = None,
+    shots: str | PathLike[str] | None = None,
     pipeline: str | PathLike[str] | None = None,
     models: "Models | None" = None,
     on_progress: "Callable[[Progress], None] | None" = None,
@@ -49,9 +50,9 @@ def process(
     """Turn one video into a per-second emotion timeline.
 
     With `out` the timeline is written there (Parquet); without, it is in the Result only. `faces` keeps every face
-    reading in a second file. `pipeline` names a preset or a TOML file; `options` are the fields of
-    fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader, weights. `models`
-    from `load_models` are used again rather than loaded.
+    reading in a second file, `shots` the shots in a third. `pipeline` names a preset or a TOML file; `options`
+    are the fields of fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader,
+    weights. `models` from `load_models` are used again rather than loaded.
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """
@@ -61,10 +62,10 @@ def process(
 
     config = load_config(pipeline, **options)
     video = Path(path)
-    timeline, readings = (Path(file) if file is not None else None for file in (out, faces))
-    check_paths(video, timeline, readings)
+    timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
+    check_paths(video, timeline, readings, cuts)
     models = models or load(config)
-    return process_video(video, timeline, config, models, faces_out=readings, on_progress=on_progress)
+    return process_video(video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress)
 
 
 def batch(

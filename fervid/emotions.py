@@ -10,7 +10,7 @@ from fervid.faces import Framing
 
 __all__ = ["Classifier", "classify"]
 
-_CARRIED = ("look_s", "duration_s", "pts_s", "box_px", "score", "landmarks_px", "track")
+_CARRIED = ("look_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "track")
 
 #: Batches of looks to wait for at the most, where faces are rare.
 _PATIENCE = 32

@@ -1,4 +1,4 @@
-"""Find the faces in each look and crop them -> FaceBatch. Full frames end here: only crops travel on."""
+"""Find the faces in each look and crop them -> FaceBatch. Full frames end here: crops and thumbnails travel on."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from fervid.batches import FaceBatch, FrameBatch, VideoInfo
+from fervid.likeness import thumbnails
 
 __all__ = ["Detections", "FaceDetector", "Framing", "crop_face", "detect"]
 
@@ -90,6 +91,7 @@ def detect(
         yield FaceBatch(
             look_s=batch.pts_s,
             duration_s=batch.duration_s,
+            thumb=thumbnails(batch.picture),
             pts_s=batch.pts_s[found.frame],
             box_px=box,
             score=found.score,

@@ -19,7 +19,8 @@ from fervid.emotions import Classifier, classify
 from fervid.errors import OutputError, VideoError
 from fervid.faces import FaceDetector, detect
 from fervid.frames import batch_frames, choose_frames, picture_size
-from fervid.store import SCHEMA_VERSION, FacesWriter, spelled, to_table, write_atomically, write_table
+from fervid.shots import Shot, ShotFinder, divide
+from fervid.store import SCHEMA_VERSION, FacesWriter, shots_table, spelled, to_table, write_atomically, write_table
 from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
@@ -78,7 +79,7 @@ class Result:
 
     def to_pandas(self) -> Any:
         """Give the timeline as a pandas DataFrame, as load_timeline does."""
-        return self.table.to_pandas().astype({"track": "Int32"})
+        return self.table.to_pandas().astype({"shot": "Int32", "track": "Int32"})
 
 
 def load_models(config: Config) -> Models:
@@ -99,9 +100,10 @@ def model_hash(config: Config) -> str:
 
 def process_video(
     path: Path, out: Path | None, config: Config, models: Models, *,
-    faces_out: Path | None = None, on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
+    faces_out: Path | None = None, shots_out: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
 ) -> Result:  # fmt: skip
-    """Turn one video into its timeline, and write it (and every face reading) where asked.
+    """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
 
     `name` stands in the column `video`: the path as given, unless the video is one of a folder.
 
@@ -110,19 +112,22 @@ def process_video(
     """
     from fervid.backends.heap import share_heap
 
-    check_paths(path, out, faces_out)
+    check_paths(path, out, faces_out, shots_out)
     share_heap()
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
+        shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
         source = _fingerprint(path)
-        (table, provenance), _ = read_video(
+        (table, shots, provenance), _ = read_video(
             path,
             config,
             lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
         )
         if part:
             write_table(table, part)
+        if shots_part:
+            write_table(shots_table(shots, name or str(path), provenance), shots_part)
     return Result(path, out, table, provenance)
 
 
@@ -175,9 +180,10 @@ class _Line:
     def __init__(self, name: str, reader: Reader, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.reader, self.config, self.models, self.source = name, reader, config, models, source
         self.n_looks = self.n_faces = 0
+        self.shots = ShotFinder()
 
-    def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, dict[str, Any]]:
-        """Run the line from end to end; give the timeline's table and its provenance."""
+    def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
+        """Run the line from end to end; give the timeline's table, the shots and the provenance."""
         config, video, labels = self.config, self.reader.info, self.models.classifier.labels
         picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
         self.writer = FacesWriter(faces_part, labels, video, self.name) if faces_part else None
@@ -190,7 +196,7 @@ class _Line:
             frames, self.models.detector, video, framing=self.models.classifier.framing,
             crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
         )  # fmt: skip
-        tracks = link(faces, Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
+        tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
         emotions = classify(tracks, self.models.classifier)
         seconds = summarise(self._watched(emotions, on_progress), labels, video, lambda: self.reader.end_s)
         try:
@@ -207,7 +213,7 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        return to_table(rows, labels, self.name, provenance), provenance
+        return to_table(rows, labels, self.name, provenance), self.shots.shots(self.reader.end_s), provenance
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):
@@ -250,6 +256,7 @@ class _Line:
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,
+                "shots": len(self.shots.shots()),
             },
             "status": "degraded" if health.reasons else "ok",
             "reasons": list(health.reasons),
@@ -306,7 +313,7 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
         if out.exists() and out.samefile(path):
             raise OutputError(f"{out}: is the video itself; name another file with --out")
     if len({out.resolve() for out in named}) < len(named):
-        raise OutputError(f"{named[0]}: named for two results; give --faces a file of its own")
+        raise OutputError(f"{named[0]}: named for two results; give --faces and --shots files of their own")
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fervid.batches import EmotionBatch, VideoInfo
 from fervid.errors import DataError, OutputError, RunError
 from fervid.labels import EMOTIONS
+from fervid.shots import Shot
 from fervid.timeline import Rows
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ __all__ = [
     "overview",
     "read_provenance",
     "rename_timeline",
+    "shots_table",
     "spelled",
     "to_table",
     "write_atomically",
     "write_table",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _KEY = b"fervid"
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _ROW_GROUP = 50_000
@@ -45,7 +47,7 @@ def timeline_schema(labels: tuple[str, ...]) -> pa.Schema:
     """The columns of a timeline, in order; `labels` are the emotions that the classifier knows."""
     real = pa.float32()
     return pa.schema(
-        [("video", _WORD), ("second", pa.int32()), ("track", pa.int32()), ("status", _WORD),
+        [("video", _WORD), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", _WORD),
          ("n_sampled", pa.int32()), ("n_faces", pa.int32()), ("face_seconds", real)]
         + [(name, real) for name in EMOTIONS if name in labels]
         + [("dominant", _WORD)]
@@ -65,13 +67,28 @@ def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[s
     columns = []
     for field in schema:
         values = np.full(n, spelled(video), object) if field.name == "video" else rows[field.name]
-        null = {"track": values == -1, "dominant": values == ""}.get(field.name)
+        null = {"shot": values == -1, "track": values == -1, "dominant": values == ""}.get(field.name)
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
         kind = pa.string() if field.type == _WORD else field.type
         array = pa.array(values, kind, mask=null)
         columns.append(array.dictionary_encode() if field.type == _WORD else array)
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa.Table:
+    """One row a shot: its number, start_s, end_s, the kind of change that begins it, and from when to when that is."""
+    times = [(name, pa.float64()) for name in ("start_s", "end_s", "from_s", "to_s")]
+    schema = pa.schema([("video", _WORD), ("shot", pa.int32()), ("kind", _WORD), *times])
+    columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}
+    columns["video"] = [spelled(video)] * len(shots)
+    arrays = [
+        pa.array(columns[f.name], pa.string()).dictionary_encode()
+        if f.type == _WORD
+        else pa.array(columns[f.name], f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema.with_metadata({_KEY: json.dumps(provenance, sort_keys=True)}))
 
 
 class FacesWriter:
@@ -188,7 +205,8 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     """Give the provenance of a timeline (or faces file) with a summary of what it says."""
     provenance = read_provenance(path)
     if "second" not in pq.read_schema(path).names:
-        return {"says": {"face_readings": pq.read_metadata(path).num_rows}} | provenance
+        what = "shots" if "kind" in pq.read_schema(path).names else "face_readings"
+        return {"says": {what: pq.read_metadata(path).num_rows}} | provenance
     return {"says": overview(load_timeline(path))} | provenance
 
 
@@ -238,7 +256,7 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
             raise DataError(f"{file}: face readings, not a timeline; read them with pandas.read_parquet")
         if path.is_dir():
             frame.insert(0, "file", str(file.relative_to(path)))
-        frames.append(frame.astype({"track": "Int32"}))
+        frames.append(frame.astype({name: "Int32" for name in ("shot", "track") if name in frame}))
     frame = pd.concat(frames, ignore_index=True)
     keys = ["file", "video"] if path.is_dir() else ["video"]
     for word in (*keys, "status", "dominant"):

@@ -29,6 +29,7 @@ def process(
     video: VideoFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
     faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
+    shots: Annotated[Path | None, typer.Option(help="Also write the shots (cuts, fades) to this Parquet file.")] = None,
     pipeline: Preset = None,
     fps: LooksASecond = None,
     min_face: MinFace = None,
@@ -51,9 +52,9 @@ def process(
     started = perf_counter()
     with terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
         result = fervid.process(
-            video, out, faces=faces, pipeline=pipeline, on_progress=on_progress, fps=fps, min_face_px=min_face,
-            start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
-            max_pixels=max_pixels,
+            video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
+            min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
+            weights=weights, device=device, max_pixels=max_pixels,
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result))
