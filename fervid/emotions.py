@@ -7,6 +7,7 @@ import numpy as np
 
 from fervid.batches import EmotionBatch, TrackBatch, concatenate
 from fervid.faces import Framing
+from fervid.stopwatch import span
 
 __all__ = ["Classifier", "classify"]
 
@@ -43,4 +44,5 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
 
 def _predict(batch: TrackBatch, classifier: Classifier) -> EmotionBatch:
     carried = {name: getattr(batch, name) for name in _CARRIED}
-    return EmotionBatch(**carried, prob=classifier.predict(batch.crop))
+    with span("classify"):
+        return EmotionBatch(**carried, prob=classifier.predict(batch.crop))

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from fervid.emotions import Classifier, classify
 from fervid.errors import OutputError, VideoError
 from fervid.faces import FaceDetector, detect
 from fervid.frames import batch_frames, choose_frames, picture_size
+from fervid.stopwatch import span
 from fervid.store import SCHEMA_VERSION, FacesWriter, spelled, to_table, write_atomically, write_table
 from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
@@ -115,14 +117,16 @@ def process_video(
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
-        source = _fingerprint(path)
+        with span("fingerprint"):
+            source = _fingerprint(path)
         (table, provenance), _ = read_video(
             path,
             config,
             lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
         )
         if part:
-            write_table(table, part)
+            with span("write"):
+                write_table(table, part)
     return Result(path, out, table, provenance)
 
 
@@ -223,7 +227,8 @@ class _Line:
             self.n_looks += len(batch.look_s)
             self.n_faces += len(batch)
             if self.writer:
-                self.writer.write(batch)
+                with span("write"):
+                    self.writer.write(batch)
             if on_progress:
                 on_progress(Progress(float(batch.look_s[-1]), end_s, self.n_faces))
             yield batch
@@ -276,7 +281,7 @@ def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
         finally:
             source.close()
 
-    thread = threading.Thread(target=work, name="fervid-ahead", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="fervid-ahead", daemon=True)
     thread.start()
     try:
         while True:

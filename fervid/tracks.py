@@ -9,6 +9,7 @@ from dataclasses import fields
 import numpy as np
 
 from fervid.batches import FaceBatch, TrackBatch
+from fervid.stopwatch import span
 
 __all__ = ["Tracker", "link"]
 
@@ -26,7 +27,8 @@ def link(faces: Iterable[FaceBatch], tracker: "Tracker") -> Iterator[TrackBatch]
         track = np.full(len(batch), _NONE)
         for pts_s in batch.look_s:
             here = batch.pts_s == pts_s
-            track[here] = tracker.update(float(pts_s), batch.box_px[here], batch.score[here])
+            with span("track"):
+                track[here] = tracker.update(float(pts_s), batch.box_px[here], batch.score[here])
         columns = {f.name: getattr(batch, f.name) for f in fields(batch)}
         yield TrackBatch(**columns, track=track).take(track != _NONE)
 
