@@ -35,7 +35,7 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
     waiting: list[TrackBatch] = []
     for batch in tracks:
         waiting.append(batch)
-        if sum(map(len, waiting)) >= 4 * classifier.batch_size or len(waiting) == _PATIENCE:
+        if sum(map(len, waiting)) >= 8 * classifier.batch_size or len(waiting) == _PATIENCE:
             yield _predict(concatenate(waiting), classifier)
             waiting = []
     if waiting:

@@ -88,7 +88,7 @@ def load_models(config: Config) -> Models:
     from fervid.backends.mtcnn import MTCNN
     from fervid.backends.torch_classifier import TorchClassifier
 
-    classifier = TorchClassifier(config.weights, config.device)
+    classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
     return Models(MTCNN(device=classifier.device), classifier, classifier.device)
 
 
@@ -250,6 +250,7 @@ class _Line:
             "model": {
                 "name": classifier.name, "sha256": getattr(classifier, "sha256", None),
                 "labels": list(classifier.labels), "temperature": getattr(classifier, "temperature", None),
+                "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
             "counters": {

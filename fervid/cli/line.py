@@ -13,6 +13,7 @@ from fervid.cli.shared import (
     LooksASecond,
     MaxPixels,
     MinFace,
+    Precision,
     Preset,
     Quiet,
     ReaderName,
@@ -38,6 +39,7 @@ def process(
     detector: Annotated[str | None, typer.Option(help="mtcnn, the only one so far.")] = None,
     weights: LineWeights = None,
     device: LineDevice = None,
+    precision: Precision = None,
     max_pixels: MaxPixels = None,
     profile: Annotated[bool, typer.Option(help="Also tell which stage took how many seconds.")] = False,
     quiet: Quiet = False,
@@ -55,7 +57,7 @@ def process(
         result = fervid.process(
             video, out, faces=faces, pipeline=pipeline, on_progress=on_progress, fps=fps, min_face_px=min_face,
             start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
-            max_pixels=max_pixels,
+            precision=precision, max_pixels=max_pixels,
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))
