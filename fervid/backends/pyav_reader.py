@@ -15,6 +15,7 @@ from fervid.backends.pyav_clock import MAX_GAP_S, Clock
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import VideoError
+from fervid.stopwatch import span
 from fervid.video import STILL_S, Health, RestartNeeded
 
 __all__ = ["PyAVReader"]
@@ -193,7 +194,8 @@ class PyAVReader:
             if packet is not None and packet.is_corrupt:
                 self._damage()
             try:
-                frames = self._stream.codec_context.decode(packet)
+                with span("decode"):
+                    frames = self._stream.codec_context.decode(packet)
             except Exception as e:
                 if not blames_file(e):
                     raise
