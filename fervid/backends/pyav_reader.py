@@ -131,8 +131,9 @@ class PyAVReader:
         if self._synthetic or first.pts is None:
             return Fraction(0)
         declared = self._stream.start_time
-        lost_start = self.health.decode_errors > 0 and declared is not None and declared < first.pts
-        return (declared if lost_start else first.pts) * self._tick
+        if self.health.decode_errors and declared is not None and 0 < (first.pts - declared) * self._tick <= MAX_GAP_S:
+            return declared * self._tick
+        return first.pts * self._tick
 
     def _wind(self, end_s: float | None) -> Clock:
         stream = self._stream
