@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fervid.errors import FervidError, RunError, UsageError, VideoError
+from fervid.stopwatch import span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,15 +57,16 @@ def process(
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """
-    from fervid.config import load_config
-    from fervid.pipeline import check_paths, process_video
-    from fervid.pipeline import load_models as load
+    with span("start-up"):
+        from fervid.config import load_config
+        from fervid.pipeline import check_paths, process_video
+        from fervid.pipeline import load_models as load
 
-    config = load_config(pipeline, **options)
-    video = Path(path)
-    timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
-    check_paths(video, timeline, readings, cuts)
-    models = models or load(config)
+        config = load_config(pipeline, **options)
+        video = Path(path)
+        timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
+        check_paths(video, timeline, readings, cuts)
+        models = models or load(config)
     return process_video(video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress)
 
 

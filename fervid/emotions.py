@@ -7,6 +7,7 @@ import numpy as np
 
 from fervid.batches import EmotionBatch, TrackBatch, concatenate
 from fervid.faces import Framing
+from fervid.stopwatch import span
 
 __all__ = ["Classifier", "classify"]
 
@@ -34,7 +35,7 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
     waiting: list[TrackBatch] = []
     for batch in tracks:
         waiting.append(batch)
-        if sum(map(len, waiting)) >= 4 * classifier.batch_size or len(waiting) == _PATIENCE:
+        if sum(map(len, waiting)) >= 8 * classifier.batch_size or len(waiting) == _PATIENCE:
             yield _predict(concatenate(waiting), classifier)
             waiting = []
     if waiting:
@@ -43,4 +44,5 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
 
 def _predict(batch: TrackBatch, classifier: Classifier) -> EmotionBatch:
     carried = {name: getattr(batch, name) for name in _CARRIED}
-    return EmotionBatch(**carried, prob=classifier.predict(batch.crop))
+    with span("classify"):
+        return EmotionBatch(**carried, prob=classifier.predict(batch.crop))

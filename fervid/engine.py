@@ -7,7 +7,7 @@ task is, which a watchdog needs; and both start workers through the caller's `__
 """
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -95,6 +95,8 @@ class LocalEngine:
         self._alone: deque[Job] = deque()
         self._tried: dict[str, int] = {}
         self._failed_starts = 0
+        #: How many workers ended before their time, by reason: more than files failed, for jobs are tried again.
+        self.losses: Counter[str] = Counter()
 
     def run(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
         """Yield the outcome of each job as it comes; see Engine."""
@@ -178,6 +180,7 @@ class LocalEngine:
         """End a worker; try its job again if that may help, else give the outcome."""
         worker.kill()
         del self._workers[slot]
+        self.losses[reason] += 1
         job, taken_s = worker.job, monotonic() - worker.since
         if job is None:
             if not worker.ready:

@@ -9,6 +9,7 @@ import numpy as np
 
 from fervid.batches import FaceBatch, FrameBatch, VideoInfo
 from fervid.likeness import thumbnails
+from fervid.stopwatch import span
 
 __all__ = ["Detections", "FaceDetector", "Framing", "crop_face", "detect"]
 
@@ -79,15 +80,17 @@ def detect(
     """
     for batch in frames:
         height, width = batch.picture.shape[1:3]
-        found = detector.detect(batch.picture, min_face_px * width / video.width_px)
+        with span("detect"):
+            found = detector.detect(batch.picture, min_face_px * width / video.width_px)
         scale = np.array([video.width_px / width, video.height_px / height], np.float32)
         box = found.box_px * np.tile(scale, 2)
         landmarks = found.landmarks_px * scale
-        crops = [np.zeros((0, crop_px, crop_px), np.uint8)]
-        for i, square in zip(found.frame, framing.squares(box, landmarks)):
-            luma = batch.luma[i]
-            stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
-            crops.append(crop_face(luma, square, crop_px, stored)[None])
+        crop = np.zeros((len(found), crop_px, crop_px), np.uint8)
+        with span("crop"):
+            for i, (frame, square) in enumerate(zip(found.frame, framing.squares(box, landmarks))):
+                luma = batch.luma[frame]
+                stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
+                crop[i] = crop_face(luma, square, crop_px, stored)
         yield FaceBatch(
             look_s=batch.pts_s,
             duration_s=batch.duration_s,
@@ -96,7 +99,7 @@ def detect(
             box_px=box,
             score=found.score,
             landmarks_px=landmarks,
-            crop=np.concatenate(crops),
+            crop=crop,
         )
 
 

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from fervid.errors import OutputError, VideoError
 from fervid.faces import FaceDetector, detect
 from fervid.frames import batch_frames, choose_frames, picture_size
 from fervid.shots import Shot, ShotFinder, divide
+from fervid.stopwatch import span
 from fervid.store import SCHEMA_VERSION, FacesWriter, shots_table, spelled, to_table, write_atomically, write_table
 from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
@@ -87,7 +89,7 @@ def load_models(config: Config) -> Models:
     from fervid.backends.mtcnn import MTCNN
     from fervid.backends.torch_classifier import TorchClassifier
 
-    classifier = TorchClassifier(config.weights, config.device)
+    classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
     return Models(MTCNN(device=classifier.device), classifier, classifier.device)
 
 
@@ -118,14 +120,16 @@ def process_video(
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
         shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
-        source = _fingerprint(path)
+        with span("fingerprint"):
+            source = _fingerprint(path)
         (table, shots, provenance), _ = read_video(
             path,
             config,
             lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
         )
         if part:
-            write_table(table, part)
+            with span("write"):
+                write_table(table, part)
         if shots_part:
             write_table(shots_table(shots, name or str(path), provenance), shots_part)
     return Result(path, out, table, provenance)
@@ -229,7 +233,8 @@ class _Line:
             self.n_looks += len(batch.look_s)
             self.n_faces += len(batch)
             if self.writer:
-                self.writer.write(batch)
+                with span("write"):
+                    self.writer.write(batch)
             if on_progress:
                 on_progress(Progress(float(batch.look_s[-1]), end_s, self.n_faces))
             yield batch
@@ -251,6 +256,7 @@ class _Line:
             "model": {
                 "name": classifier.name, "sha256": getattr(classifier, "sha256", None),
                 "labels": list(classifier.labels), "temperature": getattr(classifier, "temperature", None),
+                "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
             "counters": {
@@ -283,7 +289,7 @@ def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
         finally:
             source.close()
 
-    thread = threading.Thread(target=work, name="fervid-ahead", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="fervid-ahead", daemon=True)
     thread.start()
     try:
         while True:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from fervid.batches import EmotionBatch, VideoInfo
+from fervid.stopwatch import span
 
 __all__ = ["NO_DATA", "NO_FACE", "OK", "Rows", "fill_gaps", "summarise"]
 
@@ -30,7 +31,9 @@ def summarise(
     for batch in emotions:
         for now in np.unique(np.floor(batch.look_s)).astype(int):
             if second is not None and now > second:
-                yield _one_second(second, looks, faces, labels, video)
+                with span("summarise"):
+                    rows = _one_second(second, looks, faces, labels, video)
+                yield rows
                 looks, faces = [], []
             second = int(now)
             here = np.floor(batch.look_s) == now

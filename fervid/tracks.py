@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fervid.batches import ShotBatch, TrackBatch
+from fervid.stopwatch import span
 
 __all__ = ["Tracker", "link"]
 
@@ -45,7 +46,8 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
                 tracker.reset(float(pts_s))
             shot = here_shot
             here = batch.pts_s == pts_s
-            track[here] = tracker.update(float(pts_s), batch.box_px[here], batch.score[here])
+            with span("track"):
+                track[here] = tracker.update(float(pts_s), batch.box_px[here], batch.score[here])
         waiting.append((batch, track))
         while waiting and not np.isin(tracker.pending, waiting[0][1]).any():
             yield numbering.apply(*waiting.popleft(), tracker.refused)

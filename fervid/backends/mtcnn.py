@@ -28,6 +28,7 @@ from fervid.backends.mtcnn_nets import Weights, load_net, onet, pnet, rnet
 from fervid.backends.overlap import suppress
 from fervid.errors import ConfigError
 from fervid.faces import Detections
+from fervid.stopwatch import span
 
 __all__ = ["MTCNN"]
 
@@ -77,10 +78,13 @@ class MTCNN:
         step = max(1, _PASS_PIXELS // (height * width))
         with torch.inference_mode():
             for first in range(0, n, step):
-                table = AreaTable(picture[first : first + step], self._device)
-                faces = self._propose(table, scales)
-                faces = self._refine(table, faces)
-                frame, *rest = self._finish(table, faces)
+                with span("detect: P-Net"):
+                    table = AreaTable(picture[first : first + step], self._device)
+                    faces = self._propose(table, scales)
+                with span("detect: R-Net"):
+                    faces = self._refine(table, faces)
+                with span("detect: O-Net"):
+                    frame, *rest = self._finish(table, faces)
                 found.append((frame + first, *rest))
         return Detections(*map(np.concatenate, zip(*found)))
 

@@ -14,6 +14,7 @@ from fervid.cli.shared import (
     LooksASecond,
     MaxPixels,
     MinFace,
+    Precision,
     Preset,
     Quiet,
     ReaderName,
@@ -42,6 +43,7 @@ def batch(
     reader: ReaderName = None,
     weights: LineWeights = None,
     device: LineDevice = None,
+    precision: Precision = None,
     max_pixels: MaxPixels = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -62,7 +64,8 @@ def batch(
         summary = fervid.batch(
             inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, pipeline=pipeline, fps=fps,
-            min_face_px=min_face, reader=reader, weights=weights, device=device, max_pixels=max_pixels,
+            min_face_px=min_face, reader=reader, weights=weights, device=device, precision=precision,
+            max_pixels=max_pixels,
         )  # fmt: skip
     if as_json:
         terminal.print_json(summary.to_dict())
