@@ -53,7 +53,7 @@ def process(
     With `out` the timeline is written there (Parquet); without, it is in the Result only. `faces` keeps every face
     reading in a second file, `shots` the shots in a third. `pipeline` names a preset or a TOML file; `options`
     are the fields of fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader,
-    weights. `models` from `load_models` are used again rather than loaded.
+    weights, persons, smooth_s, baseline. `models` from `load_models` are used again rather than loaded.
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """

@@ -7,6 +7,7 @@ import numpy as np
 
 from fervid.batches import EmotionBatch, TrackBatch, concatenate
 from fervid.faces import Framing
+from fervid.quality import quality
 from fervid.stopwatch import span
 
 __all__ = ["Classifier", "classify"]
@@ -45,4 +46,4 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
 def _predict(batch: TrackBatch, classifier: Classifier) -> EmotionBatch:
     carried = {name: getattr(batch, name) for name in _CARRIED}
     with span("classify"):
-        return EmotionBatch(**carried, prob=classifier.predict(batch.crop))
+        return EmotionBatch(**carried, quality=quality(batch), prob=classifier.predict(batch.crop))

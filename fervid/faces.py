@@ -72,11 +72,11 @@ class Framing:
 
 def detect(
     frames: Iterable[FrameBatch], detector: FaceDetector, video: VideoInfo, *, framing: Framing, crop_px: int,
-    min_face_px: float,
+    min_face_px: float, portrait_px: int = 0,
 ) -> Iterator[FaceBatch]:  # fmt: skip
     """Detect in the small pictures, crop from the full luma planes; boxes come out in displayed pixels of the video.
 
-    min_face_px counts in the video's displayed pixels.
+    min_face_px counts in the video's displayed pixels; portrait_px is the side of a second crop, for persons.py.
     """
     for batch in frames:
         height, width = batch.picture.shape[1:3]
@@ -86,11 +86,14 @@ def detect(
         box = found.box_px * np.tile(scale, 2)
         landmarks = found.landmarks_px * scale
         crop = np.zeros((len(found), crop_px, crop_px), np.uint8)
+        portrait, upright = np.zeros((len(found), portrait_px, portrait_px), np.uint8), _upright(box)
         with span("crop"):
             for i, (frame, square) in enumerate(zip(found.frame, framing.squares(box, landmarks))):
                 luma = batch.luma[frame]
                 stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
                 crop[i] = crop_face(luma, square, crop_px, stored)
+                if portrait_px:
+                    portrait[i] = crop_face(luma, upright[i], portrait_px, stored)
         yield FaceBatch(
             look_s=batch.pts_s,
             duration_s=batch.duration_s,
@@ -100,7 +103,15 @@ def detect(
             score=found.score,
             landmarks_px=landmarks,
             crop=crop,
+            portrait=portrait,
         )
+
+
+def _upright(box_px: np.ndarray) -> np.ndarray:
+    """Squares around boxes, as crop_face takes them, with a tenth of the face's height to spare."""
+    low, high = box_px[:, :2].astype(np.float64), box_px[:, 2:].astype(np.float64)
+    side = 1.1 * (high - low).max(1, keepdims=True)
+    return np.concatenate([(low + high) / 2, side, np.zeros_like(side)], 1)
 
 
 def crop_face(

@@ -20,10 +20,21 @@ from fervid.emotions import Classifier, classify
 from fervid.errors import OutputError, VideoError
 from fervid.faces import FaceDetector, detect
 from fervid.frames import batch_frames, choose_frames, picture_size
+from fervid.persons import Embedder, Gallery
 from fervid.shots import Shot, ShotFinder, divide
+from fervid.smoothing import baseline, smooth
 from fervid.stopwatch import span
-from fervid.store import SCHEMA_VERSION, FacesWriter, shots_table, spelled, to_table, write_atomically, write_table
-from fervid.timeline import NO_DATA, fill_gaps, summarise
+from fervid.store import (
+    NUMBERS,
+    SCHEMA_VERSION,
+    FacesWriter,
+    shots_table,
+    spelled,
+    to_table,
+    write_atomically,
+    write_table,
+)
+from fervid.timeline import NO_DATA, Rows, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
 
@@ -44,11 +55,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Models:
-    """The two networks of the line, loaded once and used for any number of videos."""
+    """The networks of the line, loaded once and used for any number of videos; an embedder if persons are asked for."""
 
     detector: FaceDetector
     classifier: Classifier
     device: str
+    embedder: Embedder | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Result:
 
     def to_pandas(self) -> Any:
         """Give the timeline as a pandas DataFrame, as load_timeline does."""
-        return self.table.to_pandas().astype({"shot": "Int32", "track": "Int32"})
+        return self.table.to_pandas().astype({k: "Int32" for k in NUMBERS if k in self.table.column_names})
 
 
 def load_models(config: Config) -> Models:
@@ -90,14 +102,25 @@ def load_models(config: Config) -> Models:
     from fervid.backends.torch_classifier import TorchClassifier
 
     classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
-    return Models(MTCNN(device=classifier.device), classifier, classifier.device)
+    embedder = None
+    if config.persons:
+        from fervid.backends.facenet import FaceNet
+
+        embedder = FaceNet(config.persons, classifier.device)
+    return Models(MTCNN(device=classifier.device), classifier, classifier.device, embedder)
 
 
 def model_hash(config: Config) -> str:
-    """The sha256 of the classifier that a config names, without loading it."""
+    """The sha256 of the models that a config names, without loading them."""
     from fervid.backends.weight_files import identify
 
-    return identify(config.weights)
+    own = identify(config.weights)
+    if not config.persons:
+        return own
+    from fervid.backends.facenet import find_embedder
+
+    both = own.encode() + find_embedder(config.persons).read_bytes()
+    return hashlib.sha256(both).hexdigest()
 
 
 def process_video(
@@ -184,7 +207,8 @@ class _Line:
     def __init__(self, name: str, reader: Reader, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.reader, self.config, self.models, self.source = name, reader, config, models, source
         self.n_looks = self.n_faces = 0
-        self.shots = ShotFinder()
+        self.shots = ShotFinder(cuts=config.cuts)
+        self.gallery = Gallery(models.embedder) if models.embedder and config.persons else None
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
         """Run the line from end to end; give the timeline's table, the shots and the provenance."""
@@ -199,8 +223,10 @@ class _Line:
         faces = detect(
             frames, self.models.detector, video, framing=self.models.classifier.framing,
             crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
+            portrait_px=self.gallery.embedder.portrait_px if self.gallery else 0,
         )  # fmt: skip
         tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
+        tracks = self.gallery.watch(tracks) if self.gallery else tracks
         emotions = classify(tracks, self.models.classifier)
         seconds = summarise(self._watched(emotions, on_progress), labels, video, lambda: self.reader.end_s)
         try:
@@ -217,7 +243,22 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
+        rows = self._more(rows, labels)
         return to_table(rows, labels, self.name, provenance), self.shots.shots(self.reader.end_s), provenance
+
+    def _more(self, rows: Rows, labels: tuple[str, ...]) -> Rows:
+        """Add the columns that were asked for: persons, then curves; `quality` where something rests on it."""
+        config = self.config
+        quality = rows.pop("quality")
+        if self.gallery:
+            rows |= self.gallery.columns(rows)
+        if self.gallery or config.smooth_s or config.baseline:
+            rows["quality"] = quality
+        if config.smooth_s:
+            rows |= smooth(rows, labels, config.smooth_s)
+        if config.baseline:
+            rows |= baseline(rows, labels)
+        return rows
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):
@@ -259,6 +300,7 @@ class _Line:
                 "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
+            "persons": self.gallery.facts() if self.gallery else None,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,

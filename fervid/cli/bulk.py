@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fervid.cli.shared import (
+    Baseline,
     Debug,
     Json,
     LineDevice,
@@ -14,10 +15,12 @@ from fervid.cli.shared import (
     LooksASecond,
     MaxPixels,
     MinFace,
+    Persons,
     Precision,
     Preset,
     Quiet,
     ReaderName,
+    Smooth,
     command,
 )
 
@@ -40,6 +43,9 @@ def batch(
     pipeline: Preset = None,
     fps: LooksASecond = None,
     min_face: MinFace = None,
+    persons: Persons = None,
+    smooth: Smooth = None,
+    baseline: Baseline = False,
     reader: ReaderName = None,
     weights: LineWeights = None,
     device: LineDevice = None,
@@ -65,7 +71,7 @@ def batch(
             inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, pipeline=pipeline, fps=fps,
             min_face_px=min_face, reader=reader, weights=weights, device=device, precision=precision,
-            max_pixels=max_pixels,
+            max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
         )  # fmt: skip
     if as_json:
         terminal.print_json(summary.to_dict())

@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 from fervid.errors import FervidError
 
 __all__ = [
+    "Baseline",
     "Debug",
     "Device",
     "Json",
@@ -21,10 +22,12 @@ __all__ = [
     "LooksASecond",
     "MaxPixels",
     "MinFace",
+    "Persons",
     "Precision",
     "Preset",
     "Quiet",
     "ReaderName",
+    "Smooth",
     "VideoFile",
     "app",
     "command",
@@ -69,6 +72,11 @@ LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet
 LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
 Precision = Annotated[str | None, typer.Option(help="Of the classifier: auto (default), fp32 or bf16.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
+Persons = Annotated[
+    str | None, typer.Option(help="Tell people apart, by vggface2 (fetched once) or a file.", metavar="WEIGHTS")
+]
+Smooth = Annotated[float | None, typer.Option(help="Add *_smooth columns: a Gaussian of S seconds.", metavar="S")]
+Baseline = Annotated[bool, typer.Option("--baseline", help="Add *_baseline columns: off the own median by how much.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
