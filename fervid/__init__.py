@@ -82,6 +82,9 @@ def batch(
     memory_gb: float | None = None,
     retry_failed: bool = False,
     fresh: bool = False,
+    engine: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float | None = None,
     on_event: "Callable[[Event], None] | None" = None,
     **options: Any,
 ) -> "Summary":
@@ -91,25 +94,26 @@ def batch(
     `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone. `listed` are names that may
     have vanished. `pipeline` and `options` are as for `process`.
 
+    engine="ray" runs on a Ray cluster: `address` is "auto" (default), "local", HOST:PORT or ray://HOST:PORT; inputs and
+    `out` must lie at the same paths on every node. There `workers` are as many as fit, and each may have
+    `gpus_per_worker`, a fraction too. The results are the same bytes.
+
     Raises UsageError if the request is wrong, RunError if the run had to stop; a video that fails is a row.
     """
-    from dataclasses import replace
-
     from fervid.bulk import Request, run_batch
     from fervid.config import load_config
-    from fervid.engine import LocalEngine, default_limits, default_workers
+    from fervid.engine import Crew, open_engine
     from fervid.errors import ConfigError
 
-    for name, value in {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}.items():
+    numbers = {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}
+    for name, value in (numbers | {"gpus_per_worker": gpus_per_worker}).items():
         if value is not None and value <= 0:
             raise ConfigError(f"{name} = {value:g}: expected a number above 0")
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
-    size = workers or default_workers()
-    limits = replace(default_limits(size, timeout_s), stall_s=stall_s)
-    limits = replace(limits, memory_bytes=int(memory_gb * 1e9)) if memory_gb else limits
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
-    return run_batch(request, config, LocalEngine(config, size, limits), on_event)
+    crew = Crew(workers, timeout_s, stall_s, memory_gb, address, gpus_per_worker)
+    return run_batch(request, config, open_engine(engine, config, crew, Path(out)), on_event)
 
 
 def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:

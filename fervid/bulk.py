@@ -14,6 +14,7 @@ from fervid.errors import DataError, FervidError, OutputError
 from fervid.inputs import Input, find_videos, name_inputs
 from fervid.jobs import Job, content_hash, fail, job_key, place, stat_of
 from fervid.manifest import Manifest, Row, open_manifest, read_manifest
+from fervid.parts import remove_parts
 from fervid.pipeline import model_hash
 from fervid.store import read_provenance, rename_timeline, spelled
 
@@ -143,6 +144,7 @@ class _Plan:
             return
         row = None if self.request.fresh else self._standing(job)
         if row is None:
+            remove_parts(job.out)  # whoever began it, on whatever machine, is gone: this batch holds the folder
             self.jobs.append(job)
         else:
             self.finished.append(row)
@@ -192,7 +194,12 @@ class _Plan:
             **vars(row) | {"path": job.name, "timeline": timeline, "source": source, "changed_ns": job.changed_ns}
         )
         self.books.add(new)
-        if row.path != job.name and not os.path.lexists(row.source):
+        alike = self._by_size[row.bytes]  # a third file of this content takes over from what stands now
+        alike.append(new)
+        if row.path == job.name:
+            alike.remove(row)
+        elif not os.path.lexists(row.source):
+            alike.remove(row)
             self.books.drop(row.path)
             _erase(self.request.out, row)
         return new

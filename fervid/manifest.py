@@ -3,9 +3,8 @@
 import fcntl
 import json
 import os
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +16,10 @@ import pyarrow.parquet as pq
 
 from fervid.errors import DataError, OutputError, RunError, UsageError
 from fervid.jobs import COUNTERS, Outcome
+from fervid.parts import remove_stale
 from fervid.store import spelled, write_atomically, write_table
 
-__all__ = ["MANIFEST", "Manifest", "Row", "open_manifest", "read_manifest", "remove_stale"]
+__all__ = ["MANIFEST", "Manifest", "Row", "open_manifest", "read_manifest"]
 
 MANIFEST, _JOURNAL, _LOCK = "manifest.parquet", ".manifest.journal", ".fervid.lock"
 _VERSION = 1
@@ -35,7 +35,6 @@ _SCHEMA = pa.schema(
 )  # fmt: skip
 #: The journal is folded into the Parquet file after so many seconds of news.
 _FOLD_S = 60.0
-_PART = re.compile(r"\..+\.(\d+)\.tmp")
 
 
 @dataclass(frozen=True)
@@ -149,26 +148,6 @@ def _take(lock: IO[str], out: Path) -> None:
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
-
-
-def remove_stale(out: Path) -> None:
-    """Remove part files whose process is dead."""
-    for folder, _, files in os.walk(out):
-        for name in files:
-            owner = _PART.fullmatch(name)
-            if owner and not _alive(int(owner[1])):
-                with suppress(OSError):
-                    (Path(folder) / name).unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def read_manifest(out: Path) -> list[Row]:

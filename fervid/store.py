@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fervid.batches import EmotionBatch, VideoInfo
 from fervid.errors import DataError, OutputError, RunError
 from fervid.labels import EMOTIONS
+from fervid.parts import part_of
 from fervid.shots import Shot
 from fervid.timeline import Rows
 
@@ -159,7 +160,7 @@ def write_atomically(out: Path) -> Iterator[Path]:
             raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
         if out.exists() and not out.is_file():
             raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
-        part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+        part = part_of(out)
         part.touch()
     except (OSError, ValueError) as e:
         if isinstance(e, OutputError):
