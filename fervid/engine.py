@@ -87,6 +87,13 @@ def default_limits(workers: int, timeout_s: float | None = None) -> Limits:
     return Limits(timeout_s=timeout_s, memory_bytes=int(0.8 * machine_memory() / workers))
 
 
+def _hire(config: Config, load: Callable[[Config], Models], work: Work) -> Worker:
+    try:
+        return Worker(config, load, work)
+    except OSError as e:
+        raise RunError(f"no worker can be started ({e.strerror}); try fewer --workers, or close other programs") from e
+
+
 class LocalEngine:
     """Worker processes on this machine, models loaded once each, one torch thread each.
 
@@ -145,7 +152,7 @@ class LocalEngine:
         free = sum(worker.job is None for worker in self._workers.values())
         for slot in range(self._size):
             if slot not in self._workers and free < waiting:
-                self._workers[slot] = Worker(*self._setup)
+                self._workers[slot] = _hire(*self._setup)
                 free += 1
 
     def _hand_out(self) -> None:
