@@ -1,7 +1,7 @@
-"""What figures over time share: a time axis in m:ss, gaps that are told apart, marks at shots, text that can be drawn."""
+"""What figures over time share: a time axis in m:ss, gaps told apart, marks at shots, text that can be drawn."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,13 +38,12 @@ def show_time(axes: "Axes", first_s: float, end_s: float, width_in: float, *, la
 
 
 def shade_gaps(axes: "Axes", no_face: list[tuple[float, float]], no_data: list[tuple[float, float]]) -> None:
-    """Shade spans (start, length) in seconds over the whole height: grey where nobody was, hatched where no look was."""
+    """Shade spans (start, length) in seconds over the whole height: grey, nobody was there; hatched, no look was."""
     from matplotlib.collections import PolyCollection
 
-    for spans, style in (
-        (no_face, {"facecolor": _NO_FACE, "linewidth": 0}),
-        (no_data, {"facecolor": "white", "edgecolor": _HATCH, "hatch": _NO_DATA, "linewidth": 0}),
-    ):
+    grey: dict[str, Any] = {"facecolor": _NO_FACE, "linewidth": 0}
+    hatched: dict[str, Any] = {"facecolor": "white", "edgecolor": _HATCH, "hatch": _NO_DATA, "linewidth": 0}
+    for spans, style in ((no_face, grey), (no_data, hatched)):
         corners = [[(a, 0), (a, 1), (a + w, 1), (a + w, 0)] for a, w in spans]
         if corners:
             shades = PolyCollection(corners, transform=axes.get_xaxis_transform(), zorder=0.5, **style)

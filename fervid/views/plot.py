@@ -230,7 +230,7 @@ class _Page:
             axes.yaxis.set_label_coords(-_LABEL / self.panel_in, 0.5)
         else:
             axes.set_yticks([0, 1], ["", ""])
-            side = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7, "labelpad": 3}
+            side: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7, "labelpad": 3}
             axes.set_ylabel(series.name if column == 0 else series.name.removeprefix("track "), **side)
         if np.isnan(series.prob).all():
             seconds = self.timeline.frame["second"].nunique()
