@@ -142,8 +142,8 @@ class Painter:
 
     def paint(self, planes: Planes, pts_s: float, seen: list[tuple[int, np.ndarray]]) -> None:
         """Draw on the planes of one frame the boxes (as parts of the frame) that are seen in it."""
-        for track, box in seen:
-            box_px = box * self.scale
+        taken = [box * self.scale for _, box in seen]
+        for (track, _), box_px in zip(seen, taken[:]):
             second = self._second(track, math.floor(pts_s))
             if second is None:
                 continue
@@ -151,7 +151,7 @@ class Painter:
             outline(planes, box_px, (self._colour[emotion], self._black), self.thick)
             tab, chart = self._words(track, second)
             self._place_tab(planes, tab, box_px)
-            self._place_chart(planes, chart, box_px, track in self._roomy)
+            taken.append(self._place_chart(planes, chart, box_px, taken if track in self._roomy else None))
             self.drawn += 1
         if self._corner:
             paste(planes, self._corner, 6, planes[0].shape[0] - self._corner.y.shape[0] - 6)
@@ -180,16 +180,26 @@ class Painter:
         above = box_px[1] - high - 2
         paste(planes, tab, x, above if above >= 0 else max(box_px[1] + self.thick + 2, 0))
 
-    def _place_chart(self, planes: Planes, chart: Sprite, box_px: np.ndarray, roomy: bool) -> None:
-        """Bars to the right of the box, else to its left, else in it; columns below it, else in it."""
+    def _place_chart(
+        self, planes: Planes, chart: Sprite, box_px: np.ndarray, taken: list[np.ndarray] | None
+    ) -> np.ndarray:
+        """Bars beside the box where nothing is taken, else at it; columns (taken None) below it -> where they are."""
         high, wide = chart.y.shape
         width, height = self.size_px
         x0, y0, x1, y1 = box_px
-        if not roomy:
-            paste(planes, chart, min(max((x0 + x1 - wide) / 2, 0), width - wide), min(y1 + 4, height - high))
-            return
-        x = x1 + 6 if x1 + 6 + wide <= width else x0 - 6 - wide if x0 - 6 - wide >= 0 else x1 - wide - self.thick - 2
-        paste(planes, chart, min(max(x, 0), width - wide), min(max(y0, 0), height - high))
+        beside = [(x1 + 6, y0), (x0 - 6 - wide, y0), (x0, y1 + 6), (x1 - wide, y1 + 6), (x1 - wide - 6, y0 + 6)]
+        for x, y in [((x0 + x1 - wide) / 2, y1 + 4)] if taken is None else beside:
+            place = np.array([x, y, x + wide, y + high])
+            fits = x >= 0 and x + wide <= width and y + high <= height
+            if fits and not any(_overlap(place, other) for other in taken or () if other is not box_px):
+                break
+        x, y = min(max(place[0], 0), width - wide), min(max(place[1], 0), height - high)
+        paste(planes, chart, x, y)
+        return np.array([x, y, x + wide, y + high])
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool((np.maximum(one[:2], other[:2]) < np.minimum(one[2:], other[2:])).all())
 
 
 def _rgb(colour: str) -> np.ndarray:

@@ -10,7 +10,7 @@ __all__ = ["Inks", "Planes", "Sprite", "hide", "outline", "paste"]
 
 #: Luma (H, W) and two planes of chroma (H / 2, W / 2), uint8; H and W are even.
 Planes = Sequence[np.ndarray]
-#: A hidden face is so many flat tiles wide and high, each with one of 16 levels, and reaches this far beyond its box.
+#: A hidden face is so many flat tiles wide and high, each of one of 32 levels, and reaches this far beyond its box.
 _TILES, _BEYOND = 4, 0.35
 
 
@@ -94,7 +94,7 @@ def outline(planes: Planes, box_px: np.ndarray, inks: tuple[np.ndarray, np.ndarr
 def hide(planes: Planes, box_px: np.ndarray) -> None:
     """Replace a box (x0, y0, x1, y1), and what is near it, by a few flat tiles: nothing finer is left to restore.
 
-    At most 4 x 4 means of 16 levels each remain of a face of any size.
+    At most 4 x 4 means of 32 levels each remain of a face of any size.
     """
     size = box_px[2:] - box_px[:2]
     low, high = box_px[:2] - _BEYOND * size, box_px[2:] + _BEYOND * size
@@ -108,5 +108,5 @@ def hide(planes: Planes, box_px: np.ndarray) -> None:
         area = plane[y0:y1, x0:x1]
         sums = np.add.reduceat(np.add.reduceat(area, rows[:-1], 0, dtype=np.int64), columns[:-1], 1)
         tall, wide = np.diff(rows), np.diff(columns)
-        means = sums // (tall[:, None] * wide) // 16 * 16 + 8
+        means = np.minimum((sums // (tall[:, None] * wide) + 4) // 8 * 8, 255)
         area[:] = means.astype(np.uint8).repeat(tall, 0).repeat(wide, 1)

@@ -144,10 +144,10 @@ def _caption(timeline: Timeline, tracks: list[int], bin_s: int) -> str:
     if len(tracks) == _MOST_TRACKS < n:
         shown = f"the {_MOST_TRACKS} of {n} tracks that were visible longest"
     length = clock_times([timeline.end_s - timeline.first_s], timeline.end_s >= 3600)[0]
+    model = " ".join(filter(None, (facts["model"]["name"], (facts["model"].get("sha256") or "")[:8])))
     return (
         f"Mean calibrated probability of each apparent expression, one value for every {every}{how}. "
-        f"Length {length}, {shown}. fervid {facts['version']}, model {facts['model']['name']} "
-        f"{facts['model']['sha256'][:8]}."
+        f"Length {length}, {shown}. fervid {facts['version']}, model {model}."
     )
 
 
