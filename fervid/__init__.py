@@ -28,10 +28,13 @@ __all__ = [
     "VideoError",
     "__version__",
     "batch",
+    "export",
     "forget",
     "load_models",
     "load_timeline",
     "load_timelines",
+    "overlay",
+    "plot",
     "probe",
     "process",
 ]
@@ -155,3 +158,48 @@ def probe(
     from fervid.pipeline import describe_video
 
     return describe_video(Path(path), load_config(pipeline, **options))
+
+
+def plot(
+    timeline: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    tracks: Iterable[int] | None = None,
+    each: bool = False,
+    **style: Any,
+) -> dict[str, Any]:
+    """Draw a timeline's probabilities over time into a .png or .svg; tell the caption and where it is.
+
+    One panel for the whole screen, or a row for each of `tracks` (`each`: of all). `style` are the fields of
+    fervid.views.plot.Style: kind="area" or "lines", title, width_in, height_in, dpi.
+    """
+    from fervid.views.plot import Style, plot
+
+    return plot(Path(timeline), Path(out), tracks=tuple(tracks or ()), each=each, style=Style(**style))
+
+
+def overlay(
+    video: str | PathLike[str],
+    timeline: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    faces: str | PathLike[str] | None = None,
+    on_progress: "Callable[[Progress], None] | None" = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write a copy of a video (.mp4) with its timeline drawn on it: boxes, track numbers, bars; with its sound.
+
+    `faces`, the file of every face reading, gives exact boxes, and `blur_faces=True` needs it. `options` are the fields
+    of fervid.views.overlay.Options: blur_faces, mute, force. A video other than the timeline's is a DataError.
+    """
+    from fervid.views.overlay import Options, overlay
+
+    readings = Path(faces) if faces is not None else None
+    return overlay(Path(video), Path(timeline), Path(out), readings, Options(**options), on_progress=on_progress)
+
+
+def export(timeline: str | PathLike[str], out: str | PathLike[str], to: str | None = None) -> dict[str, Any]:
+    """Write a timeline for other programs: csv, elan (.eaf), srt or boris (.xlsx, .csv, .tsv)."""
+    from fervid.views.export import export
+
+    return export(Path(timeline), Path(out), to)

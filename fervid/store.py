@@ -28,6 +28,7 @@ __all__ = [
     "describe_timeline",
     "load_timeline",
     "overview",
+    "pool",
     "read_provenance",
     "refusal",
     "rename_timeline",
@@ -294,7 +295,7 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     for word in (*keys, "status", "dominant"):
         frame[word] = frame[word].astype("category")
     if by != "track":
-        frame = _pool(frame, [*keys, "second"] if by == "second" else keys)
+        frame = pool(frame, [*keys, "second"] if by == "second" else keys)
     if time_index and by != "video":
         frame["second"] = pd.to_timedelta(frame["second"], unit="s")
         frame = frame.set_index(["file", "second"] if path.is_dir() else "second")
@@ -309,8 +310,8 @@ def _is_timeline(path: Path) -> bool:
         return True
 
 
-def _pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
-    """Average the tracks within each group, each weighted by the time for which it was visible."""
+def pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
+    """Average the rows within each group of equal keys, each weighted by the time for which its track was visible."""
     import pandas as pd
 
     labels = [name for name in EMOTIONS if name in frame]
