@@ -215,8 +215,6 @@ class Tracker:
         place, strong = _place(box_px), score >= self.birth_score
         self._step_s, self._now_s = pts_s - self._now_s, pts_s
         self._end(pts_s)
-        moved = _camera(self._states.map(self._states.missed == 0).place, place[strong])
-        self._states = replace(self._states, place=self._states.place + moved)
         rows, columns = self._match(pts_s, place, strong)
         track = np.full(len(place), _NONE)
         track[columns] = self._states.track[rows]
@@ -252,31 +250,6 @@ class Tracker:
         second[rows] = False
         more_rows, more_columns = _pair(price, second)
         return np.append(rows, more_rows), np.append(columns, more_columns)
-
-
-def _camera(expected: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """How far the camera moved all (3,), x and y in pixels: what most of t expected faces agree upon, given m places.
-
-    Of the shifts that would carry some face to its first or second nearest place, the one that brings most faces home.
-    Fewer than three that agree, or less than 60 %, are no camera.
-    """
-    if min(len(expected), len(place)) < 3:
-        return np.zeros(3)
-    off = place[None, :, :2] - expected[:, None, :2]
-    size = np.exp(expected[:, 2])[:, None]
-    odd = np.where(np.abs(expected[:, None, 2] - place[None, :, 2]) < 0.4, 0, np.inf)
-    length = np.hypot(off[..., 0], off[..., 1]) + odd
-    nearest = np.argsort(length, 1)[:, :2]
-    tried = np.take_along_axis(off, nearest[..., None], 1).reshape(-1, 2)
-    tried = tried[np.take_along_axis(length < _FARTHEST * np.median(size), nearest, 1).ravel()]
-    left = np.hypot(*np.moveaxis(off[None] - tried[:, None, None], 3, 0)) / size + odd  # (tried, t, m)
-    agreed = (left.min(2) < 0.25).sum(1)
-    if not len(tried) or agreed.max() < max(3, 0.6 * len(expected)):
-        return np.zeros(3)
-    best = np.lexsort((np.hypot(*tried.T), -agreed))[0]
-    home = left[best].min(1) < 0.25
-    shift = np.median(off[home, left[best].argmin(1)[home]], axis=0)
-    return np.append(shift, 0.0)
 
 
 def _pair(price: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

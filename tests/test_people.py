@@ -3,8 +3,19 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks.tracking import ours
-from tests.people import Scene, Scores, evaluate, iou, sightings
+from fervid.tracks import Tracker, link
+from tests.fakes import Face, Seen, shot_batch
+from tests.people import Scene, Scores, Sightings, evaluate, iou, sightings
+
+
+def ours(looks: list[Sightings]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Boxes and tracks of each look, with the cuts as they are."""
+    seen = [
+        Seen(k.pts_s, tuple(Face(tuple(b), s) for b, s in zip(k.box.tolist(), k.score.tolist())), shot=k.shot)
+        for k in looks
+    ]
+    (batch,) = link([shot_batch(seen)], Tracker())
+    return [(batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]) for t in batch.look_s]
 
 
 def scored(scene: Scene, seed: int = 0) -> Scores:
