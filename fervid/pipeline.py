@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from fervid import __version__
+from fervid.adaptive import between_keys
 from fervid.batches import EmotionBatch
 from fervid.config import Config
 from fervid.emotions import Classifier, classify
 from fervid.errors import FervidError, OutputError, VideoError
-from fervid.faces import FaceDetector, detect
+from fervid.faces import FaceDetector, detect, every_look
 from fervid.frames import batch_frames, choose_frames, picture_size
 from fervid.shots import Shot, ShotFinder, divide
 from fervid.stopwatch import span
@@ -209,6 +210,7 @@ class _Line:
         faces = detect(
             frames, self.models.detector, video, framing=self.models.classifier.framing,
             crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
+            find=between_keys if config.detection == "adaptive" else every_look,
         )  # fmt: skip
         tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
         emotions = classify(tracks, self.models.classifier)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "fervid"
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
     "errors", "labels", "stopwatch", "batches", "parts",
-    "video", "config", "frames", "likeness", "faces", "shots", "tracks", "emotions", "timeline", "store",
+    "video", "config", "frames", "likeness", "faces", "adaptive", "shots", "tracks", "emotions", "timeline", "store",
     "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
     "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli.views", "cli", "__main__",
 )  # fmt: skip

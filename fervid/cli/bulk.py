@@ -8,6 +8,7 @@ import typer
 
 from fervid.cli.shared import (
     Debug,
+    Detection,
     Json,
     LineDevice,
     LineWeights,
@@ -51,6 +52,7 @@ def batch(
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
+    detection: Detection = None,
     max_pixels: MaxPixels = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -72,7 +74,7 @@ def batch(
             inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
             gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
-            weights=weights, device=device, precision=precision, max_pixels=max_pixels,
+            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
         )  # fmt: skip
     if as_json:
         terminal.print_json(summary.to_dict())

@@ -7,6 +7,7 @@ import typer
 
 from fervid.cli.shared import (
     Debug,
+    Detection,
     Json,
     LineDevice,
     LineWeights,
@@ -41,6 +42,7 @@ def process(
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
+    detection: Detection = None,
     max_pixels: MaxPixels = None,
     profile: Annotated[bool, typer.Option(help="Also tell which stage took how many seconds.")] = False,
     quiet: Quiet = False,
@@ -58,7 +60,7 @@ def process(
         result = fervid.process(
             video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
             min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
-            weights=weights, device=device, precision=precision, max_pixels=max_pixels,
+            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))
