@@ -28,10 +28,13 @@ __all__ = [
     "VideoError",
     "__version__",
     "batch",
+    "export",
     "forget",
     "load_models",
     "load_timeline",
     "load_timelines",
+    "overlay",
+    "plot",
     "probe",
     "process",
 ]
@@ -82,6 +85,9 @@ def batch(
     memory_gb: float | None = None,
     retry_failed: bool = False,
     fresh: bool = False,
+    engine: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float | None = None,
     on_event: "Callable[[Event], None] | None" = None,
     **options: Any,
 ) -> "Summary":
@@ -91,25 +97,26 @@ def batch(
     `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone. `listed` are names that may
     have vanished. `pipeline` and `options` are as for `process`.
 
+    engine="ray" runs on a Ray cluster: `address` is "auto" (default), "local", HOST:PORT or ray://HOST:PORT; inputs and
+    `out` must lie at the same paths on every node. There `workers` are as many as fit, and each may have
+    `gpus_per_worker`, a fraction too. The results are the same bytes.
+
     Raises UsageError if the request is wrong, RunError if the run had to stop; a video that fails is a row.
     """
-    from dataclasses import replace
-
     from fervid.bulk import Request, run_batch
     from fervid.config import load_config
-    from fervid.engine import LocalEngine, default_limits, default_workers
+    from fervid.engine import Crew, open_engine
     from fervid.errors import ConfigError
 
-    for name, value in {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}.items():
+    numbers = {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}
+    for name, value in (numbers | {"gpus_per_worker": gpus_per_worker}).items():
         if value is not None and value <= 0:
             raise ConfigError(f"{name} = {value:g}: expected a number above 0")
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
-    size = workers or default_workers()
-    limits = replace(default_limits(size, timeout_s), stall_s=stall_s)
-    limits = replace(limits, memory_bytes=int(memory_gb * 1e9)) if memory_gb else limits
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
-    return run_batch(request, config, LocalEngine(config, size, limits), on_event)
+    crew = Crew(workers, timeout_s, stall_s, memory_gb, address, gpus_per_worker)
+    return run_batch(request, config, open_engine(engine, config, crew, Path(out)), on_event)
 
 
 def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:
@@ -151,3 +158,48 @@ def probe(
     from fervid.pipeline import describe_video
 
     return describe_video(Path(path), load_config(pipeline, **options))
+
+
+def plot(
+    timeline: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    tracks: Iterable[int] | None = None,
+    each: bool = False,
+    **style: Any,
+) -> dict[str, Any]:
+    """Draw a timeline's probabilities over time into a .png or .svg; tell the caption and where it is.
+
+    One panel for the whole screen, or a row for each of `tracks` (`each`: of all). `style` are the fields of
+    fervid.views.plot.Style: kind="area" or "lines", title, width_in, height_in, dpi.
+    """
+    from fervid.views.plot import Style, plot
+
+    return plot(Path(timeline), Path(out), tracks=tuple(tracks or ()), each=each, style=Style(**style))
+
+
+def overlay(
+    video: str | PathLike[str],
+    timeline: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    faces: str | PathLike[str] | None = None,
+    on_progress: "Callable[[Progress], None] | None" = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write a copy of a video (.mp4) with its timeline drawn on it: boxes, track numbers, bars; with its sound.
+
+    `faces`, the file of every face reading, gives exact boxes, and `blur_faces=True` needs it. `options` are the fields
+    of fervid.views.overlay.Options: blur_faces, mute, force. A video other than the timeline's is a DataError.
+    """
+    from fervid.views.overlay import Options, overlay
+
+    readings = Path(faces) if faces is not None else None
+    return overlay(Path(video), Path(timeline), Path(out), readings, Options(**options), on_progress=on_progress)
+
+
+def export(timeline: str | PathLike[str], out: str | PathLike[str], to: str | None = None) -> dict[str, Any]:
+    """Write a timeline for other programs: csv, elan (.eaf), srt or boris (.xlsx, .csv, .tsv)."""
+    from fervid.views.export import export
+
+    return export(Path(timeline), Path(out), to)

@@ -5,7 +5,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from fervid import __version__
+from fervid.adaptive import between_keys
 from fervid.batches import EmotionBatch
 from fervid.config import Config
 from fervid.emotions import Classifier, classify
-from fervid.errors import OutputError, VideoError
-from fervid.faces import FaceDetector, detect
+from fervid.errors import FervidError, OutputError, VideoError
+from fervid.faces import FaceDetector, detect, every_look
 from fervid.frames import batch_frames, choose_frames, picture_size
 from fervid.persons import Embedder, Gallery
 from fervid.shots import Shot, ShotFinder, divide
@@ -28,12 +29,13 @@ from fervid.store import (
     NUMBERS,
     SCHEMA_VERSION,
     FacesWriter,
+    refusal,
     shots_table,
     spelled,
     to_table,
     write_atomically,
     write_table,
-)
+)  # fmt: skip
 from fervid.timeline import NO_DATA, Rows, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
@@ -143,13 +145,14 @@ def process_video(
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
         shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
-        with span("fingerprint"):
-            source = _fingerprint(path)
-        (table, shots, provenance), _ = read_video(
-            path,
-            config,
-            lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
-        )
+        with _blaming_video(path):
+            with span("fingerprint"):
+                source = _fingerprint(path)
+            (table, shots, provenance), _ = read_video(
+                path,
+                config,
+                lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
+            )
         if part:
             with span("write"):
                 write_table(table, part)
@@ -223,6 +226,7 @@ class _Line:
         faces = detect(
             frames, self.models.detector, video, framing=self.models.classifier.framing,
             crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
+            find=between_keys if config.detection == "adaptive" else every_look,
             portrait_px=self.gallery.embedder.portrait_px if self.gallery else 0,
         )  # fmt: skip
         tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
@@ -358,16 +362,28 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
     for out in named:
         if out.suffix.lower() in _NOT_PARQUET:
             raise OutputError(f"{out}: results are Parquet; name it {out.with_suffix('.parquet').name}")
-        if out.exists() and out.samefile(path):
+        try:
+            itself = out.exists() and out.samefile(path)
+        except OSError as e:
+            raise refusal(out, e) from e
+        if itself:
             raise OutputError(f"{out}: is the video itself; name another file with --out")
     if len({out.resolve() for out in named}) < len(named):
         raise OutputError(f"{named[0]}: named for two results; give --faces and --shots files of their own")
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
+
+
+@contextmanager
+def _blaming_video(path: Path) -> Iterator[None]:
+    """What the system refuses while the video is read is about the video, and not about where the result goes."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
+        yield
     except OSError as e:
-        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from None
+        if isinstance(e, FervidError):
+            raise
+        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from e

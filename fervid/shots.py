@@ -16,6 +16,7 @@ import numpy as np
 
 from fervid.batches import FaceBatch, ShotBatch
 from fervid.likeness import DOUBTFUL, FLAT, Sight, correlation, likeness, still
+from fervid.stopwatch import span
 
 __all__ = ["Shot", "ShotFinder", "divide"]
 
@@ -55,8 +56,9 @@ def divide(faces: Iterable[FaceBatch], finder: "ShotFinder") -> Iterator[ShotBat
     for batch in faces:
         waiting.append((first, batch))
         first += len(batch.look_s)
-        for pts_s, thumb in zip(batch.look_s, batch.thumb):
-            finder.push(float(pts_s), thumb)
+        with span("shots"):
+            for pts_s, thumb in zip(batch.look_s, batch.thumb):
+                finder.push(float(pts_s), thumb)
         while waiting and waiting[0][0] + len(waiting[0][1].look_s) <= finder.settled:
             yield _numbered(*waiting.popleft(), finder)
     finder.finish()

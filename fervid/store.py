@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from fervid.batches import EmotionBatch, VideoInfo
 from fervid.errors import DataError, OutputError, RunError
 from fervid.labels import EMOTIONS
+from fervid.parts import part_of
 from fervid.shots import Shot
 from fervid.timeline import Rows
 
@@ -28,7 +29,9 @@ __all__ = [
     "describe_timeline",
     "load_timeline",
     "overview",
+    "pool",
     "read_provenance",
+    "refusal",
     "rename_timeline",
     "shots_table",
     "spelled",
@@ -100,6 +103,15 @@ def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa
     return pa.Table.from_arrays(arrays, schema=schema.with_metadata({_KEY: json.dumps(provenance, sort_keys=True)}))
 
 
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Errors while Arrow writes are about the result, and not about the video that is read meanwhile."""
+    try:
+        yield
+    except OSError as e:
+        raise refusal(folder, e) from e
+
+
 class FacesWriter:
     """Writes every face reading as it passes, so that memory does not grow with the video."""
 
@@ -110,7 +122,7 @@ class FacesWriter:
         places = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
         real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *places, *labels)]
         self._schema = pa.schema([("video", _WORD), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
-        self._writer = pq.ParquetWriter(part, self._schema, compression="zstd")
+        self._folder, self._writer = part.parent, pq.ParquetWriter(part, self._schema, compression="zstd")
 
     def write(self, batch: EmotionBatch) -> None:
         """Append the m readings of a batch; boxes and landmarks are normalised to 0..1 of the displayed frame."""
@@ -125,7 +137,8 @@ class FacesWriter:
 
     def _flush(self) -> None:
         table = pa.concat_tables(self._batches, promote_options="none").unify_dictionaries()
-        self._writer.write_table(table.combine_chunks(), row_group_size=2 * _ROW_GROUP)
+        with _blaming(self._folder):
+            self._writer.write_table(table.combine_chunks(), row_group_size=2 * _ROW_GROUP)
         self._batches, self._waiting = [], 0
 
     def close(self, provenance: dict[str, Any]) -> None:
@@ -133,7 +146,8 @@ class FacesWriter:
         if self._batches:
             self._flush()
         self._writer.add_key_value_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
-        self._writer.close()
+        with _blaming(self._folder):
+            self._writer.close()
 
     def abandon(self) -> None:
         """Let go of the file now: later the garbage collector would write a footer into what may be another file."""
@@ -143,7 +157,8 @@ class FacesWriter:
 
 def write_table(table: pa.Table, part: Path) -> None:
     """Write a table into the part file of `write_atomically`."""
-    pq.write_table(table, part, compression="zstd")
+    with _blaming(part.parent):
+        pq.write_table(table, part, compression="zstd")
 
 
 def rename_timeline(old: Path, new: Path, name: str) -> None:
@@ -168,26 +183,44 @@ def write_atomically(out: Path) -> Iterator[Path]:
             raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
         if out.exists() and not out.is_file():
             raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
-        part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+        part = part_of(out)
         part.touch()
+    except OutputError:
+        raise
     except (OSError, ValueError) as e:
-        if isinstance(e, OutputError):
-            raise
-        reason = e.strerror if isinstance(e, OSError) else e
-        raise OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists") from None
+        raise refusal(out, e) from e
+    written = False
     try:
         yield part
+        written = True
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(out)
         _sync_folder(out.parent)
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
-            raise RunError(f"{out}: {e.strerror}; nothing was written, free some space and run again") from e
+        if written or e.errno in _ADVICE:
+            raise refusal(out, e) from e
         raise
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+#: What the disk, or the process, lacks as a whole: the next file would meet it too.
+_ADVICE = {
+    errno.ENOSPC: "free some space and run again", errno.EDQUOT: "free some space and run again",
+    errno.EFBIG: "allow larger files (ulimit -f) and run again", errno.EIO: "check the disk, then run again",
+    errno.EROFS: "make it writable, or name another place", errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs and run again",
+}  # fmt: skip
+
+
+def refusal(out: Path, error: OSError | ValueError) -> RunError | OutputError:
+    """What to raise when a result cannot be written: RunError if the disk is to blame, OutputError if this place is."""
+    reason = error.strerror or error if isinstance(error, OSError) else error
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        return RunError(f"{out}: {reason}; {_ADVICE[error.errno]}")
+    return OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists and is writable")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -271,7 +304,7 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     for word in (*keys, "status", "dominant"):
         frame[word] = frame[word].astype("category")
     if by != "track":
-        frame = _pool(frame, [*keys, "second"] if by == "second" else keys)
+        frame = pool(frame, [*keys, "second"] if by == "second" else keys)
     if time_index and by != "video":
         frame["second"] = pd.to_timedelta(frame["second"], unit="s")
         frame = frame.set_index(["file", "second"] if path.is_dir() else "second")
@@ -286,8 +319,8 @@ def _is_timeline(path: Path) -> bool:
         return True
 
 
-def _pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
-    """Average the tracks within each group, each weighted by the time for which it was visible."""
+def pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
+    """Average the rows within each group of equal keys, each weighted by the time for which its track was visible."""
     import pandas as pd
 
     labels = [name for name in EMOTIONS if name in frame]

@@ -12,20 +12,23 @@ ROOT = Path(__file__).parent.parent / "fervid"
 
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
-    "errors", "labels", "stopwatch", "batches",
-    "video", "config", "frames", "likeness", "faces", "shots", "tracks", "quality",
-    "emotions", "timeline", "smoothing", "persons", "store",
+    "errors", "labels", "stopwatch", "batches", "parts",
+    "video", "config", "frames", "likeness", "faces", "adaptive", "shots", "tracks", "quality", "emotions", "timeline",
+    "smoothing", "persons", "store",
     "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
-    "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli", "__main__",
+    "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli.views", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
 BESIDE = {
     "backends": {"video", "config", "pipeline", "engine", "cli", "backends", "lab", "views"},
-    "views": {"cli", "views"},
+    "views": {"cli", "views", ""},
     "lab": {"cli", "lab", ""},
 }
 #: What a backend may know of the line: the types and protocols that it serves.
-FOR_BACKENDS = {"errors", "labels", "stopwatch", "batches", "video", "faces", "emotions", "config", "jobs", "engine"}
+FOR_BACKENDS = {
+    "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
+    "engine",
+}  # fmt: skip
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.
 LATE = {"matplotlib": {"views", "lab"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}

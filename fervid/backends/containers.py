@@ -47,7 +47,10 @@ def open_container(path: Path, max_pixels: int) -> Any:
             raise
         if not os.access(path, os.R_OK):  # FFmpeg raises PermissionError for some damage, too
             raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None
-        boxes = _boxes(path)
+        try:
+            boxes = _boxes(path)
+        except OSError as unread:
+            raise VideoError(f"{path}: cannot be read ({unread.strerror})", reason="unreadable") from e
         if boxes[:1] == [b"ftyp"] and b"moov" not in boxes:
             raise VideoError(
                 f"{path}: an MP4 without its index (moov): the recording was cut off before it was finished",

@@ -78,6 +78,11 @@ class PyAVReader:
         times = sorted((p.pts * self._tick - self._origin, (p.duration or 0) * self._tick) for p in packets)
         return [(float(t), float(d)) for t, d in times]
 
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of which all pts_s are multiples, as long as the clock does not jump."""
+        return self._clock.step if self._synthetic else self._tick
+
     def close(self) -> None:
         """Close the container; safe to call twice."""
         self._container.close()

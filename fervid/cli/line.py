@@ -8,6 +8,7 @@ import typer
 from fervid.cli.shared import (
     Baseline,
     Debug,
+    Detection,
     Json,
     LineDevice,
     LineWeights,
@@ -47,6 +48,7 @@ def process(
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
+    detection: Detection = None,
     max_pixels: MaxPixels = None,
     profile: Annotated[bool, typer.Option(help="Also tell which stage took how many seconds.")] = False,
     quiet: Quiet = False,
@@ -64,7 +66,7 @@ def process(
         result = fervid.process(
             video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
             min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
-            weights=weights, device=device, precision=precision, max_pixels=max_pixels,
+            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
             persons=persons, smooth_s=smooth, baseline=baseline or None,
         )  # fmt: skip
     if as_json:
