@@ -11,7 +11,7 @@ from fervid.batches import FaceBatch, FrameBatch, VideoInfo
 from fervid.likeness import thumbnails
 from fervid.stopwatch import span
 
-__all__ = ["Detections", "FaceDetector", "Finder", "Framing", "crop_face", "detect", "every_look"]
+__all__ = ["Detections", "FaceDetector", "Finder", "Framing", "crop_face", "detect", "every_look", "upright"]
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,14 @@ def detect(
         box = found.box_px * np.tile(scale, 2)
         landmarks = found.landmarks_px * scale
         crop = np.zeros((len(found), crop_px, crop_px), np.uint8)
-        portrait, upright = np.zeros((len(found), portrait_px, portrait_px), np.uint8), _upright(box)
+        portrait, straight = np.zeros((len(found), portrait_px, portrait_px), np.uint8), upright(box)
         with span("crop"):
             for i, (frame, square) in enumerate(zip(found.frame, framing.squares(box, landmarks))):
                 luma = batch.luma[frame]
                 stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
                 crop[i] = crop_face(luma, square, crop_px, stored)
                 if portrait_px:
-                    portrait[i] = crop_face(luma, upright[i], portrait_px, stored)
+                    portrait[i] = crop_face(luma, straight[i], portrait_px, stored)
         with span("shots"):
             thumb = thumbnails(batch.picture)
         yield FaceBatch(
@@ -131,7 +131,7 @@ def detect(
         )
 
 
-def _upright(box_px: np.ndarray) -> np.ndarray:
+def upright(box_px: np.ndarray) -> np.ndarray:
     """Squares around boxes, as crop_face takes them, with a tenth of the face's height to spare."""
     low, high = box_px[:, :2].astype(np.float64), box_px[:, 2:].astype(np.float64)
     side = 1.1 * (high - low).max(1, keepdims=True)

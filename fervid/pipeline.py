@@ -247,22 +247,21 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        rows = self._more(rows, labels)
-        return to_table(rows, labels, self.name, provenance), self.shots.shots(self.reader.end_s), provenance
+        table = to_table(rows, labels, self.name, provenance, self._extra(rows, labels))
+        return table, self.shots.shots(self.reader.end_s), provenance
 
-    def _more(self, rows: Rows, labels: tuple[str, ...]) -> Rows:
-        """Add the columns that were asked for: persons, then curves; `quality` where something rests on it."""
-        config = self.config
-        quality = rows.pop("quality")
+    def _extra(self, rows: Rows, labels: tuple[str, ...]) -> Rows:
+        """Make the columns that were asked for: persons, what they and the curves rest on, and the curves."""
+        config, extra = self.config, Rows()
         if self.gallery:
-            rows |= self.gallery.columns(rows)
+            extra |= self.gallery.columns(rows)
         if self.gallery or config.smooth_s or config.baseline:
-            rows["quality"] = quality
+            extra["quality"] = rows["quality"]
         if config.smooth_s:
-            rows |= smooth(rows, labels, config.smooth_s)
+            extra |= smooth(rows, labels, config.smooth_s)
         if config.baseline:
-            rows |= baseline(rows, labels)
-        return rows
+            extra |= baseline(rows | extra, labels)
+        return extra
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):

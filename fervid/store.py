@@ -67,14 +67,15 @@ def spelled(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[str, Any]) -> pa.Table:
+def to_table(
+    rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[str, Any], extra: Rows | None = None
+) -> pa.Table:
     """Rows of timeline.fill_gaps -> the Arrow table that is written, with the provenance in its metadata.
 
-    What rows have beyond the columns of every timeline comes after those.
+    `extra` columns, those on request, come after those of every timeline.
     """
-    always = timeline_schema(labels).names
-    extra = tuple(name for name in rows if name not in always)
-    schema = timeline_schema(labels, extra).with_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
+    rows = rows | (extra or {})
+    schema = timeline_schema(labels, tuple(extra or ())).with_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
     n = len(rows["second"])
     columns = []
     for field in schema:

@@ -98,7 +98,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
-        raise WeightsError(f"{path}: not readable weights ({str(e).splitlines()[0]}); fetch {URL}") from None
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        raise WeightsError(f"{path}: not readable weights ({why}); fetch {URL}") from None
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise WeightsError(f"{path}: expected names and tensors, found something else; fetch {URL}")
     return found
