@@ -222,7 +222,8 @@ class Tracker:
         new = np.flatnonzero((track == _NONE) & strong)
         track[new] = self._next + np.arange(len(new), dtype=np.int32)
         self._next += len(new)
-        self._states = self._states.join(_States.begin(track[new], pts_s, place[new]))
+        if len(new):
+            self._states = self._states.join(_States.begin(track[new], pts_s, place[new]))
         return track
 
     def _end(self, pts_s: float) -> None:
@@ -230,9 +231,9 @@ class Tracker:
         states = self._states
         late = (pts_s - states.born_s > _CONFIRM_S) & (states.hits == 1)
         self._refuse(late & (states.missed > 0))
-        hits = np.where(late, 2, states.hits)
         kept = (pts_s - states.seen_s <= self.max_gap_s + 1e-6) & ~(late & (states.missed > 0))
-        states = replace(states, hits=hits).map(kept)
+        states = replace(states, hits=np.where(late, 2, states.hits))
+        states = states if kept.all() else states.map(kept)
         self._states = states.ahead(self._step_s) if len(states) else states
 
     def _refuse(self, which: np.ndarray) -> None:
@@ -246,6 +247,8 @@ class Tracker:
         price = squared + width
         first = near & strong[None] & (squared < _GATE)
         rows, columns = _pair(price, first)
+        if strong.all():
+            return rows, columns
         second = near & ~strong[None] & (squared < _GATE_WEAK) & fresh
         second[rows] = False
         more_rows, more_columns = _pair(price, second)
