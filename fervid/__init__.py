@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fervid.errors import FervidError, RunError, UsageError, VideoError
+from fervid.stopwatch import span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,7 @@ def process(
     out: str | PathLike[str] | None = None,
     *,
     faces: str | PathLike[str] | None = None,
+    shots: str | PathLike[str] | None = None,
     pipeline: str | PathLike[str] | None = None,
     models: "Models | None" = None,
     on_progress: "Callable[[Progress], None] | None" = None,
@@ -52,22 +54,23 @@ def process(
     """Turn one video into a per-second emotion timeline.
 
     With `out` the timeline is written there (Parquet); without, it is in the Result only. `faces` keeps every face
-    reading in a second file. `pipeline` names a preset or a TOML file; `options` are the fields of
-    fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader, weights. `models`
-    from `load_models` are used again rather than loaded.
+    reading in a second file, `shots` the shots in a third. `pipeline` names a preset or a TOML file; `options`
+    are the fields of fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader,
+    weights. `models` from `load_models` are used again rather than loaded.
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """
-    from fervid.config import load_config
-    from fervid.pipeline import check_paths, process_video
-    from fervid.pipeline import load_models as load
+    with span("start-up"):
+        from fervid.config import load_config
+        from fervid.pipeline import check_paths, process_video
+        from fervid.pipeline import load_models as load
 
-    config = load_config(pipeline, **options)
-    video = Path(path)
-    timeline, readings = (Path(file) if file is not None else None for file in (out, faces))
-    check_paths(video, timeline, readings)
-    models = models or load(config)
-    return process_video(video, timeline, config, models, faces_out=readings, on_progress=on_progress)
+        config = load_config(pipeline, **options)
+        video = Path(path)
+        timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
+        check_paths(video, timeline, readings, cuts)
+        models = models or load(config)
+    return process_video(video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress)
 
 
 def batch(
@@ -82,6 +85,9 @@ def batch(
     memory_gb: float | None = None,
     retry_failed: bool = False,
     fresh: bool = False,
+    engine: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float | None = None,
     on_event: "Callable[[Event], None] | None" = None,
     **options: Any,
 ) -> "Summary":
@@ -91,25 +97,26 @@ def batch(
     `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone. `listed` are names that may
     have vanished. `pipeline` and `options` are as for `process`.
 
+    engine="ray" runs on a Ray cluster: `address` is "auto" (default), "local", HOST:PORT or ray://HOST:PORT; inputs and
+    `out` must lie at the same paths on every node. There `workers` are as many as fit, and each may have
+    `gpus_per_worker`, a fraction too. The results are the same bytes.
+
     Raises UsageError if the request is wrong, RunError if the run had to stop; a video that fails is a row.
     """
-    from dataclasses import replace
-
     from fervid.bulk import Request, run_batch
     from fervid.config import load_config
-    from fervid.engine import LocalEngine, default_limits, default_workers
+    from fervid.engine import Crew, open_engine
     from fervid.errors import ConfigError
 
-    for name, value in {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}.items():
+    numbers = {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}
+    for name, value in (numbers | {"gpus_per_worker": gpus_per_worker}).items():
         if value is not None and value <= 0:
             raise ConfigError(f"{name} = {value:g}: expected a number above 0")
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
-    size = workers or default_workers()
-    limits = replace(default_limits(size, timeout_s), stall_s=stall_s)
-    limits = replace(limits, memory_bytes=int(memory_gb * 1e9)) if memory_gb else limits
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
-    return run_batch(request, config, LocalEngine(config, size, limits), on_event)
+    crew = Crew(workers, timeout_s, stall_s, memory_gb, address, gpus_per_worker)
+    return run_batch(request, config, open_engine(engine, config, crew, Path(out)), on_event)
 
 
 def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:

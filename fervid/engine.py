@@ -7,21 +7,31 @@ task is, which a watchdog needs; and both start workers through the caller's `__
 """
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from fervid.config import Config
-from fervid.errors import RunError
+from fervid.errors import ConfigError, MissingDependency, RunError
 from fervid.jobs import Job, Outcome, fail, run_job
 from fervid.pipeline import Models, load_models
 from fervid.worker import Work, Worker
 
-__all__ = ["Engine", "Limits", "LocalEngine", "Moved", "default_limits", "default_workers"]
+__all__ = [
+    "Crew",
+    "Engine",
+    "Limits",
+    "LocalEngine",
+    "Moved",
+    "default_limits",
+    "default_workers",
+    "machine_memory",
+    "open_engine",
+]
 
 _TICK_S = 0.25
 #: How often a job is tried again, alone, by what ended it. Who kills from outside is not the file's doing.
@@ -77,6 +87,13 @@ def default_limits(workers: int, timeout_s: float | None = None) -> Limits:
     return Limits(timeout_s=timeout_s, memory_bytes=int(0.8 * machine_memory() / workers))
 
 
+def _hire(config: Config, load: Callable[[Config], Models], work: Work) -> Worker:
+    try:
+        return Worker(config, load, work)
+    except OSError as e:
+        raise RunError(f"no worker can be started ({e.strerror}); try fewer --workers, or close other programs") from e
+
+
 class LocalEngine:
     """Worker processes on this machine, models loaded once each, one torch thread each.
 
@@ -95,29 +112,39 @@ class LocalEngine:
         self._alone: deque[Job] = deque()
         self._tried: dict[str, int] = {}
         self._failed_starts = 0
+        #: How many workers ended before their time, by reason: more than files failed, for jobs are tried again.
+        self.losses: Counter[str] = Counter()
 
     def run(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
         """Yield the outcome of each job as it comes; see Engine."""
+        try:
+            yield from self.serve(jobs, on_move)
+        finally:
+            self.close()
+
+    def serve(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
+        """Do as `run`, but keep the workers for more jobs, until `close`."""
         self._queue.extend(jobs)
         tell = on_move or (lambda _: None)
-        try:
-            while self._queue or self._alone or any(worker.job for worker in self._workers.values()):
-                self._staff()
-                self._hand_out()
-                ready = wait([worker.pipe for worker in self._workers.values()], _TICK_S)
-                for slot, worker in list(self._workers.items()):
-                    outcome = self._listen(slot, worker, tell) if worker.pipe in ready else None
-                    if outcome is None and self._workers.get(slot) is worker:
-                        outcome = self._watch(slot, worker)
-                    if outcome is not None:
-                        tell(Moved(slot, None))
-                        yield outcome
-        finally:
-            self._queue.clear()
-            self._alone.clear()
-            for worker in self._workers.values():
-                worker.kill()
-            self._workers.clear()
+        while self._queue or self._alone or any(worker.job for worker in self._workers.values()):
+            self._staff()
+            self._hand_out()
+            ready = wait([worker.pipe for worker in self._workers.values()], _TICK_S)
+            for slot, worker in list(self._workers.items()):
+                outcome = self._listen(slot, worker, tell) if worker.pipe in ready else None
+                if outcome is None and self._workers.get(slot) is worker:
+                    outcome = self._watch(slot, worker)
+                if outcome is not None:
+                    tell(Moved(slot, None))
+                    yield outcome
+
+    def close(self) -> None:
+        """End all workers at once, whatever they do."""
+        self._queue.clear()
+        self._alone.clear()
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers.clear()
 
     def _staff(self) -> None:
         """Keep as many workers as there is work for."""
@@ -125,7 +152,7 @@ class LocalEngine:
         free = sum(worker.job is None for worker in self._workers.values())
         for slot in range(self._size):
             if slot not in self._workers and free < waiting:
-                self._workers[slot] = Worker(*self._setup)
+                self._workers[slot] = _hire(*self._setup)
                 free += 1
 
     def _hand_out(self) -> None:
@@ -178,6 +205,7 @@ class LocalEngine:
         """End a worker; try its job again if that may help, else give the outcome."""
         worker.kill()
         del self._workers[slot]
+        self.losses[reason] += 1
         job, taken_s = worker.job, monotonic() - worker.since
         if job is None:
             if not worker.ready:
@@ -191,3 +219,43 @@ class LocalEngine:
             return None
         again = f" (tried {tried} times)" if tried > 1 else ""
         return fail(job, reason, f"{job.path}: {message}{again}{worker.last_words()}", taken_s)
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What is asked of an engine; None leaves it to the engine. `address` and `gpus_per_worker` are for Ray."""
+
+    workers: int | None = None
+    timeout_s: float | None = None
+    stall_s: float | None = 600.0
+    memory_gb: float | None = None
+    address: str | None = None
+    gpus_per_worker: float | None = None
+
+
+def open_engine(name: str, config: Config, crew: Crew, out: Path) -> Engine:
+    """The engine of this name, "local" or "ray", for results below `out`; ConfigError if there is none."""
+    memory_bytes = int(crew.memory_gb * 1e9) if crew.memory_gb else None
+    limits = Limits(crew.timeout_s, crew.stall_s, memory_bytes)
+    if name == "ray":
+        options = {"address": crew.address or "auto", "gpus_per_worker": crew.gpus_per_worker, "out": out}
+        return _ray_engine()(config, crew.workers, limits, load=load_models, work=run_job, **options)
+    if name != "local":
+        raise ConfigError(f"unknown engine {name!r}: expected local or ray")
+    if crew.address is not None or crew.gpus_per_worker is not None:
+        raise ConfigError("--address and --gpus-per-worker are for a Ray cluster: add --engine ray")
+    size = crew.workers or default_workers()
+    if limits.memory_bytes is None:
+        limits = replace(limits, memory_bytes=default_limits(size).memory_bytes)
+    return LocalEngine(config, size, limits)
+
+
+def _ray_engine() -> Any:
+    """The class of the engine of a Ray cluster, which is an optional part."""
+    try:
+        from fervid.backends.ray_engine import RayEngine
+    except ImportError as e:
+        if (e.name or "").partition(".")[0] != "ray":
+            raise
+        raise MissingDependency("--engine ray needs Ray, which is not installed: pip install 'fervid[ray]'") from None
+    return RayEngine

@@ -5,7 +5,8 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +14,25 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from fervid import __version__
+from fervid.adaptive import between_keys
 from fervid.batches import EmotionBatch
 from fervid.config import Config
 from fervid.emotions import Classifier, classify
-from fervid.errors import OutputError, VideoError
-from fervid.faces import FaceDetector, detect
+from fervid.errors import FervidError, OutputError, VideoError
+from fervid.faces import FaceDetector, detect, every_look
 from fervid.frames import batch_frames, choose_frames, picture_size
-from fervid.store import SCHEMA_VERSION, FacesWriter, spelled, to_table, write_atomically, write_table
+from fervid.shots import Shot, ShotFinder, divide
+from fervid.stopwatch import span
+from fervid.store import (
+    SCHEMA_VERSION,
+    FacesWriter,
+    refusal,
+    shots_table,
+    spelled,
+    to_table,
+    write_atomically,
+    write_table,
+)  # fmt: skip
 from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
@@ -78,7 +91,7 @@ class Result:
 
     def to_pandas(self) -> Any:
         """Give the timeline as a pandas DataFrame, as load_timeline does."""
-        return self.table.to_pandas().astype({"track": "Int32"})
+        return self.table.to_pandas().astype({"shot": "Int32", "track": "Int32"})
 
 
 def load_models(config: Config) -> Models:
@@ -86,7 +99,7 @@ def load_models(config: Config) -> Models:
     from fervid.backends.mtcnn import MTCNN
     from fervid.backends.torch_classifier import TorchClassifier
 
-    classifier = TorchClassifier(config.weights, config.device)
+    classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
     return Models(MTCNN(device=classifier.device), classifier, classifier.device)
 
 
@@ -99,9 +112,10 @@ def model_hash(config: Config) -> str:
 
 def process_video(
     path: Path, out: Path | None, config: Config, models: Models, *,
-    faces_out: Path | None = None, on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
+    faces_out: Path | None = None, shots_out: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
 ) -> Result:  # fmt: skip
-    """Turn one video into its timeline, and write it (and every face reading) where asked.
+    """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
 
     `name` stands in the column `video`: the path as given, unless the video is one of a folder.
 
@@ -110,19 +124,25 @@ def process_video(
     """
     from fervid.backends.heap import share_heap
 
-    check_paths(path, out, faces_out)
+    check_paths(path, out, faces_out, shots_out)
     share_heap()
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
-        source = _fingerprint(path)
-        (table, provenance), _ = read_video(
-            path,
-            config,
-            lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
-        )
+        shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
+        with _blaming_video(path):
+            with span("fingerprint"):
+                source = _fingerprint(path)
+            (table, shots, provenance), _ = read_video(
+                path,
+                config,
+                lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
+            )
         if part:
-            write_table(table, part)
+            with span("write"):
+                write_table(table, part)
+        if shots_part:
+            write_table(shots_table(shots, name or str(path), provenance), shots_part)
     return Result(path, out, table, provenance)
 
 
@@ -175,9 +195,10 @@ class _Line:
     def __init__(self, name: str, reader: Reader, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.reader, self.config, self.models, self.source = name, reader, config, models, source
         self.n_looks = self.n_faces = 0
+        self.shots = ShotFinder()
 
-    def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, dict[str, Any]]:
-        """Run the line from end to end; give the timeline's table and its provenance."""
+    def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
+        """Run the line from end to end; give the timeline's table, the shots and the provenance."""
         config, video, labels = self.config, self.reader.info, self.models.classifier.labels
         picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
         self.writer = FacesWriter(faces_part, labels, video, self.name) if faces_part else None
@@ -189,8 +210,9 @@ class _Line:
         faces = detect(
             frames, self.models.detector, video, framing=self.models.classifier.framing,
             crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
+            find=between_keys if config.detection == "adaptive" else every_look,
         )  # fmt: skip
-        tracks = link(faces, Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
+        tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
         emotions = classify(tracks, self.models.classifier)
         seconds = summarise(self._watched(emotions, on_progress), labels, video, lambda: self.reader.end_s)
         try:
@@ -207,7 +229,7 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        return to_table(rows, labels, self.name, provenance), provenance
+        return to_table(rows, labels, self.name, provenance), self.shots.shots(self.reader.end_s), provenance
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):
@@ -223,7 +245,8 @@ class _Line:
             self.n_looks += len(batch.look_s)
             self.n_faces += len(batch)
             if self.writer:
-                self.writer.write(batch)
+                with span("write"):
+                    self.writer.write(batch)
             if on_progress:
                 on_progress(Progress(float(batch.look_s[-1]), end_s, self.n_faces))
             yield batch
@@ -245,11 +268,13 @@ class _Line:
             "model": {
                 "name": classifier.name, "sha256": getattr(classifier, "sha256", None),
                 "labels": list(classifier.labels), "temperature": getattr(classifier, "temperature", None),
+                "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,
+                "shots": len(self.shots.shots()),
             },
             "status": "degraded" if health.reasons else "ok",
             "reasons": list(health.reasons),
@@ -276,7 +301,7 @@ def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
         finally:
             source.close()
 
-    thread = threading.Thread(target=work, name="fervid-ahead", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="fervid-ahead", daemon=True)
     thread.start()
     try:
         while True:
@@ -303,16 +328,28 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
     for out in named:
         if out.suffix.lower() in _NOT_PARQUET:
             raise OutputError(f"{out}: results are Parquet; name it {out.with_suffix('.parquet').name}")
-        if out.exists() and out.samefile(path):
+        try:
+            itself = out.exists() and out.samefile(path)
+        except OSError as e:
+            raise refusal(out, e) from e
+        if itself:
             raise OutputError(f"{out}: is the video itself; name another file with --out")
     if len({out.resolve() for out in named}) < len(named):
-        raise OutputError(f"{named[0]}: named for two results; give --faces a file of its own")
+        raise OutputError(f"{named[0]}: named for two results; give --faces and --shots files of their own")
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
+
+
+@contextmanager
+def _blaming_video(path: Path) -> Iterator[None]:
+    """What the system refuses while the video is read is about the video, and not about where the result goes."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
+        yield
     except OSError as e:
-        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from None
+        if isinstance(e, FervidError):
+            raise
+        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from e

@@ -13,8 +13,10 @@ from fervid.config import Config
 from fervid.errors import DataError, OutputError, RunError, UsageError
 from fervid.inputs import Input, find_videos, looks_like_video, name_inputs, read_list
 from fervid.jobs import Job, Outcome, place, run_job
-from fervid.manifest import MANIFEST, open_manifest, read_manifest, remove_stale
+from fervid.manifest import MANIFEST, open_manifest, read_manifest
+from fervid.parts import part_of, remove_parts, remove_stale
 from tests import broken_clips, clips
+from tests.kills import tree
 from tests.poison import load_fakes
 from tests.test_pipeline import scene, write
 
@@ -61,12 +63,6 @@ def batch(*given: Path, out: Path, until: int | None = None, config: Config | No
 
 def statuses(summary: Summary) -> dict[str, str]:
     return {row.path: row.status for row in summary.rows}
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every result by its place; the manifest knows the clock and is left out."""
-    files = (p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, ".fervid.lock"))
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
 # -- finding ----------------------------------------------------------------------------------------------
@@ -262,6 +258,15 @@ def test_a_copy_has_a_result_of_its_own(videos, tmp_path):
     assert done == [] and len(summary.rows) == 4 and len(tree(out)) == 4
 
 
+def test_a_folder_that_moved_and_a_new_copy_in_it_both_stand(videos, tmp_path):
+    batch(videos, out=tmp_path / "out")
+    moved = videos.rename(tmp_path / "moved")
+    shutil.copy(moved / "a.mp4", moved / "z.mp4")
+    done, summary = batch(moved, out=tmp_path / "out")
+    assert done == [] and set(statuses(summary)) == {"a.mp4", "a.mkv", "deep/b.mp4", "z.mp4"}
+    assert len(tree(tmp_path / "out")) == 4
+
+
 def test_failed_ones_are_tried_again_when_asked(videos, tmp_path, stock):
     out = tmp_path / "out"
     (videos / "bad.mp4").write_text("no video")
@@ -341,6 +346,19 @@ def test_parts_of_dead_processes_are_removed(tmp_path):
         path.touch()
     remove_stale(tmp_path)
     assert not dead.exists() and mine.exists() and other.exists()
+
+
+def test_parts_of_other_machines_wait_a_week_or_for_their_job(tmp_path):
+    out = tmp_path / "x.parquet"
+    theirs, old = (tmp_path / f".{name}.0123456789ab-1.tmp" for name in ("x.parquet", "y.parquet"))
+    mine = part_of(out)
+    for path in (theirs, old, mine):
+        path.touch()
+    os.utime(old, (0, 0))
+    remove_stale(tmp_path)
+    assert theirs.exists() and mine.exists() and not old.exists()
+    remove_parts(out)
+    assert not theirs.exists() and not mine.exists()
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(videos, tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent / "fervid"
 
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
-    "errors", "labels", "batches",
-    "video", "config", "frames", "faces", "tracks", "emotions", "timeline", "store",
+    "errors", "labels", "stopwatch", "batches", "parts",
+    "video", "config", "frames", "likeness", "faces", "adaptive", "shots", "tracks", "emotions", "timeline", "store",
     "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
     "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli.views", "cli", "__main__",
 )  # fmt: skip
@@ -24,7 +24,10 @@ BESIDE = {
     "lab": {"cli", "lab", ""},
 }
 #: What a backend may know of the line: the types and protocols that it serves.
-FOR_BACKENDS = {"errors", "labels", "batches", "video", "faces", "emotions", "config", "jobs", "engine"}
+FOR_BACKENDS = {
+    "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
+    "engine",
+}  # fmt: skip
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.
 LATE = {"matplotlib": {"views", "lab"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}

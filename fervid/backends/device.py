@@ -8,7 +8,7 @@ import torch
 
 from fervid.errors import DeviceError
 
-__all__ = ["has_bf16", "one_thread", "resolve_device"]
+__all__ = ["has_bf16", "limit_memory", "one_thread", "resolve_device"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +28,12 @@ def resolve_device(asked: str) -> str:
         found = f"torch sees {count} CUDA device{'s' * (count != 1)}"
         raise DeviceError(f"--device {asked}: {found}; use --device cpu, or install a driver that torch can use")
     return f"cuda:{int(number or 0)}"
+
+
+def limit_memory(share: float) -> None:
+    """Hold this process to a share, 0 to 1, of each GPU's memory."""
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        torch.cuda.set_per_process_memory_fraction(share, i)
 
 
 def has_bf16(device: str) -> bool:

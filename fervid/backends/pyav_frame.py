@@ -10,6 +10,9 @@ __all__ = ["PyAVFrame", "Scalers", "planes_of"]
 
 #: Pixel formats whose first plane is eight bits of luma.
 _LUMA_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv440p", "nv12", "nv21", "gray")
+#: Colour matrices (ITU-T H.273) that swscale converts; it refuses frames that name another, such as BT.2020 with
+#: constant luminance or what damage wrote there: those are taken for frames that name none.
+_MATRICES, _UNSPECIFIED = (0, 1, 2, 4, 5, 6, 7, 9), 2
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class PyAVFrame:
     def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float, scalers: Scalers) -> None:
         self.pts_s, self.duration_s = pts_s, duration_s
         self._frame, self._scalers = frame, scalers
+        if frame.colorspace not in _MATRICES:
+            frame.colorspace = _UNSPECIFIED
         self._turns = round(frame.rotation / 90) % 4
 
     def picture(self, width_px: int, height_px: int) -> np.ndarray:

@@ -8,12 +8,14 @@ import typer
 
 from fervid.cli.shared import (
     Debug,
+    Detection,
     Json,
     LineDevice,
     LineWeights,
     LooksASecond,
     MaxPixels,
     MinFace,
+    Precision,
     Preset,
     Quiet,
     ReaderName,
@@ -36,12 +38,21 @@ def batch(
     timeout: Annotated[float | None, typer.Option(help="Longest time for one video.", metavar="S")] = None,
     stall: Annotated[float, typer.Option(help="Longest time without any progress in one.", metavar="S")] = 600.0,
     memory: Annotated[float | None, typer.Option(help="Most memory of a worker (its share).", metavar="GB")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: the machines of a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster: auto (default), local, HOST:PORT, ray://...", metavar="A")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="GPUs for each Ray worker, such as 0.5.", metavar="N")
+    ] = None,
     pipeline: Preset = None,
     fps: LooksASecond = None,
     min_face: MinFace = None,
     reader: ReaderName = None,
     weights: LineWeights = None,
     device: LineDevice = None,
+    precision: Precision = None,
+    detection: Detection = None,
     max_pixels: MaxPixels = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -61,8 +72,9 @@ def batch(
     with view.watch_batch(quiet=quiet) as on_event:
         summary = fervid.batch(
             inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
-            fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, pipeline=pipeline, fps=fps,
-            min_face_px=min_face, reader=reader, weights=weights, device=device, max_pixels=max_pixels,
+            fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
+            gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
+            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
         )  # fmt: skip
     if as_json:
         terminal.print_json(summary.to_dict())
