@@ -220,6 +220,21 @@ def test_no_box_reaches_over_a_shot(moving: tuple[Path, Path, Path], tmp_path: P
     assert box[0] * 256 == pytest.approx(20 + 4 * 15, abs=2)  # where it was at 0.6 s
 
 
+def test_no_box_stays_after_the_shot_in_which_it_was_seen(moving: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    _, timeline, faces = moving
+    late = rewrite(faces, tmp_path / "f.parquet", lambda f: f[f["pts_s"] > 0.9])  # the first look is at 1.0 s
+    shot = {"one": 0, "two": [0, 1]}
+    before = [
+        bool(faces_places(late, open_timeline(rewrite(timeline, tmp_path / f"{name}.parquet", _cut(at)))).at(0.95))
+        for name, at in shot.items()
+    ]
+    assert before == [True, False]
+
+
+def _cut(at):
+    return lambda frame: frame.assign(shot=np.array(at, "int32") + np.zeros(len(frame), "int32"))
+
+
 def test_without_readings_the_mean_boxes_of_seconds_are_used(moving: tuple[Path, Path, Path]) -> None:
     places = seconds_places(open_timeline(moving[1]))
     row = pd.read_parquet(moving[1]).iloc[0]
