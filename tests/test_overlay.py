@@ -290,6 +290,17 @@ def test_painting_outside_the_frame_harms_nothing(box: tuple) -> None:
     paste(planes, sprite, box[0], box[1])
 
 
+@pytest.mark.parametrize("alpha", [0, 100, 255])
+def test_a_sprite_is_mixed_with_what_is_under_it(alpha: int) -> None:
+    planes = [np.full((40 // s, 60 // s), 200, np.uint8) for s in (1, 2, 2)]
+    inks = Inks(bt709=False, full_range=True)
+    paste(planes, inks.sprite(Image.new("RGBA", (10, 8), (255, 0, 0, alpha))), 11, 5)
+    share, ink = alpha / 255, inks.mix([255, 0, 0])
+    for plane, value, s in zip(planes, ink, (1, 2, 2)):
+        assert plane[6 // s, 14 // s] == pytest.approx(200 + share * (value - 200), abs=1.5)
+        assert plane[0, 0] == plane[-1, -1] == 200
+
+
 def test_colours_are_those_of_the_standards() -> None:
     red = np.array([255, 0, 0])
     assert Inks(bt709=False, full_range=False).mix(red) == pytest.approx([81.5, 90.2, 240], abs=0.5)
