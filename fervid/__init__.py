@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from fervid.bulk import Event, Summary
     from fervid.pipeline import Models, Progress, Result
+    from fervid.study.agreement import Agreement
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "UsageError",
     "VideoError",
     "__version__",
+    "agree",
     "batch",
     "forget",
     "load_models",
@@ -114,6 +116,34 @@ def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:
     from fervid.bulk import forget as erase
 
     return erase(video, Path(out))
+
+
+def agree(
+    timeline: str | PathLike[str],
+    ratings: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    track: int | None = None,
+    person: int | None = None,
+    scale: str | tuple[float, float] | None = None,
+    gaps: str | None = None,
+    ignore_unknown: bool = False,
+    max_lag_s: int = 5,
+    block_s: int = 10,
+) -> "Agreement":
+    """Tell how far a timeline agrees with human coders, whose CSV files may have any usual columns.
+
+    The result has `facts` (plain values: CCC, correlations, kappa, alpha, ICC, the best lag, coverage, the human
+    spread) and `to_pandas()`, both sides by the second. `track` or `person` compares one face rather than everybody;
+    `scale` is the ends of the scores' scale, (1, 7) or "1:7"; `gaps` labels what lies between intervals.
+
+    Raises UsageError if a file is not what it should be, or if the two have no second or emotion in common.
+    """
+    from fervid.study.agreement import compare
+    from fervid.study.ratings import Reading, read_scale
+
+    tables = [ratings] if isinstance(ratings, (str, PathLike)) else ratings
+    reading = Reading(read_scale(scale), ignore_unknown, person, track, gaps)
+    return compare(Path(timeline), [Path(table) for table in tables], reading, max_lag_s=max_lag_s, block_s=block_s)
 
 
 def load_models(pipeline: str | PathLike[str] | None = None, **options: Any) -> "Models":
