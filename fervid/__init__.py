@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fervid.bulk import Event, Summary
     from fervid.pipeline import Models, Progress, Result
     from fervid.study.agreement import Agreement
+    from fervid.study.report import Report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "agree",
     "batch",
+    "disfa",
     "forget",
     "load_models",
     "load_timeline",
@@ -144,6 +146,37 @@ def agree(
     tables = [ratings] if isinstance(ratings, (str, PathLike)) else ratings
     reading = Reading(read_scale(scale), ignore_unknown, person, track, gaps)
     return compare(Path(timeline), [Path(table) for table in tables], reading, max_lag_s=max_lag_s, block_s=block_s)
+
+
+def disfa(
+    root: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    camera: str = "left",
+    workers: int | None = None,
+    pipeline: str | PathLike[str] | None = "disfa",
+    on_event: "Callable[[Event], None] | None" = None,
+    **options: Any,
+) -> "Report":
+    """Compare every frame of DISFA, as it is distributed, with its coded action units.
+
+    The readings of each video are kept below `out` and used again; `workers` processes make those that are missing.
+    `pipeline` and `options` are as for `process`. The result has `facts` (plain values), with a sentence in `troubles`
+    for whatever is missing or damaged.
+
+    Raises UsageError if the folder holds nothing to compare, RunError if the run had to stop.
+    """
+    from fervid.config import load_config
+    from fervid.engine import LocalEngine, default_limits, default_workers
+    from fervid.errors import ConfigError
+    from fervid.study.report import run_disfa
+
+    if workers is not None and workers <= 0:
+        raise ConfigError(f"workers = {workers}: expected a number above 0")
+    config = load_config(pipeline, **options)
+    size = workers or default_workers()
+    engine = LocalEngine(config, size, default_limits(size))
+    return run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
 
 
 def load_models(pipeline: str | PathLike[str] | None = None, **options: Any) -> "Models":

@@ -23,13 +23,15 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Job:
-    """One video to process. `name` is its place in the results; `out` is where its timeline goes."""
+    """One video to process. `name` is its place in the results; `out` is where its timeline goes, `faces` where every
+    reading goes, if they are kept."""
 
     path: Path
     name: str
     out: Path
     bytes: int = 0
     changed_ns: int = 0
+    faces: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,11 @@ def run_job(
     """
     started = perf_counter()
     try:
-        job.out.parent.mkdir(parents=True, exist_ok=True)
-        result = process_video(job.path, job.out, config, models, on_progress=on_progress, name=job.name)
+        for file in filter(None, (job.out, job.faces)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        result = process_video(
+            job.path, job.out, config, models, faces_out=job.faces, on_progress=on_progress, name=job.name
+        )
     except RunError:
         raise
     except Exception as e:  # one file must not cost the run, and fuzzing finds every kind of error

@@ -244,8 +244,7 @@ def noisy(seed: int, noise: float) -> list[float]:
 
 @pytest.mark.parametrize("where", ["above", "below"])
 def test_the_machine_is_placed_in_the_human_spread(where: str, timeline: Path, table) -> None:
-    """Raters who are the machine, each with an error of their own, agree less with each other; raters who share what the
-    machine has not agree more."""
+    """Raters who are the machine and an own error agree less with each other; who share what it has not, more."""
     happy = np.array([HAPPY[s] for s in SEEN])
     errors = np.linalg.qr(np.column_stack([np.ones(18), happy, np.random.default_rng(5).normal(size=(18, 4))]))[0][
         :, 2:

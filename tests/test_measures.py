@@ -114,7 +114,9 @@ def test_auc_is_scikit_learns_also_with_weights(seed: int) -> None:
     score, positive = random.normal(size=60).round(1), random.random(60) < 0.3
     counts = np.stack([np.ones(60), random.integers(0, 4, 60)]).astype(float)
     theirs = [roc_auc_score(positive, score, sample_weight=row) for row in counts]
-    assert m.auc(score, positive, counts) == pytest.approx(theirs)
+    assert m.auc(counts @ m.presence_terms(score, positive)) == pytest.approx(theirs)
+    assert m.auc(counts @ m.presence_terms(score, positive, 30)) == pytest.approx(theirs, abs=0.02)
+    assert m.auc_of(score, positive) == pytest.approx(theirs[0])
 
 
 # -- what is not there ----------------------------------------------------------------------------------------
@@ -130,7 +132,8 @@ def test_a_constant_has_no_agreement_and_no_crash() -> None:
     assert np.isnan(one(m.category_terms(np.zeros((2, 30), int), 2), m.category_alpha))
     assert np.isnan(one(m.value_terms(np.stack([flat, flat])), m.value_alpha))
     assert np.isnan(one(m.icc_terms(np.stack([flat, flat])), m.intraclass))
-    assert np.isnan(m.auc(waves, np.zeros(30, bool), np.ones((1, 30)))).all()
+    assert np.isnan(m.auc_of(waves, np.zeros(30, bool)))
+    assert np.isnan(one(m.presence_terms(waves, np.zeros(30, bool)), m.auc))
 
 
 def test_too_few_and_none() -> None:
@@ -145,10 +148,14 @@ def test_too_few_and_none() -> None:
 
 @steady
 @given(st.integers(5, 80), st.integers(1, 30))
-def test_every_draw_is_as_long_as_the_series(n: int, length: int) -> None:
-    counts = np.concatenate(list(Moving(length)(n)))
+def test_every_draw_is_as_long_as_the_series_and_made_of_blocks(n: int, length: int) -> None:
+    """The sums of an identity are how often each member is in a draw."""
+    moving = Moving(length)
+    counts = moving.sums(np.eye(n)).round(9)
     assert counts.shape == (DRAWS, n)
     assert (counts.sum(1) == n).all() and (counts >= 0).all()
+    changes = np.abs(np.diff(counts, axis=1, prepend=0, append=0)).sum(1)
+    assert (changes <= 2 * np.ceil(n / moving.fitted(n))).all()
 
 
 def test_blocks_are_wider_than_single_seconds_for_slow_series() -> None:
@@ -177,6 +184,6 @@ def test_the_same_data_give_the_same_interval() -> None:
 
 def test_groups_are_drawn_whole() -> None:
     of = np.repeat([0, 1, 2], [2, 3, 4])
-    counts = np.concatenate(list(Groups(of)(9)))
+    counts = Groups(of).sums(np.eye(9))
     assert (counts[:, 0] == counts[:, 1]).all() and (counts[:, 5] == counts[:, 8]).all()
     assert (counts[:, [0, 2, 5]].sum(1) == 3).all()

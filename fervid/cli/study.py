@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from fervid.cli.shared import Debug, JsonCommand, command
+from fervid.cli.shared import Debug, JsonCommand, LineDevice, LineWeights, Quiet, command
 
-__all__ = ["agree"]
+__all__ = ["agree", "disfa"]
 
 JsonTo = Annotated[str | None, typer.Option("--json", metavar="[-|FILE]", help="Write JSON: to stdout (-), or a file.")]
 
@@ -52,3 +52,35 @@ def agree(
         terminal.write_json(result.facts, as_json)
     if as_json != "-":
         agreement.print_agreement(result, written)
+
+
+@command("fervid disfa DISFA/ --out disfa --workers 4", cls=JsonCommand)
+def disfa(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder that DISFA lies in.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)],
+    camera: Annotated[str, typer.Option(help="left, right or both.")] = "left",
+    workers: Annotated[int | None, typer.Option(help="Processes (one a core).")] = None,
+    weights: LineWeights = None,
+    device: LineDevice = None,
+    quiet: Quiet = False,
+    as_json: JsonTo = None,
+    debug: Debug = False,
+) -> int:
+    """Compare every frame of DISFA with its coded action units. Run again, it goes on where it was.
+
+    ROOT holds Videos_LeftCamera/, Videos_RightCamera/ and ActionUnit_Labels/, in folders of whatever names.
+    """
+    import fervid
+    from fervid.views import batch, terminal
+    from fervid.views import disfa as view
+
+    with batch.watch_batch(quiet=quiet) as on_event:
+        report = fervid.disfa(
+            root, out, camera=camera, workers=workers, on_event=on_event, weights=weights, device=device
+        )
+    written = view.write_report(report, out)
+    if as_json:
+        terminal.write_json(report.facts, as_json)
+    if as_json != "-" and not quiet:
+        view.print_report(report, written)
+    return report.exit_code

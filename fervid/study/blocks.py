@@ -1,21 +1,25 @@
 """How sure a figure of a time series is: the moving-block bootstrap, for neighbouring seconds are not independent."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Draws", "Groups", "Moving", "estimate", "interval", "undefined"]
+__all__ = ["DRAWS", "SEED", "Draws", "Groups", "Moving", "estimate", "interval", "undefined"]
 
-#: How many times a series is drawn anew, and in what the drawing begins; so many at once, to bound memory.
+#: How many times a series is drawn anew, and in what the drawing begins; so many numbers at once, to bound memory.
 DRAWS, SEED = 1000, 0
-_AT_ONCE = 2_000_000
+_AT_ONCE = 4_000_000
 #: An interval is told if at least this share of the draws has a defined figure.
 _DEFINED = 0.9
 
-#: Gives, for a series of n, how often each member occurs in each draw: chunks (c, n) float64.
-Draws = Callable[[int], Iterator[np.ndarray]]
+
+class Draws(Protocol):
+    """Draws a series anew, many times."""
+
+    def sums(self, terms: np.ndarray) -> np.ndarray:
+        """The terms (n, F) of the members of each draw, summed: (draws, F)."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +36,19 @@ class Moving:
         """The length that blocks of a series of n have."""
         return max(1, min(self.length, n // 5))
 
-    def __call__(self, n: int) -> Iterator[np.ndarray]:
-        """Draw; see Draws."""
-        random, length = np.random.default_rng(SEED), self.fitted(n)
+    def sums(self, terms: np.ndarray) -> np.ndarray:
+        """See Draws. The sum over a block is the difference of two running sums."""
+        random, (n, size) = np.random.default_rng(SEED), terms.shape
+        length = self.fitted(n)
         blocks = -(-n // length)
-        for c in _chunks(self.draws, n):
-            start = random.integers(0, n - length + 1, (c, blocks))
-            stop = start + length
-            stop[:, -1] -= blocks * length - n  # the last block ends where the series is full
-            steps, row = np.zeros((c, n + 1)), np.arange(c)[:, None]
-            np.add.at(steps, (row, start), 1)
-            np.add.at(steps, (row, stop), -1)
-            yield steps.cumsum(1)[:, :n]
+        start = random.integers(0, n - length + 1, (self.draws, blocks))
+        stop = start + length
+        stop[:, -1] -= blocks * length - n  # the last block ends where the series is full
+        running = np.zeros((n + 1, size))
+        np.cumsum(terms, 0, out=running[1:])
+        at_once = max(1, _AT_ONCE // (blocks * size))
+        parts = (slice(i, i + at_once) for i in range(0, self.draws, at_once))
+        return np.concatenate([running[stop[part]].sum(1) - running[start[part]].sum(1) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -53,17 +58,12 @@ class Groups:
     of: np.ndarray
     draws: int = DRAWS
 
-    def __call__(self, n: int) -> Iterator[np.ndarray]:
-        """Draw; see Draws."""
-        random, size = np.random.default_rng(SEED), int(self.of.max()) + 1
-        for c in _chunks(self.draws, n):
-            yield random.multinomial(size, np.full(size, 1 / size), c).astype(float)[:, self.of]
-
-
-def _chunks(draws: int, n: int) -> Iterator[int]:
-    at_once = max(1, _AT_ONCE // n)
-    for first in range(0, draws, at_once):
-        yield min(at_once, draws - first)
+    def sums(self, terms: np.ndarray) -> np.ndarray:
+        """See Draws."""
+        size = int(self.of.max()) + 1
+        whole = np.zeros((size, terms.shape[1]))
+        np.add.at(whole, self.of, terms)
+        return np.random.default_rng(SEED).multinomial(size, np.full(size, 1 / size), self.draws) @ whole
 
 
 def interval(values: np.ndarray) -> tuple[float | None, float | None]:
@@ -81,16 +81,14 @@ def undefined(why: str) -> dict[str, Any]:
 
 
 def estimate(
-    features: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], draws: Draws, why: str = "constant"
+    terms: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], draws: Draws, why: str = "constant"
 ) -> dict[str, Any]:
     """A figure with its 95% interval: {value, low, high}, or None with the reason under `undefined`.
 
-    features (n, F): what each member adds; statistic: sums (..., F) -> (...), NaN where there is none. Since the
-    statistic needs sums only, a draw is one row of a matrix product.
+    terms (n, F): what each member adds; statistic: sums (..., F) -> (...), NaN where there is none.
     """
-    value = float(statistic(features.sum(0)))
+    value = float(statistic(terms.sum(0)))
     if not np.isfinite(value):
         return undefined(why)
-    drawn = np.concatenate([statistic(counts @ features) for counts in draws(len(features))])
-    low, high = interval(drawn)
+    low, high = interval(statistic(draws.sums(terms)))
     return {"value": value, "low": low, "high": high}

@@ -5,11 +5,14 @@ units, or no variation. All are checked against the examples in the papers, and 
 scikit-learn and SciPy, in tests/test_measures.py.
 """
 
+import math
+
 import numpy as np
 from scipy.stats import rankdata
 
 __all__ = [
     "auc",
+    "auc_of",
     "category_alpha",
     "category_terms",
     "concordance",
@@ -19,13 +22,14 @@ __all__ = [
     "kappa_terms",
     "pair_terms",
     "pearson",
+    "presence_terms",
     "ranks",
     "value_alpha",
     "value_terms",
 ]
 
 #: Variation below this part of the mean square is rounding, not variation.
-_NOTHING = 1e-12
+_NOTHING = 1e-10
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -158,16 +162,29 @@ def intraclass(sums: np.ndarray, mean_of_all: bool = True) -> np.ndarray:
 # -- presence ---------------------------------------------------------------------------------------------------
 
 
-def auc(score: np.ndarray, positive: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def presence_terms(score: np.ndarray, positive: np.ndarray, bins: int | None = None) -> np.ndarray:
+    """Scores and positives (n,) -> (n, 2 * bins), for `auc`: in which bin of the score, and of which kind.
+
+    Every score has a bin of its own; or there are about `bins` of equal size, within which all scores count as equal.
+    """
+    edges = np.unique(score) if bins is None else np.unique(np.quantile(score, np.linspace(0, 1, bins + 1)[:-1]))
+    at = np.searchsorted(edges, score, "right") - 1
+    terms = np.zeros((len(score), 2 * len(edges)))
+    terms[np.arange(len(score)), at + np.where(positive, 0, len(edges))] = 1
+    return terms
+
+
+def auc(sums: np.ndarray) -> np.ndarray:
     """Area under the ROC curve: the chance that a positive scores higher than a negative, equals counting half.
 
-    score and positive (n,); counts (c, n), how often each counts -> (c,); NaN without both kinds (Hanley & McNeil 1982,
-    Radiology 143, 29-36).
+    Hanley & McNeil 1982, Radiology 143, 29-36.
     """
-    order = np.argsort(score, kind="stable")
-    edge = np.flatnonzero(np.diff(score[order])) if len(score) else np.zeros(0, int)
-    ends = np.append(edge, len(score) - 1)
-    kinds = (counts[:, order] * positive[order], counts[:, order] * ~positive[order])
-    up_to = [np.pad(kind.cumsum(1)[:, ends], ((0, 0), (1, 0))) for kind in kinds]
-    here, below = np.diff(up_to[0]), (up_to[1][:, 1:] + up_to[1][:, :-1]) / 2
-    return _ratio((here * below).sum(1), up_to[0][:, -1] * up_to[1][:, -1])
+    positive, negative = np.split(sums, 2, -1)
+    below = negative.cumsum(-1) - negative / 2
+    return _ratio((positive * below).sum(-1), positive.sum(-1) * negative.sum(-1))
+
+
+def auc_of(score: np.ndarray, positive: np.ndarray) -> float:
+    """The area itself, from ranks, without bins."""
+    n, m = int(positive.sum()), int((~positive).sum())
+    return float((ranks(score)[positive].sum() - n * (n + 1) / 2) / (n * m)) if n and m else math.nan

@@ -24,7 +24,7 @@ def find_spread(both: Aligned, blocks: Moving, labelled: bool) -> dict[str, Any]
         return {"verdict": f"Whether the machine is inside the human spread is undefined: {found}.", "undefined": found}
     terms, statistic, names, n = found
     whole = statistic(terms.sum(0))
-    drawn = np.concatenate([statistic(counts @ terms) for counts in blocks(n)])
+    drawn = statistic(blocks.sums(terms))
     *people, machine = whole.mean(0)
     draws = drawn.mean(1)
     low, high = interval(draws[:, -1] - draws[:, :-1].mean(1))

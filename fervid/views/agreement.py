@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fervid.study.agreement import Agreement
 
-__all__ = ["interval_text", "print_agreement", "write_agreement"]
+__all__ = ["interval_text", "label_time", "print_agreement", "write_agreement"]
 
 _RATER, _MEAN = "#999999", "#222222"
 _NO_FACE, _NO_DATA = "#EEEEEE", "#FFFFFF"
@@ -202,16 +202,21 @@ def _figure(result: "Agreement") -> "Figure":
     for j, (axes, name) in enumerate(zip(panels[-k:], both.emotions)):
         _draw_emotion(axes, result, j, name)
     start, end = _extent(both)
-    panels[-1].set_xlim(start, end)
-    step = next(step for step in _STEPS_S if (end - start) / step <= 12)
-    panels[-1].set_xticks(np.arange(np.ceil(start / step) * step, end + 0.1, step))
-    panels[-1].xaxis.set_major_formatter(lambda s, _: clock(s) if s >= 0 else f"-{clock(-s)}")
-    panels[-1].set_xlabel("time in the video")
+    label_time(panels[-1], start, end)
     if "spread" in facts:
         below = f"* of the raters among themselves. {facts['spread']['verdict']}"
         figure.supxlabel("\n".join(textwrap.wrap(below, 150)), fontsize=9, x=0.01, ha="left")
     figure.suptitle(f"{Path(facts['timeline']).name} and {len(both.raters)} rater{'s' * (coders > 2)}", fontsize=11)
     return figure
+
+
+def label_time(axes: "Axes", start_s: float, end_s: float) -> None:
+    """Give the axis of time its ends, and at most a dozen ticks at round times."""
+    step = next(step for step in _STEPS_S if (end_s - start_s) / step <= 12)
+    axes.set_xlim(start_s, end_s)
+    axes.set_xticks(np.arange(np.ceil(start_s / step) * step, end_s + 0.1, step))
+    axes.xaxis.set_major_formatter(lambda s, _: clock(s) if s >= 0 else f"-{clock(-s)}")
+    axes.set_xlabel("time in the video")
 
 
 def _extent(both: Any) -> tuple[float, float]:
