@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,6 +214,22 @@ def test_one_track_is_compared_alone(tmp_path: Path, table) -> None:
         fervid.agree(film, ratings, person=1)
 
 
+def test_one_person_is_compared_over_their_tracks(tmp_path: Path, table) -> None:
+    """A timeline of a later schema has columns shot and person: one person is two tracks, before and after a cut."""
+    looks = [Seen(float(s), (face(0.08 * s, track=int(s > 4)), face(0.5, track=2)), 1.0) for s in range(10)]
+    film = write_timeline(tmp_path / "two.parquet", looks, 10.0)
+    stored = pq.read_table(film)
+    person = pa.array([None if t is None else int(t == 2) for t in stored["track"].to_pylist()], pa.int32())
+    stored = stored.append_column("person", person).append_column("shot", person)
+    pq.write_table(stored.append_column("happiness_smooth", pa.array([0.1] * len(stored), pa.float32())), film)
+    ratings = table(rows(*[[s, s] for s in range(10)], header="second,happiness"))
+    facts = fervid.agree(film, ratings, person=0).facts
+    assert facts["emotions"]["happiness"]["pearson"]["value"] == pytest.approx(1)
+    assert facts["coverage"]["compared_seconds"] == 10 and facts["machine"]["who"] == "person 0"
+    with pytest.raises(DataError, match="no person 3; it has 0, 1"):
+        fervid.agree(film, ratings, person=3)
+
+
 def test_gaps_between_intervals_can_be_neutral(timeline: Path, table) -> None:
     ratings = table("start,end,label\n3,7,happy\n14,17,happy\n")
     plain, filled = fervid.agree(timeline, ratings), fervid.agree(timeline, ratings, gaps="neutral")
@@ -366,6 +384,38 @@ def test_bad_ratings_are_one_sentence_and_exit_2(kind: str, timeline: Path, tabl
     assert words in error and str(path) in error
     assert error.count("\n") == 1 and printed == ""
     assert not (tmp_path / "out").exists()
+
+
+CELLS = st.sampled_from(
+    ["", "0", "1", "2.5", "0,5", "1:00", "happy", "joy", "NaN", "-1", "1e400", "A", '"', "\x00", "é"]
+)
+HEADS = st.sampled_from(
+    ["t", "start", "end", "duration", "label", "happiness", "sad_r1", "coder", "rater1", "x", "person"]
+)
+
+
+@steady
+@given(
+    st.lists(HEADS, min_size=1, max_size=5), st.lists(st.lists(CELLS, max_size=6), max_size=6), st.sampled_from(",;\t")
+)
+def test_any_table_is_read_or_refused_in_a_sentence(tmp_path_factory, heads, body, mark: str) -> None:
+    path = tmp_path_factory.mktemp("any") / "any.csv"
+    path.write_text("\n".join(mark.join(cells) for cells in [heads, *body]), "utf-8")
+    try:
+        found = read_ratings(path)
+    except DataError as e:
+        assert str(path) in str(e) and "\n" not in str(e)
+    else:
+        assert len(found.second) and found.score.shape == (len(found.raters), len(found.second), len(found.emotions))
+
+
+@steady
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused_in_a_sentence(tmp_path_factory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "any.csv"
+    path.write_bytes(data)
+    with pytest.raises(DataError):
+        read_ratings(path)
 
 
 def test_unknown_labels_can_be_left_out(timeline: Path, table) -> None:

@@ -106,7 +106,7 @@ def _sentence(spread: dict[str, Any], people: list[float], machine: float, label
         human = f"{people[0]:.2f} between the two raters" + ("" if labelled else ", whose spread is one number")
     sure = ""
     if low is not None:
-        doubt = ", so it may be chance" if low <= 0 <= high else ""
+        doubt = ", so it may be chance" if low <= 0 <= high and where != "inside" else ""
         sure = f"; machine minus mean rater {spread['difference']['value']:+.2f}, 95% {low:+.2f} to {high:+.2f}{doubt}"
     place = {"inside": "The machine is inside the human spread",
              "below": "The machine is below the human spread: it agrees with the raters less than they do with each "
