@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["interval_text", "label_time", "print_agreement", "write_agreement"]
 
-_RATER, _MEAN = "#999999", "#222222"
+_RATER, _MEAN = "#BDBDBD", "#222222"
+#: A panel shows so many points at the most: of longer videos, means over several seconds.
+_POINTS = 600
 _NO_FACE, _NO_DATA = "#EEEEEE", "#FFFFFF"
 #: Ticks of the time axis stand so many seconds apart, the last for a day of video and more.
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 86400, 10**9)
@@ -241,15 +243,18 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 
 def _draw_emotion(axes: "Axes", result: "Agreement", j: int, name: str) -> None:
     both, one = result.both, result.facts["emotions"][name]
-    middle = both.second + 0.5
+    step = -(-len(both.second) // _POINTS)
+    middle = _thinned(both.second + 0.5, step)
     _shade(axes, both)
     if len(both.raters) > 1:
-        for r in range(len(both.raters)):
-            axes.plot(middle, both.score[r, :, j], color=_RATER, linewidth=0.8, label="raters" if r == 0 else None)
-    mark = "" if len(middle) > 300 else "."
-    axes.plot(middle, both.mean[:, j], color=_MEAN, linewidth=1.3, linestyle="--", marker=mark, markersize=3,
-              label="mean of the raters" if len(both.raters) > 1 else "rater")  # fmt: skip
-    axes.plot(middle, both.prob[:, j], color=PALETTE[name], linewidth=2, label="machine")
+        for r, score in enumerate(both.score[:, :, j]):
+            axes.plot(middle, _thinned(score, step), color=_RATER, linewidth=0.8, label="raters" if r == 0 else None)
+    whose = "mean of the raters" if len(both.raters) > 1 else "rater"
+    axes.plot(middle, _thinned(both.mean[:, j], step), color=_MEAN, linewidth=1.3, linestyle="--",
+              marker="" if len(middle) > 300 else ".", markersize=3, label=whose)  # fmt: skip
+    width = 2 if len(middle) < 300 else 1.2
+    what = "machine" if step == 1 else f"machine (all: means of {step} s)"
+    axes.plot(middle, _thinned(both.prob[:, j], step), color=PALETTE[name], linewidth=width, label=what)
     axes.set(ylim=(-0.03, 1.03), ylabel=name)
     lag = one["best_lag_s"]
     measures = {"CCC": one["ccc"], "Pearson": one["pearson"], "Spearman": one["spearman"]}
@@ -261,6 +266,14 @@ def _draw_emotion(axes: "Axes", result: "Agreement", j: int, name: str) -> None:
     axes.text(1.01, 0.98, shown, transform=axes.transAxes, va="top", fontsize=8, family="monospace")
     if j == 0:
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, frameon=False, fontsize=7.5)
+
+
+def _thinned(values: np.ndarray, step: int) -> np.ndarray:
+    """Means over `step` seconds each, of what there is; NaN where there is nothing."""
+    filled = np.pad(values, (0, -len(values) % step), constant_values=np.nan).reshape(-1, step)
+    there = np.isfinite(filled)
+    count = there.sum(1)
+    return np.divide(np.where(there, filled, 0).sum(1), count, out=np.full(len(count), np.nan), where=count > 0)
 
 
 def _draw_strips(axes: "Axes", result: "Agreement") -> None:
