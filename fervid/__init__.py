@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from fervid.bulk import Event, Summary
     from fervid.pipeline import Models, Progress, Result
+    from fervid.study.agreement import Agreement
+    from fervid.study.report import Report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,7 +29,9 @@ __all__ = [
     "UsageError",
     "VideoError",
     "__version__",
+    "agree",
     "batch",
+    "disfa",
     "export",
     "forget",
     "load_models",
@@ -124,6 +128,65 @@ def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:
     from fervid.bulk import forget as erase
 
     return erase(video, Path(out))
+
+
+def agree(
+    timeline: str | PathLike[str],
+    ratings: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    track: int | None = None,
+    person: int | None = None,
+    scale: str | tuple[float, float] | None = None,
+    gaps: str | None = None,
+    ignore_unknown: bool = False,
+    max_lag_s: int = 5,
+    block_s: int = 10,
+) -> "Agreement":
+    """Tell how far a timeline agrees with human coders, whose CSV files may have any usual columns.
+
+    The result has `facts` (plain values: CCC, correlations, kappa, alpha, ICC, the best lag, coverage, the human
+    spread) and `to_pandas()`, both sides by the second. `track` or `person` compares one face rather than everybody;
+    `scale` is the ends of the scores' scale, (1, 7) or "1:7"; `gaps` labels what lies between intervals.
+
+    Raises UsageError if a file is not what it should be, or if the two have no second or emotion in common.
+    """
+    from fervid.study.agreement import compare
+    from fervid.study.ratings import Reading, read_scale
+
+    tables = [ratings] if isinstance(ratings, (str, PathLike)) else ratings
+    reading = Reading(read_scale(scale), ignore_unknown, person, track, gaps)
+    return compare(Path(timeline), [Path(table) for table in tables], reading, max_lag_s=max_lag_s, block_s=block_s)
+
+
+def disfa(
+    root: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    camera: str = "left",
+    workers: int | None = None,
+    pipeline: str | PathLike[str] | None = "disfa",
+    on_event: "Callable[[Event], None] | None" = None,
+    **options: Any,
+) -> "Report":
+    """Compare every frame of DISFA, as it is distributed, with its coded action units.
+
+    The readings of each video are kept below `out` and used again; `workers` processes make those that are missing.
+    `pipeline` and `options` are as for `process`. The result has `facts` (plain values), with a sentence in `troubles`
+    for whatever is missing or damaged.
+
+    Raises UsageError if the folder holds nothing to compare, RunError if the run had to stop.
+    """
+    from fervid.config import load_config
+    from fervid.engine import LocalEngine, default_limits, default_workers
+    from fervid.errors import ConfigError
+    from fervid.study.report import run_disfa
+
+    if workers is not None and workers <= 0:
+        raise ConfigError(f"workers = {workers}: expected a number above 0")
+    config = load_config(pipeline, **options)
+    size = workers or default_workers()
+    engine = LocalEngine(config, size, default_limits(size))
+    return run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
 
 
 def load_models(pipeline: str | PathLike[str] | None = None, **options: Any) -> "Models":

@@ -22,13 +22,15 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Job:
-    """One video to process. `name` is its place in the results; `out` is where its timeline goes."""
+    """One video to process. `name` is its place in the results; `out` is where its timeline goes, `faces` where every
+    reading goes, if they are kept."""
 
     path: Path
     name: str
     out: Path
     bytes: int = 0
     changed_ns: int = 0
+    faces: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ def run_job(
     """
     started = perf_counter()
     try:
-        _make_folder(job.out)
-        result = process_video(job.path, job.out, config, models, on_progress=on_progress, name=job.name)
+        for file in filter(None, (job.out, job.faces)):
+            _make_folder(file)
+        result = process_video(
+            job.path, job.out, config, models, faces_out=job.faces, on_progress=on_progress, name=job.name
+        )
     except RunError:
         raise
     except Exception as e:  # noqa: BLE001 - one file must not cost the run; fuzzing finds every kind of error

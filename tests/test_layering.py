@@ -15,13 +15,14 @@ ORDER = (
     "errors", "labels", "stopwatch", "batches", "parts",
     "video", "config", "frames", "likeness", "faces", "adaptive", "shots", "tracks", "emotions", "timeline", "store",
     "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
-    "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli.views", "cli", "__main__",
+    "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.lab", "cli.study", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
 BESIDE = {
     "backends": {"video", "config", "pipeline", "engine", "cli", "backends", "lab", "views"},
     "views": {"cli", "views", ""},
     "lab": {"cli", "lab", ""},
+    "study": {"cli", "study", ""},
 }
 #: What a backend may know of the line: the types and protocols that it serves.
 FOR_BACKENDS = {
@@ -106,9 +107,10 @@ def test_what_stands_beside_the_line_knows_its_place(module):
             assert imported in FOR_BACKENDS, f"{module} imports {imported}"
 
 
-def test_the_lab_is_imported_by_nothing_on_the_line():
-    users = {m for m in MODULES for imported, _ in own_imports(m) if package(imported) == "lab" and package(m) != "lab"}
-    assert users <= {"cli.lab", ""}
+@pytest.mark.parametrize("room", ["lab", "study"])
+def test_lab_and_study_are_imported_by_nothing_on_the_line(room):
+    users = {m for m in MODULES for imported, _ in own_imports(m) if package(imported) == room and package(m) != room}
+    assert users <= {f"cli.{room}", ""}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -9,8 +9,9 @@ from fervid.cli import line  # isort: skip
 from fervid.cli import bulk  # isort: skip
 from fervid.cli import views  # isort: skip
 from fervid.cli import lab  # isort: skip
+from fervid.cli import study  # isort: skip
 
-__all__ = ["app", "bulk", "lab", "line", "main", "views"]
+__all__ = ["app", "bulk", "lab", "line", "main", "study", "views"]
 
 
 def main() -> None:
