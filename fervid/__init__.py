@@ -84,9 +84,9 @@ def batch(
 ) -> "Summary":
     """Turn every video in files, folders and globs into a timeline below `out`, and account for each in its manifest.
 
-    Run again, it skips what is finished. `workers` processes (one a core) do the work; a video that takes longer than
-    `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone. `listed` are names that may
-    have vanished. `pipeline` and `options` are as for `process`.
+    Run again, it skips what is finished. `workers` processes (one a core; beside a GPU four at most) do the work; a
+    video that takes longer than `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone.
+    `listed` are names that may have vanished. `pipeline` and `options` are as for `process`.
 
     Raises UsageError if the request is wrong, RunError if the run had to stop; a video that fails is a row.
     """
@@ -102,7 +102,7 @@ def batch(
             raise ConfigError(f"{name} = {value:g}: expected a number above 0")
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
-    size = workers or default_workers()
+    size = workers or default_workers(config.device)
     limits = replace(default_limits(size, timeout_s), stall_s=stall_s)
     limits = replace(limits, memory_bytes=int(memory_gb * 1e9)) if memory_gb else limits
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
