@@ -85,8 +85,8 @@ def batch(
     """Turn every video in files, folders and globs into a timeline below `out`, and account for each in its manifest.
 
     Run again, it skips what is finished. `workers` processes (one a core; beside a GPU four at most) do the work; a
-    video that takes longer than `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone.
-    `listed` are names that may have vanished. `pipeline` and `options` are as for `process`.
+    video that takes longer than `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails
+    alone. `listed` are names that may have vanished. `pipeline` and `options` are as for `process`.
 
     Raises UsageError if the request is wrong, RunError if the run had to stop; a video that fails is a row.
     """

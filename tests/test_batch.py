@@ -231,7 +231,15 @@ def test_bars_show_workers_and_totals():
     console.file.close()
     said = console.export_text()
     assert "2 videos to do" in said and "[b]odd\\x1b.mp4 0:05 of 1:05" in said
-    assert "failed    bad.mp4: bad.mp4: no video" in said and "1 of 2  ok 0  degraded 0  failed 1" in said
+    assert "failed    bad.mp4: no video" in said and "1 of 2  ok 0  degraded 0  failed 1" in said
+
+
+def test_a_long_name_keeps_both_ends():
+    names = [f"series one, interview {i:02} with somebody.mp4" for i in range(99)] + [
+        f"somebody of series one, interview {i:02}.mp4" for i in range(99)
+    ]
+    assert {len(view._short(name)) for name in names} == {30}
+    assert len({view._short(name) for name in names[99:]}) == 99 and view._short("short.mp4") == "short.mp4"
 
 
 def test_a_long_list_of_troubles_is_cut(capsys):

@@ -1,4 +1,4 @@
-"""What a batch costs beside bare calls, how it scales, and its memory: `python -m tests.benchmarks.batch [--clips 200]`.
+"""What a batch costs beside bare calls, how it scales, its memory: `python -m tests.benchmarks.batch [--clips 200]`.
 
 Short clips are cut from sample_videos without re-encoding and processed with the real models, in rounds: bare calls of
 process_video in this process, which is warm; then a batch of one worker; then a batch of two. Rounds are interleaved
@@ -35,7 +35,7 @@ class Taken:
 
 
 def cut_clips(folder: Path, n: int, seconds: float) -> list[Path]:
-    """Copy the first packets of the sample videos n times, each with a title of its own, so that no two are the same."""
+    """Copy the first packets of the sample videos n times, each with a title of its own: no two are the same."""
     folder.mkdir(parents=True)
     samples = sorted(SAMPLES.glob("*.mp4"))
     return [_cut(samples[i % len(samples)], folder / f"{i:04}.mp4", seconds, str(i)) for i in range(n)]
