@@ -97,9 +97,9 @@ def batch(
 ) -> "Summary":
     """Turn every video in files, folders and globs into a timeline below `out`, and account for each in its manifest.
 
-    Run again, it skips what is finished. `workers` processes (one a core) do the work; a video that takes longer than
-    `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone. `listed` are names that may
-    have vanished. `pipeline` and `options` are as for `process`.
+    Run again, it skips what is finished. `workers` processes (one a core; beside a GPU four at most) do the work; a
+    video that takes longer than `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails
+    alone. `listed` are names that may have vanished. `pipeline` and `options` are as for `process`.
 
     engine="ray" runs on a Ray cluster: `address` is "auto" (default), "local", HOST:PORT or ray://HOST:PORT; inputs and
     `out` must lie at the same paths on every node. There `workers` are as many as fit, and each may have
@@ -184,7 +184,7 @@ def disfa(
     if workers is not None and workers <= 0:
         raise ConfigError(f"workers = {workers}: expected a number above 0")
     config = load_config(pipeline, **options)
-    size = workers or default_workers()
+    size = workers or default_workers(config.device)
     engine = LocalEngine(config, size, default_limits(size))
     return run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
 

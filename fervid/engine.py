@@ -37,6 +37,9 @@ _TICK_S = 0.25
 #: How often a job is tried again, alone, by what ended it. Who kills from outside is not the file's doing.
 _RETRIES = {"timeout": 1, "stalled": 1, "crashed": 1, "killed": 5, "memory": 0}
 _START_S, _START_TRIES = 600.0, 3
+#: Each worker has a context and models of its own on the GPU. Reckoned, not measured.
+_BESIDE_A_GPU = 4
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,22 @@ def machine_memory() -> int:
         return total
 
 
-def default_workers() -> int:
-    """One worker a core, as far as memory reaches at 1.5 GB each."""
-    return max(1, min(len(os.sched_getaffinity(0)), int(0.8 * machine_memory() / 1.5e9)))
+def default_workers(device: str = "cpu") -> int:
+    """One worker a core, as far as memory reaches at 1.5 GB each; beside a GPU, whose memory they share, at most four.
+
+    DeviceError if the device is not on this machine.
+    """
+    most = max(1, min(len(os.sched_getaffinity(0)), int(0.8 * machine_memory() / 1.5e9)))
+    return min(most, _BESIDE_A_GPU) if _is_gpu(device) else most
+
+
+def _is_gpu(device: str) -> bool:
+    """Whether workers will compute on a GPU. Where no driver is, "auto" needs no torch to tell."""
+    if device == "cpu" or (device == "auto" and not any(map(os.path.exists, _GPU_DRIVERS))):
+        return False
+    from fervid.backends.device import resolve_device
+
+    return resolve_device(device) != "cpu"
 
 
 def default_limits(workers: int, timeout_s: float | None = None) -> Limits:
@@ -244,7 +260,7 @@ def open_engine(name: str, config: Config, crew: Crew, out: Path) -> Engine:
         raise ConfigError(f"unknown engine {name!r}: expected local or ray")
     if crew.address is not None or crew.gpus_per_worker is not None:
         raise ConfigError("--address and --gpus-per-worker are for a Ray cluster: add --engine ray")
-    size = crew.workers or default_workers()
+    size = crew.workers or default_workers(config.device)
     if limits.memory_bytes is None:
         limits = replace(limits, memory_bytes=default_limits(size).memory_bytes)
     return LocalEngine(config, size, limits)

@@ -32,7 +32,7 @@ def batch(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)] = ...,  # type: ignore[assignment]
     from_file: Annotated[Path | None, typer.Option(help="Also the files in this list, one a line; - is stdin.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes (one a core).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (one a core, four beside a GPU).")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Longest time for one video.", metavar="S")] = None,
