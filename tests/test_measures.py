@@ -182,6 +182,11 @@ def test_the_same_data_give_the_same_interval() -> None:
     assert estimate(m.pair_terms(x, y), m.pearson, Moving(5)) == estimate(m.pair_terms(x, y), m.pearson, Moving(5))
 
 
+def test_one_group_has_no_interval() -> None:
+    found = estimate(m.pair_terms(*RANDOM.normal(size=(2, 50))), m.pearson, Groups(np.zeros(50, int)))
+    assert found["value"] is not None and found["low"] is None and found["high"] is None
+
+
 def test_groups_are_drawn_whole() -> None:
     of = np.repeat([0, 1, 2], [2, 3, 4])
     counts = Groups(of).sums(np.eye(9))

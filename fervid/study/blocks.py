@@ -53,7 +53,10 @@ class Moving:
 
 @dataclass(frozen=True)
 class Groups:
-    """Draw whole groups, such as subjects: `of` (n,) is the group of each member, 0 to G - 1."""
+    """Draw whole groups, such as subjects: `of` (n,) is the group of each member, 0 to G - 1.
+
+    One group alone tells nothing of how groups differ: its draws are NaN.
+    """
 
     of: np.ndarray
     draws: int = DRAWS
@@ -61,6 +64,8 @@ class Groups:
     def sums(self, terms: np.ndarray) -> np.ndarray:
         """See Draws."""
         size = int(self.of.max()) + 1
+        if size == 1:
+            return np.full((self.draws, terms.shape[1]), np.nan)
         whole = np.zeros((size, terms.shape[1]))
         np.add.at(whole, self.of, terms)
         return np.random.default_rng(SEED).multinomial(size, np.full(size, 1 / size), self.draws) @ whole
