@@ -15,12 +15,12 @@ ORDER = (
     "errors", "labels", "batches",
     "video", "config", "frames", "faces", "tracks", "emotions", "timeline", "store",
     "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
-    "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli", "__main__",
+    "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli.report", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
 BESIDE = {
     "backends": {"video", "config", "pipeline", "engine", "cli", "backends", "lab", "views"},
-    "views": {"cli", "views"},
+    "views": {"cli", "views", ""},
     "lab": {"cli", "lab", ""},
 }
 #: What a backend may know of the line: the types and protocols that it serves.

@@ -8,8 +8,9 @@ from fervid.cli.shared import app
 from fervid.cli import line  # isort: skip
 from fervid.cli import bulk  # isort: skip
 from fervid.cli import lab  # isort: skip
+from fervid.cli import report  # isort: skip
 
-__all__ = ["app", "bulk", "lab", "line", "main"]
+__all__ = ["app", "bulk", "lab", "line", "main", "report"]
 
 
 def main() -> None:
