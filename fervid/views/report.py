@@ -19,7 +19,7 @@ from fervid.views.figures import PALETTE
 from fervid.views.report_data import Timeline, pack_boxes, pack_timeline, read_timeline
 from fervid.views.report_film import EMBED_MB, Film, check_faces, check_same, open_film
 
-__all__ = ["ReportOptions", "fill_page", "write_report"]
+__all__ = ["ReportOptions", "fill_page", "write_page", "write_report"]
 
 _ASSETS = Path(__file__).parent / "assets"
 _CHART = ("uPlot.iife.min.js",)
@@ -47,7 +47,11 @@ def write_report(timeline: Path, out: Path, options: ReportOptions = ReportOptio
     DataError if the timeline, the film or the readings do not belong together; VideoError if no browser plays the film.
     """
     _check(timeline, out, options)
-    read = read_timeline(timeline)
+    return write_page(read_timeline(timeline), out, options)
+
+
+def write_page(read: Timeline, out: Path, options: ReportOptions = ReportOptions()) -> dict[str, Any]:
+    """Write the page of a timeline that is read already; as write_report."""
     notes = []
     if options.video is not None:
         notes.append(check_same(read, options.video, force=options.force))

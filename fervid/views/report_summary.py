@@ -36,7 +36,7 @@ def figures(timeline: Timeline) -> str:
         ("Someone on screen", clock(seen), f"of {clock(seconds)}, {_percent(seen / seconds if seconds else 0)}"),
         ("Faces followed", faces, f"longest {lasting(longest.face_seconds)}, {longest.name}" if longest else "no face"),
         ("Most often", dominant[0] if dominant else "none", f"{_percent(dominant[1])} of face time" if dominant else ""),
-        ("Clear", _percent(says["clear"]) if dominant else "none", "of face time: one over 50%"),
+        ("Clear expression", _percent(says["clear"]) if dominant else "none", "of face time (one above 50%)"),
     ]
     return "".join(
         f'<div class="figure"><dt>{escape(label)}</dt><dd><b>{escape(value)}</b><span>{escape(more)}</span></dd></div>'

@@ -56,7 +56,7 @@ function makeChart() {
     cursor: { y: false, points: { show: false }, drag: { x: true, y: false, dist: 6, setScale: false }, bind: { dblclick: () => null } },
     scales: { x: { time: false, auto: false, range: () => [view.min, view.max] }, y: { range: () => [0, 1] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 26, gap: 6, space: 76, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200], values: (_, all) => all.map((at) => (view.max - at < 0.02 * (view.max - view.min) ? "" : clock(at))) },
+      { ...axis, grid: { show: false }, size: 26, gap: 6, space: 76, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200], values: (_, all) => all.map((at) => ((view.max - at) / (view.max - view.min) * plotWidth() < (at < 3600 ? 17 : 27) ? "" : clock(at))) },
       { ...axis, size: gutter(), gap: 10, splits: () => [0, 0.25, 0.5, 0.75, 1], grid: { stroke: () => INK.line, width: 1 }, values: (_, all) => all.map(gutter() > 60 ? percent : (p) => Math.round(100 * p)) },
     ],
     series: [{}, ...series],
@@ -73,8 +73,21 @@ function paintShades(u) {
   for (const gap of gapsWithin(view.min, view.max, bbox.width)) {
     const from = u.valToPos(gap.from, "x", true), to = u.valToPos(gap.to, "x", true);
     paintGap(ctx, gap.kind, from, bbox.top, Math.max(to - from, devicePixelRatio), bbox.height);
+    if (Math.min(to, bbox.left + bbox.width) - Math.max(from, bbox.left) > 84 * devicePixelRatio) nameGap(ctx, bbox, gap.kind, from, to);
   }
   ctx.restore();
+}
+
+/** The name of a wide gap in its middle, on a ground of its own. */
+function nameGap(ctx, bbox, kind, from, to) {
+  const middle = (Math.max(from, bbox.left) + Math.min(to, bbox.left + bbox.width)) / 2, y = bbox.top + bbox.height / 2;
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textAlign = "center";
+  ctx.textBaseline = "middle";
+  ctx.fillStyle = INK.shade;
+  ctx.fillRect(middle - 30 * devicePixelRatio, y - 10 * devicePixelRatio, 60 * devicePixelRatio, 20 * devicePixelRatio);
+  ctx.fillStyle = INK.muted;
+  ctx.fillText(kind === NO_DATA ? "no data" : "no face", middle, y);
 }
 
 /** Where a shot begins: a line through the plot where there is room for it, else a tick at the top. */
@@ -125,8 +138,10 @@ const panBy = (share) => { const by = share * (view.max - view.min); setView(vie
 function redraw() {
   waiting = 0;
   const began = performance.now();
-  plot.setData(build(), false);
-  plot.setScale("x", { min: view.min, max: view.max });
+  plot.batch(() => {
+    plot.setData(build(), false);
+    plot.setScale("x", { min: view.min, max: view.max });
+  });
   for (const call of listeners) call();
   redraws.push(performance.now() - began);
 }

@@ -38,7 +38,7 @@ function addLanes(n) {
   }
   const left = LANES.length - strips.length;
   more.hidden = left === 0;
-  more.textContent = `Show ${Math.min(left, MORE_LANES)} more of ${left}`;
+  more.textContent = left <= MORE_LANES ? `Show all ${LANES.length}` : `Show ${MORE_LANES} more of ${LANES.length}`;
 }
 
 /** Turn lanes on and off: the chart shows the mean of those that are on. */
@@ -54,7 +54,7 @@ function choose(rule) {
 function noteFaces() {
   const on = LANES.filter((lane) => lane.on).length;
   document.getElementById("faces-note").textContent =
-    LANES.length === 0 ? "Nobody was found." : on === LANES.length ? (on === 1 ? "" : `The chart above is the mean of all ${on}, weighted by time on screen.`) : `The chart above shows ${on} of ${LANES.length}.`;
+    LANES.length === 0 ? "Nobody was found." : on === LANES.length ? (on === 1 ? "" : `The chart is the mean of all ${on}, weighted by time on screen.`) : `The chart shows ${on} of ${LANES.length}.`;
 }
 
 /** A canvas as large as its box in real pixels, empty; null while it has no size. */
@@ -72,7 +72,7 @@ function paintLane({ lane, canvas }) {
   if (!context) return;
   const { width, height } = canvas, scale = width / (view.max - view.min);
   for (const gap of gapsWithin(view.min, view.max, width))
-    paintGap(context, gap.kind, (gap.from - view.min) * scale, 0, Math.max((gap.to - gap.from) * scale, 1), height);
+    if (gap.kind === NO_DATA) paintGap(context, gap.kind, (gap.from - view.min) * scale, 0, Math.max((gap.to - gap.from) * scale, 1), height);
   const step = stepFor(view.max - view.min, width), tally = new Float64Array(K);
   let r = lowerBound(ROWS.second, Math.floor(view.min), lane.from, lane.to), run = null;
   const flush = () => { if (run) { context.fillStyle = INK.area[run.k]; context.fillRect(run.x, 0, Math.max(run.to - run.x, 1), height); } };
