@@ -56,7 +56,7 @@ def write(
 
 
 def crowd(path: Path, *, seconds: int, tracks: int, share: float = 0.6, seed: int = 0) -> Path:
-    """A long film: each track is on screen in a share of it, in stretches, with expressions that drift; some is lost."""
+    """A long film: each track is on screen in a share of it, in stretches, expressions drift, some seconds are lost."""
     random = np.random.default_rng(seed)
     moods = random.dirichlet(np.full(len(LABELS), 0.25), (tracks, seconds // 40 + 2))
     second, track, prob = [], [], []

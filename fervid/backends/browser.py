@@ -1,10 +1,7 @@
 """What a web browser can play of a video file, told by its codecs and container."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-
-import av
 
 from fervid.backends.containers import choose_stream, open_container
 from fervid.video import MAX_PIXELS
@@ -27,20 +24,14 @@ _OPEN_CODECS = {"vp8", "vp9", "av1"}
 
 @dataclass(frozen=True)
 class Playability:
-    """Whether browsers play a file: `trouble` says what they cannot ("" if all play it), `mute` whose sound they lack.
+    """Whether browsers play a file: `trouble` is what they cannot ("" if all play it), `mute` whose sound they lack."""
 
-    `mime` is the type to give it; second 0 of the timeline is at `offset_s` on the browser's clock, which begins with
-    the file's first stream.
-    """
-
-    mime: str
     trouble: str
     mute: str
-    offset_s: float
 
 
-def playability(path: Path, *, start_s: float, stream: int | None = None, max_pixels: int = MAX_PIXELS) -> Playability:
-    """Look into a file without decoding it. `start_s` is where its video begins (VideoInfo); VideoError as open_video."""
+def playability(path: Path, *, stream: int | None = None, max_pixels: int = MAX_PIXELS) -> Playability:
+    """Look into a file without decoding it; VideoError as open_video."""
     with open_container(path, max_pixels) as container:
         video = choose_stream(container, path, stream)
         context = video.codec_context
@@ -49,10 +40,8 @@ def playability(path: Path, *, start_s: float, stream: int | None = None, max_pi
         if not trouble and video.index != choose_stream(container, path, None).index:
             trouble = f"its video stream {video.index}: a browser shows another one"
         sounds = [s.codec_context.name for s in container.streams.audio if s.codec_context is not None]
-        began = Fraction(container.start_time or 0, av.time_base)
-        mime = "video/webm" if "webm" in container.format.name else "video/mp4"
         mute = sounds[0].upper() if sounds and sounds[0] not in _SOUND else ""
-        return Playability(mime, trouble, mute, max(0.0, start_s - float(began)))
+        return Playability(trouble, mute)
 
 
 def _trouble(codec: str, pixels: str, container: str) -> str:

@@ -1,4 +1,4 @@
-"""A copy of a video that every browser plays: H.264 and AAC in MP4, upright, with square pixels and the timeline's clock."""
+"""A copy of a video that every browser plays: H.264 and AAC, upright, with square pixels and the timeline's clock."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -64,7 +64,7 @@ class _Sound:
         self._source = open_container(info.path, max_pixels)
         found = [s for s in self._source.streams.audio if s.codec_context is not None]
         self._pieces: Iterator[tuple[float | None, np.ndarray]] = iter(())
-        self._stream = None
+        self._stream: Any = None
         if found:
             self._stream = target.add_stream("aac", rate=_SOUND_RATE, layout="stereo")
             self._stream.bit_rate = _SOUND_BITS

@@ -16,7 +16,8 @@ def report(
         Path, typer.Argument(metavar="TIMELINE", help="A timeline, or a folder of them.", show_default=False)
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The page (.html); for a folder of timelines, a folder.", show_default=False)
+        Path,
+        typer.Option("--out", "-o", help="The page (.html); for a folder of timelines, a folder.", show_default=False),
     ],
     video: Annotated[Path | None, typer.Option(help="The film, to be played beside the chart.")] = None,
     faces: Annotated[Path | None, typer.Option(help="Face readings of the film, drawn over it as boxes.")] = None,
@@ -26,7 +27,9 @@ def report(
     embed: Annotated[
         float, typer.Option(help="Films up to this size go into the page; 0: played from where they lie.", metavar="MB")
     ] = 50.0,
-    force: Annotated[bool, typer.Option("--force", help="Take a film or readings that do not match the timeline.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a film or readings that do not match the timeline.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:

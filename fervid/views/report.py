@@ -1,4 +1,4 @@
-"""One page that shows a timeline beside its film, whole in itself: it opens offline and asks the network for nothing."""
+"""One page that shows a timeline beside its film, whole in itself: it opens offline and asks no network."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from fervid.views.figures import PALETTE
 from fervid.views.report_data import Timeline, pack_boxes, pack_timeline, read_timeline
 from fervid.views.report_film import EMBED_MB, Film, check_faces, check_same, open_film
 
-__all__ = ["ReportOptions", "fill_page", "write_page", "write_report"]
+__all__ = ["PLAIN", "ReportOptions", "fill_page", "write_page", "write_report"]
 
 _ASSETS = Path(__file__).parent / "assets"
 _CHART = ("uPlot.iife.min.js",)
@@ -41,7 +41,11 @@ class ReportOptions:
     embed_mb: float = EMBED_MB
 
 
-def write_report(timeline: Path, out: Path, options: ReportOptions = ReportOptions()) -> dict[str, Any]:
+#: The timeline alone.
+PLAIN = ReportOptions()
+
+
+def write_report(timeline: Path, out: Path, options: ReportOptions = PLAIN) -> dict[str, Any]:
     """Write the page of one timeline; gives what was written and what of the film is in it.
 
     DataError if the timeline, the film or the readings do not belong together; VideoError if no browser plays the film.
@@ -50,7 +54,7 @@ def write_report(timeline: Path, out: Path, options: ReportOptions = ReportOptio
     return write_page(read_timeline(timeline), out, options)
 
 
-def write_page(read: Timeline, out: Path, options: ReportOptions = ReportOptions()) -> dict[str, Any]:
+def write_page(read: Timeline, out: Path, options: ReportOptions = PLAIN) -> dict[str, Any]:
     """Write the page of a timeline that is read already; as write_report."""
     notes = []
     if options.video is not None:

@@ -115,8 +115,8 @@ def pack_timeline(timeline: Timeline) -> dict[str, Any]:
         "first": first,
         "status": _base64(status),
         "lanes": [
-            {"name": lane.name, "tracks": list(lane.tracks), "rows": len(lane.rows), "time": round(lane.face_seconds, 1)}
-            for lane in lanes
+            {"name": one.name, "tracks": list(one.tracks), "rows": len(one.rows), "time": round(one.face_seconds, 1)}
+            for one in lanes
         ],
         "second": _base64(rows["second"].astype("<u4")),
         "prob": _base64(_whole(prob)),

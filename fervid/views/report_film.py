@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from fervid.batches import VideoInfo
 from fervid.config import Config, load_config
 from fervid.errors import DataError, VideoError
 from fervid.jobs import content_hash
@@ -84,7 +85,7 @@ def open_film(timeline: Timeline, video: Path, page: Path, *, transcode: bool, e
 
     config = _config(timeline)
     info, _ = read_video(video, config, lambda reader: reader.info)
-    plays = playability(video, start_s=info.start_s, stream=config.stream, max_pixels=config.max_pixels)
+    plays = playability(video, stream=config.stream, max_pixels=config.max_pixels)
     if not transcode:
         if plays.trouble:
             raise VideoError(
@@ -92,16 +93,14 @@ def open_film(timeline: Timeline, video: Path, page: Path, *, transcode: bool, e
                 "the report",
                 reason="unsupported",
             )
-        yield _place(video, video, page, embed_mb, plays, (info.width_px, info.height_px), _notes(timeline, plays))
+        yield _place(video, video, page, embed_mb, info, _notes(timeline, plays))
         return
     part = page.with_name(f".{page.name}.film.{os.getpid()}.tmp")
     try:
         _write_copy(video, part, config)
         copied, _ = read_video(part, load_config(None), lambda reader: reader.info)
-        plays = playability(part, start_s=copied.start_s)
         beside = page.with_name(f"{page.stem}.film.mp4")
-        size_px = (copied.width_px, copied.height_px)
-        film = _place(part, beside, page, embed_mb, plays, size_px, ("The film is a copy made by --transcode.",))
+        film = _place(part, beside, page, embed_mb, copied, ("The film is a copy made by --transcode.",))
         yield film
         if film.content is None:
             part.replace(beside)
@@ -124,13 +123,15 @@ def _write_copy(video: Path, part: Path, config: Config) -> None:
 
 
 def _place(
-    content: Path, beside: Path, page: Path, embed_mb: float, plays: Any, size_px: tuple[int, int],
-    notes: tuple[str, ...],
+    content: Path, beside: Path, page: Path, embed_mb: float, info: VideoInfo, notes: tuple[str, ...]
 ) -> Film:  # fmt: skip
+    """Decide by size where the film goes. Browsers keep the file's own clock, as `start_s` does."""
     size = content.stat().st_size
     inside = size <= embed_mb * 1e6
     url = "" if inside else _relative(beside, page)
-    return Film(content if inside else None, url, plays.mime, plays.offset_s, size_px, size, notes)
+    mime = "video/webm" if info.container == "matroska" else "video/mp4"
+    size_px = (info.width_px, info.height_px)
+    return Film(content if inside else None, url, mime, max(0.0, info.start_s), size_px, size, notes)
 
 
 def _relative(file: Path, page: Path) -> str:

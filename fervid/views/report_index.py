@@ -15,7 +15,7 @@ from fervid.errors import ConfigError, DataError, OutputError
 from fervid.manifest import MANIFEST, read_manifest
 from fervid.store import overview, spelled, write_atomically
 from fervid.views import report_summary as summary
-from fervid.views.report import ReportOptions, fill_page, write_page
+from fervid.views.report import PLAIN, ReportOptions, fill_page, write_page
 from fervid.views.report_data import Timeline, read_timeline
 from fervid.views.terminal import clock
 
@@ -33,13 +33,13 @@ class _Entry:
     message: str = ""
 
 
-def write_index(folder: Path, out: Path, options: ReportOptions = ReportOptions()) -> dict[str, Any]:
+def write_index(folder: Path, out: Path, options: ReportOptions = PLAIN) -> dict[str, Any]:
     """Write out/index.html and out/<same place>.html for every timeline below `folder`.
 
     With the manifest of a `fervid batch` its rows are the videos, those that failed too. A timeline that cannot be read
     is a row that says so, and counts as `unreadable`. DataError if there is no timeline.
     """
-    if options != ReportOptions():
+    if options != PLAIN:
         raise ConfigError(f"{folder}: --video, --faces and the like belong to one timeline; this is a folder of them")
     if out.suffix.lower() in (".html", ".htm") or (out.exists() and not out.is_dir()):
         raise OutputError(f"{out}: the report of a folder is many pages; name a folder, such as {out.with_suffix('')}")

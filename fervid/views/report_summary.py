@@ -35,7 +35,11 @@ def figures(timeline: Timeline) -> str:
     cells = [
         ("Someone on screen", clock(seen), f"of {clock(seconds)}, {_percent(seen / seconds if seconds else 0)}"),
         ("Faces followed", faces, f"longest {lasting(longest.face_seconds)}, {longest.name}" if longest else "no face"),
-        ("Most often", dominant[0] if dominant else "none", f"{_percent(dominant[1])} of face time" if dominant else ""),
+        (
+            "Most often",
+            dominant[0] if dominant else "none",
+            f"{_percent(dominant[1])} of face time" if dominant else "",
+        ),
         ("Clear expression", _percent(says["clear"]) if dominant else "none", "of face time (one above 50%)"),
     ]
     return "".join(
