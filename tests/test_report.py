@@ -315,6 +315,7 @@ def test_a_folder_gives_an_index(tmp_path: Path) -> None:
     links = re.findall(r'<a href="([^"]*)"', text)
     assert links == ["./deep/a%20b%23.mp4.html", "./index.timeline.html"]
     assert (out / "deep" / "a b#.mp4.html").is_file() and (out / "index.timeline.html").is_file()
+    assert 'href="./../index.html">All videos' in (out / "deep" / "a b#.mp4.html").read_text("utf-8")
     assert "unreadable" in text and "broken.parquet: not a timeline" in text and "shots" not in text
 
 

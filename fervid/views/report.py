@@ -54,8 +54,8 @@ def write_report(timeline: Path, out: Path, options: ReportOptions = PLAIN) -> d
     return write_page(read_timeline(timeline), out, options)
 
 
-def write_page(read: Timeline, out: Path, options: ReportOptions = PLAIN) -> dict[str, Any]:
-    """Write the page of a timeline that is read already; as write_report."""
+def write_page(read: Timeline, out: Path, options: ReportOptions = PLAIN, *, index: str = "") -> dict[str, Any]:
+    """Write the page of a timeline that is read already; as write_report. `index` is the address of the page before."""
     notes = []
     if options.video is not None:
         notes.append(check_same(read, options.video, force=options.force))
@@ -70,7 +70,7 @@ def write_page(read: Timeline, out: Path, options: ReportOptions = PLAIN) -> dic
             )
         boxes = pack_boxes(read, options.faces) if options.faces is not None else None
         with part.open("wb") as page:
-            for piece in _page(read, film, boxes, [note for note in notes if note]):
+            for piece in _page(read, film, boxes, [note for note in notes if note], index):
                 page.write(piece)
     inside = film.content if film else None
     told = f"inside the page ({film.bytes / 1e6:.1f} MB)" if film and inside else film.url if film else "none"
@@ -89,7 +89,9 @@ def _check(timeline: Path, out: Path, options: ReportOptions) -> None:
             raise OutputError(f"{out}: is an input of this report; name another file with --out")
 
 
-def _page(timeline: Timeline, film: Film | None, boxes: dict[str, Any] | None, notes: list[str]) -> Iterator[bytes]:
+def _page(
+    timeline: Timeline, film: Film | None, boxes: dict[str, Any] | None, notes: list[str], index: str
+) -> Iterator[bytes]:  # fmt: skip
     """The page in pieces; the film comes last, so that everything else is on screen before it is there."""
     data = pack_timeline(timeline) | {"film": film.facts() if film else None, "boxes": boxes, "palette": PALETTE}
     status = str(timeline.provenance.get("status", "ok"))
@@ -98,6 +100,7 @@ def _page(timeline: Timeline, film: Film | None, boxes: dict[str, Any] | None, n
         "report.html",
         scripts=(*_CHART, *_OURS),
         title=escape(timeline.name),
+        index=f'<a href="{escape(index)}">All videos</a>' if index else "",
         subtitle=summary.subtitle(timeline),
         status=f'<span class="pill {"good" if status == "ok" else "bad"}">{escape(status)}</span>',
         figures=summary.figures(timeline),

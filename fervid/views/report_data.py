@@ -1,6 +1,7 @@
 """A timeline as the report page takes it: columns of rounded integers in base64, one lane a person or track."""
 
 import base64
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,27 +29,31 @@ _NEIGHBOURS = 1.6
 
 @dataclass(frozen=True)
 class Lane:
-    """One person (where the timeline tells them apart) or one track, with its rows, ascending and one a second.
+    """One person (where the timeline tells them apart) or one track: how many rows it has, one a second.
 
     `face_seconds` is its time on screen; `shares` are the parts of it in which each emotion was the most probable.
     """
 
     name: str
     tracks: tuple[int, ...]
-    rows: "pd.DataFrame"
+    rows: int
     face_seconds: float
     shares: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """A timeline with its provenance, its emotions and its lanes, the longest on screen first."""
+    """A timeline with its provenance and emotions; `seen` are its rows with a face, lane after lane, each ascending.
+
+    Lanes are in the order of their time on screen, the longest first.
+    """
 
     path: Path
     frame: "pd.DataFrame"
     provenance: dict[str, Any]
     labels: tuple[str, ...]
     lanes: tuple[Lane, ...]
+    seen: "pd.DataFrame"
 
     @property
     def name(self) -> str:
@@ -62,43 +67,61 @@ def read_timeline(path: Path) -> Timeline:
     labels = tuple(name for name in EMOTIONS if name in frame)
     if not labels:
         raise DataError(f"{path}: found no column of an emotion; expected a timeline written by `fervid process`")
-    return Timeline(path, frame, read_provenance(path), labels, _lanes(frame, labels))
+    owned = _by_lane(frame)
+    seen = _one_a_second(owned, labels)
+    lanes = tuple(_lanes(seen, labels, owned.groupby("lane")["track"].unique()))
+    return Timeline(path, frame, read_provenance(path), labels, lanes, seen)
 
 
-def _lanes(frame: "pd.DataFrame", labels: tuple[str, ...]) -> tuple[Lane, ...]:
-    """Split the rows with a face by person, and those of nobody in particular by track."""
+def _by_lane(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows with a face and, in `lane`, whose they are: a person's, or a track's that is nobody in particular.
+
+    The lane with the most time on screen comes first.
+    """
     seen = frame[frame["track"].notna()]
-    known = seen["person"].notna() if "person" in seen else seen["track"].isna()
-    number = seen["person"].where(known, seen["track"]) if "person" in seen else seen["track"]
-    seen = seen.assign(_known=known.to_numpy(bool), _number=number.to_numpy(np.int64))
-    lanes = []
-    for (is_person, n), rows in seen.groupby(["_known", "_number"], sort=True):
-        tracks = tuple(sorted({int(t) for t in rows["track"]}))
-        rows = _one_a_second(rows, labels)
-        total = float(rows["face_seconds"].sum())
-        time = rows.groupby("dominant", observed=True)["face_seconds"].sum()
-        shares = {name: float(time.get(name, 0.0)) / max(total, 1e-9) for name in labels}
-        lanes.append(Lane(f"{'Person' if is_person else 'Track'} {n}", tracks, rows, total, shares))
-    return tuple(sorted(lanes, key=lambda lane: -lane.face_seconds))
+    person = seen["person"] if "person" in seen else seen["track"].where(seen["track"].isna())
+    seen = seen.assign(is_person=person.notna().to_numpy(bool), number=person.fillna(seen["track"]).to_numpy(np.int64))
+    owner = ["is_person", "number"]
+    on_screen = seen.groupby(owner)["face_seconds"].sum().sort_values(ascending=False, kind="stable")
+    place = dict(zip(on_screen.index, range(len(on_screen))))
+    seen = seen.assign(lane=[place[key] for key in zip(seen["is_person"], seen["number"])])
+    return seen.sort_values(["lane", "second"], kind="stable")
 
 
-def _one_a_second(rows: "pd.DataFrame", labels: tuple[str, ...]) -> "pd.DataFrame":
+def _one_a_second(seen: "pd.DataFrame", labels: tuple[str, ...]) -> "pd.DataFrame":
     """Average a person's tracks that meet in one second, each weighted by the time for which it was visible."""
-    rows = rows.sort_values("second", kind="stable")
-    if not rows["second"].duplicated().any():
-        return rows
+    keys = ["lane", "second"]
+    if not seen.duplicated(keys).any():
+        return seen
     means = [*labels, "entropy", "face_px"]
-    weight = rows["face_seconds"].clip(lower=1e-6)
-    sums = rows[means].mul(weight, axis=0).assign(_weight=weight).groupby(rows["second"]).sum()
-    pooled = rows.drop_duplicates("second").set_index("second")
-    pooled[means] = sums[means].div(sums["_weight"], axis=0).astype(np.float32)
-    pooled["face_seconds"] = rows.groupby("second")["face_seconds"].sum().clip(upper=1)
-    pooled["dominant"] = pooled[list(labels)].idxmax(axis=1)
+    weight = seen["face_seconds"].clip(lower=1e-6)
+    sums = seen[means].mul(weight, axis=0).assign(weight=weight, lane=seen["lane"], second=seen["second"])
+    sums = sums.groupby(keys).sum()
+    pooled = seen.drop_duplicates(keys).set_index(keys)
+    pooled[means] = sums[means].div(sums["weight"], axis=0).astype(np.float32)
+    pooled["face_seconds"] = seen.groupby(keys)["face_seconds"].sum().clip(upper=1)
     return pooled.reset_index()
 
 
+def _lanes(seen: "pd.DataFrame", labels: tuple[str, ...], tracks: "pd.Series") -> Iterator[Lane]:
+    """Sum up each lane; `tracks` are those that it is made of."""
+    if not len(seen):
+        return
+    lane = seen["lane"].to_numpy()
+    weight = seen["face_seconds"].to_numpy(np.float64)
+    best = seen[list(labels)].to_numpy().argmax(1)
+    n, k = int(lane[-1]) + 1, len(labels)
+    rows, total = np.bincount(lane, minlength=n), np.bincount(lane, weight, minlength=n)
+    time = np.bincount(lane * k + best, weight, minlength=n * k).reshape(n, k)
+    first = seen.drop_duplicates("lane")
+    for i, (is_person, number) in enumerate(zip(first["is_person"], first["number"])):
+        shares = dict(zip(labels, (time[i] / max(total[i], 1e-9)).tolist()))
+        mine = tuple(sorted(int(track) for track in tracks[i]))
+        yield Lane(f"{'Person' if is_person else 'Track'} {number}", mine, int(rows[i]), float(total[i]), shares)
+
+
 def pack_timeline(timeline: Timeline) -> dict[str, Any]:
-    """The page's data: seconds with their status, lanes, shots, and every lane's rows one after another.
+    """The page's data: seconds with their status, lanes, shots, and the rows of one lane after another.
 
     Columns are little-endian and in base64: `second` u32; `prob` u16, emotion after emotion; `weight`, `entropy` and
     `face_px` u16.
@@ -107,15 +130,17 @@ def pack_timeline(timeline: Timeline) -> dict[str, Any]:
     first = int(frame["second"].min()) if len(frame) else 0
     status = np.full(int(frame["second"].max()) + 1 - first if len(frame) else 0, _STATUS[NO_DATA], np.uint8)
     status[frame["second"].to_numpy() - first] = frame["status"].astype(str).map(_STATUS).fillna(_STATUS[NO_DATA])
-    rows = {name: np.concatenate([_column(lane, name) for lane in lanes] or [np.zeros(0)]) for name in
-            ("second", *timeline.labels, "face_seconds", "entropy", "face_px")}  # fmt: skip
+    rows = {
+        name: timeline.seen[name].to_numpy(np.float64)
+        for name in ("second", *timeline.labels, "face_seconds", "entropy", "face_px")
+    }
     prob = np.stack([rows[name] for name in timeline.labels])
     return {
         "emotions": list(timeline.labels),
         "first": first,
         "status": _base64(status),
         "lanes": [
-            {"name": one.name, "tracks": list(one.tracks), "rows": len(one.rows), "time": round(one.face_seconds, 1)}
+            {"name": one.name, "tracks": list(one.tracks), "rows": one.rows, "time": round(one.face_seconds, 1)}
             for one in lanes
         ],
         "second": _base64(rows["second"].astype("<u4")),
@@ -125,10 +150,6 @@ def pack_timeline(timeline: Timeline) -> dict[str, Any]:
         "face_px": _base64(_whole(rows["face_px"], 1)),
         "shots": _shots(frame),
     }  # fmt: skip
-
-
-def _column(lane: Lane, name: str) -> np.ndarray:
-    return lane.rows[name].to_numpy(np.float64)
 
 
 def _shots(frame: "pd.DataFrame") -> list[int]:

@@ -88,7 +88,7 @@ def _row(folder: Path, out: Path, entry: _Entry) -> tuple[str, str]:
     except DataError as e:
         return _blank_row(entry.name, "unreadable", "", str(e)), "unreadable"
     place = _place(entry.timeline.relative_to(folder))
-    write_page(read, _made(out / place))
+    write_page(read, _made(out / place), index=f"./{'../' * (len(place.parts) - 1)}index.html")
     status = entry.status or str(read.provenance.get("status", "ok"))
     reason = entry.reason or ", ".join(map(str, read.provenance.get("reasons", [])))
     return _full_row(read, entry.name, place, status, reason), status
