@@ -14,9 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import fervid
 from fervid.backends.browser import playability
+from fervid.cli import app
 from fervid.config import load_config
 from fervid.errors import ConfigError, DataError, OutputError, VideoError
 from fervid.jobs import content_hash
@@ -346,6 +348,8 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
     plain = tmp_path / "plain.parquet"
     pq.write_table(pa.table({"second": [1]}), plain)
+    copy = tmp_path / "b.film.mp4"
+    copy.write_bytes(video.read_bytes())
     (tmp_path / "empty").mkdir()
     cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
         (DataError, "no such file", {"timeline": tmp_path / "none.parquet", "out": page}),
@@ -359,11 +363,39 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
         (ConfigError, "name the film", {"timeline": timeline, "out": page, "transcode": True}),
         (ConfigError, "name the film", {"timeline": timeline, "out": page, "faces": timeline}),
         (ConfigError, "one timeline", {"timeline": tmp_path, "out": tmp_path / "o", "video": video}),
+        (ConfigError, "0 to 350 MB", {"timeline": timeline, "out": page, "video": video, "embed_mb": 1000}),
+        (OutputError, "is the film itself", {"timeline": timeline, "out": tmp_path / "b.html", "transcode": True,
+                                             "video": copy}),
         (DataError, "no face readings", {"timeline": timeline, "out": page, "video": video, "faces": timeline}),
         (VideoError, "no such file", {"timeline": timeline, "out": page, "video": tmp_path / "none.mp4"}),
         (VideoError, "not a video", {"timeline": timeline, "out": page, "video": plain, "force": True}),
-    ]
+    ]  # fmt: skip
     for error, told, given in cases:
         with pytest.raises(error, match=told):
             fervid.report(**given)
     assert not page.exists() and not (tmp_path / "o").exists()
+
+
+# -- the command -------------------------------------------------------------------------------------------
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_command_writes_tells_and_exits(tmp_path: Path) -> None:
+    video, other = write_clip(tmp_path / "a.mp4", n=5), write_clip(tmp_path / "b.mkv", n=6)
+    timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
+    code, printed, _ = run("report", timeline, "--video", video, "--out", page, "--json")
+    assert code == 0 and json.loads(printed)["film"].startswith("inside the page") and page.is_file()
+    code, _, error = run("report", timeline, "--video", other, "--out", page)
+    assert code == 2 and "--force" in error and error.count("\n") == 1
+    code, _, error = run("report", timeline, "--video", other, "--out", page, "--force")
+    assert code == 1 and "--transcode" in error
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "x.parquet").write_text("words")
+    code, printed, _ = run("report", tmp_path / "results", "--out", tmp_path / "pages")
+    assert code == 1 and "unreadable" in printed

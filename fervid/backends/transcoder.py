@@ -50,7 +50,9 @@ def transcode(reader: Reader, out: Path, *, max_pixels: int) -> None:
 
 def _add_video(target: Any, info: VideoInfo) -> Any:
     shrink = min(1.0, MOST_LINES / min(info.width_px, info.height_px))
-    stream = target.add_stream("libx264", rate=info.frame_rate or 25, options=_PICTURE)
+    stream = target.add_stream(
+        "libx264", rate=Fraction(info.frame_rate or 25).limit_denominator(1001), options=_PICTURE
+    )
     stream.width, stream.height = (max(2, 2 * round(side * shrink / 2)) for side in (info.width_px, info.height_px))
     stream.pix_fmt, stream.codec_context.time_base = "yuv420p", _TICK
     return stream

@@ -17,7 +17,7 @@ from fervid.store import write_atomically
 from fervid.views import report_summary as summary
 from fervid.views.figures import PALETTE
 from fervid.views.report_data import Timeline, pack_boxes, pack_timeline, read_timeline
-from fervid.views.report_film import EMBED_MB, Film, check_faces, check_same, open_film
+from fervid.views.report_film import EMBED_MB, MOST_EMBED_MB, Film, check_faces, check_same, open_film
 
 __all__ = ["PLAIN", "ReportOptions", "fill_page", "write_page", "write_report"]
 
@@ -81,6 +81,10 @@ def _check(timeline: Path, out: Path, options: ReportOptions) -> None:
     if out.suffix.lower() not in (".html", ".htm"):
         example = out / "report.html" if out.is_dir() else out.with_suffix(".html")
         raise OutputError(f"{out}: a report is one web page; name it, such as {example}")
+    if not 0 <= options.embed_mb <= MOST_EMBED_MB:
+        raise ConfigError(
+            f"embed = {options.embed_mb:g}: expected 0 to {MOST_EMBED_MB:g} MB, for browsers hold no more"
+        )
     for wanted, name in ((options.faces, "--faces"), (options.transcode, "--transcode")):
         if wanted and options.video is None:
             raise ConfigError(f"{name} is about the film: name the film with --video")

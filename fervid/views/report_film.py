@@ -10,17 +10,17 @@ from urllib.parse import quote
 
 from fervid.batches import VideoInfo
 from fervid.config import Config, load_config
-from fervid.errors import DataError, VideoError
+from fervid.errors import DataError, OutputError, VideoError
 from fervid.jobs import content_hash
 from fervid.pipeline import read_video
 from fervid.store import read_provenance
 from fervid.video import check_file
 from fervid.views.report_data import Timeline
 
-__all__ = ["EMBED_MB", "Film", "check_faces", "check_same", "open_film"]
+__all__ = ["EMBED_MB", "MOST_EMBED_MB", "Film", "check_faces", "check_same", "open_film"]
 
-#: Films up to this size go into the page by default.
-EMBED_MB = 50.0
+#: Films up to this size go into the page by default; the most that a browser holds as one text is 512 MB.
+EMBED_MB, MOST_EMBED_MB = 50.0, 350.0
 #: Reasons for which the browser's clock is not that of the timeline.
 _OWN_CLOCK = {"synthetic_time", "time_jumps"}
 
@@ -95,11 +95,13 @@ def open_film(timeline: Timeline, video: Path, page: Path, *, transcode: bool, e
             )
         yield _place(video, video, page, embed_mb, info, _notes(timeline, plays))
         return
+    beside = page.with_name(f"{page.stem}.film.mp4")
+    if beside.exists() and beside.samefile(video):
+        raise OutputError(f"{beside}: is the film itself, where its copy would go; name another page with --out")
     part = page.with_name(f".{page.name}.film.{os.getpid()}.tmp")
     try:
         _write_copy(video, part, config)
         copied, _ = read_video(part, load_config(None), lambda reader: reader.info)
-        beside = page.with_name(f"{page.stem}.film.mp4")
         film = _place(part, beside, page, embed_mb, copied, ("The film is a copy made by --transcode.",))
         yield film
         if film.content is None:

@@ -119,7 +119,7 @@ def _full_row(timeline: Timeline, name: str, place: Path, status: str, reason: s
         f'<tr><th scope="row"><a href="./{escape(quote(str(place)))}">{escape(name)}</a></th>'
         f'<td data-by="{seconds}">{clock(seconds)}</td>'
         f'<td data-by="{share:.4f}">{clock(seen)} <span class="note">{share:.0%}</span></td>'
-        f'<td data-by="{says["tracks"]}">{says["tracks"]}</td>'
+        f'<td data-by="{says["tracks"]}" data-unit="track{"" if says["tracks"] == 1 else "s"}">{says["tracks"]}</td>'
         f'<td class="wide" data-by="{top}">{summary.bar(parts)}{most}</td>{_status_cell(status, reason)}</tr>'
     )
 

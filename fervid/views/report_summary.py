@@ -33,7 +33,11 @@ def figures(timeline: Timeline) -> str:
     faces = _count(persons, "person", "persons") if persons else _count(says["tracks"], "track", "tracks")
     longest = timeline.lanes[0] if timeline.lanes else None
     cells = [
-        ("Someone on screen", clock(seen), f"of {clock(seconds)}, {_percent(seen / seconds if seconds else 0)}"),
+        (
+            "Someone on screen",
+            clock(seen),
+            f"of {clock(seconds)} in whole seconds, {_percent(seen / seconds if seconds else 0)}",
+        ),
         ("Faces followed", faces, f"longest {lasting(longest.face_seconds)}, {longest.name}" if longest else "no face"),
         (
             "Most often",

@@ -30,7 +30,7 @@ function buildAreas() {
 
 /** One point a step, in its middle. */
 function buildLines() {
-  const step = stepFor(view.max - view.min, plotWidth() / 2), x = [], layers = EMOTIONS.map(() => []);
+  const step = stepFor(view.max - view.min, plotWidth()), x = [], layers = EMOTIONS.map(() => []);
   const from = Math.max(FIRST, Math.floor(view.min / step) * step - step);
   for (let at = from, to; at < Math.min(END, view.max + step); at = to) {
     to = Math.min(END, (Math.floor(at / step) + 1) * step);
@@ -60,7 +60,7 @@ function makeChart() {
       { ...axis, size: gutter(), gap: 10, splits: () => [0, 0.25, 0.5, 0.75, 1], grid: { stroke: () => INK.line, width: 1 }, values: (_, all) => all.map(gutter() > 60 ? percent : (p) => Math.round(100 * p)) },
     ],
     series: [{}, ...series],
-    hooks: { drawClear: [paintShades], draw: [paintShots], setSelect: [zoomToSelection] },
+    hooks: { drawClear: [paintShades], draw: [nameGaps, paintShots], setSelect: [zoomToSelection] },
   }, build(), chartBox);
 }
 
@@ -73,14 +73,22 @@ function paintShades(u) {
   for (const gap of gapsWithin(view.min, view.max, bbox.width)) {
     const from = u.valToPos(gap.from, "x", true), to = u.valToPos(gap.to, "x", true);
     paintGap(ctx, gap.kind, from, bbox.top, Math.max(to - from, devicePixelRatio), bbox.height);
-    if (Math.min(to, bbox.left + bbox.width) - Math.max(from, bbox.left) > 84 * devicePixelRatio) nameGap(ctx, bbox, gap.kind, from, to);
   }
   ctx.restore();
 }
 
-/** The name of a wide gap in its middle, on a ground of its own. */
-function nameGap(ctx, bbox, kind, from, to) {
-  const middle = (Math.max(from, bbox.left) + Math.min(to, bbox.left + bbox.width)) / 2, y = bbox.top + bbox.height / 2;
+/** The names of wide gaps in their middle, on a ground of their own. */
+function nameGaps(u) {
+  const { ctx, bbox } = u;
+  ctx.save();
+  for (const gap of gapsWithin(view.min, view.max, bbox.width)) {
+    const from = Math.max(u.valToPos(gap.from, "x", true), bbox.left), to = Math.min(u.valToPos(gap.to, "x", true), bbox.left + bbox.width);
+    if (to - from > 84 * devicePixelRatio) nameGap(ctx, gap.kind, (from + to) / 2, bbox.top + bbox.height / 2);
+  }
+  ctx.restore();
+}
+
+function nameGap(ctx, kind, middle, y) {
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
@@ -90,10 +98,12 @@ function nameGap(ctx, bbox, kind, from, to) {
   ctx.fillText(kind === NO_DATA ? "no data" : "no face", middle, y);
 }
 
-/** Where a shot begins: a line through the plot where there is room for it, else a tick at the top. */
+/** Where a shot begins: a line through the plot where there is room for it, else a tick at the top, else nothing. */
 function paintShots(u) {
   const { ctx, bbox } = u, within = DATA.shots.filter((at) => at >= view.min && at <= view.max);
-  const height = within.length * 12 * devicePixelRatio < bbox.width ? bbox.height : 7 * devicePixelRatio;
+  const apart = bbox.width / devicePixelRatio / Math.max(within.length, 1);
+  if (apart < 4) return;
+  const height = apart > 12 ? bbox.height : 7 * devicePixelRatio;
   ctx.save();
   ctx.strokeStyle = INK.text;
   ctx.globalAlpha = height === bbox.height ? 0.45 : 0.8;

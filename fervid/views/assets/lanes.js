@@ -2,10 +2,11 @@
 
 const FIRST_LANES = 12, MORE_LANES = 100;
 const lanesBox = document.getElementById("lanes"), more = document.getElementById("more");
-const strips = [];
+const strips = new Map();
+let listed = [], room = FIRST_LANES;
 const inSight = new IntersectionObserver((entries) => {
   for (const entry of entries) {
-    const strip = strips[Number(entry.target.dataset.lane)];
+    const strip = strips.get(Number(entry.target.dataset.lane));
     strip.seen = entry.isIntersecting;
     if (strip.seen) paintLane(strip);
   }
@@ -17,44 +18,75 @@ function element(tag, properties = {}, ...children) {
   return node;
 }
 
-function addLanes(n) {
-  for (const lane of LANES.slice(strips.length, strips.length + n)) {
-    const box = element("input", { type: "checkbox", checked: lane.on });
-    const label = element("label", {}, box, element("span", { textContent: lane.name }));
-    const only = element("button", { type: "button", className: "only", textContent: "only" });
-    only.setAttribute("aria-label", `Only ${lane.name}`);
-    label.append(only, element("b", { textContent: lasting(lane.time) }));
-    const canvas = element("canvas"), strip = element("div", { className: "strip" }, canvas);
-    canvas.setAttribute("aria-hidden", "true");
-    const row = element("div", { className: "lane" }, label, strip);
-    row.dataset.lane = lane.i;
-    box.setAttribute("aria-label", `${lane.name}, on screen ${lasting(lane.time)}`);
-    box.addEventListener("change", () => choose((one) => (one === lane ? box.checked : one.on)));
-    only.addEventListener("click", (event) => { event.preventDefault(); choose((one) => one === lane); });
-    strips.push({ lane, row, box, canvas, seen: true });
-    lanesBox.append(row);
-    inSight.observe(row);
-    followPointer(strip, lane);
+/** The row of a lane, made when it is first shown. */
+function stripOf(lane) {
+  if (strips.has(lane.i)) return strips.get(lane.i);
+  const box = element("input", { type: "checkbox", checked: lane.on });
+  box.setAttribute("aria-label", `${lane.name}, on screen ${lasting(lane.time)}`);
+  const only = element("button", { type: "button", className: "only", textContent: "only" });
+  only.setAttribute("aria-label", `Only ${lane.name}`);
+  const label = element("label", {}, box, element("span", { textContent: lane.name }), only, element("b", { textContent: lasting(lane.time) }));
+  const canvas = element("canvas"), area = element("div", { className: "strip" }, canvas);
+  canvas.setAttribute("aria-hidden", "true");
+  const row = element("div", { className: "lane" }, label, area);
+  row.dataset.lane = lane.i;
+  row.classList.toggle("off", !lane.on);
+  box.addEventListener("change", () => choose((one) => (one === lane ? box.checked : one.on)));
+  only.addEventListener("click", (event) => { event.preventDefault(); choose((one) => one === lane); });
+  followPointer(area, lane);
+  inSight.observe(row);
+  const strip = { lane, row, box, canvas, seen: true };
+  strips.set(lane.i, strip);
+  return strip;
+}
+
+/** The lanes to list: all if they are few, else those with the most time in view. */
+function lanesInView() {
+  if (LANES.length <= FIRST_LANES) return LANES;
+  const from = Math.floor(view.min), to = Math.ceil(view.max), whole = to - from >= N;
+  const seconds = (lane) => lowerBound(ROWS.second, to, lane.from, lane.to) - lowerBound(ROWS.second, from, lane.from, lane.to);
+  if (whole) return LANES;
+  return LANES.map((lane) => [seconds(lane), lane]).filter(([n]) => n > 0).sort((a, b) => b[0] - a[0] || a[1].i - b[1].i).map(([, lane]) => lane);
+}
+
+/** List lanes anew, unless somebody is in the list with the keyboard. */
+function listLanes() {
+  if (lanesBox.contains(document.activeElement) && document.activeElement.matches(":focus-visible")) return;
+  const here = lanesInView(), now = here.slice(0, room).map(stripOf), left = here.length - now.length;
+  if (now.length !== listed.length || now.some((strip, i) => strip !== listed[i])) {
+    listed = now;
+    lanesBox.replaceChildren(...now.map((strip) => strip.row));
+    for (const strip of now) paintLane(strip);
   }
-  const left = LANES.length - strips.length;
   more.hidden = left === 0;
-  more.textContent = left <= MORE_LANES ? `Show all ${LANES.length}` : `Show ${MORE_LANES} more of ${LANES.length}`;
+  more.textContent = left <= MORE_LANES ? `Show all ${here.length}` : `Show ${MORE_LANES} more of ${here.length}`;
+  noteFaces(here.length);
+}
+function showMoreLanes() { room += MORE_LANES; listLanes(); }
+
+let settling = 0;
+/** Zooming goes on for a while: the list follows when it stands still. */
+function listLanesSoon() {
+  if (LANES.length <= FIRST_LANES) return;
+  clearTimeout(settling);
+  settling = setTimeout(listLanes, 140);
 }
 
 /** Turn lanes on and off: the chart shows the mean of those that are on. */
 function choose(rule) {
   for (const lane of LANES) lane.on = Boolean(rule(lane));
-  for (const { lane, row, box } of strips) { box.checked = lane.on; row.classList.toggle("off", !lane.on); }
-  noteFaces();
+  for (const { lane, row, box } of strips.values()) { box.checked = lane.on; row.classList.toggle("off", !lane.on); }
+  noteFaces(lanesInView().length);
   addUp();
   later();
   showMoment();
 }
 
-function noteFaces() {
-  const on = LANES.filter((lane) => lane.on).length;
-  document.getElementById("faces-note").textContent =
-    LANES.length === 0 ? "Nobody was found." : on === LANES.length ? (on === 1 ? "" : `The chart is the mean of all ${on}, weighted by time on screen.`) : `The chart shows ${on} of ${LANES.length}.`;
+/** What the chart is the mean of, and how many faces there are in view. */
+function noteFaces(inView) {
+  const on = LANES.filter((lane) => lane.on).length, all = LANES.length;
+  const mean = all === 0 ? "Nobody was found." : on < all ? `The chart shows ${on} of ${all}.` : all > 1 ? `The chart is the mean of all ${all}, weighted by time on screen.` : "";
+  document.getElementById("faces-note").textContent = inView < all ? `${mean} In view: ${inView}.` : mean;
 }
 
 /** A canvas as large as its box in real pixels, empty; null while it has no size. */
@@ -73,7 +105,7 @@ function paintLane({ lane, canvas }) {
   const { width, height } = canvas, scale = width / (view.max - view.min);
   for (const gap of gapsWithin(view.min, view.max, width))
     if (gap.kind === NO_DATA) paintGap(context, gap.kind, (gap.from - view.min) * scale, 0, Math.max((gap.to - gap.from) * scale, 1), height);
-  const step = stepFor(view.max - view.min, width), tally = new Float64Array(K);
+  const step = stepFor(view.max - view.min, 2 * width), tally = new Float64Array(K);
   let r = lowerBound(ROWS.second, Math.floor(view.min), lane.from, lane.to), run = null;
   const flush = () => { if (run) { context.fillStyle = INK.area[run.k]; context.fillRect(run.x, 0, Math.max(run.to - run.x, 1), height); } };
   while (r < lane.to && ROWS.second[r] < view.max) {

@@ -169,7 +169,7 @@ function addControls() {
   on("zoom-fit", () => setView(FIRST, END));
   on("all-on", () => choose(() => true));
   on("all-off", () => choose(() => false));
-  on("more", () => addLanes(MORE_LANES));
+  on("more", showMoreLanes);
   EMOTIONS.forEach((name, k) => {
     const button = element("button", { type: "button" }, element("i", { className: `swatch e-${name}` }), name);
     button.setAttribute("aria-pressed", "true");
@@ -191,7 +191,7 @@ function writeKey() {
     requestAnimationFrame(() => { const context = fresh(canvas); if (context) paintGap(context, kind, 0, 0, canvas.width, canvas.height); });
     return item;
   });
-  if (DATA.shots.length) items.push(element("li", { textContent: `dashed lines: ${DATA.shots.length} changes of shot` }));
+  if (DATA.shots.length) items.push(element("li", { textContent: `${DATA.shots.length} ${DATA.shots.length === 1 ? "change" : "changes"} of shot, as dashed lines where there is room` }));
   document.getElementById("key").replaceChildren(...items);
 }
 
@@ -201,10 +201,10 @@ function start() {
   readColours();
   addUp();
   addControls();
-  addLanes(FIRST_LANES);
-  noteFaces();
   makeChart();
-  onView(() => strips.forEach((strip) => { if (strip.seen) paintLane(strip); }));
+  listLanes();
+  onView(() => { for (const strip of listed) if (strip.seen) paintLane(strip); });
+  onView(listLanesSoon);
   onView(paintRail);
   onView(placeLine);
   followPointer(chartBox, null);

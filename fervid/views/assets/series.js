@@ -86,7 +86,7 @@ const probs = (row) => EMOTIONS.map((_, k) => ROWS.prob[k * COUNT + row] / SCALE
 
 /** Seconds a step of the chart, so that a step is no narrower than its least width in pixels. */
 function stepFor(range, width) {
-  const least = 1.5 * range / Math.max(width, 1);
+  const least = 4 * range / Math.max(width, 1);
   return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800].find((step) => step >= least) || 3600;
 }
 
