@@ -113,9 +113,11 @@ def test_hostile_names_are_text(browser: Any, made: dict[str, Path]) -> None:
 def test_the_chart_shows_what_pandas_gives(browser: Any, made: dict[str, Path], which: str) -> None:
     frame = fervid.load_timeline(made[which], by="second")
     with Visit(browser, made["plain" if which == "timeline" else "long"]) as visit:
-        shown = visit("(n) => Array.from({ length: n }, (_, s) => fervid.mean(s, s + 1))", len(frame))
+        shown = visit(
+            "(n) => Array.from({ length: Math.ceil(n / 5) }, (_, i) => fervid.mean(5 * i, 5 * i + 1))", len(frame)
+        )
     means = np.array([values or [np.nan] * len(LABELS) for values in shown], float)
-    np.testing.assert_allclose(means, frame[list(LABELS)].to_numpy(float), atol=1e-4)
+    np.testing.assert_allclose(means, frame[list(LABELS)].to_numpy(float)[::5], atol=1e-4)
 
 
 def test_hovering_tells_the_values(browser: Any, made: dict[str, Path]) -> None:

@@ -70,9 +70,9 @@ function paintShades(u) {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  for (const gap of gapsWithin(view.min, view.max, bbox.width)) {
+  for (const gap of gapsWithin(view.min, view.max)) {
     const from = u.valToPos(gap.from, "x", true), to = u.valToPos(gap.to, "x", true);
-    paintGap(ctx, gap.kind, from, bbox.top, Math.max(to - from, devicePixelRatio), bbox.height);
+    paintGap(ctx, gap.kind, from, bbox.top, gapWidth(gap, to - from), bbox.height);
   }
   ctx.restore();
 }
@@ -81,7 +81,7 @@ function paintShades(u) {
 function nameGaps(u) {
   const { ctx, bbox } = u;
   ctx.save();
-  for (const gap of gapsWithin(view.min, view.max, bbox.width)) {
+  for (const gap of gapsWithin(view.min, view.max)) {
     const from = Math.max(u.valToPos(gap.from, "x", true), bbox.left), to = Math.min(u.valToPos(gap.to, "x", true), bbox.left + bbox.width);
     if (to - from > 84 * devicePixelRatio) nameGap(ctx, gap.kind, (from + to) / 2, bbox.top + bbox.height / 2);
   }

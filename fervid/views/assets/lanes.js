@@ -103,8 +103,8 @@ function paintLane({ lane, canvas }) {
   const context = fresh(canvas);
   if (!context) return;
   const { width, height } = canvas, scale = width / (view.max - view.min);
-  for (const gap of gapsWithin(view.min, view.max, width))
-    if (gap.kind === NO_DATA) paintGap(context, gap.kind, (gap.from - view.min) * scale, 0, Math.max((gap.to - gap.from) * scale, 1), height);
+  for (const gap of gapsWithin(view.min, view.max))
+    if (gap.kind === NO_DATA) paintGap(context, gap.kind, (gap.from - view.min) * scale, 0, gapWidth(gap, (gap.to - gap.from) * scale), height);
   const step = stepFor(view.max - view.min, 2 * width), tally = new Float64Array(K);
   let r = lowerBound(ROWS.second, Math.floor(view.min), lane.from, lane.to), run = null;
   const flush = () => { if (run) { context.fillStyle = INK.area[run.k]; context.fillRect(run.x, 0, Math.max(run.to - run.x, 1), height); } };

@@ -196,6 +196,9 @@ function writeKey() {
 }
 
 function start() {
+  document.body.classList.toggle("nobody", LANES.length === 0);
+  document.body.classList.toggle("empty", N === 0);
+  if (N === 0) return;
   chartBox.setAttribute("aria-valuemin", FIRST);
   chartBox.setAttribute("aria-valuemax", Math.max(END - 1, FIRST));
   readColours();

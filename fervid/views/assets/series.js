@@ -148,16 +148,13 @@ function paintGap(context, kind, x, y, width, height) {
   context.restore();
 }
 
-/** The gaps of a stretch of time, joined where they would be less than a pixel apart. */
-function* gapsWithin(min, max, pixels) {
-  const least = (max - min) / Math.max(pixels, 1);
-  let open = null;
-  for (let i = lowerBound(GAP_ENDS, min, 0, GAPS.length); i < GAPS.length && GAPS[i].from < max; i++) {
-    const gap = GAPS[i];
-    if (open && gap.kind === open.kind && gap.from - open.to < least) { open.to = gap.to; continue; }
-    if (open) yield open;
-    open = { ...gap };
-  }
-  if (open) yield open;
-}
 const GAP_ENDS = GAPS.map((gap) => gap.to);
+/** The gaps that reach into a stretch of time. */
+function gapsWithin(min, max) {
+  let to = lowerBound(GAP_ENDS, min, 0, GAPS.length);
+  const from = to;
+  while (to < GAPS.length && GAPS[to].from < max) to++;
+  return GAPS.slice(from, to);
+}
+/** How wide a gap is painted: lost data at least a pixel, for it must be seen. */
+const gapWidth = (gap, pixels) => (gap.kind === NO_DATA ? Math.max(pixels, devicePixelRatio) : pixels);
