@@ -41,6 +41,7 @@ __all__ = [
     "plot",
     "probe",
     "process",
+    "report",
 ]
 
 
@@ -266,3 +267,29 @@ def export(timeline: str | PathLike[str], out: str | PathLike[str], to: str | No
     from fervid.views.export import export
 
     return export(Path(timeline), Path(out), to)
+
+
+def report(
+    timeline: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    video: str | PathLike[str] | None = None,
+    faces: str | PathLike[str] | None = None,
+    transcode: bool = False,
+    force: bool = False,
+    embed_mb: float = 50.0,
+) -> dict[str, Any]:
+    """Write a web page that shows a timeline beside its film, or for a folder of timelines an index and their pages.
+
+    A film of up to `embed_mb` goes into the page; a larger one is played from where it lies. `transcode` shows a copy
+    that every browser plays; `faces` are the readings that `process` kept, drawn over the film. Gives what was written.
+
+    Raises DataError if the files are not fervid's or do not belong together (`force` lets them pass), VideoError if no
+    browser plays the film.
+    """
+    from fervid.views.report import ReportOptions, write_report
+    from fervid.views.report_index import write_index
+
+    film, readings = (Path(file) if file is not None else None for file in (video, faces))
+    options = ReportOptions(film, readings, transcode, force, embed_mb)
+    return (write_index if Path(timeline).is_dir() else write_report)(Path(timeline), Path(out), options)

@@ -15,7 +15,7 @@ ORDER = (
     "errors", "labels", "stopwatch", "batches", "parts",
     "video", "config", "frames", "likeness", "faces", "adaptive", "shots", "tracks", "emotions", "timeline", "store",
     "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
-    "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.lab", "cli.study", "cli", "__main__",
+    "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.report", "cli.lab", "cli.study", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
 BESIDE = {

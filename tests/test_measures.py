@@ -2,7 +2,6 @@
 
 import krippendorff
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,22 +89,6 @@ def test_alphas_are_the_krippendorff_packages(seed: int) -> None:
     theirs = [krippendorff.alpha(values, level_of_measurement=kind) for kind in ("nominal", "interval")]
     ours = [one(m.category_terms(labels, 4), m.category_alpha), one(m.value_terms(values), m.value_alpha)]
     assert ours == pytest.approx(theirs)
-
-
-@pytest.mark.filterwarnings("ignore")  # pingouin's own
-@pytest.mark.parametrize("seed", range(3))
-def test_intraclass_is_pingouins(seed: int) -> None:
-    import pingouin
-
-    random = np.random.default_rng(seed)
-    values = random.normal(size=20) + random.normal(size=(3, 20)) + random.normal(size=(3, 1))
-    long = pd.DataFrame([(i, j, values[j, i]) for i in range(20) for j in range(3)], columns=["unit", "rater", "x"])
-    table = pingouin.intraclass_corr(long, "unit", "rater", "x")
-    theirs = {name.replace(" ", "").upper(): value for name, value in zip(table["Type"], table["ICC"])}
-    theirs = {"ICC2": theirs.get("ICC2", theirs.get("ICC(A,1)")), "ICC2K": theirs.get("ICC2K", theirs.get("ICC(A,K)"))}
-    terms = m.icc_terms(values).sum(0)
-    assert float(m.intraclass(terms)) == pytest.approx(theirs["ICC2K"])
-    assert float(m.intraclass(terms, mean_of_all=False)) == pytest.approx(theirs["ICC2"])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,7 +1,7 @@
 """Measures of agreement, each as what a unit adds to a sum, and a figure of the sums: so they can be drawn anew.
 
 `*_terms` give (n, F) for n units; the measures take sums of them, (..., F) -> (...). NaN is "there is none": too few
-units, or no variation. All are checked against the examples in the papers, and against krippendorff, pingouin,
+units, or no variation. All are checked against the examples in the papers, and against krippendorff,
 scikit-learn and SciPy, in tests/test_measures.py.
 """
 
