@@ -17,8 +17,10 @@ from fervid.cli.shared import (
     Preset,
     Quiet,
     ReaderName,
+    ShardsOption,
     VideoFile,
     command,
+    shards_asked,
 )
 
 __all__ = ["doctor", "info", "probe", "process"]
@@ -40,6 +42,7 @@ def process(
     weights: LineWeights = None,
     device: LineDevice = None,
     max_pixels: MaxPixels = None,
+    shards: ShardsOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -53,7 +56,7 @@ def process(
         result = fervid.process(
             video, out, faces=faces, pipeline=pipeline, on_progress=on_progress, fps=fps, min_face_px=min_face,
             start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
-            max_pixels=max_pixels,
+            max_pixels=max_pixels, shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result))
