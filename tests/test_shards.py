@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +32,7 @@ from fervid.store import read_provenance
 from fervid.video import MAX_PIXELS, open_video
 from tests import poison
 from tests.broken_clips import cut, overwritten
-from tests.clips import joined, write_clip
+from tests.clips import add_video, encode, joined, write_clip
 from tests.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split, steady
 from tests.test_jobs import tree
 from tests.test_pipeline import scene, write
@@ -297,13 +298,18 @@ def test_a_batch_puts_long_videos_off_until_they_have_all_workers(film, tmp_path
 
 @pytest.mark.slow
 def test_real_models_give_the_same_bytes(tmp_path):
-    models = fervid.load_models(device="cpu")
-    config = Config(device="cpu", fps=None)
+    with av.open(str(SAMPLES / "two_faces.mp4")) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 75)]
+    film = tmp_path / "film.mp4"
+    with av.open(film, "w") as out:
+        stream = add_video(out, size=pictures[0].shape[1::-1])
+        out.mux(list(encode(stream, pictures, range(len(pictures)))))
+    models, config = fervid.load_models(device="cpu"), Config(device="cpu", fps=10)
     done = {}
     for workers in (0, 1, 2):
         out = tmp_path / f"{workers}.parquet"
         spread = Shards(workers, piece_s=1.0) if workers else None
-        result = process_video(SAMPLES / "two_faces.mp4", out, config, models, spread=spread)
+        result = process_video(film, out, config, models, spread=spread)
         done[workers] = out.read_bytes()
         assert result.whole == ""
     assert done[0] == done[1] == done[2]
