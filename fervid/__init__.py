@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fervid.errors import FervidError, RunError, UsageError, VideoError
+from fervid.stopwatch import span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +29,13 @@ __all__ = [
     "VideoError",
     "__version__",
     "batch",
+    "export",
     "forget",
     "load_models",
     "load_timeline",
     "load_timelines",
+    "overlay",
+    "plot",
     "probe",
     "process",
 ]
@@ -42,6 +46,7 @@ def process(
     out: str | PathLike[str] | None = None,
     *,
     faces: str | PathLike[str] | None = None,
+    shots: str | PathLike[str] | None = None,
     pipeline: str | PathLike[str] | None = None,
     models: "Models | None" = None,
     shards: int | str | None = None,
@@ -51,25 +56,28 @@ def process(
     """Turn one video into a per-second emotion timeline.
 
     With `out` the timeline is written there (Parquet); without, it is in the Result only. `faces` keeps every face
-    reading in a second file. `pipeline` names a preset or a TOML file; `options` are the fields of
-    fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader, weights. `models`
-    from `load_models` are used again rather than loaded. `shards` spreads the video over so many worker processes, or
-    with "auto" over all cores if it lasts ten minutes or more; the result is the same, to the byte, and `Result.whole`
-    tells why a video was read by one worker all the same.
+    reading in a second file, `shots` the shots in a third. `pipeline` names a preset or a TOML file; `options`
+    are the fields of fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader,
+    weights. `models` from `load_models` are used again rather than loaded. `shards` spreads the video over so many
+    worker processes, or with "auto" over all cores if it lasts ten minutes or more; the result is the same, to the
+    byte, and `Result.whole` tells why a video was read by one worker all the same.
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """
-    from fervid.config import load_config
-    from fervid.pipeline import check_paths, process_video
-    from fervid.pipeline import load_models as load
+    with span("start-up"):
+        from fervid.config import load_config
+        from fervid.pipeline import check_paths, process_video
+        from fervid.pipeline import load_models as load
 
-    config = load_config(pipeline, **options)
-    video = Path(path)
-    timeline, readings = (Path(file) if file is not None else None for file in (out, faces))
-    check_paths(video, timeline, readings)
-    spread = _spread(shards, on_progress)
-    models = models or load(config)
-    return process_video(video, timeline, config, models, faces_out=readings, on_progress=on_progress, spread=spread)
+        config = load_config(pipeline, **options)
+        video = Path(path)
+        timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
+        check_paths(video, timeline, readings, cuts)
+        models = models or load(config)
+        spread = _spread(shards, on_progress)
+    return process_video(
+        video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress, spread=spread
+    )
 
 
 def _spread(shards: int | str | None, on_progress: "Callable[[Progress], None] | None") -> "Shards | None":
@@ -174,3 +182,48 @@ def probe(
     from fervid.pipeline import describe_video
 
     return describe_video(Path(path), load_config(pipeline, **options))
+
+
+def plot(
+    timeline: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    tracks: Iterable[int] | None = None,
+    each: bool = False,
+    **style: Any,
+) -> dict[str, Any]:
+    """Draw a timeline's probabilities over time into a .png or .svg; tell the caption and where it is.
+
+    One panel for the whole screen, or a row for each of `tracks` (`each`: of all). `style` are the fields of
+    fervid.views.plot.Style: kind="area" or "lines", title, width_in, height_in, dpi.
+    """
+    from fervid.views.plot import Style, plot
+
+    return plot(Path(timeline), Path(out), tracks=tuple(tracks or ()), each=each, style=Style(**style))
+
+
+def overlay(
+    video: str | PathLike[str],
+    timeline: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    faces: str | PathLike[str] | None = None,
+    on_progress: "Callable[[Progress], None] | None" = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write a copy of a video (.mp4) with its timeline drawn on it: boxes, track numbers, bars; with its sound.
+
+    `faces`, the file of every face reading, gives exact boxes, and `blur_faces=True` needs it. `options` are the fields
+    of fervid.views.overlay.Options: blur_faces, mute, force. A video other than the timeline's is a DataError.
+    """
+    from fervid.views.overlay import Options, overlay
+
+    readings = Path(faces) if faces is not None else None
+    return overlay(Path(video), Path(timeline), Path(out), readings, Options(**options), on_progress=on_progress)
+
+
+def export(timeline: str | PathLike[str], out: str | PathLike[str], to: str | None = None) -> dict[str, Any]:
+    """Write a timeline for other programs: csv, elan (.eaf), srt or boris (.xlsx, .csv, .tsv)."""
+    from fervid.views.export import export
+
+    return export(Path(timeline), Path(out), to)

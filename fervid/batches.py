@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["EmotionBatch", "FaceBatch", "FrameBatch", "TrackBatch", "VideoInfo", "concatenate"]
+__all__ = ["EmotionBatch", "FaceBatch", "FrameBatch", "ShotBatch", "TrackBatch", "VideoInfo", "concatenate"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def _check(owner: object, **shapes: tuple[type[np.generic], tuple[int | None, ..
 
 
 B = TypeVar("B", bound="_Batch")
+#: What a batch has for each look; all else it has for each face.
+_OF_LOOKS = ("look_s", "duration_s", "thumb", "shot")
 
 
 class _Batch:
@@ -58,7 +60,14 @@ class _Batch:
     def take(self: B, kept: np.ndarray) -> B:
         """Keep the faces where the mask (m,) is true; the looks stay, for a look without a face is a fact too."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return type(self)(**{k: v if k in ("look_s", "duration_s") else v[kept] for k, v in columns.items()})
+        return type(self)(**{k: v if k in _OF_LOOKS else v[kept] for k, v in columns.items()})
+
+    def between(self: B, start_s: float, stop_s: float) -> B:
+        """Keep the looks with start_s <= time < stop_s, and the faces in them."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        times = columns["look_s"], columns["pts_s"]
+        looks, faces = ((start_s <= at) & (at < stop_s) for at in times)
+        return type(self)(**{k: v[looks if k in _OF_LOOKS else faces] for k, v in columns.items()})
 
     def __repr__(self) -> str:
         shown = (f"{f.name}={_shape(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
@@ -94,12 +103,14 @@ class FaceBatch(_Batch):
     """m faces found in n looks, in the order of time.
 
     look_s (n,) float64, every time that was looked at, with or without a face; duration_s (n,) as in FrameBatch;
+    thumb (n, 18, 32, 3) uint8 RGB, what is left of each picture, to find cuts in (shots.py);
     pts_s (m,) float64; box_px (m, 4) float32; score (m,) float32 in 0..1; landmarks_px (m, 5, 2) float32: left eye,
     right eye, nose, left and right corner of the mouth, as seen in the picture; crop (m, S, S) uint8 grey.
     """
 
     look_s: np.ndarray
     duration_s: np.ndarray
+    thumb: np.ndarray
     pts_s: np.ndarray
     box_px: np.ndarray
     score: np.ndarray
@@ -107,10 +118,14 @@ class FaceBatch(_Batch):
     crop: np.ndarray
 
     def __post_init__(self) -> None:
-        _check(self, look_s=(np.float64, (None,)), duration_s=(np.float64, (None,)))
+        _check(self, **_LOOK, thumb=(np.uint8, (None, None, None, 3)))
         _check(self, pts_s=(np.float64, (None,)), crop=(np.uint8, (None, None, None)), **_FACE)
 
 
+_LOOK: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
+    "look_s": (np.float64, (None,)),
+    "duration_s": (np.float64, (None,)),
+}
 _FACE: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "box_px": (np.float32, (None, 4)),
     "score": (np.float32, (None,)),
@@ -119,8 +134,26 @@ _FACE: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
 
 
 @dataclass(frozen=True, repr=False)
-class TrackBatch(FaceBatch):
-    """FaceBatch with track (m,) int32: faces with one number are one person, seen without a break."""
+class ShotBatch(_Batch):
+    """FaceBatch with shot (n,) int32 in place of the thumbnails: the number of the shot of each look, from 0."""
+
+    look_s: np.ndarray
+    duration_s: np.ndarray
+    shot: np.ndarray
+    pts_s: np.ndarray
+    box_px: np.ndarray
+    score: np.ndarray
+    landmarks_px: np.ndarray
+    crop: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check(self, **_LOOK, shot=(np.int32, (None,)))
+        _check(self, pts_s=(np.float64, (None,)), crop=(np.uint8, (None, None, None)), **_FACE)
+
+
+@dataclass(frozen=True, repr=False)
+class TrackBatch(ShotBatch):
+    """ShotBatch with track (m,) int32: faces with one number are one person, seen without a break, in one shot."""
 
     track: np.ndarray
 
@@ -135,6 +168,7 @@ class EmotionBatch(_Batch):
 
     look_s: np.ndarray
     duration_s: np.ndarray
+    shot: np.ndarray
     pts_s: np.ndarray
     box_px: np.ndarray
     score: np.ndarray
@@ -143,7 +177,7 @@ class EmotionBatch(_Batch):
     prob: np.ndarray
 
     def __post_init__(self) -> None:
-        _check(self, look_s=(np.float64, (None,)), duration_s=(np.float64, (None,)))
+        _check(self, **_LOOK, shot=(np.int32, (None,)))
         _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)), prob=(np.float32, (None, None)), **_FACE)
         if len(self.prob) and not np.allclose(self.prob.sum(1), 1, atol=1e-4):
             raise ValueError("EmotionBatch.prob: rows must sum to 1")

@@ -10,7 +10,7 @@ from typing import Any
 
 from fervid.config import Config
 from fervid.engine import Engine, Moved
-from fervid.errors import DataError, FervidError, OutputError
+from fervid.errors import DataError, FervidError, OutputError, RunError
 from fervid.inputs import Input, find_videos, name_inputs
 from fervid.jobs import Job, content_hash, fail, job_key, place, stat_of
 from fervid.manifest import Manifest, Row, open_manifest, read_manifest
@@ -111,6 +111,7 @@ def run_batch(
                 books.add(row)
                 video_s += row.video_s
                 tell(Ended(row, outcome.job))
+        _tidy(books, set(plan.names))
         rows = [books.rows[name] for name in plan.names]
     return Summary(request.out, rows, len(plan.finished), monotonic() - started, video_s)
 
@@ -118,7 +119,43 @@ def run_batch(
 def _sweep(out: Path, before: Row | None, row: Row) -> None:
     """A video that now fails leaves no timeline of what the file was before."""
     if before is not None and before.timeline and not row.timeline:
-        (out / before.timeline).unlink(missing_ok=True)
+        _remove(out / before.timeline)
+
+
+def _tidy(books: Manifest, names: set[str]) -> None:
+    """Drop rows that nothing stands for any more: old names of videos that have another, folders that can be read now.
+
+    A video whose file is gone keeps its row and its timeline, unless a file of the same content has them too.
+    """
+    kept = {row.key for row in books.rows.values() if row.timeline and not _is_gone(row.source)}
+    for row in list(books.rows.values()):
+        doubled = row.timeline and row.key in kept and _is_gone(row.source)
+        folder = not row.key and os.path.isdir(row.source)  # noqa: PTH112
+        if row.path not in names and (doubled or folder):
+            _erase(books.out, row)
+            books.drop(row.path)
+
+
+def _is_gone(source: str) -> bool:
+    """Whether a file is not there, rather than out of reach just now."""
+    try:
+        os.lstat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as e:
+        raise RunError(f"{path}: cannot be removed ({e.strerror}); mend that and run again") from e
+
+
+#: Failures that say nothing of the video: the next run tries again.
+_PASSING = ("unreadable", "not_written")
 
 
 class _Plan:
@@ -166,7 +203,7 @@ class _Plan:
         same = [row for row in self._by_size[job.bytes] if row.key == key] if key else []
         for row in sorted(same, key=lambda row: row.path != job.name):
             if row.status == "failed":
-                if row.path == job.name and not self.request.retry_failed:
+                if row.path == job.name and not (self.request.retry_failed or row.reason in _PASSING):
                     return row
             elif self._is_there(row):
                 return self._adopt(job, row, source)
@@ -180,7 +217,7 @@ class _Plan:
             return False
 
     def _adopt(self, job: Job, row: Row, source: str) -> Row | None:
-        """Take over the result of a file of the same content; its old name is dropped if that file is gone."""
+        """Take over the result of a file of the same content."""
         if (row.path, row.source, row.changed_ns) == (job.name, source, job.changed_ns):
             return row
         timeline = str(job.out.relative_to(self.request.out))
@@ -194,14 +231,6 @@ class _Plan:
             **vars(row) | {"path": job.name, "timeline": timeline, "source": source, "changed_ns": job.changed_ns}
         )
         self.books.add(new)
-        alike = self._by_size[row.bytes]  # a third file of this content takes over from what stands now
-        alike.append(new)
-        if row.path == job.name:
-            alike.remove(row)
-        elif not os.path.lexists(row.source):
-            alike.remove(row)
-            self.books.drop(row.path)
-            _erase(self.request.out, row)
         return new
 
 
@@ -210,7 +239,7 @@ def _erase(out: Path, row: Row) -> None:
     if not row.timeline:
         return
     path = out / row.timeline
-    path.unlink(missing_ok=True)
+    _remove(path)
     with suppress(OSError):
         for folder in path.parents:
             if folder == out:

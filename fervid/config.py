@@ -10,9 +10,11 @@ from typing import Any
 from fervid.errors import ConfigError
 from fervid.video import MAX_PIXELS, READERS
 
-__all__ = ["DETECTORS", "Config", "load_config", "presets"]
+__all__ = ["DETECTIONS", "DETECTORS", "PRECISIONS", "Config", "load_config", "presets"]
 
 DETECTORS = ("mtcnn",)
+DETECTIONS = ("adaptive", "every")
+PRECISIONS = ("auto", "fp32", "bf16")
 #: The smallest face that MTCNN can be asked for: the side of its first net (Zhang et al. 2016, arXiv 1604.02878).
 _SMALLEST_FACE_PX = 12
 
@@ -25,9 +27,13 @@ class Config:
     """Looks a second, by timestamp; None looks at every frame ("native")."""
     reader: str = "av"
     detector: str = "mtcnn"
+    detection: str = "adaptive"
+    """every: the detector searches every look; adaptive: key looks, and it confirms the faces between them."""
     weights: str = "seresnet"
     """A bundled model's name, or a .safetensors file with its .json beside it."""
     device: str = "auto"
+    precision: str = "auto"
+    """Of the classifier: fp32, bf16, or auto, bf16 where the CPU computes it natively."""
     picture_px: int = 640
     """Longer side of the picture that faces are detected in."""
     min_face_px: float | None = None
@@ -44,6 +50,8 @@ class Config:
     def __post_init__(self) -> None:
         _one_of("reader", self.reader, READERS)
         _one_of("detector", self.detector, DETECTORS)
+        _one_of("detection", self.detection, DETECTIONS)
+        _one_of("precision", self.precision, PRECISIONS)
         _within("fps", self.fps, 1, 1000, "a number or native; a per-second timeline needs a look a second")
         _within("min_face_px", self.min_face_px, _SMALLEST_FACE_PX, 100_000, "pixels of the video")
         _within("picture_px", self.picture_px, 64, 16_384, "pixels")

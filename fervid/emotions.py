@@ -7,10 +7,11 @@ import numpy as np
 
 from fervid.batches import EmotionBatch, TrackBatch, concatenate
 from fervid.faces import Framing
+from fervid.stopwatch import span
 
 __all__ = ["Classifier", "classify"]
 
-_CARRIED = ("look_s", "duration_s", "pts_s", "box_px", "score", "landmarks_px", "track")
+_CARRIED = ("look_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "track")
 
 #: Batches of looks to wait for at the most, where faces are rare.
 _PATIENCE = 32
@@ -34,7 +35,7 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
     waiting: list[TrackBatch] = []
     for batch in tracks:
         waiting.append(batch)
-        if sum(map(len, waiting)) >= 4 * classifier.batch_size or len(waiting) == _PATIENCE:
+        if sum(map(len, waiting)) >= 8 * classifier.batch_size or len(waiting) == _PATIENCE:
             yield _predict(concatenate(waiting), classifier)
             waiting = []
     if waiting:
@@ -43,4 +44,5 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
 
 def _predict(batch: TrackBatch, classifier: Classifier) -> EmotionBatch:
     carried = {name: getattr(batch, name) for name in _CARRIED}
-    return EmotionBatch(**carried, prob=classifier.predict(batch.crop))
+    with span("classify"):
+        return EmotionBatch(**carried, prob=classifier.predict(batch.crop))

@@ -7,7 +7,7 @@ task is, which a watchdog needs; and both start workers through the caller's `__
 """
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
@@ -77,6 +77,13 @@ def default_limits(workers: int, timeout_s: float | None = None) -> Limits:
     return Limits(timeout_s=timeout_s, memory_bytes=int(0.8 * machine_memory() / workers))
 
 
+def _hire(config: Config, load: Callable[[Config], Models], work: Work) -> Worker:
+    try:
+        return Worker(config, load, work)
+    except OSError as e:
+        raise RunError(f"no worker can be started ({e.strerror}); try fewer --workers, or close other programs") from e
+
+
 class LocalEngine:
     """Worker processes on this machine, models loaded once each, one torch thread each.
 
@@ -95,6 +102,8 @@ class LocalEngine:
         self._alone: deque[Job] = deque()
         self._tried: dict[str, int] = {}
         self._failed_starts = 0
+        #: How many workers ended before their time, by reason: more than files failed, for jobs are tried again.
+        self.losses: Counter[str] = Counter()
 
     def run(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
         """Yield the outcome of each job as it comes; see Engine."""
@@ -133,7 +142,7 @@ class LocalEngine:
         free = sum(worker.job is None for worker in self._workers.values())
         for slot in range(self._size):
             if slot not in self._workers and free < waiting:
-                self._workers[slot] = Worker(*self._setup)
+                self._workers[slot] = _hire(*self._setup)
                 free += 1
 
     def _hand_out(self) -> None:
@@ -190,6 +199,7 @@ class LocalEngine:
         """End a worker; try its job again if that may help, else give the outcome."""
         worker.kill()
         del self._workers[slot]
+        self.losses[reason] += 1
         job, taken_s = worker.job, monotonic() - worker.since
         if job is None:
             if not worker.ready:

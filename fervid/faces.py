@@ -1,15 +1,17 @@
-"""Find the faces in each look and crop them -> FaceBatch. Full frames end here: only crops travel on."""
+"""Find the faces in each look and crop them -> FaceBatch. Full frames end here: crops and thumbnails travel on."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from fervid.batches import FaceBatch, FrameBatch, VideoInfo
+from fervid.likeness import thumbnails
+from fervid.stopwatch import span
 
-__all__ = ["Detections", "FaceDetector", "Framing", "crop_face", "detect"]
+__all__ = ["Detections", "FaceDetector", "Finder", "Framing", "crop_face", "detect", "every_look"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,29 @@ class FaceDetector(Protocol):
 
     def detect(self, picture: np.ndarray, min_face_px: float) -> Detections:
         """Find the faces of at least min_face_px in pictures (n, h, w, 3) uint8 RGB; n may be 0."""
+
+    def confirm(
+        self, pictures: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray
+    ) -> tuple[Detections, np.ndarray]:
+        """Look only where faces are expected: boxes (m, 4) in pictures[frame] -> what is there, and if it is a face.
+
+        The detections are those of the m boxes, in their order, moved to where the face is; the mask (m,) is bool.
+        """
+
+
+#: How a detector is led through the looks: batches, detector, smallest face in parts of the picture's width -> each
+#: batch with its detections.
+Finder = Callable[[Iterable[FrameBatch], FaceDetector, float], Iterator[tuple[FrameBatch, Detections]]]
+
+
+def every_look(
+    frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float
+) -> Iterator[tuple[FrameBatch, Detections]]:
+    """Search every look in full -> each batch with its detections; `adaptive.between_keys` does with less."""
+    for batch in frames:
+        with span("detect"):
+            found = detector.detect(batch.picture, min_face * batch.picture.shape[2])
+        yield batch, found
 
 
 @dataclass(frozen=True)
@@ -70,31 +95,32 @@ class Framing:
 
 def detect(
     frames: Iterable[FrameBatch], detector: FaceDetector, video: VideoInfo, *, framing: Framing, crop_px: int,
-    min_face_px: float,
+    min_face_px: float, find: Finder = every_look,
 ) -> Iterator[FaceBatch]:  # fmt: skip
     """Detect in the small pictures, crop from the full luma planes; boxes come out in displayed pixels of the video.
 
-    min_face_px counts in the video's displayed pixels.
+    min_face_px counts in the video's displayed pixels; `find` says in which looks the detector searches.
     """
-    for batch in frames:
+    for batch, found in find(frames, detector, min_face_px / video.width_px):
         height, width = batch.picture.shape[1:3]
-        found = detector.detect(batch.picture, min_face_px * width / video.width_px)
         scale = np.array([video.width_px / width, video.height_px / height], np.float32)
         box = found.box_px * np.tile(scale, 2)
         landmarks = found.landmarks_px * scale
-        crops = [np.zeros((0, crop_px, crop_px), np.uint8)]
-        for i, square in zip(found.frame, framing.squares(box, landmarks)):
-            luma = batch.luma[i]
-            stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
-            crops.append(crop_face(luma, square, crop_px, stored)[None])
+        crop = np.zeros((len(found), crop_px, crop_px), np.uint8)
+        with span("crop"):
+            for i, (frame, square) in enumerate(zip(found.frame, framing.squares(box, landmarks))):
+                luma = batch.luma[frame]
+                stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
+                crop[i] = crop_face(luma, square, crop_px, stored)
         yield FaceBatch(
             look_s=batch.pts_s,
             duration_s=batch.duration_s,
+            thumb=thumbnails(batch.picture),
             pts_s=batch.pts_s[found.frame],
             box_px=box,
             score=found.score,
             landmarks_px=landmarks,
-            crop=np.concatenate(crops),
+            crop=crop,
         )
 
 

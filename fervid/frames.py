@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 
 from fervid.batches import FrameBatch, VideoInfo
+from fervid.stopwatch import span
 from fervid.video import Frame
 
 __all__ = ["Look", "batch_frames", "choose_frames", "picture_size"]
@@ -57,10 +58,15 @@ def _held(frame: Frame, start_s: float, until: float) -> Iterator[Look]:
 def batch_frames(looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[FrameBatch]:
     """Convert the chosen frames, and only those -> FrameBatch of at most 8 with pictures of size_px (width, height)."""
     most = max(1, min(BATCH, _BATCH_PIXELS // (video.width_px * video.height_px)))
-    seen = ((pts_s, duration_s, frame.picture(*size_px), frame.luma()) for frame, pts_s, duration_s in looks)
+    seen = ((pts_s, duration_s, *_converted(frame, size_px)) for frame, pts_s, duration_s in looks)
     while batch := list(islice(seen, most)):
         pts_s, duration_s, picture, luma = zip(*batch)
         yield FrameBatch(np.array(pts_s), np.array(duration_s), np.stack(picture), luma)
+
+
+def _converted(frame: Frame, size_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    with span("scale"):
+        return frame.picture(*size_px), frame.luma()
 
 
 def picture_size(video: VideoInfo, long_px: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """What a batch was given -> the videos in it: files, folders, globs and lists, each once and with a name of its own."""
 
+import errno
 import glob
 import os
 import re
@@ -55,13 +56,9 @@ def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str
     seen: set[tuple] = set()
     found: list[Input] = []
     for item in [*_expand(names), *map(Path, listed)]:
-        if item.is_dir():
-            if out_id and _identity(item) == out_id:
-                raise UsageError(f"{item}: is the folder for the results too; name another one with --out")
-            candidates = _walk(item, out_id)
-        else:
-            candidates = iter([_single(item)])
-        for one in candidates:
+        if out_id and _identity(item) == out_id:
+            raise UsageError(f"{item}: is the folder for the results too; name another one with --out")
+        for one in _candidates(item, out_id):
             identity = _identity(one.path) or one.parts  # what has vanished is known by its name
             if identity not in seen:
                 seen.add(identity)
@@ -72,10 +69,23 @@ def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str
     return found
 
 
+def _candidates(item: Path, out_id: tuple[int, int] | None) -> Iterator[Input]:
+    """A file as it is, whatever it is; of a folder what looks like a video."""
+    try:
+        is_folder = item.is_dir()
+    except (OSError, ValueError) as e:
+        yield Input(item, _parts(item), 1, f"{item}: cannot be looked at ({getattr(e, 'strerror', e)})")
+        return
+    if is_folder:
+        yield from _walk(item, out_id)
+    else:
+        yield Input(item, _parts(item), 1)
+
+
 def _expand(given: list[str]) -> Iterator[Path]:
     for item in given:
         path = Path(item)
-        if os.path.lexists(path):
+        if _is_there(path):
             yield path
         elif glob.has_magic(item):
             matches = sorted(glob.glob(item, recursive=True))  # noqa: PTH207 - takes absolute patterns too
@@ -86,8 +96,16 @@ def _expand(given: list[str]) -> Iterator[Path]:
             raise UsageError(f"{item}: no such file or folder; check the name, or quote a pattern")
 
 
-def _single(path: Path) -> Input:
-    return Input(path, _parts(path), 1)
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as e:
+        if e.errno == errno.ENAMETOOLONG:  # a long pattern
+            return False
+        raise UsageError(f"{path}: cannot be looked at ({e.strerror}); check the permissions on the way to it") from e
+    return True
 
 
 def _walk(root: Path, out_id: tuple[int, int] | None) -> Iterator[Input]:

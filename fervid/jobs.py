@@ -1,6 +1,5 @@
 """One video of many: what is to be done, what came of it, and how it is recognised when it is met again."""
 
-import errno
 import hashlib
 import json
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from fervid.config import Config
 from fervid.errors import FervidError, OutputError, RunError, VideoError
 from fervid.pipeline import Models, Progress, process_video
 from fervid.source import Spread
-from fervid.store import SCHEMA_VERSION
+from fervid.store import SCHEMA_VERSION, refusal
 
 __all__ = ["COUNTERS", "Job", "Outcome", "content_hash", "fail", "job_key", "place", "run_job", "stat_of"]
 
@@ -59,13 +58,11 @@ def run_job(
     """
     started = perf_counter()
     try:
-        job.out.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(job.out)
         result = process_video(job.path, job.out, config, models, on_progress=on_progress, name=job.name, spread=spread)
     except RunError:
         raise
-    except Exception as e:  # one file must not cost the run, and fuzzing finds every kind of error
-        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise RunError(f"{job.out}: {e.strerror}; free some space and run again: finished videos are kept") from e
+    except Exception as e:  # noqa: BLE001 - one file must not cost the run; fuzzing finds every kind of error
         reason, message = _blame(e)
         return Outcome(job, "failed", reason, message, taken_s=perf_counter() - started)
     facts, note = result.provenance, f"one worker: {result.whole}" if result.whole else ""
@@ -75,6 +72,13 @@ def run_job(
         video_s=float(seconds[-1].as_py() + 1 - seconds[0].as_py()) if len(seconds) else 0.0,
         taken_s=perf_counter() - started,
     )  # fmt: skip
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise refusal(out, e) from e
 
 
 def _blame(error: Exception) -> tuple[str, str]:
@@ -87,8 +91,6 @@ def _blame(error: Exception) -> tuple[str, str]:
         return "not_written", str(error)
     if isinstance(error, FervidError):
         return "unsupported", str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return "not_written", f"{error.filename}: {error.strerror}; check the permissions of the results' folder"
     return "error", f"{type(error).__name__}: {error} (please report this with the file)"
 
 

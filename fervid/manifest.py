@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from fervid.errors import DataError, OutputError, RunError, UsageError
 from fervid.jobs import COUNTERS, Outcome
 from fervid.parts import remove_stale
-from fervid.store import spelled, write_atomically, write_table
+from fervid.store import refusal, spelled, write_atomically, write_table
 
 __all__ = ["MANIFEST", "Manifest", "Row", "open_manifest", "read_manifest"]
 
@@ -71,7 +71,7 @@ class Row:
 class Manifest:
     """The rows by name, kept in a journal that is synced row by row, and folded into manifest.parquet."""
 
-    def __init__(self, out: Path, rows: dict[str, Row], journal: IO[str]) -> None:
+    def __init__(self, out: Path, rows: dict[str, Row], journal: IO[bytes]) -> None:
         self.out, self.rows = out, rows
         self._journal, self._folded = journal, monotonic()
 
@@ -86,12 +86,9 @@ class Manifest:
         self._note({"drop": name})
 
     def _note(self, news: dict[str, Any]) -> None:
-        try:
-            self._journal.write(json.dumps(news) + "\n")
-            self._journal.flush()
+        with _stopping(self.out / _JOURNAL):
+            _write_all(self._journal, f"{json.dumps(news)}\n".encode())
             os.fsync(self._journal.fileno())
-        except OSError as e:
-            raise RunError(f"{self.out / _JOURNAL}: {e.strerror}; free some space and run again") from e
         if monotonic() - self._folded > _FOLD_S:
             self.fold()
 
@@ -103,66 +100,87 @@ class Manifest:
             else [getattr(row, "finished_ms" if name == "finished" else name) for row in rows]
             for name in _SCHEMA.names
         }  # fmt: skip
-        with write_atomically(self.out / MANIFEST) as part:
-            write_table(pa.table(columns, _SCHEMA), part)
-        self._journal.truncate(0)
+        with _stopping(self.out / MANIFEST):
+            with write_atomically(self.out / MANIFEST) as part:
+                write_table(pa.table(columns, _SCHEMA), part)
+            self._journal.truncate(0)
         self._folded = monotonic()
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """Write to a file without a buffer: one that still held what a full disk refused would fail again when closed."""
+    while data:
+        data = data[file.write(data) :]
+
+
+@contextmanager
+def _stopping(path: Path) -> Iterator[None]:
+    """Books that cannot be kept stop the run."""
+    try:
+        yield
+    except OutputError as e:
+        raise RunError(str(e)) from e
+    except OSError as e:
+        raise RunError(str(refusal(path, e))) from e
 
 
 @contextmanager
 def open_manifest(out: Path, *, fresh: bool = False) -> Iterator[Manifest]:
     """Hold a results folder alone: lock it, read its books, remove what dead processes left, and fold at the end.
 
-    OutputError if another batch holds it or it cannot be written; DataError if the books are not fervid's. `fresh`
-    does without books that cannot be read.
+    OutputError if another batch holds it or it cannot be written, RunError if the disk is full or fails; DataError if
+    the books are not fervid's. `fresh` does without books that cannot be read.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / _LOCK).open("a+")
-    except OSError as e:
-        raise OutputError(f"{out}: cannot be written ({e.strerror}); name a folder with --out") from None
-    with lock:
-        _take(lock, out)
-        remove_stale(out)
-        rows = _read_rows(out, fresh)
-        _replay(out / _JOURNAL, rows)
-        with (out / _JOURNAL).open("a", encoding="utf-8") as journal:
-            manifest = Manifest(out, rows, journal)
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            _take(stack.enter_context((out / _LOCK).open("ab+", buffering=0)), out)
+            remove_stale(out)
+            rows = _read_rows(out, fresh)
+            _replay(out / _JOURNAL, rows)
+            journal = stack.enter_context((out / _JOURNAL).open("ab", buffering=0))
+        except OSError as e:
+            raise refusal(out, e) from e
+        manifest = Manifest(out, rows, journal)
+        manifest.fold()
+        try:
+            yield manifest
+        finally:
+            remove_stale(out)
             manifest.fold()
-            try:
-                yield manifest
-            finally:
-                remove_stale(out)
-                manifest.fold()
-        (out / _JOURNAL).unlink(missing_ok=True)
+        with _stopping(out / _JOURNAL):
+            (out / _JOURNAL).unlink(missing_ok=True)
 
 
-def _take(lock: IO[str], out: Path) -> None:
+def _take(lock: IO[bytes], out: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.seek(0)
-        owner = lock.read(20).strip()
+        owner = lock.read(20).strip().decode("ascii", "replace")
         who = f"another batch (process {owner})" if owner.isdigit() else "another batch"
         raise OutputError(f"{out}: {who} is writing here; wait for it, or name another folder with --out") from None
     lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    _write_all(lock, str(os.getpid()).encode())
 
 
 def read_manifest(out: Path) -> list[Row]:
     """The rows of a results folder, as they stand in its manifest; DataError if there is none."""
-    if not (out / MANIFEST).is_file():
-        raise DataError(f"{out / MANIFEST}: no such file; expected a folder that `fervid batch` wrote")
-    return list(_read_rows(out, fresh=False).values())
+    try:
+        if not (out / MANIFEST).is_file():
+            raise DataError(f"{out / MANIFEST}: no such file; expected a folder that `fervid batch` wrote")
+        return list(_read_rows(out, fresh=False).values())
+    except OSError as e:
+        raise DataError(f"{out / MANIFEST}: cannot be read ({e.strerror or e}); check its permissions") from e
 
 
 def _read_rows(out: Path, fresh: bool) -> dict[str, Row]:
     path = out / MANIFEST
-    if not path.exists():
-        return {}
     try:
+        path.stat()
         return {row.path: row for row in _parse(path)}
+    except FileNotFoundError:
+        return {}
     except UsageError:
         if fresh:
             return {}
@@ -174,6 +192,8 @@ def _parse(path: Path) -> Iterator[Row]:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as e:
+        if isinstance(e, OSError) and e.errno:  # Arrow's own complaints have no number: those are about the content
+            raise
         reason = str(e).splitlines()[0]
         raise DataError(
             f"{path}: expected the manifest of a batch, found no readable one ({reason}); {advice}"
@@ -191,9 +211,11 @@ def _parse(path: Path) -> Iterator[Row]:
 
 def _replay(journal: Path, rows: dict[str, Row]) -> None:
     """Put the journal's news into the rows. Its last line may be torn: that job is done again."""
-    if not journal.exists():
+    try:
+        lines = journal.read_bytes().splitlines()
+    except FileNotFoundError:
         return
-    for line in journal.read_bytes().splitlines():
+    for line in lines:
         try:
             news = json.loads(line)
             if "drop" in news:

@@ -7,8 +7,10 @@ import numpy as np
 
 __all__ = ["PIECE_S", "WHOLE", "CannotSpread", "Index", "Piece", "plan_pieces"]
 
-#: A piece is at least this long: a worker decodes one group of pictures more than its own, up to ten seconds.
-PIECE_S = 60.0
+#: A piece is at least this long: a worker decodes up to two groups of pictures (ten seconds each) beside its own.
+PIECE_S = 120.0
+#: Frames are right from so many seconds before a piece on: its looks are taken up at the look before (see shards.py).
+BEFORE_S = 5.0
 #: Packets of a stream are at most so many places away from the order of display: 16 in H.264 and HEVC (annexes A).
 _REORDERED = 32
 _LONGEST_GAP_S = 3600
@@ -29,7 +31,8 @@ class Index:
 
 @dataclass(frozen=True)
 class Piece:
-    """The frames with start <= pts < stop, in ticks; decoding begins at the key frame `seek`, one before the start.
+    """The frames with start <= pts < stop, in ticks; decoding begins at `seek`, the last key frame but one that is
+    BEFORE_S before the start: what follows the last one is right, also where groups of pictures are open.
 
     None is the start of the file for `seek` and `start`, and its end for `stop`.
     """
@@ -54,12 +57,12 @@ def plan_pieces(index: Index, piece_s: float = PIECE_S) -> list[Piece]:
         raise CannotSpread("it does not begin with a key frame")
     _check_clock(pts, index.tick)
     sound = _sound_cuts(pts, key)
-    least, last, final = piece_s / float(index.tick), pts[0], pts.max()
+    least, before, last, final = piece_s / float(index.tick), BEFORE_S / float(index.tick), pts[0], pts.max()
     cuts: list[tuple[int, int | None]] = []
-    for before, here in zip([0, *sound], sound):
-        at = int(pts[here])
+    for at in pts[sound].tolist():
         if at - last >= least and final - at >= least / 2:
-            cuts.append((at, int(pts[before]) if before else None))
+            seeks = [key for key in pts[sound].tolist() if key <= at - before]
+            cuts.append((at, seeks[-2] if len(seeks) > 1 else None))
             last = at
     if not cuts:
         raise CannotSpread(f"no two pieces of {piece_s:g} s between its key frames")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +13,22 @@ from fervid import __version__
 from fervid.batches import EmotionBatch
 from fervid.config import Config
 from fervid.emotions import classify
-from fervid.errors import OutputError, VideoError
+from fervid.errors import FervidError, OutputError, VideoError
 from fervid.frames import picture_size
 from fervid.pieces import CannotSpread
+from fervid.shots import Shot, ShotFinder, divide
 from fervid.source import Models, Source, Spread, WholeVideo
-from fervid.store import SCHEMA_VERSION, FacesWriter, spelled, to_table, write_atomically, write_table
+from fervid.stopwatch import span
+from fervid.store import (
+    SCHEMA_VERSION,
+    FacesWriter,
+    refusal,
+    shots_table,
+    spelled,
+    to_table,
+    write_atomically,
+    write_table,
+)  # fmt: skip
 from fervid.timeline import NO_DATA, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
@@ -69,7 +80,7 @@ class Result:
 
     def to_pandas(self) -> Any:
         """Give the timeline as a pandas DataFrame, as load_timeline does."""
-        return self.table.to_pandas().astype({"track": "Int32"})
+        return self.table.to_pandas().astype({"shot": "Int32", "track": "Int32"})
 
 
 def load_models(config: Config) -> Models:
@@ -77,7 +88,7 @@ def load_models(config: Config) -> Models:
     from fervid.backends.mtcnn import MTCNN
     from fervid.backends.torch_classifier import TorchClassifier
 
-    classifier = TorchClassifier(config.weights, config.device)
+    classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
     return Models(MTCNN(device=classifier.device), classifier, classifier.device)
 
 
@@ -90,10 +101,11 @@ def model_hash(config: Config) -> str:
 
 def process_video(
     path: Path, out: Path | None, config: Config, models: Models, *,
-    faces_out: Path | None = None, on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
+    faces_out: Path | None = None, shots_out: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
     spread: Spread | None = None,
 ) -> Result:  # fmt: skip
-    """Turn one video into its timeline, and write it (and every face reading) where asked.
+    """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
 
     `name` stands in the column `video`: the path as given, unless the video is one of a folder. `spread` may find its
     faces elsewhere (shards.py); the result is the same, to the byte.
@@ -103,28 +115,34 @@ def process_video(
     """
     from fervid.backends.heap import share_heap
 
-    check_paths(path, out, faces_out)
+    check_paths(path, out, faces_out, shots_out)
     share_heap()
+    whole = ""
+
+    def work(reader: Reader) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
+        nonlocal whole
+        if spread and not whole:
+            try:
+                pieces, known = spread(reader, config, models)
+                return _Line(name or str(path), pieces, config, known, source).run(faces_part, None)
+            except CannotSpread as reason:
+                whole = str(reason)
+        video = WholeVideo(reader, config, models)
+        return _Line(name or str(path), video, config, models, source).run(faces_part, on_progress)
+
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
-        source = _fingerprint(path)
-        whole = ""
-
-        def work(reader: Reader) -> tuple[pa.Table, dict[str, Any]]:
-            nonlocal whole
-            try:
-                if spread and not whole:
-                    faces, known = spread(reader, config, models)
-                    return _Line(name or str(path), faces, config, known, source).run(faces_part, None)
-            except CannotSpread as reason:
-                whole = str(reason)
-            video = WholeVideo(reader, config, models)
-            return _Line(name or str(path), video, config, models, source).run(faces_part, on_progress)
-
-        (table, provenance), _ = read_video(path, config, work)
+        shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
+        with _blaming_video(path):
+            with span("fingerprint"):
+                source = _fingerprint(path)
+            (table, shots, provenance), _ = read_video(path, config, work)
         if part:
-            write_table(table, part)
+            with span("write"):
+                write_table(table, part)
+        if shots_part:
+            write_table(shots_table(shots, name or str(path), provenance), shots_part)
     return Result(path, out, table, provenance, whole)
 
 
@@ -177,14 +195,15 @@ class _Line:
     def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
         self.n_looks = self.n_faces = 0
+        self.shots = ShotFinder()
 
-    def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, dict[str, Any]]:
-        """Run the line to its end; give the timeline's table and its provenance."""
+    def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
+        """Run the line to its end; give the timeline's table, the shots and the provenance."""
         config, video, labels = self.config, self.video, self.models.classifier.labels
         self.writer = FacesWriter(faces_part, labels, video.info, self.name) if faces_part else None
 
         faces = video.faces()
-        tracks = link(faces, Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
+        tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
         emotions = classify(tracks, self.models.classifier)
         seconds = summarise(self._watched(emotions, on_progress), labels, video.info, lambda: video.end_s)
         try:
@@ -197,11 +216,11 @@ class _Line:
         finally:
             faces.close()
         if (rows["status"] == NO_DATA).any():
-            video.health.degrade("seconds_lost")
+            self.video.health.degrade("seconds_lost")
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        return to_table(rows, labels, self.name, provenance), provenance
+        return to_table(rows, labels, self.name, provenance), self.shots.shots(self.video.end_s), provenance
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.video.end_s or 0.0):
@@ -217,7 +236,8 @@ class _Line:
             self.n_looks += len(batch.look_s)
             self.n_faces += len(batch)
             if self.writer:
-                self.writer.write(batch)
+                with span("write"):
+                    self.writer.write(batch)
             if on_progress:
                 on_progress(Progress(float(batch.look_s[-1]), end_s, self.n_faces))
             yield batch
@@ -239,11 +259,13 @@ class _Line:
             "model": {
                 "name": classifier.name, "sha256": getattr(classifier, "sha256", None),
                 "labels": list(classifier.labels), "temperature": getattr(classifier, "temperature", None),
+                "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,
+                "shots": len(self.shots.shots()),
             },
             "status": "degraded" if health.reasons else "ok",
             "reasons": list(health.reasons),
@@ -260,16 +282,28 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
     for out in named:
         if out.suffix.lower() in _NOT_PARQUET:
             raise OutputError(f"{out}: results are Parquet; name it {out.with_suffix('.parquet').name}")
-        if out.exists() and out.samefile(path):
+        try:
+            itself = out.exists() and out.samefile(path)
+        except OSError as e:
+            raise refusal(out, e) from e
+        if itself:
             raise OutputError(f"{out}: is the video itself; name another file with --out")
     if len({out.resolve() for out in named}) < len(named):
-        raise OutputError(f"{named[0]}: named for two results; give --faces a file of its own")
+        raise OutputError(f"{named[0]}: named for two results; give --faces and --shots files of their own")
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
+
+
+@contextmanager
+def _blaming_video(path: Path) -> Iterator[None]:
+    """What the system refuses while the video is read is about the video, and not about where the result goes."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
+        yield
     except OSError as e:
-        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from None
+        if isinstance(e, FervidError):
+            raise
+        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from e

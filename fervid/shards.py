@@ -5,26 +5,33 @@ of one shape: so one, two and many workers give the bytes that one worker gives 
 faces stay in the worker that decoded them. It gives back looks, boxes and probabilities, through a pipe, in memory.
 """
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fervid.adaptive import ANCHOR_S
 from fervid.batches import FaceBatch, concatenate
 from fervid.config import Config
 from fervid.emotions import Classifier
 from fervid.engine import LocalEngine, Moved, default_limits
 from fervid.errors import ConfigError, RunError
-from fervid.frames import choose_frames
+from fervid.frames import Look, choose_frames
 from fervid.jobs import Job, Outcome, run_job
 from fervid.pieces import PIECE_S, WHOLE, CannotSpread, Piece, plan_pieces
 from fervid.pipeline import Progress, load_models
 from fervid.source import Models, find_faces
 from fervid.video import Health, Reader, RestartNeeded
 
-__all__ = ["LONG_S", "Recalled", "Shards", "answer", "choose_shards", "read_piece", "share_job"]
+if TYPE_CHECKING:
+    from fervid.backends.pyav_pieces import PieceReader
+
+__all__ = ["LONG_S", "Recalled", "Shards", "answer", "around", "choose_shards", "read_piece", "share_job"]
+
 
 #: Shorter videos are not worth the start of several workers: "auto" has one worker read them.
 LONG_S = 600.0
@@ -110,6 +117,7 @@ class Recalled:
         self.crop_px, self.framing = classifier.crop_px, classifier.framing
         self.sha256 = getattr(classifier, "sha256", None)
         self.temperature = getattr(classifier, "temperature", None)
+        self.precision = getattr(classifier, "precision", None)
 
     def predict(self, crop: np.ndarray) -> np.ndarray:
         """Answers (m, 1, 4 K) uint8 -> probabilities (m, K) float32."""
@@ -148,10 +156,11 @@ def read_piece(
     try:
         with PieceReader(job.path, stream=config.stream, max_pixels=config.max_pixels) as reader:
             start_s, stop_s = reader.span_s(job.piece)
-            looks = choose_frames(reader.frames_of(job.piece), config.fps)
-            own = (look for look in looks if start_s <= look[0].pts_s < stop_s)
+            looks = around(reader, job.piece, config)
+            seen = find_faces(looks, reader.info, config, models)
+            own = (batch.between(start_s, stop_s) for batch in seen)
             found = []
-            for batch in answer(find_faces(own, reader.info, config, models), models.classifier):
+            for batch in answer((batch for batch in own if len(batch.look_s)), models.classifier):
                 found.append(batch)
                 on_progress(Progress(float(batch.look_s[-1]) - max(start_s, 0.0), None, len(batch)))
             if reader.health.reasons or reader.health.untimed:
@@ -166,6 +175,25 @@ def read_piece(
         return PieceOutcome(job, "failed", problem="it is damaged, or its timestamps are")
     except Exception as e:  # noqa: BLE001 - whatever it is, reading the video whole will tell it
         return PieceOutcome(job, "failed", problem=f"a piece failed ({type(e).__name__}: {e})")
+
+
+def around(reader: "PieceReader", piece: Piece, config: Config) -> Iterator[Look]:
+    """The looks of a piece, and as many around it as the detector needs to see in them what it sees in the whole.
+
+    Where it searches key looks, those begin and end at looks that are key looks in any case (adaptive.ANCHOR_S).
+    """
+    start_s, stop_s = reader.span_s(piece)
+    cell_s = ANCHOR_S if config.detection == "adaptive" else 1e-9
+    looks, before_s = choose_frames(reader.frames_of(piece), config.fps), -math.inf
+    for look in looks:
+        at_s = look[1]
+        if start_s == -math.inf or at_s // cell_s >= start_s // cell_s:
+            yield look
+            if at_s >= stop_s and at_s // cell_s > before_s // cell_s:
+                break
+        before_s = at_s
+    while not reader.met and next(looks, None):
+        pass
 
 
 class _Pieces:

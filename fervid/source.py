@@ -5,13 +5,15 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from fervid.adaptive import between_keys
 from fervid.batches import FaceBatch, VideoInfo
 from fervid.config import Config
 from fervid.emotions import Classifier
-from fervid.faces import FaceDetector, detect
+from fervid.faces import FaceDetector, detect, every_look
 from fervid.frames import Look, batch_frames, choose_frames, picture_size
 from fervid.video import Health, Reader
 
@@ -76,7 +78,7 @@ def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: 
     try:
         yield from detect(
             frames, models.detector, video, framing=classifier.framing, crop_px=classifier.crop_px,
-            min_face_px=min_face_px,
+            min_face_px=min_face_px, find=between_keys if config.detection == "adaptive" else every_look,
         )  # fmt: skip
     finally:
         frames.close()
@@ -102,7 +104,7 @@ def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
         finally:
             source.close()
 
-    thread = threading.Thread(target=work, name="fervid-ahead", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="fervid-ahead", daemon=True)
     thread.start()
     try:
         while True:

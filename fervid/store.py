@@ -16,6 +16,7 @@ from fervid.batches import EmotionBatch, VideoInfo
 from fervid.errors import DataError, OutputError, RunError
 from fervid.labels import EMOTIONS
 from fervid.parts import part_of
+from fervid.shots import Shot
 from fervid.timeline import Rows
 
 if TYPE_CHECKING:
@@ -27,15 +28,18 @@ __all__ = [
     "describe_timeline",
     "load_timeline",
     "overview",
+    "pool",
     "read_provenance",
+    "refusal",
     "rename_timeline",
+    "shots_table",
     "spelled",
     "to_table",
     "write_atomically",
     "write_table",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _KEY = b"fervid"
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _ROW_GROUP = 50_000
@@ -46,7 +50,7 @@ def timeline_schema(labels: tuple[str, ...]) -> pa.Schema:
     """The columns of a timeline, in order; `labels` are the emotions that the classifier knows."""
     real = pa.float32()
     return pa.schema(
-        [("video", _WORD), ("second", pa.int32()), ("track", pa.int32()), ("status", _WORD),
+        [("video", _WORD), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", _WORD),
          ("n_sampled", pa.int32()), ("n_faces", pa.int32()), ("face_seconds", real)]
         + [(name, real) for name in EMOTIONS if name in labels]
         + [("dominant", _WORD)]
@@ -66,13 +70,37 @@ def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[s
     columns = []
     for field in schema:
         values = np.full(n, spelled(video), object) if field.name == "video" else rows[field.name]
-        null = {"track": values == -1, "dominant": values == ""}.get(field.name)
+        null = {"shot": values == -1, "track": values == -1, "dominant": values == ""}.get(field.name)
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
         kind = pa.string() if field.type == _WORD else field.type
         array = pa.array(values, kind, mask=null)
         columns.append(array.dictionary_encode() if field.type == _WORD else array)
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa.Table:
+    """One row a shot: its number, start_s, end_s, the kind of change that begins it, and from when to when that is."""
+    times = [(name, pa.float64()) for name in ("start_s", "end_s", "from_s", "to_s")]
+    schema = pa.schema([("video", _WORD), ("shot", pa.int32()), ("kind", _WORD), *times])
+    columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}
+    columns["video"] = [spelled(video)] * len(shots)
+    arrays = [
+        pa.array(columns[f.name], pa.string()).dictionary_encode()
+        if f.type == _WORD
+        else pa.array(columns[f.name], f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema.with_metadata({_KEY: json.dumps(provenance, sort_keys=True)}))
+
+
+@contextmanager
+def _blaming(folder: Path) -> Iterator[None]:
+    """Errors while Arrow writes are about the result, and not about the video that is read meanwhile."""
+    try:
+        yield
+    except OSError as e:
+        raise refusal(folder, e) from e
 
 
 class FacesWriter:
@@ -85,7 +113,7 @@ class FacesWriter:
         places = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
         real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *places, *labels)]
         self._schema = pa.schema([("video", _WORD), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
-        self._writer = pq.ParquetWriter(part, self._schema, compression="zstd")
+        self._folder, self._writer = part.parent, pq.ParquetWriter(part, self._schema, compression="zstd")
 
     def write(self, batch: EmotionBatch) -> None:
         """Append the m readings of a batch; boxes and landmarks are normalised to 0..1 of the displayed frame."""
@@ -101,7 +129,8 @@ class FacesWriter:
     def _flush(self, rows: int) -> None:
         """Write a row group of so many rows: the bytes do not depend on how readings were batched."""
         table = pa.concat_tables(self._batches, promote_options="none").unify_dictionaries().combine_chunks()
-        self._writer.write_table(table.slice(0, rows), row_group_size=rows)
+        with _blaming(self._folder):
+            self._writer.write_table(table.slice(0, rows), row_group_size=rows)
         rest = table.slice(rows)
         self._batches, self._waiting = [rest] if len(rest) else [], len(rest)
 
@@ -110,7 +139,8 @@ class FacesWriter:
         if self._waiting:
             self._flush(self._waiting)
         self._writer.add_key_value_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
-        self._writer.close()
+        with _blaming(self._folder):
+            self._writer.close()
 
     def abandon(self) -> None:
         """Let go of the file now: later the garbage collector would write a footer into what may be another file."""
@@ -120,7 +150,8 @@ class FacesWriter:
 
 def write_table(table: pa.Table, part: Path) -> None:
     """Write a table into the part file of `write_atomically`."""
-    pq.write_table(table, part, compression="zstd")
+    with _blaming(part.parent):
+        pq.write_table(table, part, compression="zstd")
 
 
 def rename_timeline(old: Path, new: Path, name: str) -> None:
@@ -147,24 +178,42 @@ def write_atomically(out: Path) -> Iterator[Path]:
             raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
         part = part_of(out)
         part.touch()
+    except OutputError:
+        raise
     except (OSError, ValueError) as e:
-        if isinstance(e, OutputError):
-            raise
-        reason = e.strerror if isinstance(e, OSError) else e
-        raise OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists") from None
+        raise refusal(out, e) from e
+    written = False
     try:
         yield part
+        written = True
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(out)
         _sync_folder(out.parent)
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
-            raise RunError(f"{out}: {e.strerror}; nothing was written, free some space and run again") from e
+        if written or e.errno in _ADVICE:
+            raise refusal(out, e) from e
         raise
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+#: What the disk, or the process, lacks as a whole: the next file would meet it too.
+_ADVICE = {
+    errno.ENOSPC: "free some space and run again", errno.EDQUOT: "free some space and run again",
+    errno.EFBIG: "allow larger files (ulimit -f) and run again", errno.EIO: "check the disk, then run again",
+    errno.EROFS: "make it writable, or name another place", errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs and run again",
+}  # fmt: skip
+
+
+def refusal(out: Path, error: OSError | ValueError) -> RunError | OutputError:
+    """What to raise when a result cannot be written: RunError if the disk is to blame, OutputError if this place is."""
+    reason = error.strerror or error if isinstance(error, OSError) else error
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        return RunError(f"{out}: {reason}; {_ADVICE[error.errno]}")
+    return OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists and is writable")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -191,7 +240,8 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     """Give the provenance of a timeline (or faces file) with a summary of what it says."""
     provenance = read_provenance(path)
     if "second" not in pq.read_schema(path).names:
-        return {"says": {"face_readings": pq.read_metadata(path).num_rows}} | provenance
+        what = "shots" if "kind" in pq.read_schema(path).names else "face_readings"
+        return {"says": {what: pq.read_metadata(path).num_rows}} | provenance
     return {"says": overview(load_timeline(path))} | provenance
 
 
@@ -241,13 +291,13 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
             raise DataError(f"{file}: face readings, not a timeline; read them with pandas.read_parquet")
         if path.is_dir():
             frame.insert(0, "file", str(file.relative_to(path)))
-        frames.append(frame.astype({"track": "Int32"}))
+        frames.append(frame.astype({name: "Int32" for name in ("shot", "track") if name in frame}))
     frame = pd.concat(frames, ignore_index=True)
     keys = ["file", "video"] if path.is_dir() else ["video"]
     for word in (*keys, "status", "dominant"):
         frame[word] = frame[word].astype("category")
     if by != "track":
-        frame = _pool(frame, [*keys, "second"] if by == "second" else keys)
+        frame = pool(frame, [*keys, "second"] if by == "second" else keys)
     if time_index and by != "video":
         frame["second"] = pd.to_timedelta(frame["second"], unit="s")
         frame = frame.set_index(["file", "second"] if path.is_dir() else "second")
@@ -262,8 +312,8 @@ def _is_timeline(path: Path) -> bool:
         return True
 
 
-def _pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
-    """Average the tracks within each group, each weighted by the time for which it was visible."""
+def pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
+    """Average the rows within each group of equal keys, each weighted by the time for which its track was visible."""
     import pandas as pd
 
     labels = [name for name in EMOTIONS if name in frame]

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from fervid.batches import EmotionBatch, VideoInfo
+from fervid.stopwatch import span
 
 __all__ = ["NO_DATA", "NO_FACE", "OK", "Rows", "fill_gaps", "summarise"]
 
 OK, NO_FACE, NO_DATA = "ok", "no_face", "no_data"
 
-#: Columns of equal length by name; NaN, -1 (track) or "" (dominant) where there is no face.
+#: Columns of equal length by name; NaN, -1 (track) or "" (dominant) without a face; shot is -1 without a look.
 Rows = dict[str, np.ndarray]
 
 
@@ -25,16 +26,18 @@ def summarise(
     stands for the time until the next one, as far as its duration_s reaches.
     """
     second: int | None = None
-    looks: list[tuple[np.ndarray, np.ndarray]] = []
+    looks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     faces: list[EmotionBatch] = []
     for batch in emotions:
         for now in np.unique(np.floor(batch.look_s)).astype(int):
             if second is not None and now > second:
-                yield _one_second(second, looks, faces, labels, video)
+                with span("summarise"):
+                    rows = _one_second(second, looks, faces, labels, video)
+                yield rows
                 looks, faces = [], []
             second = int(now)
             here = np.floor(batch.look_s) == now
-            looks.append((batch.look_s[here], batch.duration_s[here]))
+            looks.append((batch.look_s[here], batch.duration_s[here], batch.shot[here]))
             faces.append(batch.take(np.floor(batch.pts_s) == now))
     if second is not None:  # the last second may end before it is full
         end = end_s()
@@ -44,14 +47,15 @@ def summarise(
 def _one_second(
     second: int, looks: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo, end: float = 1.0
 ) -> Rows:
-    look_s, duration_s = (np.concatenate(part) for part in zip(*looks))
+    look_s, duration_s, shot = (np.concatenate(part) for part in zip(*looks))
     owned = _owned(look_s - second, duration_s, end)
     pts_s, track, prob, score, box = (
         np.concatenate([getattr(f, name) for f in faces]) for name in ("pts_s", "track", "prob", "score", "box_px")
     )
-    numbers, which = np.unique(track, return_inverse=True)
+    numbers, first, which = np.unique(track, return_index=True, return_inverse=True)
     if len(numbers) == 0:
-        return _faceless(np.array([second]), len(look_s), labels, NO_FACE)
+        return _faceless(np.array([second]), len(look_s), labels, NO_FACE) | {"shot": shot[:1]}
+    look = np.searchsorted(look_s, pts_s)
     count = np.bincount(which)
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -65,9 +69,9 @@ def _one_second(
     x0, y0, x1, y1 = (mean(box[:, i]) for i in range(4))
     n = len(numbers)
     return {
-        "second": np.full(n, second), "track": numbers, "status": np.full(n, OK, object),
+        "second": np.full(n, second), "shot": shot[look[first]], "track": numbers, "status": np.full(n, OK, object),
         "n_sampled": np.full(n, len(look_s)), "n_faces": count,
-        "face_seconds": np.bincount(which, owned[np.searchsorted(look_s, pts_s)]),
+        "face_seconds": np.bincount(which, owned[look]),
         **{name: p[:, k] for k, name in enumerate(labels)},
         "dominant": np.array(labels, object)[best],
         "entropy": -(p * np.log(np.maximum(p, 1e-12))).sum(1), "spread": spread,
@@ -109,7 +113,7 @@ def _faceless(seconds: np.ndarray, n_sampled: int, labels: tuple[str, ...], stat
     n = len(seconds)
     empty = np.full(n, np.nan)
     return {
-        "second": seconds, "track": np.full(n, -1), "status": np.full(n, status, object),
+        "second": seconds, "shot": np.full(n, -1), "track": np.full(n, -1), "status": np.full(n, status, object),
         "n_sampled": np.full(n, n_sampled), "n_faces": np.zeros(n, int), "face_seconds": np.zeros(n),
         **dict.fromkeys(labels, empty), "dominant": np.full(n, "", object),
         **dict.fromkeys(("entropy", "spread", "score", "face_px", "x", "y", "w", "h"), empty),

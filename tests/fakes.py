@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import settings
 from scipy import ndimage
 
-from fervid.batches import EmotionBatch, FaceBatch, VideoInfo, concatenate
+from fervid.batches import EmotionBatch, FaceBatch, ShotBatch, VideoInfo, concatenate
 from fervid.faces import Detections, Framing
 from fervid.video import Health
 
@@ -49,6 +49,18 @@ class FakeDetector:
             score=np.array([score for *_, score in found], np.float32),
             landmarks_px=box[:, None, :2] + MARKS * (box[:, None, 2:] - box[:, None, :2]),
         )
+
+    def confirm(
+        self, pictures: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray
+    ) -> tuple[Detections, np.ndarray]:
+        """Give the patch under the middle of each box, whatever its size."""
+        box, score = box_px.copy(), np.zeros(len(frame), np.float32)
+        for i, (picture, (x, y)) in enumerate(zip((pictures[k] for k in frame), (box[:, :2] + box[:, 2:]) / 2)):
+            for (x0, y0, x1, y1), bright in _patches(picture[..., 1], 0):
+                if x0 <= x < x1 and y0 <= y < y1:
+                    box[i], score[i] = (x0, y0, x1, y1), bright
+        landmarks = box[:, None, :2] + MARKS * (box[:, None, 2:] - box[:, None, :2])
+        return Detections(frame, box, score, landmarks), score > 0
 
 
 def _patches(grey: np.ndarray, least_px: float) -> Iterator[tuple[Box, float]]:
@@ -169,11 +181,23 @@ class Seen:
     pts_s: float
     faces: tuple[Face, ...] = ()
     duration_s: float = 0.24
+    shot: int = 0
 
 
-def face_batch(looks: Sequence[Seen]) -> FaceBatch:
-    """The looks as a FaceBatch; each crop is as bright as its box's coordinates are large, so that they differ."""
-    return FaceBatch(**_columns(looks))
+def face_batch(looks: Sequence[Seen], thumb: np.ndarray | None = None) -> FaceBatch:
+    """The looks as a FaceBatch; each crop is as bright as its box's coordinates are large, so that they differ.
+
+    Unless thumbnails (n, 18, 32, 3) are given, all of them are grey.
+    """
+    columns = _columns(looks)
+    del columns["shot"]
+    grey = np.full((len(looks), 18, 32, 3), 128, np.uint8)
+    return FaceBatch(**columns, thumb=grey if thumb is None else thumb)
+
+
+def shot_batch(looks: Sequence[Seen]) -> ShotBatch:
+    """The looks as a ShotBatch."""
+    return ShotBatch(**_columns(looks))
 
 
 def emotion_batch(looks: Sequence[Seen]) -> EmotionBatch:
@@ -195,6 +219,7 @@ def _columns(looks: Sequence[Seen]) -> dict[str, np.ndarray]:
     return {
         "look_s": np.array([look.pts_s for look in looks], np.float64),
         "duration_s": np.array([look.duration_s for look in looks], np.float64),
+        "shot": np.array([look.shot for look in looks], np.int32),
         "pts_s": np.array([pts_s for pts_s, _ in pairs], np.float64),
         "box_px": box,
         "score": np.array([face.score for _, face in pairs], np.float32),

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from fervid.batches import EmotionBatch, concatenate
 from fervid.emotions import classify
 from fervid.tracks import Tracker, link
-from tests.fakes import Face, FakeClassifier, Seen, counted, face_batch, same, split, steady
+from tests.fakes import Face, FakeClassifier, Seen, counted, same, shot_batch, split, steady
 
 
 def looks(faces: list[int]) -> list[Seen]:
-    """One look each 0.2 s, so many faces in each; every face is as bright as its number, wherever that is."""
+    """One look each second, so many faces in each; every face is as bright as its number, wherever that is."""
     numbered = count()
     return [
-        Seen(i / 5, tuple(Face(box=(at := 3 * next(numbered) % 250, at, at, at)) for _ in range(n)))
+        Seen(float(i), tuple(Face(box=(at := 3 * next(numbered) % 250, at, at, at)) for _ in range(n)))
         for i, n in enumerate(faces)
     ]
 
 
 def tracked(seen: list[Seen], cuts: list[int]) -> list:
-    return list(link([face_batch(part) for part in split(seen, cuts)], Tracker(birth_score=0)))
+    return list(link([shot_batch(part) for part in split(seen, cuts)], Tracker(birth_score=0)))
 
 
 @steady

@@ -16,6 +16,7 @@ from fervid.jobs import Job, Outcome, place, run_job
 from fervid.manifest import MANIFEST, open_manifest, read_manifest
 from fervid.parts import part_of, remove_parts, remove_stale
 from tests import broken_clips, clips
+from tests.kills import tree
 from tests.poison import load_fakes
 from tests.test_pipeline import scene, write
 
@@ -62,12 +63,6 @@ def batch(*given: Path, out: Path, until: int | None = None, config: Config | No
 
 def statuses(summary: Summary) -> dict[str, str]:
     return {row.path: row.status for row in summary.rows}
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every result by its place; the manifest knows the clock and is left out."""
-    files = (p for p in folder.rglob("*") if p.is_file() and p.name not in (MANIFEST, ".fervid.lock"))
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
 # -- finding ----------------------------------------------------------------------------------------------

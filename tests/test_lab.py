@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fervid.backends.nets import build, folded
 from fervid.backends.torch_classifier import TorchClassifier
 from fervid.errors import WeightsError
 from fervid.lab.datasets import FER2013, FaceSet
@@ -45,14 +46,35 @@ def test_scores_of_bundled_weights(parquet: Path) -> None:
     assert sum(map(sum, scores["confusion"].values())) == 64
 
 
-def test_predictions_do_not_depend_on_the_batch() -> None:
-    crops = np.random.default_rng(0).integers(0, 256, (37, 48, 48), np.uint8)
-    classifier = TorchClassifier("seresnet", "cpu")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predictions_do_not_depend_on_the_batch(precision: str) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (70, 48, 48), np.uint8)
+    classifier = TorchClassifier("seresnet", "cpu", precision=precision)
     together = classifier.predict(crops)
-    alone = np.concatenate([classifier.predict(crop[None]) for crop in crops])
-    assert (together == alone).all()
+    some = [0, 31, 63, 69]
+    alone = np.concatenate([classifier.predict(crops[[i]]) for i in some])
+    assert (together[some] == alone).all()
     assert np.allclose(together.sum(1), 1, atol=1e-6)
     assert classifier.predict(crops[:0]).shape == (0, 7)
+
+
+def test_bf16_is_as_near_as_it_says() -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (64, 48, 48), np.uint8)
+    exact, quick = (TorchClassifier("seresnet", "cpu", precision=name).predict(crops) for name in ("fp32", "bf16"))
+    assert 0 < np.abs(exact - quick).max() < 0.04
+
+
+def test_a_norm_taken_into_its_convolution_changes_nothing() -> None:
+    torch.manual_seed(0)
+    net = build("seresnet", 7)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    x = torch.randn(4, 1, 48, 48)
+    quick = folded(net.eval())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in quick.modules())
+    assert torch.allclose(net(x), quick(x), atol=1e-4)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

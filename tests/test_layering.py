@@ -12,21 +12,21 @@ ROOT = Path(__file__).parent.parent / "fervid"
 
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
-    "errors", "labels", "batches", "parts",
-    "video", "config", "frames", "pieces", "faces", "tracks", "emotions", "timeline", "store",
-    "source", "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
-    "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli", "__main__",
+    "errors", "labels", "stopwatch", "batches", "parts",
+    "video", "config", "frames", "pieces", "likeness", "faces", "adaptive", "shots", "tracks", "emotions", "timeline",
+    "store", "source", "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
+    "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli.views", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
 BESIDE = {
     "backends": {"video", "config", "pipeline", "shards", "engines", "cli", "backends", "lab", "views"},
-    "views": {"cli", "views"},
+    "views": {"cli", "views", ""},
     "lab": {"cli", "lab", ""},
 }
 #: What a backend may know of the line: the types and protocols that it serves.
 FOR_BACKENDS = {
-    "errors", "labels", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker", "engine",
-    "pieces",
+    "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
+    "engine", "pieces",
 }  # fmt: skip
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.

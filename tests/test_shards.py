@@ -25,9 +25,9 @@ from fervid.engine import LocalEngine
 from fervid.errors import ConfigError
 from fervid.frames import choose_frames
 from fervid.jobs import Job, run_job
-from fervid.pieces import CannotSpread, Index, Piece, plan_pieces
+from fervid.pieces import BEFORE_S, CannotSpread, Index, Piece, plan_pieces
 from fervid.pipeline import Models, process_video
-from fervid.shards import LONG_S, PieceOutcome, Recalled, Shards, answer, choose_shards, share_job
+from fervid.shards import LONG_S, PieceOutcome, Recalled, Shards, answer, around, choose_shards, share_job
 from fervid.store import read_provenance
 from fervid.video import MAX_PIXELS, open_video
 from tests import poison
@@ -40,10 +40,10 @@ from tests.test_pipeline import scene, write
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_videos"
 MODELS = Models(FakeDetector(), FakeClassifier(), "cpu")
-N = 130
+N = 250
 _DICE = random.Random(5)
 #: Frames 20 to 120 ms apart, and one that stands for more than three seconds.
-UNEVEN = np.cumsum([0] + [3400 if i == 90 else _DICE.randrange(20, 120) for i in range(N - 1)]).tolist()
+UNEVEN = np.cumsum([0] + [3400 if i in (90, 200) else _DICE.randrange(20, 120) for i in range(N - 1)]).tolist()
 VFR = {"pts": UNEVEN, "time_base": Fraction(1, 1000)}
 OPEN = {"options": {"x264-params": "open-gop=1", "bf": "3"}}
 OPEN_HEVC = {"codec": "libx265", "options": {
@@ -79,16 +79,16 @@ def make(tmp_path_factory) -> Callable[..., Path]:
     return build
 
 
-def plan(path: Path, piece_s: float = 1.5) -> list[Piece]:
+def plan(path: Path, piece_s: float = 2.5) -> list[Piece]:
     return plan_pieces(read_index(path, None, MAX_PIXELS)[0], piece_s)
 
 
-def looks_of(frames, fps, span=(-math.inf, math.inf)) -> list[tuple]:
-    """Every look: its time, for how long it stands, and a hash of what is seen."""
+def seen(looks, start_s: float = -math.inf, stop_s: float = math.inf) -> list[tuple]:
+    """Every look from start to stop: its time, for how long it stands, and a hash of what is seen."""
     return [
         (at, length, hashlib.sha256(frame.luma().tobytes() + frame.picture(64, 48).tobytes()).hexdigest())
-        for frame, at, length in choose_frames(frames, fps)
-        if span[0] <= frame.pts_s < span[1]
+        for frame, at, length in looks
+        if start_s <= at < stop_s
     ]
 
 
@@ -102,13 +102,13 @@ def test_pieces_hold_the_looks_of_the_whole(name, make):
     assert len(pieces) >= 3
     for fps in (5.0, None)[name in FEW :]:
         with open_video(path) as reader:
-            whole = looks_of(reader.frames(), fps)
+            whole = seen(choose_frames(reader.frames(), fps))
             end_s, decoded, packets = reader.end_s, reader.health.decoded, reader.health.packets
             assert not reader.health.reasons
         found, readers = [], []
         for piece in pieces:
             with PieceReader(path, stream=None, max_pixels=MAX_PIXELS) as reader:
-                found += looks_of(reader.frames_of(piece), fps, reader.span_s(piece))
+                found += seen(around(reader, piece, Config(fps=fps)), *reader.span_s(piece))
                 readers.append(reader)
         assert found == whole
         assert all(one.tail == other.head for one, other in pairwise(readers))
@@ -168,7 +168,7 @@ def test_pieces_cover_all_and_do_not_overlap(index, piece_s):
     keys = set(index.pts[index.key].tolist())
     for one, other in pairwise(pieces):
         assert one.stop == other.start and other.start in keys
-        assert other.seek is None or (other.seek in keys and other.seek < other.start)
+        assert other.seek is None or (other.seek in keys and (other.start - other.seek) * index.tick >= BEFORE_S)
     owners = [sum((p.start is None or p.start <= at) and (p.stop is None or at < p.stop) for p in pieces)
               for at in index.pts]  # fmt: skip
     assert set(owners) == {1}
@@ -299,16 +299,17 @@ def test_a_batch_puts_long_videos_off_until_they_have_all_workers(film, tmp_path
 @pytest.mark.slow
 def test_real_models_give_the_same_bytes(tmp_path):
     with av.open(str(SAMPLES / "two_faces.mp4")) as container:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 75)]
+        pictures = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 125)]
+        pictures += pictures[::-1]
     film = tmp_path / "film.mp4"
     with av.open(film, "w") as out:
         stream = add_video(out, size=pictures[0].shape[1::-1])
         out.mux(list(encode(stream, pictures, range(len(pictures)))))
-    models, config = fervid.load_models(device="cpu"), Config(device="cpu", fps=10)
+    models, config = fervid.load_models(device="cpu"), Config(device="cpu")
     done = {}
     for workers in (0, 1, 2):
         out = tmp_path / f"{workers}.parquet"
-        spread = Shards(workers, piece_s=1.0) if workers else None
+        spread = Shards(workers, piece_s=3.0) if workers else None
         result = process_video(film, out, config, models, spread=spread)
         done[workers] = out.read_bytes()
         assert result.whole == ""

@@ -61,7 +61,7 @@ def test_the_columns_are_those_of_the_design():
     word, real = pa.dictionary(pa.int32(), pa.string()), pa.float32()
     columns = {field.name: field.type for field in table_of(LOOKS).schema}
     assert list(columns.items()) == [
-        ("video", word), ("second", pa.int32()), ("track", pa.int32()), ("status", word),
+        ("video", word), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", word),
         ("n_sampled", pa.int32()), ("n_faces", pa.int32()), ("face_seconds", real),
         ("anger", real), ("happiness", real), ("neutral", real),  # of this classifier, in the order of EMOTIONS
         ("dominant", word),
@@ -73,7 +73,7 @@ def test_the_columns_are_those_of_the_design():
 def test_the_columns_of_a_classifier_that_knows_everything():
     labels = ("contempt", "surprise", "fear", "neutral", "anger", "disgust", "sadness", "happiness")
     rows = fill_gaps([], labels, 0, lambda: 1.0)
-    assert to_table(rows, labels, "a", {}).column_names[7:15] == [
+    assert to_table(rows, labels, "a", {}).column_names[8:16] == [
         "anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt",
     ]  # fmt: skip
 
@@ -91,8 +91,9 @@ def test_without_a_face_there_are_nulls_and_never_nan():
     assert [r["status"] for r in rows] == ["ok", "ok", "no_face", "no_data", "ok"]
     filled = {"video", "second", "status", "n_sampled", "n_faces", "face_seconds"}
     for row in rows[2:4]:
-        assert {name for name, value in row.items() if value is not None} == filled
+        assert {name for name, value in row.items() if value is not None} - {"shot"} == filled
         assert (row["n_faces"], row["face_seconds"]) == (0, 0)
+    assert [r["shot"] for r in rows] == [0, 0, 0, None, 0]
     assert not any(value is None for row in (*rows[:2], rows[4]) for value in row.values())
 
 
@@ -171,7 +172,7 @@ def test_a_full_disk_stops_the_run(tmp_path, monkeypatch, number):
     out = tmp_path / "out.parquet"
     out.write_text("before")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match="nothing was written"), write_atomically(out) as part:
+    with pytest.raises(RunError, match="free some space"), write_atomically(out) as part:
         part.write_text("after")
     assert names(tmp_path) == ["out.parquet"] and out.read_text() == "before"
 

@@ -1,5 +1,7 @@
 """Numbers follow faces: through gaps, through each other, at any step of time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from fervid.batches import concatenate
 from fervid.tracks import Tracker, link
-from tests.fakes import Face, Seen, face_batch, same, split, steady
+from tests.fakes import Face, Seen, counted, same, shot_batch, split, steady
 
 
 def face(x: float, y: float = 100, size: float = 60, score: float = 1.0) -> Face:
@@ -16,12 +18,12 @@ def face(x: float, y: float = 100, size: float = 60, score: float = 1.0) -> Face
 
 def numbers(looks: list[Seen], **options: float) -> list[list[int]]:
     """The track of each face, look by look; -1 for a face that belongs to none."""
-    tracker = Tracker(**options)
-    out = []
-    for look in looks:
-        box = np.array([f.box for f in look.faces], np.float32).reshape(-1, 4)
-        out.append(tracker.update(look.pts_s, box, np.array([f.score for f in look.faces], np.float32)).tolist())
-    return out
+    linked = concatenate(list(link([shot_batch([look]) for look in looks], Tracker(**options))))
+    found: dict[tuple, list[int]] = {}
+    for pts_s, box, track in zip(linked.pts_s, linked.box_px.tolist(), linked.track.tolist()):
+        found.setdefault((pts_s, *box), []).append(track)
+    places = [[(look.pts_s, *np.float32(f.box).tolist()) for f in look.faces] for look in looks]
+    return [[found[place].pop(0) if found.get(place) else -1 for place in here] for here in places]
 
 
 def crowd(seed: int, looks: int = 20, most: int = 6) -> list[Seen]:
@@ -70,11 +72,13 @@ def test_a_moving_face_is_found_again_where_it_went():
 
 
 def test_a_face_elsewhere_is_another_one():
-    assert numbers([Seen(0.0, (face(100),)), Seen(0.2, (face(500),))]) == [[0], [1]]
+    looks = [Seen(i / 5, (face(100 if i < 3 else 500),)) for i in range(6)]
+    assert numbers(looks) == [[0]] * 3 + [[1]] * 3
 
 
 def test_a_face_of_another_size_is_another_one():
-    assert numbers([Seen(0.0, (face(100, size=30),)), Seen(0.2, (face(100, size=150),))]) == [[0], [1]]
+    looks = [Seen(i / 5, (face(100, size=30 if i < 3 else 150),)) for i in range(6)]
+    assert numbers(looks) == [[0]] * 3 + [[1]] * 3
 
 
 def test_a_face_that_comes_nearer_keeps_its_number():
@@ -108,15 +112,89 @@ def test_a_weak_stranger_takes_no_number():
 
 
 def test_link_leaves_unnumbered_faces_out_and_keeps_the_looks():
-    looks = [Seen(0.0), Seen(0.2, (face(400, score=0.5), face(100))), Seen(0.4, (face(400, score=0.5),))]
-    (batch,) = link([face_batch(looks)], Tracker())
-    assert batch.track.tolist() == [0] and batch.pts_s.tolist() == [0.2]
-    assert batch.box_px.tolist() == [[70, 70, 130, 130]]
-    assert batch.look_s.tolist() == [0.0, 0.2, 0.4]
+    weak = face(400, score=0.5)
+    looks = [Seen(0.0), Seen(0.2, (weak, face(100))), Seen(0.4, (weak,)), Seen(0.6, (face(100),))]
+    (batch,) = link([shot_batch(looks)], Tracker())
+    assert batch.track.tolist() == [0, 0] and batch.pts_s.tolist() == [0.2, 0.6]
+    assert batch.box_px.tolist() == [[70, 70, 130, 130]] * 2
+    assert batch.look_s.tolist() == [0.0, 0.2, 0.4, 0.6]
+
+
+# -- births ---------------------------------------------------------------------------------------------
+
+
+def test_a_face_seen_once_among_dense_looks_takes_no_number():
+    looks = [Seen(i / 25, (face(100), face(400)) if i == 7 else (face(100),)) for i in range(30)]
+    assert numbers(looks) == [[0, -1] if i == 7 else [0] for i in range(30)]
+
+
+def test_a_number_is_not_spent_on_a_face_that_takes_none():
+    looks = [Seen(i / 25, (face(400),) if i == 0 else (face(100),) if i > 20 else ()) for i in range(30)]
+    assert numbers(looks)[-1] == [0]
+
+
+@pytest.mark.parametrize("step_s", [0.5, 1.0])
+def test_sparse_looks_may_show_a_face_once(step_s):
+    assert numbers([Seen(0.0), Seen(step_s, (face(100),)), Seen(2 * step_s)]) == [[], [0], []]
+
+
+@pytest.mark.parametrize("step_s, number", [(1 / 25, -1), (1 / 5, 0)])
+def test_a_face_at_the_last_look_of_a_shot(step_s, number):
+    looks = [Seen(0.0), Seen(step_s, (face(100),)), Seen(2 * step_s, shot=1), Seen(3 * step_s, shot=1)]
+    assert numbers(looks)[1] == [number]
+
+
+# -- shots ----------------------------------------------------------------------------------------------
+
+
+@steady
+@given(st.integers(0, 9999), st.lists(st.integers(0, 19), max_size=4), st.lists(st.integers(0, 99), max_size=4))
+def test_no_track_spans_two_shots(seed, edges, cuts):
+    looks = [replace(look, shot=sum(i >= edge for edge in edges)) for i, look in enumerate(crowd(seed))]
+    linked = concatenate(list(link([shot_batch(part) for part in split(looks, cuts)], Tracker())))
+    shot = linked.shot[np.searchsorted(linked.look_s, linked.pts_s)]
+    assert len({*zip(linked.track, shot)}) == len({*linked.track})
+
+
+def test_a_face_that_stays_where_it_is_over_a_cut_is_another_one():
+    looks = [Seen(i / 25, (face(100),), shot=i // 10) for i in range(30)]
+    assert numbers(looks) == [[i // 10] for i in range(30)]
+
+
+# -- bad input ------------------------------------------------------------------------------------------
+
+
+def test_time_that_runs_backwards_ends_every_track():
+    times = [*(i / 5 for i in range(5)), *(i / 5 for i in range(5))]
+    tracker, box = Tracker(), np.array([face(100).box], np.float32)
+    assert [tracker.update(t, box, np.ones(1)).tolist() for t in times] == [[0]] * 5 + [[1]] * 5
+
+
+def test_strobing_shots_of_one_look_give_no_tracks():
+    assert numbers([Seen(i / 25, (face(100),), shot=i) for i in range(20)]) == [[-1]] * 20
+
+
+def test_an_hour_of_one_face_waits_for_nothing():
+    taken: list = []
+    batches = counted([shot_batch([Seen(8.0 * k + i / 5, (face(100),)) for i in range(40)]) for k in range(450)], taken)
+    for n, batch in enumerate(link(batches, Tracker()), 1):
+        assert len(taken) - n <= 1 and set(batch.track.tolist()) == {0}
+
+
+def test_false_alarms_do_not_pile_up_in_memory():
+    tracker = Tracker()
+    looks = [Seen(i / 25, (face(100), face(random, 500))) for i, random in enumerate(np.arange(3000) * 997 % 5000)]
+    for _ in link([shot_batch([look]) for look in looks], tracker):
+        assert len(tracker.refused) < 100
+
+
+def test_boxes_without_area_and_a_face_that_fills_the_frame():
+    odd = Face((5, 5, 5, 5)), Face((0, 0, 1920, 1080))
+    assert numbers([Seen(i / 5, odd) for i in range(4)]) == [[0, 1]] * 4
 
 
 def test_no_faces_at_all():
-    (batch,) = link([face_batch([Seen(0.0), Seen(0.2)])], Tracker())
+    (batch,) = link([shot_batch([Seen(0.0), Seen(0.2)])], Tracker())
     assert len(batch) == 0 and batch.look_s.tolist() == [0.0, 0.2] and batch.track.dtype == np.int32
 
 
@@ -177,8 +255,8 @@ def test_numbers_are_dense_and_given_once_a_look(seed):
 @given(st.integers(0, 9999), st.lists(st.integers(0, 99), max_size=8))
 def test_numbers_do_not_depend_on_batches(seed, cuts):
     looks = crowd(seed)
-    whole = list(link([face_batch(looks)], Tracker()))
-    parts = link([face_batch(part) for part in split(looks, cuts)], Tracker())
+    whole = list(link([shot_batch(looks)], Tracker()))
+    parts = link([shot_batch(part) for part in split(looks, cuts)], Tracker())
     assert same(list(parts), whole)
 
 
@@ -193,11 +271,3 @@ def test_the_order_of_the_faces_in_a_look_does_not_matter(seed):
     renamed = dict(zip(plain, other))  # the numbers may differ, who shares one may not
     assert [renamed[track] for track in plain] == other
     assert len(set(renamed.values())) == len(renamed)
-
-
-@steady
-@given(st.integers(0, 9999))
-def test_link_numbers_as_the_tracker_does(seed):
-    looks = crowd(seed)
-    linked = concatenate(list(link([face_batch([look]) for look in looks], Tracker())))
-    assert linked.track.tolist() == [track for look in numbers(looks) for track in look if track >= 0]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import ConfigError, FervidError, VideoError
 from fervid.video import READERS, STILL_S, Health, RestartNeeded, open_video
@@ -610,7 +611,32 @@ def test_a_picture_that_outgrows_the_limit_is_not_decoded(make):
     assert seen.health.reasons != []
 
 
+@pytest.mark.parametrize("matrix", [3, 10, 14, 17, 255])
+def test_colours_that_nobody_can_convert_are_taken_for_plain_ones(matrix, make):
+    """swscale refuses frames that name a colour matrix that it lacks: damage in a header, or BT.2020-CL and ICtCp."""
+    with open_video(make("h264.mp4", write_clip)) as video:
+        frame = next(iter(video.frames()))
+        plain = frame.picture(64, 48)
+        frame._frame.colorspace = matrix
+        odd = PyAVFrame(frame._frame, 0.0, 0.0, Scalers())
+        assert np.array_equal(odd.picture(64, 48), plain) and read_number(odd.luma()) == 0
+
+
 DAY_S = 86_400
+
+
+def test_a_lost_first_frame_of_another_age_does_not_stretch_the_timeline(make):
+    """FLV: the first packet is broken, and by its clock the others come 23 days later."""
+
+    def build(path: Path) -> Path:
+        pts = [0, *range(50_000_000, 50_000_049)]
+        data = bytearray(write_clip(path, codec="flv", pts=pts).read_bytes())
+        tag = data.index(b"\x09", 13 + 11 + int.from_bytes(data[14:17]))
+        data[tag + 12 : tag + 200] = bytes(188)
+        return wrote(bytes(data))(path)
+
+    seen = watch(make("age.flv", build))
+    assert seen.health.decode_errors and seen.end_s < 60
 
 
 def test_an_absurd_frame_rate_makes_no_absurd_timeline(make):
@@ -645,6 +671,9 @@ def test_whatever_a_file_holds_it_is_read_or_refused(name, clean, tmp_path):
 
 # -- files that must be refused -------------------------------------------------------------------------
 
+#: The kind of an ASF stream: video.
+ASF_VIDEO = bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b")
+
 REFUSED: dict[str, tuple[Builder, str]] = {
     "empty.mp4": (wrote(b""), "empty_file"),
     "text.mp4": (wrote("just a text\n" * 50), "not_media"),
@@ -663,6 +692,9 @@ REFUSED: dict[str, tuple[Builder, str]] = {
     "header.mp4": (without_frames, "no_frames"),
     "header.avi": (without_frames, "no_frames"),
     "codec.mp4": (patched(write_clip, b"stsd", 16, b"zzzz"), "unsupported"),
+    "endless.mp4": (wrote(b"\0\0\0\1free" + b"\xff" * 50), "not_media"),  # a box of 2^64 bytes
+    "leap.mp4": (wrote(b"\0\0\0\1free\x7f" + b"\xf0" * 50), "not_media"),  # one that ends behind every file
+    "stream.wmv": (patched(partial(write_clip, codec="wmv2"), ASF_VIDEO, 4, b"\0"), "not_media"),  # EPERM, it says
     "pipe.mp4": (pipe, "not_a_file"),
     "bomb.mp4": (bomb, "too_large"),
     "bomb.mkv": (bomb, "too_large"),

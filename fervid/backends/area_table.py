@@ -1,10 +1,13 @@
 """Means over any rectangle of a picture at one price: summed-area tables (Crow 1984)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["AreaTable", "bins"]
+__all__ = ["AreaTable", "FewAreas", "bins"]
 
 _LARGEST = (2**16 - 1) // 255  # pixels of white that 16 bits can sum up
 
@@ -81,6 +84,22 @@ class AreaTable:
         index = row.astype(np.int32)[:, :, None] + column.astype(np.int32)[:, None]
         found = self._cells.index_select(0, torch.from_numpy(index.reshape(-1)).to(self._cells.device))
         return found.view(index.shape)
+
+
+class FewAreas:
+    """Crops as AreaTable gives them, to float rounding, without a table: quicker for a few boxes in many pictures."""
+
+    def __init__(self, pictures: Sequence[np.ndarray], device: torch.device) -> None:
+        self._pictures, self._device = pictures, device
+        self.height, self.width, _ = pictures[0].shape
+
+    def crop(self, frame: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Tensor:
+        """Do what AreaTable.crop does."""
+        crops = torch.zeros((len(frame), *size, 4))
+        for crop, i, (x0, y0, x1, y1) in zip(crops, frame, box):
+            part = torch.from_numpy(self._pictures[i][y0:y1, x0:x1]).permute(2, 0, 1).float()
+            crop[..., :3] = F.adaptive_avg_pool2d(part, size).permute(1, 2, 0)
+        return crops.to(self._device).permute(0, 3, 1, 2)
 
 
 def bins(start: np.ndarray | int, stop: np.ndarray | int, n: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Open a container safely with PyAV, and choose its video stream."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,15 @@ def open_container(path: Path, max_pixels: int) -> Any:
                 "max_pixels": str(max_pixels),
             },
         )
-    except PermissionError:
-        raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None
     except Exception as e:
         if not blames_file(e):
             raise
-        boxes = _boxes(path)
+        if not os.access(path, os.R_OK):  # FFmpeg raises PermissionError for some damage, too
+            raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None
+        try:
+            boxes = _boxes(path)
+        except OSError as unread:
+            raise VideoError(f"{path}: cannot be read ({unread.strerror})", reason="unreadable") from e
         if boxes[:1] == [b"ftyp"] and b"moov" not in boxes:
             raise VideoError(
                 f"{path}: an MP4 without its index (moov): the recording was cut off before it was finished",
@@ -62,13 +66,14 @@ def open_container(path: Path, max_pixels: int) -> Any:
 def _boxes(path: Path) -> list[bytes]:
     """Names of an MP4's outermost boxes (ISO/IEC 14496-12, 4.2), as far as they follow one another."""
     names: list[bytes] = []
+    end = path.stat().st_size
     with path.open("rb") as file:
         while len(head := file.read(16)) >= 8 and len(names) < 1000:
             size = int.from_bytes(head[:4])
             if size == 1:
                 size = int.from_bytes(head[8:16])
             names.append(head[4:8])
-            if size < 8:
+            if size < 8 or file.tell() - len(head) + size > end:
                 break
             file.seek(size - len(head), 1)
     return names

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervid.backends.area_table import AreaTable, bins
+from fervid.backends.area_table import AreaTable, FewAreas, bins
 from fervid.backends.device import one_thread, resolve_device
 from fervid.backends.heap import share_heap
 from fervid.backends.mtcnn_nets import Weights, load_net, onet, pnet, rnet
 from fervid.backends.overlap import suppress
 from fervid.errors import ConfigError
 from fervid.faces import Detections
+from fervid.stopwatch import span
 
 __all__ = ["MTCNN"]
 
@@ -36,6 +37,7 @@ _TILE_PIXELS = 2**19  # of a pyramid level that P-Net sees at once: 40 MB of act
 _CELL, _STRIDE = 12, 2  # what one P-Net output sees, and the step to the next, in pixels of its level
 _CUT = 8  # chunks of crops that are cut out at once
 _REFINE, _FINISH = (24, 32), (48, 16)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
+_EXPECTED = 0.95  # of a face's box is what O-Net is shown to confirm it: boxes then keep their size
 
 
 class MTCNN:
@@ -77,12 +79,31 @@ class MTCNN:
         step = max(1, _PASS_PIXELS // (height * width))
         with torch.inference_mode():
             for first in range(0, n, step):
-                table = AreaTable(picture[first : first + step], self._device)
-                faces = self._propose(table, scales)
-                faces = self._refine(table, faces)
-                frame, *rest = self._finish(table, faces)
+                with span("detect: P-Net"):
+                    table = AreaTable(picture[first : first + step], self._device)
+                    faces = self._propose(table, scales)
+                with span("detect: R-Net"):
+                    faces = self._refine(table, faces)
+                with span("detect: O-Net"):
+                    frame, *rest = self._finish(table, faces)
                 found.append((frame + first, *rest))
         return Detections(*map(np.concatenate, zip(*found)))
+
+    @one_thread
+    def confirm(
+        self, pictures: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray
+    ) -> tuple[Detections, np.ndarray]:
+        """Show O-Net the boxes (m, 4) in pictures[frame], all (h, w, 3) -> detections (m), and which are faces (m,)."""
+        with torch.inference_mode(), span("detect: confirm"):
+            expected = _Candidates(
+                np.arange(len(frame)), _squared(_scaled(box_px, _EXPECTED)), np.zeros(len(frame), np.float32)
+            )
+            areas = FewAreas([pictures[i] for i in frame], self._device)
+            seen, out = _judge(onet, self._onet, areas, expected, _FINISH, 0.0)
+        box, score, landmarks = expected.box.copy(), expected.score.copy(), np.zeros((len(frame), 5, 2), np.float32)
+        box[seen.frame], score[seen.frame] = _moved(seen.box, out[:, :4]), seen.score
+        landmarks[seen.frame] = _landmarks(seen.box, out[:, 4:])
+        return Detections(frame, box, score, landmarks), score > self._thresholds[2]
 
     def _propose(self, table: AreaTable, scales: list[float]) -> "_Candidates":
         """P-Net over the pyramid: every square that may hold a face."""
@@ -116,9 +137,7 @@ class MTCNN:
     def _finish(self, table: AreaTable, faces: "_Candidates") -> tuple[np.ndarray, ...]:
         """O-Net: the last word, with landmarks. Gives the columns of Detections."""
         faces, out = _judge(onet, self._onet, table, faces, _FINISH, self._thresholds[2])
-        corner, side = faces.box[:, None, :2], faces.box[:, None, 2:] - faces.box[:, None, :2] + 1
-        landmarks = side * out[:, 4:].reshape(-1, 2, 5).transpose(0, 2, 1) + corner - 1
-        box = _moved(faces.box, out[:, :4])
+        box, landmarks = _moved(faces.box, out[:, :4]), _landmarks(faces.box, out[:, 4:])
         kept = suppress(box, faces.score, faces.frame, 0.7, of_smaller=True)
         return faces.frame[kept], box[kept], faces.score[kept], landmarks[kept]
 
@@ -141,7 +160,7 @@ _NOBODY = Detections(
 
 
 def _judge(
-    net: Callable[[Tensor, Weights], Tensor], weights: Weights, table: AreaTable, faces: _Candidates,
+    net: Callable[[Tensor, Weights], Tensor], weights: Weights, table: AreaTable | FewAreas, faces: _Candidates,
     shape: tuple[int, int], threshold: float,
 ) -> tuple[_Candidates, np.ndarray]:  # fmt: skip
     """Show the candidates to a network -> those that score above threshold, and its other outputs (m, ...) for them.
@@ -203,6 +222,18 @@ def _moved(box: np.ndarray, offset: np.ndarray, *, inclusive: bool = True) -> np
     """Move each edge by offset (m, 4), in sides of the box, which count their last pixel if `inclusive`."""
     side = box[:, 2:] - box[:, :2] + np.float32(inclusive)
     return box + offset * np.tile(side, 2)
+
+
+def _landmarks(box: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Five x and five y (m, 10), in sides of the box -> (m, 5, 2) in pixels."""
+    corner, side = box[:, None, :2], box[:, None, 2:] - box[:, None, :2] + 1
+    return side * place.reshape(-1, 2, 5).transpose(0, 2, 1) + corner - 1
+
+
+def _scaled(box: np.ndarray, factor: float) -> np.ndarray:
+    """Shrink or grow each box about its centre."""
+    centre, half = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]) * np.float32(factor / 2)
+    return np.concatenate((centre - half, centre + half), 1)
 
 
 def _squared(box: np.ndarray) -> np.ndarray:

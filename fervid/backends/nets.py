@@ -3,10 +3,14 @@
 Residual blocks: He et al. 2016, arXiv 1603.05027. Squeeze-and-excitation: Hu et al. 2018, arXiv 1709.01507.
 """
 
+import copy
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["ARCHITECTURES", "Block", "Network", "SEResNet", "build"]
+__all__ = ["ARCHITECTURES", "Block", "Network", "SEResNet", "build", "folded"]
 
 #: Every network that fervid trains and loads; the name is written beside the weights. All but ours are in zoo.py.
 ARCHITECTURES = (
@@ -91,3 +95,17 @@ def build(arch: str, n_classes: int) -> Network:
     from fervid.backends.zoo import make
 
     return make(arch, n_classes)
+
+
+def folded(net: Network) -> Network:
+    """Copy a network that is done training, each batch-norm taken into the convolution declared right before it.
+
+    The same function with a layer less (Jacob et al. 2018, arXiv 1712.05877, section 3.2), to float rounding.
+    """
+    net = copy.deepcopy(net).eval()
+    for module in list(net.modules()):
+        for (name, layer), (next_name, norm) in pairwise(list(module.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(layer, norm))
+                setattr(module, next_name, nn.Identity())
+    return net

@@ -6,10 +6,13 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-__all__ = ["PyAVFrame", "Scalers"]
+__all__ = ["PyAVFrame", "Scalers", "planes_of"]
 
 #: Pixel formats whose first plane is eight bits of luma.
 _LUMA_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv440p", "nv12", "nv21", "gray")
+#: Colour matrices (ITU-T H.273) that swscale converts; it refuses frames that name another, such as BT.2020 with
+#: constant luminance or what damage wrote there: those are taken for frames that name none.
+_MATRICES, _UNSPECIFIED = (0, 1, 2, 4, 5, 6, 7, 9), 2
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Scalers:
     area: VideoReformatter = field(default_factory=VideoReformatter)
     rgb: VideoReformatter = field(default_factory=VideoReformatter)
     grey: VideoReformatter = field(default_factory=VideoReformatter)
+    canvas: VideoReformatter = field(default_factory=VideoReformatter)
 
 
 class PyAVFrame:
@@ -27,6 +31,8 @@ class PyAVFrame:
     def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float, scalers: Scalers) -> None:
         self.pts_s, self.duration_s = pts_s, duration_s
         self._frame, self._scalers = frame, scalers
+        if frame.colorspace not in _MATRICES:
+            frame.colorspace = _UNSPECIFIED
         self._turns = round(frame.rotation / 90) % 4
 
     def picture(self, width_px: int, height_px: int) -> np.ndarray:
@@ -50,6 +56,30 @@ class PyAVFrame:
         else:
             plane = _FULL_RANGE[_visible(frame)]
         return np.rot90(plane, self._turns)
+
+    def canvas(self, width_px: int, height_px: int) -> av.VideoFrame:
+        """Give the displayed frame as yuv420p of an even size, in planes that may be painted on; range as stored."""
+        stored = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
+        frame = self._frame
+        if frame.format.name not in ("yuv420p", "yuvj420p") or (frame.width, frame.height) != stored:
+            kept = {"src_color_range": frame.color_range, "dst_color_range": frame.color_range}
+            frame = self._scalers.canvas.reformat(frame, *stored, "yuv420p", threads=1, **kept)
+        if self._turns:
+            turned = av.VideoFrame(width_px, height_px, "yuv420p")
+            for target, source in zip(planes_of(turned), planes_of(frame)):
+                target[:] = np.rot90(source, self._turns)
+            return turned
+        frame.make_writable()
+        return frame
+
+
+def planes_of(frame: av.VideoFrame) -> tuple[np.ndarray, ...]:
+    """View the planes of a frame of eight bits without their line padding: what is written there is in the frame."""
+    views = []
+    for plane in frame.planes:
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        views.append(lines[:, : plane.width])
+    return tuple(views)
 
 
 #: Limited-range luma 16..235 -> 0..255 (ITU-R BT.601 / BT.709 quantisation).

@@ -66,13 +66,13 @@ def read_duration(path: Path, max_pixels: int) -> float:
 class PieceReader(PyAVReader):
     """A reader of one piece. Damage and doubtful timestamps raise RestartNeeded: such a file is read whole.
 
-    After `frames_of`: `own`, the frames that belong to the piece; `head` and `tail`, digests of the first frames from
-    its start and from its stop on: the tail of a piece is the head of the next, or the cut was not a clean one.
+    `own` counts the frames that belong to the piece; ask for frames until it has `met` its successor.
     """
 
     def __init__(self, path: Path, *, stream: int | None, max_pixels: int) -> None:
         super().__init__(path, stream=stream, max_pixels=max_pixels, careful=False, synthetic_time=False)
-        self.own, self.head, self.tail = 0, b"", b""
+        self.own = 0
+        self._borders = _Border(math.inf), _Border(math.inf)
 
     def span_s(self, piece: Piece) -> tuple[float, float]:
         """Where a piece starts and stops, in seconds of the video."""
@@ -80,31 +80,38 @@ class PieceReader(PyAVReader):
         return start, math.inf if piece.stop is None else float(piece.stop * self._tick - self._origin)
 
     def frames_of(self, piece: Piece) -> Iterator[PyAVFrame]:
-        """Yield the frame before the piece, those of the piece, and some behind it, in the order of display."""
+        """Yield the frames from pieces.BEFORE_S before the piece on, at least, until nobody asks for more."""
         start_s, stop_s = self.span_s(piece)
         source = chain(self._head_frames, self._decoding)
         if piece.seek is not None:
             source = chain((), self._decode(self._packets_from(piece.seek)))
-        head, tail, before = _Border(start_s), _Border(stop_s), None
+        head, tail = self._borders = _Border(start_s), _Border(stop_s)
         last_end = 0.0
         for frame, pts_s, duration_s in self._clock.spans(self._clock.timed(source)):
             shown = PyAVFrame(frame, pts_s, duration_s, self._scalers)
             head.take(shown)
             tail.take(shown)
-            if pts_s < start_s:
-                before = shown
-                continue
-            if before is not None:
-                yield before
-                before = None
-            if pts_s < stop_s:
+            if start_s <= pts_s < stop_s:
                 self.own += 1
-                last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
+                self.end_s = last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
             yield shown
-            if tail.left == 0:
-                break
-        self.end_s = last_end if piece.stop is not None else self._clock.finish(last_end)
-        self.head, self.tail = head.digest, tail.digest
+        if piece.stop is None:
+            self.end_s = self._clock.finish(last_end)
+
+    @property
+    def met(self) -> bool:
+        """Whether `tail` is complete."""
+        return self._borders[1].left == 0
+
+    @property
+    def head(self) -> bytes:
+        """A digest of the first frames of the piece."""
+        return self._borders[0].digest
+
+    @property
+    def tail(self) -> bytes:
+        """A digest of the first frames behind it: the next one's head, or the cut was not a clean one."""
+        return self._borders[1].digest
 
     def _packets_from(self, key: int) -> Iterator[Any]:
         """The packets from a key frame on, wherever a seek lands: those before it are left out."""

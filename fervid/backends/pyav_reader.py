@@ -15,6 +15,7 @@ from fervid.backends.pyav_clock import MAX_GAP_S, Clock
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import VideoError
+from fervid.stopwatch import span
 from fervid.video import STILL_S, Health, RestartNeeded
 
 __all__ = ["PyAVReader"]
@@ -77,6 +78,11 @@ class PyAVReader:
         times = sorted((p.pts * self._tick - self._origin, (p.duration or 0) * self._tick) for p in packets)
         return [(float(t), float(d)) for t, d in times]
 
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of which all pts_s are multiples, as long as the clock does not jump."""
+        return self._clock.step if self._synthetic else self._tick
+
     def close(self) -> None:
         """Close the container; safe to call twice."""
         self._container.close()
@@ -130,8 +136,9 @@ class PyAVReader:
         if self._synthetic or first.pts is None:
             return Fraction(0)
         declared = self._stream.start_time
-        lost_start = self.health.decode_errors > 0 and declared is not None and declared < first.pts
-        return (declared if lost_start else first.pts) * self._tick
+        if self.health.decode_errors and declared is not None and 0 < (first.pts - declared) * self._tick <= MAX_GAP_S:
+            return declared * self._tick
+        return first.pts * self._tick
 
     def _wind(self, end_s: float | None) -> Clock:
         stream = self._stream
@@ -193,7 +200,8 @@ class PyAVReader:
             if packet is not None and packet.is_corrupt:
                 self._damage()
             try:
-                frames = self._stream.codec_context.decode(packet)
+                with span("decode"):
+                    frames = self._stream.codec_context.decode(packet)
             except Exception as e:
                 if not blames_file(e):
                     raise

@@ -7,9 +7,10 @@ from fervid.cli.shared import app
 
 from fervid.cli import line  # isort: skip
 from fervid.cli import bulk  # isort: skip
+from fervid.cli import views  # isort: skip
 from fervid.cli import lab  # isort: skip
 
-__all__ = ["app", "bulk", "lab", "line", "main"]
+__all__ = ["app", "bulk", "lab", "line", "main", "views"]
 
 
 def main() -> None:

@@ -8,12 +8,14 @@ import typer
 
 from fervid.cli.shared import (
     Debug,
+    Detection,
     Json,
     LineDevice,
     LineWeights,
     LooksASecond,
     MaxPixels,
     MinFace,
+    Precision,
     Preset,
     Quiet,
     ReaderName,
@@ -51,6 +53,8 @@ def batch(
     reader: ReaderName = None,
     weights: LineWeights = None,
     device: LineDevice = None,
+    precision: Precision = None,
+    detection: Detection = None,
     max_pixels: MaxPixels = None,
     shards: ShardsOption = None,
     quiet: Quiet = False,
@@ -72,8 +76,8 @@ def batch(
         summary = fervid.batch(
             inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
-            gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps,
-            min_face_px=min_face, reader=reader, weights=weights, device=device, max_pixels=max_pixels,
+            gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
+            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
             shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:

@@ -1,19 +1,20 @@
 """Commands about one video: process, probe, info; and doctor."""
 
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated
 
 import typer
 
 from fervid.cli.shared import (
     Debug,
+    Detection,
     Json,
     LineDevice,
     LineWeights,
     LooksASecond,
     MaxPixels,
     MinFace,
+    Precision,
     Preset,
     Quiet,
     ReaderName,
@@ -31,6 +32,7 @@ def process(
     video: VideoFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
     faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
+    shots: Annotated[Path | None, typer.Option(help="Also write the shots (cuts, fades) to this Parquet file.")] = None,
     pipeline: Preset = None,
     fps: LooksASecond = None,
     min_face: MinFace = None,
@@ -41,27 +43,35 @@ def process(
     detector: Annotated[str | None, typer.Option(help="mtcnn, the only one so far.")] = None,
     weights: LineWeights = None,
     device: LineDevice = None,
+    precision: Precision = None,
+    detection: Detection = None,
     max_pixels: MaxPixels = None,
     shards: ShardsOption = None,
+    profile: Annotated[bool, typer.Option(help="Also tell which stage took how many seconds.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Turn one video into a per-second emotion timeline."""
     import fervid
+    from fervid.stopwatch import Stopwatch
     from fervid.views import terminal
+    from fervid.views.profile import print_profile
+    from fervid.views.profile import profile as by_stage
 
-    started = perf_counter()
-    with terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
+    with Stopwatch() as watch, terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
         result = fervid.process(
-            video, out, faces=faces, pipeline=pipeline, on_progress=on_progress, fps=fps, min_face_px=min_face,
-            start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
-            max_pixels=max_pixels, shards=shards_asked(shards),
+            video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
+            min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
+            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
+            shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
-        terminal.print_json(terminal.summary(result))
+        terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))
     elif not quiet:
-        terminal.print_result(result, perf_counter() - started)
+        terminal.print_result(result, watch.wall_s)
+    if profile and not as_json:
+        print_profile(watch)
     return 1 if result.status == "degraded" else 0
 
 

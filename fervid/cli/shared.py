@@ -13,6 +13,7 @@ from fervid.errors import FervidError
 
 __all__ = [
     "Debug",
+    "Detection",
     "Device",
     "Json",
     "JsonCommand",
@@ -21,6 +22,7 @@ __all__ = [
     "LooksASecond",
     "MaxPixels",
     "MinFace",
+    "Precision",
     "Preset",
     "Quiet",
     "ReaderName",
@@ -68,6 +70,8 @@ MinFace = Annotated[float | None, typer.Option(help="Smallest face, in pixels of
 ReaderName = Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")]
 LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
 LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
+Detection = Annotated[str | None, typer.Option(help="Search for faces in key looks (adaptive, default), or every one.")]
+Precision = Annotated[str | None, typer.Option(help="Of the classifier: auto (default), fp32 or bf16.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
 ShardsOption = Annotated[
     str | None,

@@ -22,6 +22,7 @@ from fervid.lab.attribution import METHODS
 from fervid.lab.pictures import SUFFIXES, find_pictures, is_crop, main_faces, read_picture, whole
 from fervid.labels import emotion
 from fervid.pipeline import read_video
+from fervid.shots import ShotFinder, divide
 from fervid.tracks import Tracker, link
 from fervid.video import Reader
 
@@ -175,7 +176,9 @@ def _tracked(
         kept(frames), detector, video, framing=explainer.classifier.framing, crop_px=explainer.classifier.crop_px,
         min_face_px=least_px,
     )  # fmt: skip
-    for tracked in link(faces, Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)):
+    for tracked in link(
+        divide(faces, ShotFinder()), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
+    ):
         yield waiting.popleft(), tracked
 
 

@@ -1,6 +1,5 @@
 """What a data set's layout says about its pictures, before any picture is read."""
 
-import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fervid.errors import DataError
+from fervid.lab.pictures import read_picture, square_crop
 from fervid.labels import EMOTIONS, emotion
 
 __all__ = ["SPLITS", "Listing", "choose_split", "label_rows", "name_labels", "read_pictures", "split_named"]
@@ -116,44 +116,25 @@ def read_pictures(listing: Listing, size_px: int) -> np.ndarray:
     A picture that is not square is cut to the square in its middle, so that no face is squeezed: list faces, not
     whole scenes. DataError names the first picture that cannot be read.
     """
-    from PIL import Image
-
     image = np.empty((len(listing), size_px, size_px), np.uint8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # odd metadata; the pixels are what counts
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for i, (picture, source) in enumerate(zip(listing.picture, listing.source)):
-            try:
-                image[i] = _decode(picture, size_px)
-            except MemoryError:
-                raise
-            except Exception as e:  # decoders raise whatever comes to them on a damaged file
-                raise DataError(f"{source}: not a picture that can be read ({e}); remove or replace it") from e
+    for i, (picture, source) in enumerate(zip(listing.picture, listing.source)):
+        pixels = _pixels(picture, source) if isinstance(picture, str) else read_picture(picture, source)
+        image[i] = square_crop(pixels, size_px)
     return image
 
 
-def _decode(picture: Path | bytes | str, size_px: int) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    if isinstance(picture, str):
-        grey = Image.fromarray(_pixels(picture))
-    else:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as file:
-            upright = ImageOps.exif_transpose(file)
-            if upright.mode.startswith("I"):  # 16 bits: Pillow would clip them
-                grey = Image.fromarray((np.asarray(upright).astype(np.int64) >> 8).astype(np.uint8))
-            else:
-                grey = upright.convert("L")
-    side = min(grey.size)
-    left, top = (grey.width - side) // 2, (grey.height - side) // 2
-    square = grey.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size_px, size_px), Image.Resampling.BILINEAR))
-
-
-def _pixels(text: str) -> np.ndarray:
-    values = np.fromstring(text, np.int64, sep=" ")
-    if len(values) != _FER2013_PX**2:
-        raise ValueError(f"expected {_FER2013_PX}x{_FER2013_PX} numbers, found {len(values)}")
-    if values.min() < 0 or values.max() > 255:
-        raise ValueError(f"expected numbers from 0 to 255, found {values.min()} to {values.max()}")
+def _pixels(text: str, source: str) -> np.ndarray:
+    """The picture (48, 48) uint8 that FER2013's CSV writes as numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # older NumPy only warns of what is no number
+        try:
+            values = np.fromstring(text, np.int64, sep=" ")
+        except (ValueError, DeprecationWarning) as e:
+            raise DataError(f"{source}: not a readable picture ({e}); remove or replace it") from None
+    found = "" if len(values) == _FER2013_PX**2 else f"{len(values)} numbers"
+    if not found and not 0 <= values.min() <= values.max() <= 255:
+        found = f"numbers from {values.min()} to {values.max()}"
+    if found:
+        expected = f"{_FER2013_PX}x{_FER2013_PX} numbers from 0 to 255"
+        raise DataError(f"{source}: not a readable picture (expected {expected}, found {found}); remove it")
     return values.astype(np.uint8).reshape(_FER2013_PX, _FER2013_PX)

@@ -1,5 +1,6 @@
 """Still pictures for the lab: find them, read them safely, and cut the main face out as the line would."""
 
+import io
 import os
 import stat
 import warnings
@@ -17,7 +18,17 @@ from fervid.errors import DataError
 from fervid.faces import FaceDetector, Framing, crop_face
 from fervid.video import MAX_PIXELS
 
-__all__ = ["SUFFIXES", "Face", "batches", "find_pictures", "is_crop", "main_faces", "read_picture", "whole"]
+__all__ = [
+    "SUFFIXES",
+    "Face",
+    "batches",
+    "find_pictures",
+    "is_crop",
+    "main_faces",
+    "read_picture",
+    "square_crop",
+    "whole",
+]
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".pnm", ".jp2", ".avif")
@@ -81,33 +92,52 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
             yield inside
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """Read a picture upright (EXIF) as RGB (h, w, 3) uint8; DataError says what the file is instead."""
+def read_picture(picture: Path | bytes, name: str = "") -> np.ndarray:
+    """Read a picture, a file or its bytes, upright (EXIF) as RGB (h, w, 3) uint8; of 16 bits the upper eight.
+
+    DataError calls it `name` (a file by its path) and says what it is instead.
+    """
+    name = name or str(picture)
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise DataError(f"{path}: not a regular file")
-        if not found.st_size:
-            raise DataError(f"{path}: the file is empty")
+        if isinstance(picture, Path):
+            _check_regular(picture, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, and of a size that is checked here
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{path}: more than {MAX_PIXELS} pixels ({image.width}x{image.height})")
+                    raise DataError(f"{name}: more than {MAX_PIXELS} pixels ({image.width}x{image.height})")
                 upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I;16"):
-                    return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, 2)
+                if upright.mode.startswith("I"):  # 16 bits: Pillow would clip them
+                    grey = (np.asarray(upright).astype(np.int64) >> 8).astype(np.uint8)
+                    return np.repeat(grey[..., None], 3, 2)
                 return np.asarray(upright.convert("RGB"))
     except (DataError, MemoryError):
         raise
     except Image.DecompressionBombError:
-        raise DataError(f"{path}: more than {MAX_PIXELS} pixels") from None
+        raise DataError(f"{name}: more than {MAX_PIXELS} pixels") from None
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file (a broken link?)") from None
+        raise DataError(f"{name}: no such file (a broken link?)") from None
     except PermissionError:
-        raise DataError(f"{path}: no permission to read it") from None
+        raise DataError(f"{name}: no permission to read it") from None
     except Exception as e:  # decoders of damaged pictures raise nearly anything
-        raise DataError(f"{path}: not a readable picture ({type(e).__name__})") from e
+        raise DataError(f"{name}: not a readable picture ({type(e).__name__}); remove or replace it") from e
+
+
+def _check_regular(path: Path, name: str) -> None:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{name}: not a regular file")
+    if not found.st_size:
+        raise DataError(f"{name}: the file is empty")
+
+
+def square_crop(picture: np.ndarray, size_px: int) -> np.ndarray:
+    """The square in the middle of a picture (h, w, 3), or of a grey one (h, w) -> (size_px, size_px) uint8 grey."""
+    grey = Image.fromarray(picture).convert("L")
+    side = min(grey.size)
+    left, top = (grey.width - side) // 2, (grey.height - side) // 2
+    square = grey.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
 def is_crop(picture: np.ndarray) -> bool:

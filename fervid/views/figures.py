@@ -1,4 +1,4 @@
-"""Pictures of results as PNG: confusion, reliability, grids of heat maps. matplotlib is loaded when one is drawn."""
+"""Pictures of results: confusion, reliability, grids of heat maps. matplotlib is loaded when one is drawn."""
 
 import csv
 import json
@@ -37,10 +37,14 @@ def new_figure(width_in: float, height_in: float) -> "Figure":
     return Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
 
 
-def save_figure(figure: "Figure", out: Path) -> None:
-    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
-    with write_atomically(out) as part:
-        figure.savefig(part, format="png", metadata={"Software": None})
+def save_figure(figure: "Figure", out: Path, dpi: float | None = None) -> None:
+    """Write a figure as PNG, or as SVG if the name says so, whole or not at all; the same figure, the same bytes."""
+    from matplotlib import rc_context
+
+    kind = "svg" if out.suffix.lower() == ".svg" else "png"
+    nobody = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    with write_atomically(out) as part, rc_context({"svg.hashsalt": "fervid", "hatch.linewidth": 0.6}):
+        figure.savefig(part, format=kind, metadata=nobody, dpi=dpi or figure.dpi)
 
 
 def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:

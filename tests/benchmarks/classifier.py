@@ -1,47 +1,90 @@
-"""Crops a second through a classifier on one thread: `python -m tests.benchmarks.classifier [--weights NAME]`.
+"""Crops a second through a classifier on one thread, and what its speed costs in exactness.
 
-Each round goes through all batch sizes and precisions, so that a busy machine slows all of them; medians are printed.
+    python -m tests.benchmarks.classifier [--weights NAME] [--data FER2013.parquet]
+
+Each round goes through all precisions, so that a busy machine slows all of them; medians are printed. With --data,
+faces with known labels (as `fervid evaluate` reads them) go through each precision: accuracy, calibration error, and
+how far the probabilities are from those in fp32.
 """
 
 import argparse
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from fervid.backends.torch_classifier import TorchClassifier
+from fervid.lab.datasets import load_faces
+from fervid.lab.metrics import calibration_error
 
-BATCHES = (1, 8, 16, 32, 128)
+PRECISIONS = ("fp32", "bf16")
 CROPS, ROUNDS = 256, 7
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="seresnet")
-    classifier = TorchClassifier(parser.parse_args().weights, "cpu")
+    parser.add_argument("--data", type=Path)
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    side = classifier.crop_px
+    classifiers = {name: TorchClassifier(args.weights, "cpu", precision=name) for name in PRECISIONS}
+    speed(classifiers)
+    if args.data:
+        exactness(classifiers, args.data)
+
+
+def speed(classifiers: dict[str, TorchClassifier]) -> None:
+    """Print crops a CPU second: the network as trained, batches of 1 and 16, and as the line runs it."""
+    plain = classifiers["fp32"]
+    side = plain.crop_px
     crop = np.random.default_rng(0).integers(0, 256, (CROPS, side, side), np.uint8)
-    cases = [(batch, half) for batch in BATCHES for half in (False, True)]
-    seconds = {case: [once(classifier, crop, *case) for _ in range(1)] for case in cases}  # warm
+    jobs = {f"as trained, batch {n}": lambda n=n: by_hand(plain, crop, n) for n in (1, 16)}
+    jobs |= {
+        f"fervid, {name}, batch {one.batch_size}": lambda one=one: one.predict(crop)
+        for name, one in classifiers.items()
+    }
+    for job in jobs.values():
+        job()
+    taken = {name: [] for name in jobs}
     for _ in range(ROUNDS):
-        for case in cases:
-            seconds[case].append(once(classifier, crop, *case))
-    print(f"{classifier.name}, {side}x{side}, one thread: crops a CPU second, median of {ROUNDS}")
-    print("batch     fp32     bf16")
-    for batch in BATCHES:
-        fp32, bf16 = (CROPS / np.median(seconds[batch, half][1:]) for half in (False, True))
-        print(f"{batch:5d} {fp32:8.0f} {bf16:8.0f}")
+        for name, job in jobs.items():
+            taken[name].append(once(job))
+    print(f"{plain.name}, {side}x{side}, one thread: crops a CPU second, median of {ROUNDS}")
+    for name, seconds in taken.items():
+        print(f"  {name:28s} {CROPS / np.median(seconds):6.0f}")
+
+
+def once(job: Callable[[], object]) -> float:
+    """CPU seconds of a call."""
+    start = time.process_time()
+    job()
+    return time.process_time() - start
 
 
 @torch.inference_mode()
-def once(classifier: TorchClassifier, crop: np.ndarray, batch: int, half: bool) -> float:
-    """CPU seconds for all crops in batches of one size, in float32 or under bfloat16 autocast."""
-    start = time.process_time()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-        for first in range(0, len(crop), batch):
-            classifier.net(classifier.prepare(crop[first : first + batch, None]))
-    return time.process_time() - start
+def by_hand(classifier: TorchClassifier, crop: np.ndarray, batch: int) -> None:
+    """The network as it was trained, in float32."""
+    for first in range(0, len(crop), batch):
+        classifier.net(classifier.prepare(crop[first : first + batch, None]))
+
+
+def exactness(classifiers: dict[str, TorchClassifier], data: Path) -> None:
+    """Print accuracy and calibration on labelled faces, and the distance of the probabilities from those in fp32."""
+    exact = classifiers["fp32"]
+    faces = load_faces(data, size_px=exact.crop_px)
+    label = np.array([exact.labels.index(name) for name in faces.labels])[faces.label]
+    prob = {name: one.predict(faces.image) for name, one in classifiers.items()}
+    print(f"{data.name}, {len(label)} faces")
+    print("          accuracy     ECE  max |dp|  99.9% of |dp|  other emotion")
+    for name, p in prob.items():
+        apart = np.abs(p - prob["fp32"])
+        other = (p.argmax(1) != prob["fp32"].argmax(1)).mean()
+        print(
+            f"  {name:6s} {(p.argmax(1) == label).mean():9.4f} {calibration_error(p, label):7.4f} {apart.max():9.4f} "
+            f"{np.quantile(apart, 0.999):14.4f} {other:14.4f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,213 @@
+"""Detect at key looks, follow the faces between them: nearly the same faces at a fraction of the cost.
+
+    looks -> spans between key looks -> detect at both ends -> draw each face's way between -> confirm
+
+A face that is found at both ends of a span is expected in between, on a straight line in time; the detector's last
+network confirms it there and corrects the box. Where the two ends do not hold the same faces, the span is halved at a
+look that is searched in full; where a face is not confirmed, that look is searched in full. Every look thus gets its
+own boxes, landmarks and scores; only a face that comes and goes within one span is missed (tests/benchmarks/adaptive.py
+tells how many are).
+
+Spans are cut by time and by the picture, never by how the looks come in batches.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from fervid.batches import FrameBatch
+from fervid.faces import Detections, FaceDetector
+from fervid.stopwatch import span
+
+__all__ = ["ANCHOR_S", "between_keys"]
+
+#: The first look in each so many seconds is a key look whatever came before: a video can be taken up there (shards.py).
+ANCHOR_S = 4.0
+
+#: From one key look to the next: at least so many looks, as long as they take no more than a second.
+_LEAST, _LONGEST_S = 4, 1.0
+#: Where looks are dense: a key look in so many seconds.
+_REST_S = 0.4
+#: Mean difference of two looks (greys, in the green channel) from which they may be two shots: both become key looks.
+_CUT = 16.0
+#: Looks that wait: until so many key looks can be searched together, or so many pixels are held.
+_KEYS, _PIXELS = 8, 2**27
+#: Ways longer than this, in face sizes and growth, are not drawn.
+_FARTHEST = 2.0
+_OVERLAP = 0.5
+
+
+@dataclass
+class _Look:
+    """One look that waits for its faces: `found` has them once they are known, all with frame 0."""
+
+    pts_s: float
+    picture: np.ndarray
+    pixels: int
+    key: bool = False
+    found: Detections | None = None
+
+
+def between_keys(
+    frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float
+) -> Iterator[tuple[FrameBatch, Detections]]:
+    """Find the faces of at least min_face parts of the picture's width in every look -> each batch, its detections."""
+    batches: deque[tuple[FrameBatch, list[_Look]]] = deque()
+    waiting: list[_Look] = []  # from the last key look that is settled
+    for batch in frames:
+        fresh = [_Look(*look) for look in zip(batch.pts_s, batch.picture, map(np.size, batch.luma))]
+        batches.append((batch, fresh))
+        for look in fresh:
+            _choose(waiting, look)
+            waiting.append(look)
+        if sum(look.key for look in waiting) > _KEYS or sum(look.pixels for look in waiting) > _PIXELS:
+            last = max(i for i, look in enumerate(waiting) if look.key)
+            _settle(waiting[: last + 1], detector, min_face)
+            waiting = waiting[last:]
+            yield from _settled(batches)
+    if waiting:
+        waiting[-1].key = True
+        _settle(waiting, detector, min_face)
+        yield from _settled(batches)
+
+
+def _choose(before: list[_Look], look: _Look) -> None:
+    """Make a look a key look if it is the first, if the last one is long ago, or if the picture changes there."""
+    if not before:
+        look.key = True
+        return
+    start = next(i for i in range(len(before) - 1, -1, -1) if before[i].key)
+    most = max(1, int(0.75 * _PIXELS) // look.pixels)
+    if _apart(before[-1].picture, look.picture) > _CUT:
+        before[-1].key = look.key = True
+        return
+    rest_s, n = look.pts_s - before[start].pts_s + 1e-6, len(before) - start
+    anchor = look.pts_s // ANCHOR_S > before[-1].pts_s // ANCHOR_S
+    look.key = anchor or rest_s >= _LONGEST_S or (rest_s >= _REST_S and n >= _LEAST) or n >= most
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean difference of every fourth pixel of two pictures."""
+    a, b = (picture[::4, ::4, 1] for picture in (one, other))
+    return float((np.maximum(a, b) - np.minimum(a, b)).mean())
+
+
+def _settled(batches: deque[tuple[FrameBatch, list[_Look]]]) -> Iterator[tuple[FrameBatch, Detections]]:
+    """Let go of the batches at the front of which all looks have their faces."""
+    while batches and all(look.found is not None for look in batches[0][1]):
+        batch, looks = batches.popleft()
+        yield batch, _joined([look.found for look in looks if look.found is not None])
+
+
+def _settle(looks: list[_Look], detector: FaceDetector, min_face: float) -> None:
+    """Give every look its faces; the first and the last are key looks."""
+    keys = [i for i, look in enumerate(looks) if look.key]
+    _search([looks[i] for i in keys], detector, min_face)
+    spans = [(a, b) for a, b in pairwise(keys) if b - a > 1]
+    while spans:
+        drawn: list[tuple[_Look, np.ndarray]] = []
+        halved: list[tuple[int, int]] = []
+        for first, last in spans:
+            with span("detect: ways"):
+                ways = _ways(looks[first : last + 1])
+            if ways is None:
+                middle = (first + last) // 2
+                looks[middle].key = True
+                halved += [(first, middle), (middle, last)]
+            else:
+                drawn += zip(looks[first + 1 : last], ways)
+        _confirm(drawn, detector)
+        _search([look for look, _ in drawn] + [looks[b] for _, b in halved], detector, min_face)
+        spans = [(a, b) for a, b in halved if b - a > 1]
+
+
+def _search(looks: list[_Look], detector: FaceDetector, min_face: float) -> None:
+    """Search those that have no faces yet in full."""
+    looks = [look for look in looks if look.found is None]
+    if not looks:
+        return
+    picture = np.stack([look.picture for look in looks])
+    with span("detect"):
+        found = detector.detect(picture, min_face * picture.shape[2])
+    for i, look in enumerate(looks):
+        look.found = _only(found, found.frame == i)
+
+
+def _ways(looks: list[_Look]) -> list[np.ndarray] | None:
+    """Draw the way of each face from the first look to the last -> boxes (k, 4) of every look between; None: unclear.
+
+    It is clear if both have equally many faces, each the nearest of another, none too far.
+    """
+    start, end = looks[0].found, looks[-1].found
+    assert start is not None and end is not None
+    if len(start) != len(end):
+        return None
+    if not len(start):
+        return [start.box_px] * (len(looks) - 2)
+    distance = _distance(start.box_px, end.box_px)
+    partner = distance.argmin(1)
+    nearest = distance[np.arange(len(partner)), partner]
+    if len(np.unique(partner)) < len(partner) or (distance.argmin(0)[partner] != np.arange(len(partner))).any():
+        return None
+    if nearest.max() > _FARTHEST:
+        return None
+    length_s = looks[-1].pts_s - looks[0].pts_s
+    shares = [np.float32((look.pts_s - looks[0].pts_s) / length_s) for look in looks[1:-1]]
+    return [start.box_px * (1 - share) + end.box_px[partner] * share for share in shares]
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far boxes (m, 4) and (k, 4) are apart (m, k), in sides of the smaller one, and three times their growth."""
+    centre, far = ((box[:, :2] + box[:, 2:]) / 2 for box in (one, other))
+    side, wide = (np.sqrt(np.maximum((box[:, 2:] - box[:, :2]).prod(1), 1)) for box in (one, other))
+    steps = np.linalg.norm(centre[:, None] - far[None], axis=2) / np.minimum(side[:, None], wide[None])
+    return steps + 3 * np.abs(np.log(side[:, None] / wide[None]))
+
+
+def _confirm(drawn: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> None:
+    """Show the detector the boxes drawn in each look; a look gets its faces if every one of them is a face."""
+    for look, box in drawn:
+        if not len(box):
+            look.found = _NOBODY
+    drawn = [(look, box) for look, box in drawn if len(box)]
+    if not drawn:
+        return
+    frame = np.repeat(np.arange(len(drawn)), [len(box) for _, box in drawn])
+    with span("detect"):
+        pictures, boxes = [look.picture for look, _ in drawn], np.concatenate([box for _, box in drawn])
+        found, sure = detector.confirm(pictures, frame, boxes)
+    for i, (look, _) in enumerate(drawn):
+        here = frame == i
+        if sure[here].all() and not _overlap(found.box_px[here]):
+            look.found = _only(found, here)
+
+
+def _overlap(box: np.ndarray) -> bool:
+    """Whether two of the boxes (m, 4) share more than half of the smaller one: they fell on one face."""
+    low, high = np.maximum(box[:, None, :2], box[None, :, :2]), np.minimum(box[:, None, 2:], box[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(2)
+    area = np.diagonal(shared)
+    shared = shared - np.diag(area)
+    return bool((shared > _OVERLAP * np.minimum(area[:, None], area[None])).any())
+
+
+def _only(found: Detections, here: np.ndarray) -> Detections:
+    """The faces of one picture, best first."""
+    order = np.flatnonzero(here)
+    order = order[np.argsort(-found.score[order], kind="stable")]
+    alone = np.zeros(len(order), np.int64)
+    return Detections(alone, found.box_px[order], found.score[order], found.landmarks_px[order])
+
+
+def _joined(parts: list[Detections]) -> Detections:
+    frame = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    box, score, marks = (np.concatenate([getattr(p, k) for p in parts]) for k in ("box_px", "score", "landmarks_px"))
+    return Detections(frame, box, score, marks)
+
+
+_NOBODY = Detections(
+    np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
+)

@@ -1,0 +1,86 @@
+"""What adaptive detection finds of what a search of every look finds: `python -m tests.benchmarks.adaptive VIDEO...`.
+
+Both see the looks that the line would see, at 5 fps and at native rate. Faces are matched one to one by falling
+overlap (at least 0.5). Recall and precision are given for faces that the other side scores at 0.9 or more (those may
+begin a track) and for all; CPU milliseconds a look are medians of rounds taken in turns.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fervid.adaptive import between_keys
+from fervid.backends.device import one_thread
+from fervid.backends.mtcnn import MTCNN
+from fervid.batches import FrameBatch
+from fervid.config import Config
+from fervid.faces import Detections, Finder, every_look
+from fervid.frames import batch_frames, choose_frames, picture_size
+from fervid.video import open_video
+from tests.benchmarks.detection import match
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", nargs="+", type=Path)
+    parser.add_argument("--fps", nargs="+", default=["5", "native"])
+    parser.add_argument("--seconds", type=float, default=20, help="of each video (default 20)")
+    parser.add_argument("--rounds", type=int, default=1)
+    args = parser.parse_args()
+    columns = ("recall .9", "recall", "prec. .9", "precision", "IoU", "IoU p10", "every ms", "ms", "times")
+    print(f"{'video':22s} {'fps':>6s} {'looks':>5s} {'faces':>5s}", *(f"{name:>9s}" for name in columns))
+    for path in args.video:
+        for fps in args.fps:
+            looks, min_face = read(path, None if fps == "native" else float(fps), args.seconds)
+            compare(path.stem[:22], fps, looks, min_face, args.rounds)
+
+
+def read(path: Path, fps: float | None, seconds: float) -> tuple[list[FrameBatch], float]:
+    """The looks of a video as the line takes them, and the smallest face in parts of the picture's width."""
+    config = Config(fps=fps)
+    with open_video(path) as reader:
+        video = reader.info
+        picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
+        looks = choose_frames(reader.frames(0, seconds), fps)
+        return list(batch_frames(looks, video, picture_size(video, picture_px))), min_face_px / video.width_px
+
+
+@one_thread
+def compare(name: str, fps: str, looks: list[FrameBatch], min_face: float, rounds: int) -> None:
+    """Print one line."""
+    detector = MTCNN()
+    n = sum(map(len, looks))
+    finders: list[Finder] = [every_look, between_keys]
+    spent, found = [], []
+    for _ in range(rounds):
+        for finder in finders:
+            start = time.process_time()
+            found.append(joined(finder(looks, detector, min_face)))
+            spent.append(time.process_time() - start)
+    every, some = found[-2:]
+    pairs, overlap = match(every, some)
+    pairs, overlap = pairs[overlap >= 0.5], overlap[overlap >= 0.5]
+    every_ms, some_ms = (1e3 * np.median(spent[i::2]) / n for i in (0, 1))
+    shares = [share(f, pairs[:, i], least) for i, f in enumerate((every, some)) for least in (0.9, 0.0)]
+    figures = (*shares, np.median(overlap), np.percentile(overlap, 10), every_ms, some_ms, every_ms / some_ms)
+    print(f"{name:22s} {fps:>6s} {n:5d} {len(every):5d}", *(f"{figure:9.3f}" for figure in figures), flush=True)
+
+
+def share(found: Detections, matched: np.ndarray, least: float) -> float:
+    """The share of the faces of at least this score that are matched."""
+    return (found.score[matched] >= least).sum() / max((found.score >= least).sum(), 1)
+
+
+def joined(parts) -> Detections:
+    """The detections of all batches, frames numbered through."""
+    first, found = 0, []
+    for batch, some in parts:
+        found.append((some.frame + first, some.box_px, some.score, some.landmarks_px))
+        first += len(batch)
+    return Detections(*map(np.concatenate, zip(*found)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""SIGKILLs at random moments: `python -m tests.benchmarks.kills [--kills 300] [--videos 24] [--seed 0]`.
+
+Batches with fake models and real workers are killed again and again, one worker or the whole batch, begun again each
+time, and at last let end; every folder is compared with that of an undisturbed run: bytes, names, rows of the manifest.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.kills import check, disturb, finish
+from tests.test_pipeline import scene, write
+
+_EACH = 10
+
+
+def make_videos(folder: Path, n: int) -> Path:
+    """Write n clips of a face that stands still, each of another length, half of them in a folder within."""
+    for i in range(n):
+        place = folder / "deep" if i % 2 else folder
+        place.mkdir(parents=True, exist_ok=True)
+        write(place / f"{i:02}.mp4", scene(150 + 10 * i, (8, 8 + 2 * i)))
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--videos", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    started, done, found = time.monotonic(), Counter[str](), list[str]()
+    with tempfile.TemporaryDirectory(prefix="kills-") as work:
+        videos = make_videos(Path(work) / "videos", args.videos)
+        finish(videos, whole := Path(work) / "whole")
+        batches = 0
+        while done.total() < args.kills:
+            out = Path(work) / f"out{batches}"
+            done += disturb(videos, out, args.seed + batches, min(_EACH, args.kills - done.total()))
+            finish(videos, out)
+            found += check(out, whole)
+            batches += 1
+            print(f"{done.total()} kills {dict(done)} in {batches} batches, {time.monotonic() - started:.0f} s: "
+                  f"{len(found)} videos lost, doubled or different", flush=True)  # fmt: skip
+    print("\n".join(found))
+    sys.exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    main()
