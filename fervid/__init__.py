@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fervid.bulk import Event, Summary
     from fervid.pipeline import Models, Progress, Result
+    from fervid.shards import Shards
     from fervid.study.agreement import Agreement
     from fervid.study.report import Report
 
@@ -53,6 +54,7 @@ def process(
     shots: str | PathLike[str] | None = None,
     pipeline: str | PathLike[str] | None = None,
     models: "Models | None" = None,
+    shards: int | str | None = None,
     on_progress: "Callable[[Progress], None] | None" = None,
     **options: Any,
 ) -> "Result":
@@ -61,7 +63,9 @@ def process(
     With `out` the timeline is written there (Parquet); without, it is in the Result only. `faces` keeps every face
     reading in a second file, `shots` the shots in a third. `pipeline` names a preset or a TOML file; `options`
     are the fields of fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader,
-    weights. `models` from `load_models` are used again rather than loaded.
+    weights. `models` from `load_models` are used again rather than loaded. `shards` spreads the video over so many
+    worker processes, or with "auto" over all cores if it lasts ten minutes or more; the result is the same, to the
+    byte, and `Result.whole` tells why a video was read by one worker all the same.
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """
@@ -75,7 +79,23 @@ def process(
         timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
         check_paths(video, timeline, readings, cuts)
         models = models or load(config)
-    return process_video(video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress)
+        spread = _spread(shards, on_progress)
+    return process_video(
+        video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress, spread=spread
+    )
+
+
+def _spread(shards: int | str | None, on_progress: "Callable[[Progress], None] | None") -> "Shards | None":
+    """What --shards means for one video on this machine."""
+    if shards is None:
+        return None
+    from dataclasses import replace
+
+    from fervid.engine import default_workers
+    from fervid.shards import choose_shards
+
+    chosen = choose_shards(shards, default_workers())
+    return replace(chosen, on_progress=on_progress) if chosen else None
 
 
 def batch(
@@ -90,6 +110,7 @@ def batch(
     memory_gb: float | None = None,
     retry_failed: bool = False,
     fresh: bool = False,
+    shards: int | str | None = None,
     engine: str = "local",
     address: str | None = None,
     gpus_per_worker: float | None = None,
@@ -102,6 +123,9 @@ def batch(
     video that takes longer than `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails
     alone. `listed` are names that may have vanished. `pipeline` and `options` are as for `process`.
 
+    shards="auto" spreads each video of ten minutes and more over all workers, one after another, when all others are
+    done; a number spreads each longer one over so many workers.
+
     engine="ray" runs on a Ray cluster: `address` is "auto" (default), "local", HOST:PORT or ray://HOST:PORT; inputs and
     `out` must lie at the same paths on every node. There `workers` are as many as fit, and each may have
     `gpus_per_worker`, a fraction too. The results are the same bytes.
@@ -110,7 +134,7 @@ def batch(
     """
     from fervid.bulk import Request, run_batch
     from fervid.config import load_config
-    from fervid.engine import Crew, open_engine
+    from fervid.engines import Crew, open_engine
     from fervid.errors import ConfigError
 
     numbers = {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}
@@ -120,7 +144,7 @@ def batch(
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
-    crew = Crew(workers, timeout_s, stall_s, memory_gb, address, gpus_per_worker)
+    crew = Crew(workers, timeout_s, stall_s, memory_gb, shards, address, gpus_per_worker)
     return run_batch(request, config, open_engine(engine, config, crew, Path(out)), on_event)
 
 

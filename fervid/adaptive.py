@@ -22,7 +22,10 @@ from fervid.batches import FrameBatch
 from fervid.faces import Detections, FaceDetector
 from fervid.stopwatch import span
 
-__all__ = ["between_keys"]
+__all__ = ["ANCHOR_S", "between_keys"]
+
+#: The first look in each so many seconds is a key look whatever came before: a video can be taken up there (shards.py).
+ANCHOR_S = 4.0
 
 #: From one key look to the next: at least so many looks, as long as they take no more than a second.
 _LEAST, _LONGEST_S = 4, 1.0
@@ -82,7 +85,8 @@ def _choose(before: list[_Look], look: _Look) -> None:
         before[-1].key = look.key = True
         return
     rest_s, n = look.pts_s - before[start].pts_s + 1e-6, len(before) - start
-    look.key = rest_s >= _LONGEST_S or (rest_s >= _REST_S and n >= _LEAST) or n >= most
+    anchor = look.pts_s // ANCHOR_S > before[-1].pts_s // ANCHOR_S
+    look.key = anchor or rest_s >= _LONGEST_S or (rest_s >= _REST_S and n >= _LEAST) or n >= most
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> float:

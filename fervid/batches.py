@@ -62,6 +62,13 @@ class _Batch:
         columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return type(self)(**{k: v if k in _OF_LOOKS else v[kept] for k, v in columns.items()})
 
+    def between(self: B, start_s: float, stop_s: float) -> B:
+        """Keep the looks with start_s <= time < stop_s, and the faces in them."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        times = columns["look_s"], columns["pts_s"]
+        looks, faces = ((start_s <= at) & (at < stop_s) for at in times)
+        return type(self)(**{k: v[looks if k in _OF_LOOKS else faces] for k, v in columns.items()})
+
     def __repr__(self) -> str:
         shown = (f"{f.name}={_shape(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -13,25 +13,15 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from fervid.config import Config
-from fervid.errors import ConfigError, MissingDependency, RunError
+from fervid.errors import RunError
 from fervid.jobs import Job, Outcome, fail, run_job
 from fervid.pipeline import Models, load_models
 from fervid.worker import Work, Worker
 
-__all__ = [
-    "Crew",
-    "Engine",
-    "Limits",
-    "LocalEngine",
-    "Moved",
-    "default_limits",
-    "default_workers",
-    "machine_memory",
-    "open_engine",
-]
+__all__ = ["Engine", "Limits", "LocalEngine", "Moved", "default_limits", "default_workers", "machine_memory"]
 
 _TICK_S = 0.25
 #: How often a job is tried again, alone, by what ended it. Who kills from outside is not the file's doing.
@@ -195,6 +185,10 @@ class LocalEngine:
             raise rest[0]
         elif kind == "done":
             outcome: Outcome = rest[0]
+            if outcome.status == "long":  # it will have all workers, when they have nothing else to do
+                self._alone.append(replace(outcome.job, alone=True))
+                tell(Moved(slot, None))
+                return None
             if outcome.reason == "memory":  # its heap is what the job left: begin with a new one
                 worker.kill()
                 del self._workers[slot]
@@ -235,43 +229,3 @@ class LocalEngine:
             return None
         again = f" (tried {tried} times)" if tried > 1 else ""
         return fail(job, reason, f"{job.path}: {message}{again}{worker.last_words()}", taken_s)
-
-
-@dataclass(frozen=True)
-class Crew:
-    """What is asked of an engine; None leaves it to the engine. `address` and `gpus_per_worker` are for Ray."""
-
-    workers: int | None = None
-    timeout_s: float | None = None
-    stall_s: float | None = 600.0
-    memory_gb: float | None = None
-    address: str | None = None
-    gpus_per_worker: float | None = None
-
-
-def open_engine(name: str, config: Config, crew: Crew, out: Path) -> Engine:
-    """The engine of this name, "local" or "ray", for results below `out`; ConfigError if there is none."""
-    memory_bytes = int(crew.memory_gb * 1e9) if crew.memory_gb else None
-    limits = Limits(crew.timeout_s, crew.stall_s, memory_bytes)
-    if name == "ray":
-        options = {"address": crew.address or "auto", "gpus_per_worker": crew.gpus_per_worker, "out": out}
-        return _ray_engine()(config, crew.workers, limits, load=load_models, work=run_job, **options)
-    if name != "local":
-        raise ConfigError(f"unknown engine {name!r}: expected local or ray")
-    if crew.address is not None or crew.gpus_per_worker is not None:
-        raise ConfigError("--address and --gpus-per-worker are for a Ray cluster: add --engine ray")
-    size = crew.workers or default_workers(config.device)
-    if limits.memory_bytes is None:
-        limits = replace(limits, memory_bytes=default_limits(size).memory_bytes)
-    return LocalEngine(config, size, limits)
-
-
-def _ray_engine() -> Any:
-    """The class of the engine of a Ray cluster, which is an optional part."""
-    try:
-        from fervid.backends.ray_engine import RayEngine
-    except ImportError as e:
-        if (e.name or "").partition(".")[0] != "ray":
-            raise
-        raise MissingDependency("--engine ray needs Ray, which is not installed: pip install 'fervid[ray]'") from None
-    return RayEngine

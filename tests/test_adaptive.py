@@ -1,5 +1,6 @@
 """Detection between key looks: the faces of every look, at the cost of a few, however the looks are batched."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid import adaptive
-from fervid.adaptive import between_keys
+from fervid.adaptive import ANCHOR_S, between_keys
 from fervid.backends.mtcnn import MTCNN
 from fervid.batches import FrameBatch
 from fervid.faces import Detections, every_look
@@ -131,6 +132,43 @@ def test_faces_do_not_depend_on_batches(seed, cuts, fps):
         ]
         images += [draw_faces(*(path[i] for path in paths)) for i in range(n)]
     assert found(images, cuts, FakeDetector(), fps) == found(images, [], FakeDetector(), fps)
+
+
+class Telling(FakeDetector):
+    """What was confirmed, and not searched, has a lower score."""
+
+    def confirm(self, pictures, frame, box_px):
+        found, sure = super().confirm(pictures, frame, box_px)
+        return replace(found, score=found.score / 2), sure
+
+
+@steady
+@given(st.integers(0, 999), st.integers(1, 50), st.integers(1, 50), st.sampled_from([2, 5, 12.5]))
+def test_a_video_can_be_taken_up_and_let_go_at_its_anchors(seed, first, more, fps):
+    """As shards.around does: from the first look of an interval to the first of a later one."""
+    random = np.random.default_rng(seed)
+    images = []
+    while len(images) < 70:  # scenes; a brighter ground makes a cut
+        n, ground = random.integers(1, 40), np.uint8(random.integers(0, 2) * 60)
+        paths = [
+            drift(n, (x, y, x + 10, y + 12), random.uniform(-1, 1))
+            for x, y in random.integers(0, 36, (random.integers(0, 3), 2))
+        ]
+        images += [np.maximum(draw_faces(*(path[i] for path in paths)), ground) for i in range(n)]
+    cell = [i / fps // ANCHOR_S for i in range(len(images))]
+    stop = min(first + more, len(images) - 1)
+    begin = cell.index(cell[first])
+    end = next((i for i in range(stop, len(images)) if cell[i] > cell[i - 1]), len(images) - 1)
+
+    def scores(low: int, high: int) -> list[list[float]]:
+        looks = looks_of(images, [], fps)[0]
+        part = FrameBatch(looks.pts_s[low:high], looks.duration_s[low:high], looks.picture[low:high],
+                          looks.luma[low:high])  # fmt: skip
+        found = joined(list(between_keys([part], Telling(), 0.05)))
+        return [found.score[found.frame == i].tolist() for i in range(high - low)]
+
+    whole, piece = scores(0, len(images)), scores(begin, end + 1)
+    assert piece[first - begin : stop - begin] == whole[first:stop]
 
 
 @pytest.mark.slow

@@ -13,13 +13,13 @@ ROOT = Path(__file__).parent.parent / "fervid"
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
     "errors", "labels", "stopwatch", "batches", "parts",
-    "video", "config", "frames", "likeness", "faces", "adaptive", "shots", "tracks", "emotions", "timeline", "store",
-    "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
+    "video", "config", "frames", "pieces", "likeness", "faces", "adaptive", "shots", "tracks", "emotions", "timeline",
+    "store", "source", "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
     "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.report", "cli.lab", "cli.study", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
 BESIDE = {
-    "backends": {"video", "config", "pipeline", "engine", "cli", "backends", "lab", "views"},
+    "backends": {"video", "config", "pipeline", "shards", "engines", "cli", "backends", "lab", "views"},
     "views": {"cli", "views", ""},
     "lab": {"cli", "lab", ""},
     "study": {"cli", "study", ""},
@@ -27,7 +27,7 @@ BESIDE = {
 #: What a backend may know of the line: the types and protocols that it serves.
 FOR_BACKENDS = {
     "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
-    "engine",
+    "engine", "pieces",
 }  # fmt: skip
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.

@@ -193,9 +193,9 @@ class PyAVReader:
                 self._damage()
         yield None
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
+    def _decode(self, packets: Iterator[Any] | None = None) -> Iterator[av.VideoFrame]:
         """Decode packet by packet: one bad packet costs its own frames only."""
-        for packet in self._packets():
+        for packet in packets if packets is not None else self._packets():
             self.health.packets += packet is not None and packet.size > 0
             if packet is not None and packet.is_corrupt:
                 self._damage()

@@ -19,7 +19,9 @@ from fervid.cli.shared import (
     Preset,
     Quiet,
     ReaderName,
+    ShardsOption,
     command,
+    shards_asked,
 )
 
 __all__ = ["batch", "forget"]
@@ -54,6 +56,7 @@ def batch(
     precision: Precision = None,
     detection: Detection = None,
     max_pixels: MaxPixels = None,
+    shards: ShardsOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -75,6 +78,7 @@ def batch(
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
             gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
             weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
+            shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(summary.to_dict())

@@ -18,8 +18,10 @@ from fervid.cli.shared import (
     Preset,
     Quiet,
     ReaderName,
+    ShardsOption,
     VideoFile,
     command,
+    shards_asked,
 )
 
 __all__ = ["doctor", "info", "probe", "process"]
@@ -44,6 +46,7 @@ def process(
     precision: Precision = None,
     detection: Detection = None,
     max_pixels: MaxPixels = None,
+    shards: ShardsOption = None,
     profile: Annotated[bool, typer.Option(help="Also tell which stage took how many seconds.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -61,6 +64,7 @@ def process(
             video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
             min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
             weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
+            shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))

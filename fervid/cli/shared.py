@@ -26,9 +26,11 @@ __all__ = [
     "Preset",
     "Quiet",
     "ReaderName",
+    "ShardsOption",
     "VideoFile",
     "app",
     "command",
+    "shards_asked",
 ]
 
 app = typer.Typer(
@@ -71,6 +73,10 @@ LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda 
 Detection = Annotated[str | None, typer.Option(help="Search for faces in key looks (adaptive, default), or every one.")]
 Precision = Annotated[str | None, typer.Option(help="Of the classifier: auto (default), fp32 or bf16.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
+ShardsOption = Annotated[
+    str | None,
+    typer.Option("--shards", metavar="auto|N", help="Workers for one long video; auto: all, from 10 minutes on."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
@@ -114,3 +120,8 @@ def command(example: str, cls: type[TyperCommand] = TyperCommand) -> Callable:
 
 def _needs_arguments(call: Callable) -> bool:
     return call.__name__ != "doctor"
+
+
+def shards_asked(text: str | None) -> int | str | None:
+    """The value of --shards: a number where it is one."""
+    return int(text) if text is not None and text.isdecimal() else text

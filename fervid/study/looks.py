@@ -83,7 +83,7 @@ def _is_finished(one: Recording, out: Path, config: Config, model: str) -> bool:
 def _job(one: Recording, out: Path) -> Job:
     size, changed_ns = stat_of(one.video)
     timeline = out / "timelines" / f"{one.name}.parquet"
-    return Job(one.video, one.video.name, timeline, size, changed_ns, faces_file(out, one))
+    return Job(one.video, one.video.name, timeline, size, changed_ns, faces=faces_file(out, one))
 
 
 def match(recording: Recording, out: Path, codes: Codes) -> tuple[Matched, list[str]]:
