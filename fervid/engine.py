@@ -142,6 +142,7 @@ class LocalEngine:
                     outcome = self._watch(slot, worker)
                 if outcome is not None:
                     tell(Moved(slot, None))
+                    self._hand_out()  # the next job begins while this one is entered in the books
                     yield outcome
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ SAMPLES = Path(__file__).parents[2] / "sample_videos"
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds of wall and of CPU, the start of workers left out, which is `start_s` (wall)."""
+    """Seconds a clip, of wall and of CPU, once every worker is warm; and until then, in all."""
 
     wall_s: float
     cpu_s: float
@@ -60,45 +60,47 @@ def run_bare(clips: list[Path], out: Path, models: Models) -> Taken:
     wall, cpu = time.perf_counter(), time.process_time()
     for clip in clips:
         process_video(clip, out / f"{clip.name}.parquet", Config(device="cpu"), models)
-    return Taken(time.perf_counter() - wall, time.process_time() - cpu)
+    return Taken((time.perf_counter() - wall) / len(clips), (time.process_time() - cpu) / len(clips))
 
 
-def run_workers(clips: list[Path], out: Path, workers: int, look: Callable[[int], None] = lambda _: None) -> Taken:
-    """Process them in a batch; `look` is told after each clip how many are done."""
-    ended: list[float] = []
-    first_s = 0.0
+def run_workers(clips: list[Path], out: Path, workers: int, look: Callable[[], None] = lambda: None) -> Taken:
+    """Process them in a batch, with one more for each worker, to warm it; `look` is called after each clip.
+
+    The wall time runs to the end of run_batch, when all is written and the workers are gone.
+    """
+    marks: list[tuple[float, float]] = []
 
     def watch(event: Event) -> None:
-        nonlocal first_s
         if isinstance(event, Ended):
             assert event.row.status == "ok", event.row
-            first_s = first_s or event.row.taken_s
-            ended.append(time.perf_counter())
-            look(len(ended))
+            marks.append((time.perf_counter(), _cpu_s()))
+            look()
 
-    config = Config(device="cpu")
-    started, cpu = time.perf_counter(), _cpu_s()
+    config, started = Config(device="cpu"), time.perf_counter()
     run_batch(Request(tuple(map(str, clips)), out), config, LocalEngine(config, workers), watch)
-    wall_s, ready_s = time.perf_counter() - started, ended[0] - first_s - started
-    return Taken(wall_s - ready_s, _cpu_s() - cpu, ready_s)
+    (warm, cpu), (_, end_cpu), n = marks[workers - 1], marks[-1], len(clips) - workers
+    return Taken((time.perf_counter() - warm) / n, (end_cpu - cpu) / n, warm - started)
+
+
+def _children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 def _cpu_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-def start_cpu_s(clip: Path, out: Path, bare_s: float) -> float:
-    """CPU seconds of the start of a batch of one worker: those of a batch of one clip, less the clip's."""
-    return run_workers([clip], out, 1).cpu_s - bare_s
+    """CPU seconds of this process and of its living children."""
+    total = time.process_time()
+    for pid in _children():
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def watch_memory(clips: list[Path], out: Path) -> list[int]:
     """Peak resident MiB of the one worker after each clip."""
     peaks: list[int] = []
 
-    def look(_: int) -> None:
-        (pid,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    def look() -> None:
+        (pid,) = _children()
         status = Path(f"/proc/{pid}/status").read_text()
         peaks.append(int(status.split("VmHWM:")[1].split()[0]) // 1024)
 
@@ -110,23 +112,18 @@ def compare(clips: list[Path], work: Path, rounds: int) -> None:
     """Run the rounds and print each, then the ratios."""
     models = load_models(Config(device="cpu"))
     run_bare(clips[:3], work / "warm", models)
+    print("seconds a clip, wall (CPU), of warm processes:\n clips           bare       1 worker      2 workers")
     size = -(-len(clips) // rounds)
-    parts = [clips[i : i + size] for i in range(0, len(clips), size)]
-    one_clip = run_bare(clips[:1], work / "one", models).cpu_s
-    start = statistics.median(start_cpu_s(clips[0], work / f"start{i}", one_clip) for i in range(3))
-    print(f"start of a worker: {start:.1f} s of CPU; left out below")
-    print(f"{'clips':>6s} {'bare':>14s} {'1 worker':>14s} {'2 workers':>14s}   wall s (CPU s)")
     table: list[list[Taken]] = []
-    for i, part in enumerate(parts):
+    for i in range(0, len(clips), size):
+        part = clips[i : i + size]
         bare = run_bare(part, work / f"bare{i}", models)
-        one, two = (run_workers(part, work / f"out{i}-{n}", n) for n in (1, 2))
-        one, two = (Taken(t.wall_s, t.cpu_s - n * start, t.start_s) for t, n in ((one, 1), (two, 2)))
-        table.append([bare, one, two])
-        print(f"{len(part):6d} " + " ".join(f"{t.wall_s:6.1f} ({t.cpu_s:5.1f})" for t in table[-1]), flush=True)
+        table.append([bare, *(run_workers(part, work / f"out{i}-{n}", n) for n in (1, 2))])
+        print(f"{len(part):6d} " + " ".join(f"{t.wall_s:6.3f} ({t.cpu_s:.3f})" for t in table[-1]), flush=True)
     ratio = _medians(table)
     print(f"overhead of a batch of one worker: {ratio['wall'][0]:.2f} x wall, {ratio['cpu'][0]:.2f} x CPU (goal 1.1)")
     print(f"from one worker to two: {ratio['wall'][1]:.2f} x as fast (goal 1.8), {ratio['cpu'][1]:.2f} x CPU a clip")
-    print(f"start-up until the first job: {statistics.median(row[1].start_s for row in table):.1f} s")
+    print(f"start-up, the first clip included: {statistics.median(row[1].start_s for row in table):.1f} s")
 
 
 def _medians(table: list[list[Taken]]) -> dict[str, tuple[float, float]]:
