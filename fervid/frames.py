@@ -60,13 +60,13 @@ def batch_frames(looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, in
     most = max(1, min(BATCH, _BATCH_PIXELS // (video.width_px * video.height_px)))
     seen = ((pts_s, duration_s, *_converted(frame, size_px)) for frame, pts_s, duration_s in looks)
     while batch := list(islice(seen, most)):
-        pts_s, duration_s, picture, luma = zip(*batch)
-        yield FrameBatch(np.array(pts_s), np.array(duration_s), np.stack(picture), luma)
+        pts_s, duration_s, picture, luma, limited = zip(*batch)
+        yield FrameBatch(np.array(pts_s), np.array(duration_s), np.stack(picture), luma, limited)
 
 
-def _converted(frame: Frame, size_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _converted(frame: Frame, size_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, bool]:
     with span("scale"):
-        return frame.picture(*size_px), frame.luma()
+        return frame.picture(*size_px), *frame.stored_luma()
 
 
 def picture_size(video: VideoInfo, long_px: int) -> tuple[int, int]:

@@ -15,7 +15,18 @@ import numpy as np
 from fervid.batches import VideoInfo
 from fervid.errors import ConfigError, VideoError
 
-__all__ = ["MAX_PIXELS", "READERS", "STILL_S", "Frame", "Health", "Reader", "RestartNeeded", "check_file", "open_video"]
+__all__ = [
+    "MAX_PIXELS",
+    "READERS",
+    "STILL_S",
+    "Frame",
+    "Health",
+    "Reader",
+    "RestartNeeded",
+    "check_file",
+    "full_range",
+    "open_video",
+]
 
 #: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
 MAX_PIXELS = 64_000_000
@@ -36,6 +47,17 @@ class Frame(Protocol):
 
     def luma(self) -> np.ndarray:
         """Give the displayed frame's luma (H, W) uint8, 0 black to 255 white, at the stored resolution."""
+
+    def stored_luma(self) -> tuple[np.ndarray, bool]:
+        """Give the same as the file has it, and whether it is limited: 16 black to 235 white (see full_range)."""
+
+
+def full_range(luma: np.ndarray) -> np.ndarray:
+    """Stretch limited luma 16..235 to 0..255 (ITU-R BT.601 / BT.709 quantisation); what lies outside is clipped."""
+    return _FULL_RANGE[luma]
+
+
+_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
 
 
 @dataclass

@@ -164,7 +164,7 @@ def test_progress_rises_to_the_end(tmp_path):
     process_video(path, None, Config(), MODELS, on_progress=seen.append)
     assert all(isinstance(p, Progress) and p.end_s == pytest.approx(20) for p in seen)
     done = [p.done_s for p in seen]
-    assert len(done) > 5 and done == sorted(done) and done[-1] == pytest.approx(19.8)
+    assert len(done) >= 4 and done == sorted(done) and done[-1] == pytest.approx(19.8)
     assert seen[-1].faces == 100
 
 

@@ -6,6 +6,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from fervid.video import full_range
+
 __all__ = ["PyAVFrame", "Scalers"]
 
 #: Pixel formats whose first plane is eight bits of luma.
@@ -41,19 +43,17 @@ class PyAVFrame:
 
     def luma(self) -> np.ndarray:
         """Give the luma plane (H, W) uint8, stretched to 0..255 where the video has 16..235."""
+        plane, limited = self.stored_luma()
+        return full_range(plane) if limited else plane
+
+    def stored_luma(self) -> tuple[np.ndarray, bool]:
+        """Give a copy of the luma plane (H, W), and whether it is limited: stretching it all takes 9 ms at 1080p."""
         frame = self._frame
         if frame.format.name not in _LUMA_FIRST:
             full = self._scalers.grey.reformat(frame, format="gray", dst_color_range=ColorRange.JPEG, threads=1)
-            plane = _visible(full)
-        elif frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj"):
-            plane = _visible(frame)
-        else:
-            plane = _FULL_RANGE[_visible(frame)]
-        return np.rot90(plane, self._turns)
-
-
-#: Limited-range luma 16..235 -> 0..255 (ITU-R BT.601 / BT.709 quantisation).
-_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+            return np.rot90(_visible(full), self._turns), False
+        limited = frame.color_range != ColorRange.JPEG and not frame.format.name.startswith("yuvj")
+        return np.rot90(_visible(frame).copy(), self._turns), limited
 
 
 def _visible(frame: av.VideoFrame) -> np.ndarray:
