@@ -20,7 +20,7 @@ from fervid.config import Config
 from fervid.emotions import Classifier, classify
 from fervid.errors import OutputError, VideoError
 from fervid.faces import FaceDetector, detect, every_look
-from fervid.frames import batch_frames, choose_frames, picture_size
+from fervid.frames import batch_frames, choose_frames, hold_still, picture_size
 from fervid.stopwatch import span
 from fervid.store import SCHEMA_VERSION, FacesWriter, spelled, to_table, write_atomically, write_table
 from fervid.timeline import NO_DATA, fill_gaps, summarise
@@ -190,6 +190,8 @@ class _Line:
         stop_s = math.inf if config.end_s is None else config.end_s
         part = self.reader.frames(config.start_s, config.end_s)
         looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
+        if config.detection == "adaptive":
+            looks = hold_still(looks)
         frames = ahead(batch_frames(looks, video, picture_size(video, picture_px)))
         faces = detect(
             frames, self.models.detector, video, framing=self.models.classifier.framing,

@@ -48,6 +48,9 @@ class Frame(Protocol):
     def luma(self) -> np.ndarray:
         """Give the displayed frame's luma (H, W) uint8, 0 black to 255 white, at the stored resolution."""
 
+    def glance(self) -> np.ndarray | None:
+        """Give every eighth row of the stored luma (H / 8, W) uint8, a copy; None where that would not be cheap."""
+
     def stored_luma(self) -> tuple[np.ndarray, bool]:
         """Give the same as the file has it, and whether it is limited: 16 black to 235 white (see full_range)."""
 

@@ -46,6 +46,10 @@ class PyAVFrame:
         plane, limited = self.stored_luma()
         return full_range(plane) if limited else plane
 
+    def glance(self) -> np.ndarray | None:
+        """Give every eighth row of the luma as it is stored, unturned; None for pixel formats without such a plane."""
+        return _visible(self._frame)[::8].copy() if self._frame.format.name in _LUMA_FIRST else None
+
     def stored_luma(self) -> tuple[np.ndarray, bool]:
         """Give a copy of the luma plane (H, W), and whether it is limited: stretching it all takes 9 ms at 1080p."""
         frame = self._frame
