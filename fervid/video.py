@@ -72,6 +72,8 @@ class Health:
     decoded: int = 0
     untimed: int = 0
     epochs: int = 1
+    reference_only: bool = False
+    """Whether the decoder left out frames to which no other refers."""
     reasons: list[str] = field(default_factory=list)
 
     def degrade(self, reason: str) -> None:
@@ -135,18 +137,23 @@ def open_video(
     max_pixels: int = MAX_PIXELS,
     careful: bool = False,
     synthetic_time: bool = False,
+    gap_s: float | None = None,
 ) -> Reader:
     """Open a video with the named reader; there is no fallback from one reader to another.
 
     `careful` decodes on one thread and keeps what damage leaves; without it damage raises RestartNeeded.
     `synthetic_time` counts frames at the declared rate, for files whose timestamps are missing or disordered.
+    `gap_s` lets the decoder leave out frames to which no other refers, as long as those that are left come within
+    gap_s of each other; if they do not, RestartNeeded asks for every frame. Only the reader av can do it.
     VideoError tells what is wrong with the file; ConfigError if the reader is unknown.
     """
     check_file(path)
     if reader == "av":
         from fervid.backends.pyav_reader import PyAVReader
 
-        return PyAVReader(path, stream=stream, max_pixels=max_pixels, careful=careful, synthetic_time=synthetic_time)
+        return PyAVReader(
+            path, stream=stream, max_pixels=max_pixels, careful=careful, synthetic_time=synthetic_time, gap_s=gap_s
+        )
     if reader == "decord":
         from fervid.backends.decord_reader import DecordReader
 

@@ -18,6 +18,7 @@ from fervid.cli.shared import (
     Preset,
     Quiet,
     ReaderName,
+    Sampling,
     VideoFile,
     command,
 )
@@ -41,6 +42,7 @@ def process(
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
+    sampling: Sampling = None,
     detection: Detection = None,
     max_pixels: MaxPixels = None,
     profile: Annotated[bool, typer.Option(help="Also tell which stage took how many seconds.")] = False,
@@ -59,7 +61,7 @@ def process(
         result = fervid.process(
             video, out, faces=faces, pipeline=pipeline, on_progress=on_progress, fps=fps, min_face_px=min_face,
             start_s=start, end_s=end, stream=stream, reader=reader, detector=detector, weights=weights, device=device,
-            precision=precision, detection=detection, max_pixels=max_pixels,
+            precision=precision, sampling=sampling, detection=detection, max_pixels=max_pixels,
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))
