@@ -9,6 +9,7 @@ from dataclasses import fields
 import numpy as np
 
 from fervid.batches import FaceBatch, TrackBatch
+from fervid.pairing import pair
 from fervid.stopwatch import span
 
 __all__ = ["Tracker", "link"]
@@ -81,9 +82,7 @@ class Tracker:
         expected = self._place + self._velocity * np.minimum(gap, _COAST_S)[:, None]
         distance, _ = _apart(expected, place)
         gate = np.minimum(0.4 + 1.5 * gap, 1.5)[:, None]
-        from scipy.optimize import linear_sum_assignment  # half of the time that a worker takes to start
-
-        rows, columns = linear_sum_assignment(np.where(distance < gate, distance, 1e3))
+        rows, columns = pair(np.where(distance < gate, distance, 1e3))
         near = distance[rows, columns] < gate[rows, 0]
         rows, columns = rows[near], columns[near]
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "fervid"
 
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
-    "errors", "labels", "stopwatch", "batches",
+    "errors", "labels", "stopwatch", "pairing", "batches",
     "video", "config", "frames", "faces", "adaptive", "tracks", "emotions", "timeline", "store",
     "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
     "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli", "__main__",
