@@ -83,19 +83,23 @@ class FrameBatch(_Batch):
     """n frames that were chosen to be looked at.
 
     pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; picture (n, h, w, 3) uint8 RGB,
-    small, for detection; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white.
+    small, for detection; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white; where
+    limited (n) is true, 16 black to 235 white: whoever cuts a part out stretches that part.
     """
 
     pts_s: np.ndarray
     duration_s: np.ndarray
     picture: np.ndarray
     luma: tuple[np.ndarray, ...]
+    limited: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self, pts_s=(np.float64, (None,)), duration_s=(np.float64, (None,)),
                picture=(np.uint8, (None, None, None, 3)))  # fmt: skip
         if len(self.luma) != len(self.pts_s):
             raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
+        if not self.limited:
+            object.__setattr__(self, "limited", (False,) * len(self.luma))
 
 
 @dataclass(frozen=True, repr=False)

@@ -45,4 +45,12 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
 def _predict(batch: TrackBatch, classifier: Classifier) -> EmotionBatch:
     carried = {name: getattr(batch, name) for name in _CARRIED}
     with span("classify"):
-        return EmotionBatch(**carried, prob=classifier.predict(batch.crop))
+        distinct, which = _distinct(batch.crop)
+        return EmotionBatch(**carried, prob=classifier.predict(distinct)[which])
+
+
+def _distinct(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the crops that differ, and which of them each crop (m,) is: a still picture is classified once."""
+    first: dict[bytes, int] = {}
+    which = np.array([first.setdefault(one.tobytes(), len(first)) for one in crop], np.int64)
+    return crop[np.unique(which, return_index=True)[1]], which

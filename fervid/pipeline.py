@@ -149,7 +149,7 @@ def process_video(
 def describe_video(path: Path, config: Config) -> dict[str, Any]:
     """Tell what a video file holds and what the line would do with it, decoding one frame only."""
     video, options = read_video(path, config, lambda reader: reader.info)
-    notes = [_NOTES[name] for name, needed in options.items() if needed]
+    notes = [note for name, note in _NOTES.items() if options[name]]
     picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
     return {
         "file": {
@@ -175,12 +175,14 @@ _NOTES = {
 
 def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
     """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took."""
-    options = {"careful": False, "synthetic_time": False}
+    options = {"careful": False, "synthetic_time": False, "every_frame": config.sampling == "exact"}
     while True:
+        gap_s = None if options["every_frame"] or options["synthetic_time"] or not config.fps else 1 / config.fps
         try:
             with open_video(
-                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, **options
-            ) as reader:
+                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, gap_s=gap_s,
+                careful=options["careful"], synthetic_time=options["synthetic_time"],
+            ) as reader:  # fmt: skip
                 return work(reader), options
         except RestartNeeded as again:
             if all(options[name] for name in again.options):
@@ -262,6 +264,7 @@ class _Line:
                 "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
+            "sampling": "fast" if health.reference_only else "exact",
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fervid.adaptive import ANCHOR_S
 from fervid.batches import FaceBatch, concatenate
 from fervid.config import Config
 from fervid.emotions import Classifier
 from fervid.engine import LocalEngine, Moved, default_limits
 from fervid.errors import ConfigError, RunError
-from fervid.frames import Look, choose_frames
+from fervid.frames import ANCHOR_S, Look, choose_frames
 from fervid.jobs import Job, Outcome, run_job
 from fervid.pieces import PIECE_S, WHOLE, CannotSpread, Piece, plan_pieces
 from fervid.pipeline import Progress, load_models
@@ -180,7 +179,7 @@ def read_piece(
 def around(reader: "PieceReader", piece: Piece, config: Config) -> Iterator[Look]:
     """The looks of a piece, and as many around it as the detector needs to see in them what it sees in the whole.
 
-    Where it searches key looks, those begin and end at looks that are key looks in any case (adaptive.ANCHOR_S).
+    Where it searches key looks, those begin and end at looks that are key looks in any case (frames.ANCHOR_S).
     """
     start_s, stop_s = reader.span_s(piece)
     cell_s = ANCHOR_S if config.detection == "adaptive" else 1e-9

@@ -14,7 +14,7 @@ from fervid.batches import FaceBatch, VideoInfo
 from fervid.config import Config
 from fervid.emotions import Classifier
 from fervid.faces import FaceDetector, detect, every_look
-from fervid.frames import Look, batch_frames, choose_frames, picture_size
+from fervid.frames import Look, batch_frames, choose_frames, hold_still, picture_size
 from fervid.video import Health, Reader
 
 __all__ = ["Models", "Source", "Spread", "WholeVideo", "ahead", "find_faces"]
@@ -73,12 +73,13 @@ class WholeVideo:
 def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: Models) -> Generator[FaceBatch]:
     """The line from looks to faces; frames are decoded and converted one step ahead, on a thread of their own."""
     picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-    frames = ahead(batch_frames(looks, video, picture_size(video, picture_px)))
-    classifier = models.classifier
+    adaptive, classifier = config.detection == "adaptive", models.classifier
+    shown = hold_still(looks) if adaptive else looks
+    frames = ahead(batch_frames(shown, video, picture_size(video, picture_px)))
     try:
         yield from detect(
             frames, models.detector, video, framing=classifier.framing, crop_px=classifier.crop_px,
-            min_face_px=min_face_px, find=between_keys if config.detection == "adaptive" else every_look,
+            min_face_px=min_face_px, find=between_keys if adaptive else every_look,
         )  # fmt: skip
     finally:
         frames.close()

@@ -111,6 +111,14 @@ class FakeFrame:
         assert self.image is not None, f"the pixels of the frame at {self.pts_s} s were converted in vain"
         return self.image
 
+    def glance(self) -> np.ndarray | None:
+        """Every eighth row."""
+        return self.luma()[::8].copy()
+
+    def stored_luma(self) -> tuple[np.ndarray, bool]:
+        """The same."""
+        return self.luma(), False
+
 
 @dataclass
 class FakeReader:

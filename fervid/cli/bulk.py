@@ -19,6 +19,7 @@ from fervid.cli.shared import (
     Preset,
     Quiet,
     ReaderName,
+    Sampling,
     ShardsOption,
     command,
     shards_asked,
@@ -54,6 +55,7 @@ def batch(
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
+    sampling: Sampling = None,
     detection: Detection = None,
     max_pixels: MaxPixels = None,
     shards: ShardsOption = None,
@@ -77,8 +79,8 @@ def batch(
             inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
             gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
-            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
-            shards=shards_asked(shards),
+            weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
+            max_pixels=max_pixels, shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(summary.to_dict())

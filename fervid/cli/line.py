@@ -18,6 +18,7 @@ from fervid.cli.shared import (
     Preset,
     Quiet,
     ReaderName,
+    Sampling,
     ShardsOption,
     VideoFile,
     command,
@@ -44,6 +45,7 @@ def process(
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
+    sampling: Sampling = None,
     detection: Detection = None,
     max_pixels: MaxPixels = None,
     shards: ShardsOption = None,
@@ -63,8 +65,8 @@ def process(
         result = fervid.process(
             video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
             min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
-            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
-            shards=shards_asked(shards),
+            weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
+            max_pixels=max_pixels, shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))

@@ -26,6 +26,7 @@ __all__ = [
     "Preset",
     "Quiet",
     "ReaderName",
+    "Sampling",
     "ShardsOption",
     "VideoFile",
     "app",
@@ -71,6 +72,7 @@ ReaderName = Annotated[str | None, typer.Option(help="av (default), or decord fo
 LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
 LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
 Detection = Annotated[str | None, typer.Option(help="Search for faces in key looks (adaptive, default), or every one.")]
+Sampling = Annotated[str | None, typer.Option(help="exact (default), or fast: frames that no other needs are skipped.")]
 Precision = Annotated[str | None, typer.Option(help="Of the classifier: auto (default), fp32 or bf16.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
 ShardsOption = Annotated[
