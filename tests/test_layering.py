@@ -19,7 +19,7 @@ ORDER = (
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
 BESIDE = {
-    "backends": {"video", "config", "pipeline", "shards", "engines", "cli", "backends", "lab", "views"},
+    "backends": {"video", "config", "pipeline", "engine", "shards", "engines", "cli", "backends", "lab", "views"},
     "views": {"cli", "views", ""},
     "lab": {"cli", "lab", ""},
     "study": {"cli", "study", ""},
