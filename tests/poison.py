@@ -53,6 +53,8 @@ def act(job: Job, config: Config, models: Models, on_progress: Callable[[Progres
         os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith("hang") or (name.startswith("slow-once") and _first_time(f"{job.path}.mark")):
         time.sleep(1000)
+    if name.startswith("nap"):
+        time.sleep(0.02)
     if name.startswith("creep"):
         for i in range(1000):
             on_progress(Progress(float(i), 1000.0, 0))
