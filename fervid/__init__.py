@@ -63,9 +63,9 @@ def process(
     With `out` the timeline is written there (Parquet); without, it is in the Result only. `faces` keeps every face
     reading in a second file, `shots` the shots in a third. `pipeline` names a preset or a TOML file; `options`
     are the fields of fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader,
-    weights. `models` from `load_models` are used again rather than loaded. `shards` spreads the video over so many
-    worker processes, or with "auto" over all cores if it lasts ten minutes or more; the result is the same, to the
-    byte, and `Result.whole` tells why a video was read by one worker all the same.
+    weights, persons, smooth_s, baseline. `models` from `load_models` are used again rather than loaded. `shards`
+    spreads the video over so many worker processes, or with "auto" over all cores if it lasts ten minutes or more; the
+    result is the same, to the byte, and `Result.whole` tells why a video was read by one worker all the same.
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """

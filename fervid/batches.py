@@ -109,7 +109,9 @@ class FaceBatch(_Batch):
     look_s (n,) float64, every time that was looked at, with or without a face; duration_s (n,) as in FrameBatch;
     thumb (n, 18, 32, 3) uint8 RGB, what is left of each picture, to find cuts in (shots.py);
     pts_s (m,) float64; box_px (m, 4) float32; score (m,) float32 in 0..1; landmarks_px (m, 5, 2) float32: left eye,
-    right eye, nose, left and right corner of the mouth, as seen in the picture; crop (m, S, S) uint8 grey.
+    right eye, nose, left and right corner of the mouth, as seen in the picture; quality (m,) float32, 0..1, how far a
+    reading of the face can be trusted (quality.py); crop (m, S, S) uint8 grey; portrait (m, P, P) uint8 grey, larger,
+    to tell people apart by (persons.py), P = 0 if nobody asked for that.
     """
 
     look_s: np.ndarray
@@ -119,21 +121,28 @@ class FaceBatch(_Batch):
     box_px: np.ndarray
     score: np.ndarray
     landmarks_px: np.ndarray
+    quality: np.ndarray
     crop: np.ndarray
+    portrait: np.ndarray
 
     def __post_init__(self) -> None:
         _check(self, **_LOOK, thumb=(np.uint8, (None, None, None, 3)))
-        _check(self, pts_s=(np.float64, (None,)), crop=(np.uint8, (None, None, None)), **_FACE)
+        _check(self, pts_s=(np.float64, (None,)), **_PICTURES, **_FACE)
 
 
 _LOOK: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "look_s": (np.float64, (None,)),
     "duration_s": (np.float64, (None,)),
 }
+_PICTURES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
+    "crop": (np.uint8, (None, None, None)),
+    "portrait": (np.uint8, (None, None, None)),
+}
 _FACE: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "box_px": (np.float32, (None, 4)),
     "score": (np.float32, (None,)),
     "landmarks_px": (np.float32, (None, 5, 2)),
+    "quality": (np.float32, (None,)),
 }
 
 
@@ -148,11 +157,13 @@ class ShotBatch(_Batch):
     box_px: np.ndarray
     score: np.ndarray
     landmarks_px: np.ndarray
+    quality: np.ndarray
     crop: np.ndarray
+    portrait: np.ndarray
 
     def __post_init__(self) -> None:
         _check(self, **_LOOK, shot=(np.int32, (None,)))
-        _check(self, pts_s=(np.float64, (None,)), crop=(np.uint8, (None, None, None)), **_FACE)
+        _check(self, pts_s=(np.float64, (None,)), **_PICTURES, **_FACE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,7 +179,7 @@ class TrackBatch(ShotBatch):
 
 @dataclass(frozen=True, repr=False)
 class EmotionBatch(_Batch):
-    """TrackBatch with prob (m, K) float32, rows summing to 1, in place of the crops; columns as the classifier's."""
+    """TrackBatch with prob (m, K) float32 in place of the crops: rows sum to 1, columns are the classifier's."""
 
     look_s: np.ndarray
     duration_s: np.ndarray
@@ -177,12 +188,14 @@ class EmotionBatch(_Batch):
     box_px: np.ndarray
     score: np.ndarray
     landmarks_px: np.ndarray
+    quality: np.ndarray
     track: np.ndarray
     prob: np.ndarray
 
     def __post_init__(self) -> None:
         _check(self, **_LOOK, shot=(np.int32, (None,)))
-        _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)), prob=(np.float32, (None, None)), **_FACE)
+        _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)), **_FACE)
+        _check(self, prob=(np.float32, (None, None)))
         if len(self.prob) and not np.allclose(self.prob.sum(1), 1, atol=1e-4):
             raise ValueError("EmotionBatch.prob: rows must sum to 1")
 

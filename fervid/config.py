@@ -45,6 +45,14 @@ class Config:
     """Detection score that a face needs to begin a track; weaker ones only continue one."""
     max_gap_s: float = 1.0
     """Seconds for which a track waits for a face that is not found."""
+    cuts: bool = True
+    """Look for cuts, fades and dissolves; no track crosses one. False: the video is one shot."""
+    persons: str | None = None
+    """Weights that tell people apart (a file, or vggface2, which is fetched once); None: nobody is."""
+    smooth_s: float | None = None
+    """Deviation of the Gaussian of the `*_smooth` columns; None: there are none."""
+    baseline: bool = False
+    """Whether there are `*_baseline` columns."""
     stream: int | None = None
     start_s: float = 0.0
     end_s: float | None = None
@@ -64,6 +72,7 @@ class Config:
         _within("picture_px", self.picture_px, 64, 16_384, "pixels")
         _within("birth_score", self.birth_score, 0, 1, "a score")
         _within("max_gap_s", self.max_gap_s, 0, 3600, "seconds")
+        _within("smooth_s", self.smooth_s, 0.1, 60, "seconds")
         _within("max_pixels", self.max_pixels, 1, 2**31, "pixels")
         _within("start_s", self.start_s, 0, 1e9, "seconds")
         _within("end_s", self.end_s, 0, 1e9, "seconds")
@@ -117,7 +126,7 @@ def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> 
     if isinstance(values.get("fps"), str):
         values["fps"] = _fps(values["fps"], where)
     for name, value in values.items():
-        if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
+        if not isinstance(value, _KINDS[name]) or isinstance(value, bool) != (_KINDS[name] == (bool,)):
             raise ConfigError(f"{where}{name} = {value!r}: expected {_named(_KINDS[name])}")
     for name in _REALS & values.keys():
         values[name] = float(values[name]) if values[name] is not None else None
@@ -128,14 +137,16 @@ def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> 
 
 
 _NUMBER = (int, float)
-_REALS = {"fps", "min_face_px", "birth_score", "max_gap_s", "start_s", "end_s"}
-_KINDS: dict[str, tuple[type, ...]] = {
-    f.name: (str,) if f.type in (str, "str") else (int,) if f.type in (int, int | None) else (*_NUMBER, type(None))
-    for f in fields(Config)
-}
+_REALS = {"fps", "min_face_px", "birth_score", "max_gap_s", "smooth_s", "start_s", "end_s"}
+_BY_TYPE: dict[Any, tuple[type, ...]] = {
+    str: (str,), str | None: (str,), bool: (bool,), int: (int,), int | None: (int,),
+}  # fmt: skip
+_KINDS = {f.name: _BY_TYPE.get(f.type, (*_NUMBER, type(None))) for f in fields(Config)}
 
 
 def _named(kinds: tuple[type, ...]) -> str:
+    if kinds == (bool,):
+        return "true or false"
     return "text" if str in kinds else "a whole number" if float not in kinds else "a number"
 
 

@@ -11,7 +11,7 @@ from fervid.stopwatch import span
 
 __all__ = ["Classifier", "classify"]
 
-_CARRIED = ("look_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "track")
+_CARRIED = ("look_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "quality", "track")
 
 #: Batches of looks to wait for at the most, where faces are rare.
 _PATIENCE = 32

@@ -9,10 +9,11 @@ import numpy as np
 
 from fervid.batches import FaceBatch, FrameBatch, VideoInfo
 from fervid.likeness import thumbnails
+from fervid.quality import quality
 from fervid.stopwatch import span
 from fervid.video import full_range
 
-__all__ = ["Detections", "FaceDetector", "Finder", "Framing", "crop_face", "detect", "every_look"]
+__all__ = ["Detections", "FaceDetector", "Finder", "Framing", "crop_face", "detect", "every_look", "upright"]
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,12 @@ class Framing:
 
 def detect(
     frames: Iterable[FrameBatch], detector: FaceDetector, video: VideoInfo, *, framing: Framing, crop_px: int,
-    min_face_px: float, find: Finder = every_look,
+    min_face_px: float, find: Finder = every_look, portrait_px: int = 0,
 ) -> Iterator[FaceBatch]:  # fmt: skip
     """Detect in the small pictures, crop from the full luma planes; boxes come out in displayed pixels of the video.
 
-    min_face_px counts in the video's displayed pixels; `find` says in which looks the detector searches.
+    min_face_px counts in the video's displayed pixels; `find` says in which looks the detector searches;
+    portrait_px is the side of a second crop, for persons.py.
     """
     for batch, found in find(frames, detector, min_face_px / video.width_px):
         height, width = batch.picture.shape[1:3]
@@ -108,21 +110,35 @@ def detect(
         box = found.box_px * np.tile(scale, 2)
         landmarks = found.landmarks_px * scale
         crop = np.zeros((len(found), crop_px, crop_px), np.uint8)
+        portrait, straight = np.zeros((len(found), portrait_px, portrait_px), np.uint8), upright(box)
         with span("crop"):
             for i, (frame, square) in enumerate(zip(found.frame, framing.squares(box, landmarks))):
                 luma = batch.luma[frame]
                 stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
                 crop[i] = crop_face(luma, square, crop_px, stored, limited=batch.limited[frame])
+                if portrait_px:
+                    portrait[i] = crop_face(luma, straight[i], portrait_px, stored, limited=batch.limited[frame])
+        with span("shots"):
+            thumb = thumbnails(batch.picture)
         yield FaceBatch(
             look_s=batch.pts_s,
             duration_s=batch.duration_s,
-            thumb=thumbnails(batch.picture),
+            thumb=thumb,
             pts_s=batch.pts_s[found.frame],
             box_px=box,
             score=found.score,
             landmarks_px=landmarks,
+            quality=quality(box, found.score, landmarks, crop),
             crop=crop,
+            portrait=portrait,
         )
+
+
+def upright(box_px: np.ndarray) -> np.ndarray:
+    """Squares around boxes, as crop_face takes them, with a tenth of the face's height to spare."""
+    low, high = box_px[:, :2].astype(np.float64), box_px[:, 2:].astype(np.float64)
+    side = 1.1 * (high - low).max(1, keepdims=True)
+    return np.concatenate([(low + high) / 2, side, np.zeros_like(side)], 1)
 
 
 def crop_face(

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -20,8 +20,9 @@ def thumbnails(picture: np.ndarray) -> np.ndarray:
     """Pictures (n, h, w, 3) -> their means over 18 x 32 fields (n, 18, 32, 3) uint8."""
     from PIL import Image
 
-    step = max(1, picture.shape[1] // (5 * THUMB[0]))  # five rows of a field are enough
-    shrunk = (Image.fromarray(one).resize(THUMB[::-1], Image.Resampling.BOX) for one in picture[:, ::step])
+    down, across = (max(1, side // (3 * fields)) for side, fields in zip(picture.shape[1:3], THUMB))
+    sparse = picture[:, ::down, ::across]  # three rows and columns of a field are enough
+    shrunk = (Image.fromarray(one).resize(THUMB[::-1], Image.Resampling.BOX) for one in sparse)
     small = [np.asarray(one) for one in shrunk]
     return np.stack(small) if small else np.zeros((0, *THUMB, 3), np.uint8)
 
@@ -53,9 +54,9 @@ class Sight:
 
     @classmethod
     def of(cls, look: int, pts_s: float, thumb: np.ndarray) -> "Sight":
-        planes = thumb.transpose(2, 0, 1).astype(np.float64)
-        centred = planes - planes.mean((1, 2), keepdims=True)
-        return cls(look, pts_s, centred, float(centred.std()))
+        planes = np.ascontiguousarray(thumb.transpose(2, 0, 1), np.float64).reshape(3, -1)
+        centred = (planes - planes.mean(1, keepdims=True)).reshape(3, *THUMB)
+        return cls(look, pts_s, centred, math.sqrt(np.vdot(centred, centred) / centred.size))
 
     @cached_property
     def spectrum(self) -> np.ndarray:
@@ -78,19 +79,17 @@ class Sight:
 _PADDED = (2 * THUMB[0], 2 * THUMB[1])
 
 
-def _shifts() -> tuple[np.ndarray, ...]:
-    """Every shift that leaves a third of the picture in common, and the rectangles in common (of one, of the other)."""
+@cache
+def _shifts(rows: int, columns: int) -> tuple[np.ndarray, ...]:
+    """Every shift so far that leaves a third of the picture in common, and the rectangles in common (in one, other)."""
     down, across = np.meshgrid(np.arange(-6, 7), np.arange(-21, 22), indexing="ij")
     area = (THUMB[0] - np.abs(down)) * (THUMB[1] - np.abs(across))
-    kept = area >= THUMB[0] * THUMB[1] / 3
+    kept = (area >= THUMB[0] * THUMB[1] / 3) & (np.abs(down) <= rows) & (np.abs(across) <= columns)
     shift = np.stack([down, across, area])[:, kept]
     down, across, _ = shift
     one = (np.maximum(down, 0), np.minimum(THUMB[0] + down, THUMB[0]),
            np.maximum(across, 0), np.minimum(THUMB[1] + across, THUMB[1]))  # fmt: skip
     return shift, np.array(one), np.array(one) - np.array([down, down, across, across])
-
-
-_SHIFT, _ONE, _OTHER = _shifts()
 
 
 def _within(sums: np.ndarray, box: np.ndarray) -> np.ndarray:
@@ -103,14 +102,13 @@ def likeness(one: Sight, other: Sight, reach: float) -> float:
 
     Over the part in common, so that the camera may move (Lewis 1995, Fast Normalized Cross-Correlation).
     """
-    product = np.fft.irfft2((one.spectrum * np.conj(other.spectrum)).sum(0), _PADDED)[_SHIFT[0], _SHIFT[1]]
-    mine, yours = _within(one.sums, _ONE), _within(other.sums, _OTHER)
-    area = _SHIFT[2]
+    (down, across, area), in_one, in_other = _shifts(int(reach / 2), int(reach))
+    product = np.fft.irfft2((one.spectrum * np.conj(other.spectrum)).sum(0), _PADDED)[down, across]
+    mine, yours = _within(one.sums, in_one), _within(other.sums, in_other)
     common = product - (mine[:3] * yours[:3]).sum(0) / area
     mine_2, yours_2 = (sums[3] - (sums[:3] ** 2).sum(0) / area for sums in (mine, yours))
     flat = area * 3 * FLAT**2
-    near = (np.abs(_SHIFT[1]) <= reach) & (np.abs(_SHIFT[0]) <= reach / 2)
-    fair = near & (mine_2 > flat) & (yours_2 > flat)
+    fair = (mine_2 > flat) & (yours_2 > flat)
     return float(np.where(fair, common / np.sqrt(np.maximum(mine_2 * yours_2, 1e-9)), -1.0).max())
 
 

@@ -15,11 +15,14 @@ from fervid.config import Config
 from fervid.emotions import classify
 from fervid.errors import FervidError, OutputError, VideoError
 from fervid.frames import picture_size
+from fervid.persons import Gallery
 from fervid.pieces import CannotSpread
 from fervid.shots import Shot, ShotFinder, divide
+from fervid.smoothing import baseline, smooth
 from fervid.source import Models, Source, Spread, WholeVideo
 from fervid.stopwatch import span
 from fervid.store import (
+    NUMBERS,
     SCHEMA_VERSION,
     FacesWriter,
     refusal,
@@ -29,7 +32,7 @@ from fervid.store import (
     write_atomically,
     write_table,
 )  # fmt: skip
-from fervid.timeline import NO_DATA, fill_gaps, summarise
+from fervid.timeline import NO_DATA, Rows, fill_gaps, summarise
 from fervid.tracks import Tracker, link
 from fervid.video import Reader, RestartNeeded, check_file, open_video
 
@@ -80,7 +83,7 @@ class Result:
 
     def to_pandas(self) -> Any:
         """Give the timeline as a pandas DataFrame, as load_timeline does."""
-        return self.table.to_pandas().astype({"shot": "Int32", "track": "Int32"})
+        return self.table.to_pandas().astype({k: "Int32" for k in NUMBERS if k in self.table.column_names})
 
 
 def load_models(config: Config) -> Models:
@@ -89,14 +92,25 @@ def load_models(config: Config) -> Models:
     from fervid.backends.torch_classifier import TorchClassifier
 
     classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
-    return Models(MTCNN(device=classifier.device), classifier, classifier.device)
+    embedder = None
+    if config.persons:
+        from fervid.backends.facenet import FaceNet
+
+        embedder = FaceNet(config.persons, classifier.device)
+    return Models(MTCNN(device=classifier.device), classifier, classifier.device, embedder)
 
 
 def model_hash(config: Config) -> str:
-    """The sha256 of the classifier that a config names, without loading it."""
+    """The sha256 of the models that a config names, without loading them."""
     from fervid.backends.weight_files import identify
 
-    return identify(config.weights)
+    own = identify(config.weights)
+    if not config.persons:
+        return own
+    from fervid.backends.facenet import find_embedder
+
+    both = own.encode() + find_embedder(config.persons).read_bytes()
+    return hashlib.sha256(both).hexdigest()
 
 
 def process_video(
@@ -197,7 +211,8 @@ class _Line:
     def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
         self.n_looks = self.n_faces = 0
-        self.shots = ShotFinder()
+        self.shots = ShotFinder(cuts=config.cuts)
+        self.gallery = Gallery(models.embedder) if models.embedder and config.persons else None
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
         """Run the line to its end; give the timeline's table, the shots and the provenance."""
@@ -206,6 +221,7 @@ class _Line:
 
         faces = video.faces()
         tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
+        tracks = self.gallery.watch(tracks) if self.gallery else tracks
         emotions = classify(tracks, self.models.classifier)
         seconds = summarise(self._watched(emotions, on_progress), labels, video.info, lambda: video.end_s)
         try:
@@ -222,7 +238,21 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        return to_table(rows, labels, self.name, provenance), self.shots.shots(self.video.end_s), provenance
+        table = to_table(rows, labels, self.name, provenance, self._extra(rows, labels))
+        return table, self.shots.shots(self.video.end_s), provenance
+
+    def _extra(self, rows: Rows, labels: tuple[str, ...]) -> Rows:
+        """Make the columns that were asked for: persons, what they and the curves rest on, and the curves."""
+        config, extra = self.config, Rows()
+        if self.gallery:
+            extra |= self.gallery.columns(rows)
+        if self.gallery or config.smooth_s or config.baseline:
+            extra["quality"] = rows["quality"]
+        if config.smooth_s:
+            extra |= smooth(rows, labels, config.smooth_s)
+        if config.baseline:
+            extra |= baseline(rows | extra, labels)
+        return extra
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.video.end_s or 0.0):
@@ -265,6 +295,7 @@ class _Line:
             },
             "detector": self.models.detector.name,
             "sampling": "fast" if health.reference_only else "exact",
+            "persons": self.gallery.facts() if self.gallery else None,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,

@@ -74,6 +74,8 @@ class Shards:
             raise CannotSpread(f"reader {config.reader}")
         if config.start_s or config.end_s is not None:
             raise CannotSpread("a part of it only")
+        if config.persons:
+            raise CannotSpread("persons are told apart in one place")
         if reader.health.reasons:
             raise CannotSpread("it is damaged")
         if (video.duration_s or 0.0) < self.least_s:

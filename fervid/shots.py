@@ -16,6 +16,7 @@ import numpy as np
 
 from fervid.batches import FaceBatch, ShotBatch
 from fervid.likeness import DOUBTFUL, FLAT, Sight, correlation, likeness, still
+from fervid.stopwatch import span
 
 __all__ = ["Shot", "ShotFinder", "divide"]
 
@@ -55,8 +56,9 @@ def divide(faces: Iterable[FaceBatch], finder: "ShotFinder") -> Iterator[ShotBat
     for batch in faces:
         waiting.append((first, batch))
         first += len(batch.look_s)
-        for pts_s, thumb in zip(batch.look_s, batch.thumb):
-            finder.push(float(pts_s), thumb)
+        with span("shots"):
+            for pts_s, thumb in zip(batch.look_s, batch.thumb):
+                finder.push(float(pts_s), thumb)
         while waiting and waiting[0][0] + len(waiting[0][1].look_s) <= finder.settled:
             yield _numbered(*waiting.popleft(), finder)
     finder.finish()
@@ -87,7 +89,8 @@ def _alike(one: Sight, other: Sight, columns_per_s: float) -> bool:
 class ShotFinder:
     """Finds the edges of shots in looks that are pushed one by one; memory does not grow with the looks of a shot."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cuts: bool = True) -> None:
+        self.cuts = cuts  # False: all is one shot
         self.edges: list[_Edge] = []
         self.settled = 0  # looks whose shot is known for good
         self._n = 0
@@ -103,10 +106,13 @@ class ShotFinder:
         if self._n == 0:
             self._first_s = pts_s
         self._n, self._last_s = self._n + 1, pts_s
+        if not self.cuts:
+            self.settled = self._n
+            return
         if sight.contrast >= FLAT:
             self._see(sight)
-        behind = [s.look for s in self._seen if pts_s - s.pts_s <= _BEHIND_S]
-        earliest = min([*behind, *self._doubt, self._n])
+        behind = next((s.look for s in self._seen if pts_s - s.pts_s <= _BEHIND_S), self._n)
+        earliest = min([behind, *self._doubt, self._n])
         self.settled = max(self.settled, earliest, self._n - _HELD)
 
     def finish(self) -> None:
@@ -205,11 +211,11 @@ class _Mixture:
         And mixtures in which the last gains, step by step, what the first loses.
         """
         start, end = looks[0], looks[-1]
-        if correlation(start.coarse, end.coarse) > _ALIKE:
+        alike = correlation(start.coarse, end.coarse)
+        if alike > _ALIKE:
             return None
-        change = (start.coarse - end.coarse).reshape(3, -1)
-        change = np.abs(change - np.median(change, 1, keepdims=True))
-        if np.median(change) < 0.35 * change.mean():  # only a part changes: people move before a still ground
+        middle = looks[len(looks) // 2].coarse
+        if np.linalg.norm(start.coarse + end.coarse - 2 * middle) > 1.2 * np.linalg.norm(middle):  # far from a mixture
             return None
         inner = [looks[round(k * (len(looks) - 1) / 4)] for k in (1, 2, 3)] if len(looks) > 4 else looks[1:-1]
         basis = np.stack([start.coarse, end.coarse], 1)
@@ -221,9 +227,13 @@ class _Mixture:
         fits = (rest < 0.2).all() and (np.abs(share.sum(0) - 1) < 0.3).all() and 0.2 < middle < 0.8
         if not fits or (np.diff(gained) < 0.05).any() or gained.min() < 0 or gained.max() > 1:
             return None
+        change = (start.coarse - end.coarse).reshape(3, -1)
+        change = np.abs(change - np.median(change, 1, keepdims=True))
+        if np.median(change) < 0.35 * change.mean():  # only a part changes: people move before a still ground
+            return None
         if _alike(start, end, _SLOW):
             return None
-        strength = (1 - correlation(start.coarse, end.coarse)) * (1 - float(rest.mean()))
+        strength = (1 - alike) * (1 - float(rest.mean()))
         return cls(start, inner[int(np.abs(gained - 0.5).argmin())], end, strength)
 
 

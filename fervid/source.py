@@ -15,6 +15,7 @@ from fervid.config import Config
 from fervid.emotions import Classifier
 from fervid.faces import FaceDetector, detect, every_look
 from fervid.frames import Look, batch_frames, choose_frames, hold_still, picture_size
+from fervid.persons import Embedder
 from fervid.video import Health, Reader
 
 __all__ = ["Models", "Source", "Spread", "WholeVideo", "ahead", "find_faces"]
@@ -24,11 +25,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Models:
-    """The two networks of the line, loaded once and used for any number of videos."""
+    """The networks of the line, loaded once and used for any number of videos; an embedder if persons are asked for."""
 
     detector: FaceDetector
     classifier: Classifier
     device: str
+    embedder: Embedder | None = None
 
 
 class Source(Protocol):
@@ -80,6 +82,7 @@ def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: 
         yield from detect(
             frames, models.detector, video, framing=classifier.framing, crop_px=classifier.crop_px,
             min_face_px=min_face_px, find=between_keys if adaptive else every_look,
+            portrait_px=models.embedder.portrait_px if models.embedder and config.persons else 0,
         )  # fmt: skip
     finally:
         frames.close()

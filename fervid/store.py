@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "NUMBERS",
     "SCHEMA_VERSION",
     "FacesWriter",
     "describe_timeline",
@@ -43,11 +44,13 @@ SCHEMA_VERSION = 2
 _KEY = b"fervid"
 _WORD = pa.dictionary(pa.int32(), pa.string())
 _ROW_GROUP = 50_000
+#: Numbers of something, -1 (null in the file) where there is none.
+NUMBERS = ("shot", "track", "person")
 _LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
-def timeline_schema(labels: tuple[str, ...]) -> pa.Schema:
-    """The columns of a timeline, in order; `labels` are the emotions that the classifier knows."""
+def timeline_schema(labels: tuple[str, ...], extra: tuple[str, ...] = ()) -> pa.Schema:
+    """The columns of a timeline, in order; `labels` are the emotions that the classifier knows, `extra` on request."""
     real = pa.float32()
     return pa.schema(
         [("video", _WORD), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", _WORD),
@@ -55,6 +58,7 @@ def timeline_schema(labels: tuple[str, ...]) -> pa.Schema:
         + [(name, real) for name in EMOTIONS if name in labels]
         + [("dominant", _WORD)]
         + [(name, real) for name in ("entropy", "spread", "score", "face_px", "x", "y", "w", "h")]
+        + [(name, pa.int32() if name == "person" else real) for name in extra]
     )  # fmt: skip
 
 
@@ -63,14 +67,20 @@ def spelled(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def to_table(rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[str, Any]) -> pa.Table:
-    """Rows of timeline.fill_gaps -> the Arrow table that is written, with the provenance in its metadata."""
-    schema = timeline_schema(labels).with_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
+def to_table(
+    rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[str, Any], extra: Rows | None = None
+) -> pa.Table:
+    """Rows of timeline.fill_gaps -> the Arrow table that is written, with the provenance in its metadata.
+
+    `extra` columns, those on request, come after those of every timeline.
+    """
+    rows = rows | (extra or {})
+    schema = timeline_schema(labels, tuple(extra or ())).with_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
     n = len(rows["second"])
     columns = []
     for field in schema:
         values = np.full(n, spelled(video), object) if field.name == "video" else rows[field.name]
-        null = {"shot": values == -1, "track": values == -1, "dominant": values == ""}.get(field.name)
+        null = values == -1 if field.name in NUMBERS else values == "" if field.name == "dominant" else None
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
         kind = pa.string() if field.type == _WORD else field.type
@@ -291,7 +301,7 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
             raise DataError(f"{file}: face readings, not a timeline; read them with pandas.read_parquet")
         if path.is_dir():
             frame.insert(0, "file", str(file.relative_to(path)))
-        frames.append(frame.astype({name: "Int32" for name in ("shot", "track") if name in frame}))
+        frames.append(frame.astype({name: "Int32" for name in NUMBERS if name in frame}))
     frame = pd.concat(frames, ignore_index=True)
     keys = ["file", "video"] if path.is_dir() else ["video"]
     for word in (*keys, "status", "dominant"):

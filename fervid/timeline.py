@@ -49,8 +49,9 @@ def _one_second(
 ) -> Rows:
     look_s, duration_s, shot = (np.concatenate(part) for part in zip(*looks))
     owned = _owned(look_s - second, duration_s, end)
-    pts_s, track, prob, score, box = (
-        np.concatenate([getattr(f, name) for f in faces]) for name in ("pts_s", "track", "prob", "score", "box_px")
+    pts_s, track, prob, score, box, quality = (
+        np.concatenate([getattr(f, name) for f in faces])
+        for name in ("pts_s", "track", "prob", "score", "box_px", "quality")
     )
     numbers, first, which = np.unique(track, return_index=True, return_inverse=True)
     if len(numbers) == 0:
@@ -77,7 +78,7 @@ def _one_second(
         "entropy": -(p * np.log(np.maximum(p, 1e-12))).sum(1), "spread": spread,
         "score": mean(score), "face_px": y1 - y0,
         "x": x0 / video.width_px, "y": y0 / video.height_px,
-        "w": (x1 - x0) / video.width_px, "h": (y1 - y0) / video.height_px,
+        "w": (x1 - x0) / video.width_px, "h": (y1 - y0) / video.height_px, "quality": mean(quality),
     }  # fmt: skip
 
 
@@ -116,5 +117,5 @@ def _faceless(seconds: np.ndarray, n_sampled: int, labels: tuple[str, ...], stat
         "second": seconds, "shot": np.full(n, -1), "track": np.full(n, -1), "status": np.full(n, status, object),
         "n_sampled": np.full(n, n_sampled), "n_faces": np.zeros(n, int), "face_seconds": np.zeros(n),
         **dict.fromkeys(labels, empty), "dominant": np.full(n, "", object),
-        **dict.fromkeys(("entropy", "spread", "score", "face_px", "x", "y", "w", "h"), empty),
+        **dict.fromkeys(("entropy", "spread", "score", "face_px", "x", "y", "w", "h", "quality"), empty),
     }  # fmt: skip

@@ -13,7 +13,7 @@ from fervid.timeline import NO_DATA, NO_FACE, OK, Rows, fill_gaps, summarise
 from tests.fakes import LABELS, Face, Seen, at_rate, counted, emotion_batch, split, steady, video
 
 VIDEO = video(200, 100)
-REAL = ("entropy", "spread", "score", "face_px", "x", "y", "w", "h")
+REAL = ("entropy", "spread", "score", "face_px", "x", "y", "w", "h", "quality")
 
 
 def rows_of(*batches: list[Seen], end_s: float = 0.0, first: int = 0) -> Rows:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fervid.cli.shared import (
+    Baseline,
     Debug,
     Detection,
     Json,
@@ -15,12 +16,14 @@ from fervid.cli.shared import (
     LooksASecond,
     MaxPixels,
     MinFace,
+    Persons,
     Precision,
     Preset,
     Quiet,
     ReaderName,
     Sampling,
     ShardsOption,
+    Smooth,
     command,
     shards_asked,
 )
@@ -51,6 +54,9 @@ def batch(
     pipeline: Preset = None,
     fps: LooksASecond = None,
     min_face: MinFace = None,
+    persons: Persons = None,
+    smooth: Smooth = None,
+    baseline: Baseline = False,
     reader: ReaderName = None,
     weights: LineWeights = None,
     device: LineDevice = None,
@@ -80,7 +86,8 @@ def batch(
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
             gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
             weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
-            max_pixels=max_pixels, shards=shards_asked(shards),
+            max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
+            shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(summary.to_dict())

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fervid.cli.shared import (
+    Baseline,
     Debug,
     Detection,
     Json,
@@ -14,12 +15,14 @@ from fervid.cli.shared import (
     LooksASecond,
     MaxPixels,
     MinFace,
+    Persons,
     Precision,
     Preset,
     Quiet,
     ReaderName,
     Sampling,
     ShardsOption,
+    Smooth,
     VideoFile,
     command,
     shards_asked,
@@ -37,6 +40,9 @@ def process(
     pipeline: Preset = None,
     fps: LooksASecond = None,
     min_face: MinFace = None,
+    persons: Persons = None,
+    smooth: Smooth = None,
+    baseline: Baseline = False,
     start: Annotated[float | None, typer.Option(help="Begin at this second.", metavar="S")] = None,
     end: Annotated[float | None, typer.Option(help="End before this second.", metavar="S")] = None,
     stream: Annotated[int | None, typer.Option(help="The video stream to read, as `fervid probe` numbers it.")] = None,
@@ -66,7 +72,8 @@ def process(
             video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
             min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
             weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
-            max_pixels=max_pixels, shards=shards_asked(shards),
+            max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
+            shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))

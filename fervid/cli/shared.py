@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 from fervid.errors import FervidError
 
 __all__ = [
+    "Baseline",
     "Debug",
     "Detection",
     "Device",
@@ -22,12 +23,14 @@ __all__ = [
     "LooksASecond",
     "MaxPixels",
     "MinFace",
+    "Persons",
     "Precision",
     "Preset",
     "Quiet",
     "ReaderName",
     "Sampling",
     "ShardsOption",
+    "Smooth",
     "VideoFile",
     "app",
     "command",
@@ -79,6 +82,11 @@ ShardsOption = Annotated[
     str | None,
     typer.Option("--shards", metavar="auto|N", help="Workers for one long video; auto: all, from 10 minutes on."),
 ]
+Persons = Annotated[
+    str | None, typer.Option(help="Tell people apart, by vggface2 (fetched once) or a file.", metavar="WEIGHTS")
+]
+Smooth = Annotated[float | None, typer.Option(help="Add *_smooth columns: a Gaussian of S seconds.", metavar="S")]
+Baseline = Annotated[bool, typer.Option("--baseline", help="Add *_baseline columns: off the own median by how much.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 

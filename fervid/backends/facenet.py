@@ -1,0 +1,105 @@
+"""Embeddings of faces by facenet-pytorch's InceptionResnetV1, trained on VGGFace2 (Cao et al. 2018)."""
+
+import hashlib
+import os
+import pickle
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from fervid.backends.device import one_thread
+from fervid.errors import MissingDependency, WeightsError
+
+__all__ = ["URL", "FaceNet", "find_embedder"]
+
+URL = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt"
+_TIMEOUT_S = 30
+#: Faces at once, always: the last bits of a result depend on it.
+_BATCH = 8
+
+
+def find_embedder(asked: str) -> Path:
+    """Find the weights: a file, or "vggface2", which is fetched into torch's cache once.
+
+    WeightsError says where to get them and where to put them.
+    """
+    if asked != "vggface2":
+        if not Path(asked).is_file():
+            raise WeightsError(f"{asked}: no such weights; expected vggface2, or a file fetched from {URL}")
+        return Path(asked)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
+    if path.is_file():
+        return path
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as answer:
+            part.write_bytes(answer.read())
+        part.replace(path)
+    except OSError as e:  # URLError, a timeout, a full disk
+        part.unlink(missing_ok=True)
+        raise WeightsError(
+            f"vggface2: the weights that --persons needs cannot be downloaded ({getattr(e, 'reason', None) or e}); "
+            f"fetch {URL} elsewhere and name the file with --persons FILE, or put it at {path}"
+        ) from None
+    return path
+
+
+class FaceNet:
+    """An Embedder (see persons.py). Batches have one fixed shape: results do not depend on it.
+
+    The network learned colour pictures; here it gets the grey crop three times. The threshold is what its authors'
+    verification on LFW comes to for colour crops (a distance of 1.0 on the unit sphere); it was not measured on video.
+    """
+
+    name = "InceptionResnetV1, VGGFace2"
+    portrait_px = 160
+    threshold = 0.5
+
+    def __init__(self, weights: str, device: str) -> None:
+        try:
+            from facenet_pytorch import InceptionResnetV1
+        except ImportError:
+            raise MissingDependency("--persons needs facenet-pytorch: pip install facenet-pytorch==2.5.3") from None
+        path = find_embedder(weights)
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.device = device
+        self._net = InceptionResnetV1(pretrained=None).eval()
+        state = _read(path)
+        lacking = [k for k, v in self._net.state_dict().items() if k not in state or state[k].shape != v.shape]
+        lacking = [k for k in lacking if not k.startswith("logits.") and not k.endswith("num_batches_tracked")]
+        if lacking:
+            raise WeightsError(f"{path}: not the weights of an InceptionResnetV1 ({lacking[0]} is missing or odd); "
+                               f"fetch {URL}")  # fmt: skip
+        self._net.load_state_dict({k: v for k, v in state.items() if not k.startswith("logits.")}, strict=False)
+        self._net.to(device)
+
+    @one_thread
+    @torch.inference_mode()
+    def embed(self, portrait: np.ndarray) -> np.ndarray:
+        """Grey crops (m, 160, 160) uint8 -> (m, 512) float32 of length 1."""
+        found = np.zeros((len(portrait), 512), np.float32)
+        for i in range(0, len(portrait), _BATCH):
+            part = portrait[i : i + _BATCH]
+            padded = np.zeros((_BATCH, *part.shape[1:]), np.uint8)
+            padded[: len(part)] = part
+            x = (torch.from_numpy(padded).to(self.device).float() - 127.5) / 128
+            out = self._net(x[:, None].expand(-1, 3, -1, -1))
+            found[i : i + _BATCH] = out[: len(part)].float().cpu().numpy()
+        return found
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """A .pt is unpickled by torch's own reader, which makes tensors only and runs no code."""
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        raise WeightsError(f"{path}: not readable weights ({why}); fetch {URL}") from None
+    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise WeightsError(f"{path}: expected names and tensors, found something else; fetch {URL}")
+    return found
