@@ -111,6 +111,7 @@ def process_video(
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
+    from fervid.backends.device import one_thread
     from fervid.backends.heap import share_heap
 
     check_paths(path, out, faces_out)
@@ -120,7 +121,7 @@ def process_video(
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
         with span("fingerprint"):
             source = _fingerprint(path)
-        (table, provenance), _ = read_video(
+        (table, provenance), _ = one_thread(read_video)(
             path,
             config,
             lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
@@ -182,6 +183,7 @@ class _Line:
     def __init__(self, name: str, reader: Reader, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.reader, self.config, self.models, self.source = name, reader, config, models, source
         self.n_looks = self.n_faces = 0
+        self._threads: list[Generator] = []
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, dict[str, Any]]:
         """Run the line from end to end; give the timeline's table and its provenance."""
@@ -192,13 +194,14 @@ class _Line:
         stop_s = math.inf if config.end_s is None else config.end_s
         part = self.reader.frames(config.start_s, config.end_s)
         looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
+        finder = every_look
         if config.detection == "adaptive":
-            looks = hold_still(looks)
-        frames = ahead(batch_frames(looks, video, picture_size(video, picture_px)))
+            looks, finder = hold_still(looks), between_keys
+        frames = self._ahead(batch_frames(looks, video, picture_size(video, picture_px)))
         faces = detect(
             frames, self.models.detector, video, framing=self.models.classifier.framing,
             crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
-            find=between_keys if config.detection == "adaptive" else every_look,
+            find=lambda *task: self._ahead(finder(*task)),
         )  # fmt: skip
         tracks = link(faces, Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
         emotions = classify(tracks, self.models.classifier)
@@ -211,13 +214,19 @@ class _Line:
                 self.writer.abandon()
             raise
         finally:
-            frames.close()
+            for thread in reversed(self._threads):
+                thread.close()
         if (rows["status"] == NO_DATA).any():
             self.reader.health.degrade("seconds_lost")
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
         return to_table(rows, labels, self.name, provenance), provenance
+
+    def _ahead(self, stage: Generator[T]) -> Generator[T]:
+        """Run a stage ahead of the next one; run() ends its thread."""
+        self._threads.append(ahead(stage))
+        return self._threads[-1]
 
     def _check_range(self) -> None:
         if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):
