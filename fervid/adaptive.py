@@ -12,7 +12,7 @@ Spans are cut by time and by the picture, never by how the looks come in batches
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -60,7 +60,7 @@ class _Look:
 
 def between_keys(
     frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float
-) -> Iterator[tuple[FrameBatch, Detections]]:
+) -> Generator[tuple[FrameBatch, Detections]]:
     """Find the faces of at least min_face parts of the picture's width in every look -> each batch, its detections."""
     batches: deque[tuple[FrameBatch, list[_Look]]] = deque()
     waiting: list[_Look] = []  # from the last key look that is settled

@@ -1,7 +1,7 @@
 """Find the faces in each look and crop them -> FaceBatch. Full frames end here: crops and thumbnails travel on."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,12 +52,12 @@ class FaceDetector(Protocol):
 
 #: How a detector is led through the looks: batches, detector, smallest face in parts of the picture's width -> each
 #: batch with its detections.
-Finder = Callable[[Iterable[FrameBatch], FaceDetector, float], Iterator[tuple[FrameBatch, Detections]]]
+Finder = Callable[[Iterable[FrameBatch], FaceDetector, float], Generator[tuple[FrameBatch, Detections]]]
 
 
 def every_look(
     frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float
-) -> Iterator[tuple[FrameBatch, Detections]]:
+) -> Generator[tuple[FrameBatch, Detections]]:
     """Search every look in full -> each batch with its detections; `adaptive.between_keys` does with less."""
     for batch in frames:
         with span("detect"):

@@ -127,6 +127,7 @@ def process_video(
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
+    from fervid.backends.device import one_thread
     from fervid.backends.heap import share_heap
 
     check_paths(path, out, faces_out, shots_out)
@@ -151,7 +152,7 @@ def process_video(
         with _blaming_video(path):
             with span("fingerprint"):
                 source = _fingerprint(path)
-            (table, shots, provenance), _ = read_video(path, config, work)
+            (table, shots, provenance), _ = one_thread(read_video)(path, config, work)
         if part:
             with span("write"):
                 write_table(table, part)

@@ -4,7 +4,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -73,19 +73,22 @@ class WholeVideo:
 
 
 def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: Models) -> Generator[FaceBatch]:
-    """The line from looks to faces; frames are decoded and converted one step ahead, on a thread of their own."""
+    """The line from looks to faces: decoding, detecting and cutting out run on a thread each, one step ahead."""
     picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-    adaptive, classifier = config.detection == "adaptive", models.classifier
-    shown = hold_still(looks) if adaptive else looks
-    frames = ahead(batch_frames(shown, video, picture_size(video, picture_px)))
-    try:
+    classifier, finder = models.classifier, every_look
+    if config.detection == "adaptive":
+        looks, finder = hold_still(looks), between_keys
+    with ExitStack() as threads:
+
+        def led(stage: Generator[T]) -> Generator[T]:
+            return threads.enter_context(closing(ahead(stage)))
+
+        frames = led(batch_frames(looks, video, picture_size(video, picture_px)))
         yield from detect(
             frames, models.detector, video, framing=classifier.framing, crop_px=classifier.crop_px,
-            min_face_px=min_face_px, find=between_keys if adaptive else every_look,
+            min_face_px=min_face_px, find=lambda *task: led(finder(*task)),
             portrait_px=models.embedder.portrait_px if models.embedder and config.persons else 0,
         )  # fmt: skip
-    finally:
-        frames.close()
 
 
 def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:

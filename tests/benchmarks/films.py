@@ -52,8 +52,8 @@ def make(
 def pictures(faces: int, width: int, height: int, *, still: bool):
     """Draw the frames (height, width, 3) uint8: faces in a grid, each going round its place."""
     ground = np.random.default_rng(0).integers(70, 110, (height, width, 1), np.uint8).repeat(3, 2)
-    columns = math.ceil(math.sqrt(faces * 16 / 9))
-    rows = math.ceil(faces / columns)
+    columns = max(1, math.ceil(math.sqrt(faces * 16 / 9)))
+    rows = max(1, math.ceil(faces / columns))
     cell_w, cell_h = width // columns, height // rows
     side = min(cell_w, cell_h, height // 2) * 4 // 5
     heads = [np.asarray(Image.fromarray(head).resize((side, side))) for head in sample()]
