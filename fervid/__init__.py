@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from fervid.bulk import Event, Summary
     from fervid.pipeline import Models, Progress, Result
+    from fervid.shards import Shards
+    from fervid.study.agreement import Agreement
+    from fervid.study.report import Report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,7 +30,9 @@ __all__ = [
     "UsageError",
     "VideoError",
     "__version__",
+    "agree",
     "batch",
+    "disfa",
     "export",
     "forget",
     "load_models",
@@ -37,6 +42,7 @@ __all__ = [
     "plot",
     "probe",
     "process",
+    "report",
 ]
 
 
@@ -48,6 +54,7 @@ def process(
     shots: str | PathLike[str] | None = None,
     pipeline: str | PathLike[str] | None = None,
     models: "Models | None" = None,
+    shards: int | str | None = None,
     on_progress: "Callable[[Progress], None] | None" = None,
     **options: Any,
 ) -> "Result":
@@ -56,7 +63,9 @@ def process(
     With `out` the timeline is written there (Parquet); without, it is in the Result only. `faces` keeps every face
     reading in a second file, `shots` the shots in a third. `pipeline` names a preset or a TOML file; `options`
     are the fields of fervid.config.Config, such as fps=5 or fps="native", start_s, end_s, min_face_px, device, reader,
-    weights, persons, smooth_s, baseline. `models` from `load_models` are used again rather than loaded.
+    weights, persons, smooth_s, baseline. `models` from `load_models` are used again rather than loaded. `shards`
+    spreads the video over so many worker processes, or with "auto" over all cores if it lasts ten minutes or more; the
+    result is the same, to the byte, and `Result.whole` tells why a video was read by one worker all the same.
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """
@@ -70,7 +79,23 @@ def process(
         timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
         check_paths(video, timeline, readings, cuts)
         models = models or load(config)
-    return process_video(video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress)
+        spread = _spread(shards, on_progress)
+    return process_video(
+        video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress, spread=spread
+    )
+
+
+def _spread(shards: int | str | None, on_progress: "Callable[[Progress], None] | None") -> "Shards | None":
+    """What --shards means for one video on this machine."""
+    if shards is None:
+        return None
+    from dataclasses import replace
+
+    from fervid.engine import default_workers
+    from fervid.shards import choose_shards
+
+    chosen = choose_shards(shards, default_workers())
+    return replace(chosen, on_progress=on_progress) if chosen else None
 
 
 def batch(
@@ -85,6 +110,7 @@ def batch(
     memory_gb: float | None = None,
     retry_failed: bool = False,
     fresh: bool = False,
+    shards: int | str | None = None,
     engine: str = "local",
     address: str | None = None,
     gpus_per_worker: float | None = None,
@@ -93,9 +119,12 @@ def batch(
 ) -> "Summary":
     """Turn every video in files, folders and globs into a timeline below `out`, and account for each in its manifest.
 
-    Run again, it skips what is finished. `workers` processes (one a core) do the work; a video that takes longer than
-    `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails alone. `listed` are names that may
-    have vanished. `pipeline` and `options` are as for `process`.
+    Run again, it skips what is finished. `workers` processes (one a core; beside a GPU four at most) do the work; a
+    video that takes longer than `timeout_s`, makes no progress for `stall_s` or needs more than `memory_gb` fails
+    alone. `listed` are names that may have vanished. `pipeline` and `options` are as for `process`.
+
+    shards="auto" spreads each video of ten minutes and more over all workers, one after another, when all others are
+    done; a number spreads each longer one over so many workers.
 
     engine="ray" runs on a Ray cluster: `address` is "auto" (default), "local", HOST:PORT or ray://HOST:PORT; inputs and
     `out` must lie at the same paths on every node. There `workers` are as many as fit, and each may have
@@ -105,7 +134,7 @@ def batch(
     """
     from fervid.bulk import Request, run_batch
     from fervid.config import load_config
-    from fervid.engine import Crew, open_engine
+    from fervid.engines import Crew, open_engine
     from fervid.errors import ConfigError
 
     numbers = {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}
@@ -115,7 +144,7 @@ def batch(
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
-    crew = Crew(workers, timeout_s, stall_s, memory_gb, address, gpus_per_worker)
+    crew = Crew(workers, timeout_s, stall_s, memory_gb, shards, address, gpus_per_worker)
     return run_batch(request, config, open_engine(engine, config, crew, Path(out)), on_event)
 
 
@@ -124,6 +153,65 @@ def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:
     from fervid.bulk import forget as erase
 
     return erase(video, Path(out))
+
+
+def agree(
+    timeline: str | PathLike[str],
+    ratings: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    track: int | None = None,
+    person: int | None = None,
+    scale: str | tuple[float, float] | None = None,
+    gaps: str | None = None,
+    ignore_unknown: bool = False,
+    max_lag_s: int = 5,
+    block_s: int = 10,
+) -> "Agreement":
+    """Tell how far a timeline agrees with human coders, whose CSV files may have any usual columns.
+
+    The result has `facts` (plain values: CCC, correlations, kappa, alpha, ICC, the best lag, coverage, the human
+    spread) and `to_pandas()`, both sides by the second. `track` or `person` compares one face rather than everybody;
+    `scale` is the ends of the scores' scale, (1, 7) or "1:7"; `gaps` labels what lies between intervals.
+
+    Raises UsageError if a file is not what it should be, or if the two have no second or emotion in common.
+    """
+    from fervid.study.agreement import compare
+    from fervid.study.ratings import Reading, read_scale
+
+    tables = [ratings] if isinstance(ratings, (str, PathLike)) else ratings
+    reading = Reading(read_scale(scale), ignore_unknown, person, track, gaps)
+    return compare(Path(timeline), [Path(table) for table in tables], reading, max_lag_s=max_lag_s, block_s=block_s)
+
+
+def disfa(
+    root: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    camera: str = "left",
+    workers: int | None = None,
+    pipeline: str | PathLike[str] | None = "disfa",
+    on_event: "Callable[[Event], None] | None" = None,
+    **options: Any,
+) -> "Report":
+    """Compare every frame of DISFA, as it is distributed, with its coded action units.
+
+    The readings of each video are kept below `out` and used again; `workers` processes make those that are missing.
+    `pipeline` and `options` are as for `process`. The result has `facts` (plain values), with a sentence in `troubles`
+    for whatever is missing or damaged.
+
+    Raises UsageError if the folder holds nothing to compare, RunError if the run had to stop.
+    """
+    from fervid.config import load_config
+    from fervid.engine import LocalEngine, default_limits, default_workers
+    from fervid.errors import ConfigError
+    from fervid.study.report import run_disfa
+
+    if workers is not None and workers <= 0:
+        raise ConfigError(f"workers = {workers}: expected a number above 0")
+    config = load_config(pipeline, **options)
+    size = workers or default_workers(config.device)
+    engine = LocalEngine(config, size, default_limits(size))
+    return run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
 
 
 def load_models(pipeline: str | PathLike[str] | None = None, **options: Any) -> "Models":
@@ -203,3 +291,29 @@ def export(timeline: str | PathLike[str], out: str | PathLike[str], to: str | No
     from fervid.views.export import export
 
     return export(Path(timeline), Path(out), to)
+
+
+def report(
+    timeline: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    video: str | PathLike[str] | None = None,
+    faces: str | PathLike[str] | None = None,
+    transcode: bool = False,
+    force: bool = False,
+    embed_mb: float = 50.0,
+) -> dict[str, Any]:
+    """Write a web page that shows a timeline beside its film, or for a folder of timelines an index and their pages.
+
+    A film of up to `embed_mb` goes into the page; a larger one is played from where it lies. `transcode` shows a copy
+    that every browser plays; `faces` are the readings that `process` kept, drawn over the film. Gives what was written.
+
+    Raises DataError if the files are not fervid's or do not belong together (`force` lets them pass), VideoError if no
+    browser plays the film.
+    """
+    from fervid.views.report import ReportOptions, write_report
+    from fervid.views.report_index import write_index
+
+    film, readings = (Path(file) if file is not None else None for file in (video, faces))
+    options = ReportOptions(film, readings, transcode, force, embed_mb)
+    return (write_index if Path(timeline).is_dir() else write_report)(Path(timeline), Path(out), options)

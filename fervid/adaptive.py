@@ -12,7 +12,7 @@ Spans are cut by time and by the picture, never by how the looks come in batches
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,18 +20,19 @@ import numpy as np
 
 from fervid.batches import FrameBatch
 from fervid.faces import Detections, FaceDetector
+from fervid.frames import ANCHOR_S
 from fervid.stopwatch import span
 
 __all__ = ["between_keys"]
 
 #: From one key look to the next: at least so many looks, as long as they take no more than a second.
-_LEAST, _LONGEST_S = 4, 1.0
+_LEAST, _LONGEST_S = 5, 1.0
 #: Where looks are dense: a key look in so many seconds.
 _REST_S = 0.4
 #: Mean difference of two looks (greys, in the green channel) from which they may be two shots: both become key looks.
 _CUT = 16.0
-#: Looks that wait: until so many key looks can be searched together, or so many pixels are held.
-_KEYS, _PIXELS = 8, 2**27
+#: Looks that wait: until so many key looks can be searched together, or so many bytes of pixels are held.
+_KEYS, _BYTES = 8, 2**27
 #: Ways longer than this, in face sizes and growth, are not drawn.
 _FARTHEST = 2.0
 _OVERLAP = 0.5
@@ -39,28 +40,36 @@ _OVERLAP = 0.5
 
 @dataclass
 class _Look:
-    """One look that waits for its faces: `found` has them once they are known, all with frame 0."""
+    """One look that waits for its faces: `found` has them once they are known, all with frame 0.
+
+    Looks that show the same frame are one, from pts_s to last_s.
+    """
 
     pts_s: float
     picture: np.ndarray
-    pixels: int
+    luma: np.ndarray
+    last_s: float
     key: bool = False
     found: Detections | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes to hold it."""
+        return self.luma.size + self.picture.size
 
 
 def between_keys(
     frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float
-) -> Iterator[tuple[FrameBatch, Detections]]:
+) -> Generator[tuple[FrameBatch, Detections]]:
     """Find the faces of at least min_face parts of the picture's width in every look -> each batch, its detections."""
     batches: deque[tuple[FrameBatch, list[_Look]]] = deque()
     waiting: list[_Look] = []  # from the last key look that is settled
     for batch in frames:
-        fresh = [_Look(*look) for look in zip(batch.pts_s, batch.picture, map(np.size, batch.luma))]
-        batches.append((batch, fresh))
-        for look in fresh:
-            _choose(waiting, look)
-            waiting.append(look)
-        if sum(look.key for look in waiting) > _KEYS or sum(look.pixels for look in waiting) > _PIXELS:
+        batches.append(
+            (batch, [_join(waiting, _Look(*one)) for one in zip(batch.pts_s, batch.picture, batch.luma, batch.pts_s)])
+        )
+        held = sum(look.bytes for _, looks in batches for look in looks)
+        if sum(look.key for look in waiting) > _KEYS or held > _BYTES:
             last = max(i for i, look in enumerate(waiting) if look.key)
             _settle(waiting[: last + 1], detector, min_face)
             waiting = waiting[last:]
@@ -71,18 +80,29 @@ def between_keys(
         yield from _settled(batches)
 
 
+def _join(before: list[_Look], look: _Look) -> _Look:
+    """Put a look behind those that wait; if it shows the last one's frame it is that one, and where faces rest."""
+    if before and before[-1].luma is look.luma:
+        before[-1].key, before[-1].last_s = True, look.pts_s
+        return before[-1]
+    _choose(before, look)
+    before.append(look)
+    return look
+
+
 def _choose(before: list[_Look], look: _Look) -> None:
     """Make a look a key look if it is the first, if the last one is long ago, or if the picture changes there."""
     if not before:
         look.key = True
         return
     start = next(i for i in range(len(before) - 1, -1, -1) if before[i].key)
-    most = max(1, int(0.75 * _PIXELS) // look.pixels)
+    most = max(1, int(0.75 * _BYTES) // look.bytes)
     if _apart(before[-1].picture, look.picture) > _CUT:
         before[-1].key = look.key = True
         return
-    rest_s, n = look.pts_s - before[start].pts_s + 1e-6, len(before) - start
-    look.key = rest_s >= _LONGEST_S or (rest_s >= _REST_S and n >= _LEAST) or n >= most
+    rest_s, n = look.pts_s - before[start].last_s + 1e-6, len(before) - start
+    anchor = look.pts_s // ANCHOR_S > before[-1].last_s // ANCHOR_S  # a video can be taken up here
+    look.key = anchor or rest_s >= _LONGEST_S or (rest_s >= _REST_S and n >= _LEAST) or n >= most
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> float:
@@ -150,8 +170,8 @@ def _ways(looks: list[_Look]) -> list[np.ndarray] | None:
         return None
     if nearest.max() > _FARTHEST:
         return None
-    length_s = looks[-1].pts_s - looks[0].pts_s
-    shares = [np.float32((look.pts_s - looks[0].pts_s) / length_s) for look in looks[1:-1]]
+    begin_s, length_s = looks[0].last_s, looks[-1].pts_s - looks[0].last_s
+    shares = [np.float32((look.pts_s - begin_s) / length_s) for look in looks[1:-1]]
     return [start.box_px * (1 - share) + end.box_px[partner] * share for share in shares]
 
 

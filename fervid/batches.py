@@ -62,6 +62,13 @@ class _Batch:
         columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return type(self)(**{k: v if k in _OF_LOOKS else v[kept] for k, v in columns.items()})
 
+    def between(self: B, start_s: float, stop_s: float) -> B:
+        """Keep the looks with start_s <= time < stop_s, and the faces in them."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        times = columns["look_s"], columns["pts_s"]
+        looks, faces = ((start_s <= at) & (at < stop_s) for at in times)
+        return type(self)(**{k: v[looks if k in _OF_LOOKS else faces] for k, v in columns.items()})
+
     def __repr__(self) -> str:
         shown = (f"{f.name}={_shape(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(shown)})"
@@ -76,19 +83,23 @@ class FrameBatch(_Batch):
     """n frames that were chosen to be looked at.
 
     pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; picture (n, h, w, 3) uint8 RGB,
-    small, for detection; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white.
+    small, for detection; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white; where
+    limited (n) is true, 16 black to 235 white: whoever cuts a part out stretches that part.
     """
 
     pts_s: np.ndarray
     duration_s: np.ndarray
     picture: np.ndarray
     luma: tuple[np.ndarray, ...]
+    limited: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self, pts_s=(np.float64, (None,)), duration_s=(np.float64, (None,)),
                picture=(np.uint8, (None, None, None, 3)))  # fmt: skip
         if len(self.luma) != len(self.pts_s):
             raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
+        if not self.limited:
+            object.__setattr__(self, "limited", (False,) * len(self.luma))
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,8 +109,9 @@ class FaceBatch(_Batch):
     look_s (n,) float64, every time that was looked at, with or without a face; duration_s (n,) as in FrameBatch;
     thumb (n, 18, 32, 3) uint8 RGB, what is left of each picture, to find cuts in (shots.py);
     pts_s (m,) float64; box_px (m, 4) float32; score (m,) float32 in 0..1; landmarks_px (m, 5, 2) float32: left eye,
-    right eye, nose, left and right corner of the mouth, as seen in the picture; crop (m, S, S) uint8 grey; portrait
-    (m, P, P) uint8 grey, larger, to tell people apart by (persons.py), P = 0 if nobody asked for that.
+    right eye, nose, left and right corner of the mouth, as seen in the picture; quality (m,) float32, 0..1, how far a
+    reading of the face can be trusted (quality.py); crop (m, S, S) uint8 grey; portrait (m, P, P) uint8 grey, larger,
+    to tell people apart by (persons.py), P = 0 if nobody asked for that.
     """
 
     look_s: np.ndarray
@@ -109,6 +121,7 @@ class FaceBatch(_Batch):
     box_px: np.ndarray
     score: np.ndarray
     landmarks_px: np.ndarray
+    quality: np.ndarray
     crop: np.ndarray
     portrait: np.ndarray
 
@@ -129,6 +142,7 @@ _FACE: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "box_px": (np.float32, (None, 4)),
     "score": (np.float32, (None,)),
     "landmarks_px": (np.float32, (None, 5, 2)),
+    "quality": (np.float32, (None,)),
 }
 
 
@@ -143,6 +157,7 @@ class ShotBatch(_Batch):
     box_px: np.ndarray
     score: np.ndarray
     landmarks_px: np.ndarray
+    quality: np.ndarray
     crop: np.ndarray
     portrait: np.ndarray
 
@@ -164,10 +179,7 @@ class TrackBatch(ShotBatch):
 
 @dataclass(frozen=True, repr=False)
 class EmotionBatch(_Batch):
-    """TrackBatch with prob (m, K) float32 in place of the crops: rows sum to 1, columns are the classifier's.
-
-    quality (m,) float32, 0..1, says how far each reading can be trusted (quality.py).
-    """
+    """TrackBatch with prob (m, K) float32 in place of the crops: rows sum to 1, columns are the classifier's."""
 
     look_s: np.ndarray
     duration_s: np.ndarray
@@ -176,13 +188,13 @@ class EmotionBatch(_Batch):
     box_px: np.ndarray
     score: np.ndarray
     landmarks_px: np.ndarray
-    track: np.ndarray
     quality: np.ndarray
+    track: np.ndarray
     prob: np.ndarray
 
     def __post_init__(self) -> None:
         _check(self, **_LOOK, shot=(np.int32, (None,)))
-        _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)), quality=(np.float32, (None,)), **_FACE)
+        _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)), **_FACE)
         _check(self, prob=(np.float32, (None, None)))
         if len(self.prob) and not np.allclose(self.prob.sum(1), 1, atol=1e-4):
             raise ValueError("EmotionBatch.prob: rows must sum to 1")

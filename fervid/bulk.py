@@ -102,24 +102,31 @@ def run_batch(
         for name, one in name_inputs(found, {row.path: row.source for row in books.rows.values()}):
             plan.take(name, one)
         tell(Begun(len(plan.jobs), sum(job.bytes for job in plan.jobs), plan.finished))
-        video_s = 0.0
+        done: dict[str, Row] = {}
         with closing(engine.run(plan.jobs, tell)) as outcomes:
             for outcome in outcomes:
                 sha256 = outcome.sha256 or content_hash(outcome.job.path)
                 row = Row.of(outcome, job_key(sha256, config, model), sha256, request.out)
-                _sweep(request.out, books.rows.get(row.path), row)
-                books.add(row)
-                video_s += row.video_s
+                _enter(books, row)
+                done[row.path] = row
                 tell(Ended(row, outcome.job))
         _tidy(books, set(plan.names))
-        rows = [books.rows[name] for name in plan.names]
+        rows = [done.get(name) or books.rows[name] for name in plan.names]
+    video_s = sum(row.video_s for row in done.values())
     return Summary(request.out, rows, len(plan.finished), monotonic() - started, video_s)
 
 
-def _sweep(out: Path, before: Row | None, row: Row) -> None:
-    """A video that now fails leaves no timeline of what the file was before."""
+def _enter(books: Manifest, row: Row) -> None:
+    """Put what came of an input into the books; a video that now fails leaves no timeline of what it was before.
+
+    But a result is not given up because its video is out of reach, or because the new one could not be written.
+    """
+    before = books.rows.get(row.path)
     if before is not None and before.timeline and not row.timeline:
-        _remove(out / before.timeline)
+        if row.reason in _PASSING:
+            return
+        _remove(books.out / before.timeline)
+    books.add(row)
 
 
 def _tidy(books: Manifest, names: set[str]) -> None:
@@ -155,7 +162,7 @@ def _remove(path: Path) -> None:
 
 
 #: Failures that say nothing of the video: the next run tries again.
-_PASSING = ("unreadable", "not_written")
+_PASSING = ("missing", "unreadable", "not_written")
 
 
 class _Plan:

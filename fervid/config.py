@@ -10,10 +10,11 @@ from typing import Any
 from fervid.errors import ConfigError
 from fervid.video import MAX_PIXELS, READERS
 
-__all__ = ["DETECTIONS", "DETECTORS", "PRECISIONS", "Config", "load_config", "presets"]
+__all__ = ["DETECTIONS", "DETECTORS", "PRECISIONS", "SAMPLINGS", "Config", "load_config", "presets"]
 
 DETECTORS = ("mtcnn",)
 DETECTIONS = ("adaptive", "every")
+SAMPLINGS = ("exact", "fast")
 PRECISIONS = ("auto", "fp32", "bf16")
 #: The smallest face that MTCNN can be asked for: the side of its first net (Zhang et al. 2016, arXiv 1604.02878).
 _SMALLEST_FACE_PX = 12
@@ -26,6 +27,8 @@ class Config:
     fps: float | None = 5.0
     """Looks a second, by timestamp; None looks at every frame ("native")."""
     reader: str = "av"
+    sampling: str = "exact"
+    """exact: the first frame of each 1 / fps of a second; fast: the first to which others refer, the rest left out."""
     detector: str = "mtcnn"
     detection: str = "adaptive"
     """every: the detector searches every look; adaptive: key looks, and it confirms the faces between them."""
@@ -57,6 +60,10 @@ class Config:
 
     def __post_init__(self) -> None:
         _one_of("reader", self.reader, READERS)
+        _one_of("sampling", self.sampling, SAMPLINGS)
+        if self.sampling == "fast" and (self.fps is None or self.reader != "av"):
+            found = "fps native" if self.fps is None else f"reader {self.reader}"
+            raise ConfigError(f"sampling fast needs a number of looks a second and the reader av, found {found}")
         _one_of("detector", self.detector, DETECTORS)
         _one_of("detection", self.detection, DETECTIONS)
         _one_of("precision", self.precision, PRECISIONS)

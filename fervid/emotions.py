@@ -7,12 +7,11 @@ import numpy as np
 
 from fervid.batches import EmotionBatch, TrackBatch, concatenate
 from fervid.faces import Framing
-from fervid.quality import quality
 from fervid.stopwatch import span
 
 __all__ = ["Classifier", "classify"]
 
-_CARRIED = ("look_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "track")
+_CARRIED = ("look_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "quality", "track")
 
 #: Batches of looks to wait for at the most, where faces are rare.
 _PATIENCE = 32
@@ -46,4 +45,12 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
 def _predict(batch: TrackBatch, classifier: Classifier) -> EmotionBatch:
     carried = {name: getattr(batch, name) for name in _CARRIED}
     with span("classify"):
-        return EmotionBatch(**carried, quality=quality(batch), prob=classifier.predict(batch.crop))
+        distinct, which = _distinct(batch.crop)
+        return EmotionBatch(**carried, prob=classifier.predict(distinct)[which])
+
+
+def _distinct(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the crops that differ, and which of them each crop (m,) is: a still picture is classified once."""
+    first: dict[bytes, int] = {}
+    which = np.array([first.setdefault(one.tobytes(), len(first)) for one in crop], np.int64)
+    return crop[np.unique(which, return_index=True)[1]], which

@@ -13,30 +13,23 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from fervid.config import Config
-from fervid.errors import ConfigError, MissingDependency, RunError
+from fervid.errors import RunError
 from fervid.jobs import Job, Outcome, fail, run_job
 from fervid.pipeline import Models, load_models
 from fervid.worker import Work, Worker
 
-__all__ = [
-    "Crew",
-    "Engine",
-    "Limits",
-    "LocalEngine",
-    "Moved",
-    "default_limits",
-    "default_workers",
-    "machine_memory",
-    "open_engine",
-]
+__all__ = ["Engine", "Limits", "LocalEngine", "Moved", "default_limits", "default_workers", "machine_memory"]
 
 _TICK_S = 0.25
 #: How often a job is tried again, alone, by what ended it. Who kills from outside is not the file's doing.
 _RETRIES = {"timeout": 1, "stalled": 1, "crashed": 1, "killed": 5, "memory": 0}
 _START_S, _START_TRIES = 600.0, 3
+#: Each worker has a context and models of its own on the GPU. Reckoned, not measured.
+_BESIDE_A_GPU = 4
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -77,9 +70,22 @@ def machine_memory() -> int:
         return total
 
 
-def default_workers() -> int:
-    """One worker a core, as far as memory reaches at 1.5 GB each."""
-    return max(1, min(len(os.sched_getaffinity(0)), int(0.8 * machine_memory() / 1.5e9)))
+def default_workers(device: str = "cpu") -> int:
+    """One worker a core, as far as memory reaches at 1.5 GB each; beside a GPU, whose memory they share, at most four.
+
+    DeviceError if the device is not on this machine.
+    """
+    most = max(1, min(len(os.sched_getaffinity(0)), int(0.8 * machine_memory() / 1.5e9)))
+    return min(most, _BESIDE_A_GPU) if _is_gpu(device) else most
+
+
+def _is_gpu(device: str) -> bool:
+    """Whether workers will compute on a GPU. Where no driver is, "auto" needs no torch to tell."""
+    if device == "cpu" or (device == "auto" and not any(map(os.path.exists, _GPU_DRIVERS))):
+        return False
+    from fervid.backends.device import resolve_device
+
+    return resolve_device(device) != "cpu"
 
 
 def default_limits(workers: int, timeout_s: float | None = None) -> Limits:
@@ -136,6 +142,7 @@ class LocalEngine:
                     outcome = self._watch(slot, worker)
                 if outcome is not None:
                     tell(Moved(slot, None))
+                    self._hand_out()  # the next job begins while this one is entered in the books
                     yield outcome
 
     def close(self) -> None:
@@ -179,6 +186,10 @@ class LocalEngine:
             raise rest[0]
         elif kind == "done":
             outcome: Outcome = rest[0]
+            if outcome.status == "long":  # it will have all workers, when they have nothing else to do
+                self._alone.append(replace(outcome.job, alone=True))
+                tell(Moved(slot, None))
+                return None
             if outcome.reason == "memory":  # its heap is what the job left: begin with a new one
                 worker.kill()
                 del self._workers[slot]
@@ -219,43 +230,3 @@ class LocalEngine:
             return None
         again = f" (tried {tried} times)" if tried > 1 else ""
         return fail(job, reason, f"{job.path}: {message}{again}{worker.last_words()}", taken_s)
-
-
-@dataclass(frozen=True)
-class Crew:
-    """What is asked of an engine; None leaves it to the engine. `address` and `gpus_per_worker` are for Ray."""
-
-    workers: int | None = None
-    timeout_s: float | None = None
-    stall_s: float | None = 600.0
-    memory_gb: float | None = None
-    address: str | None = None
-    gpus_per_worker: float | None = None
-
-
-def open_engine(name: str, config: Config, crew: Crew, out: Path) -> Engine:
-    """The engine of this name, "local" or "ray", for results below `out`; ConfigError if there is none."""
-    memory_bytes = int(crew.memory_gb * 1e9) if crew.memory_gb else None
-    limits = Limits(crew.timeout_s, crew.stall_s, memory_bytes)
-    if name == "ray":
-        options = {"address": crew.address or "auto", "gpus_per_worker": crew.gpus_per_worker, "out": out}
-        return _ray_engine()(config, crew.workers, limits, load=load_models, work=run_job, **options)
-    if name != "local":
-        raise ConfigError(f"unknown engine {name!r}: expected local or ray")
-    if crew.address is not None or crew.gpus_per_worker is not None:
-        raise ConfigError("--address and --gpus-per-worker are for a Ray cluster: add --engine ray")
-    size = crew.workers or default_workers()
-    if limits.memory_bytes is None:
-        limits = replace(limits, memory_bytes=default_limits(size).memory_bytes)
-    return LocalEngine(config, size, limits)
-
-
-def _ray_engine() -> Any:
-    """The class of the engine of a Ray cluster, which is an optional part."""
-    try:
-        from fervid.backends.ray_engine import RayEngine
-    except ImportError as e:
-        if (e.name or "").partition(".")[0] != "ray":
-            raise
-        raise MissingDependency("--engine ray needs Ray, which is not installed: pip install 'fervid[ray]'") from None
-    return RayEngine

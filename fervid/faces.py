@@ -1,7 +1,7 @@
 """Find the faces in each look and crop them -> FaceBatch. Full frames end here: crops and thumbnails travel on."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +9,9 @@ import numpy as np
 
 from fervid.batches import FaceBatch, FrameBatch, VideoInfo
 from fervid.likeness import thumbnails
+from fervid.quality import quality
 from fervid.stopwatch import span
+from fervid.video import full_range
 
 __all__ = ["Detections", "FaceDetector", "Finder", "Framing", "crop_face", "detect", "every_look", "upright"]
 
@@ -50,12 +52,12 @@ class FaceDetector(Protocol):
 
 #: How a detector is led through the looks: batches, detector, smallest face in parts of the picture's width -> each
 #: batch with its detections.
-Finder = Callable[[Iterable[FrameBatch], FaceDetector, float], Iterator[tuple[FrameBatch, Detections]]]
+Finder = Callable[[Iterable[FrameBatch], FaceDetector, float], Generator[tuple[FrameBatch, Detections]]]
 
 
 def every_look(
     frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float
-) -> Iterator[tuple[FrameBatch, Detections]]:
+) -> Generator[tuple[FrameBatch, Detections]]:
     """Search every look in full -> each batch with its detections; `adaptive.between_keys` does with less."""
     for batch in frames:
         with span("detect"):
@@ -113,9 +115,9 @@ def detect(
             for i, (frame, square) in enumerate(zip(found.frame, framing.squares(box, landmarks))):
                 luma = batch.luma[frame]
                 stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
-                crop[i] = crop_face(luma, square, crop_px, stored)
+                crop[i] = crop_face(luma, square, crop_px, stored, limited=batch.limited[frame])
                 if portrait_px:
-                    portrait[i] = crop_face(luma, straight[i], portrait_px, stored)
+                    portrait[i] = crop_face(luma, straight[i], portrait_px, stored, limited=batch.limited[frame])
         with span("shots"):
             thumb = thumbnails(batch.picture)
         yield FaceBatch(
@@ -126,6 +128,7 @@ def detect(
             box_px=box,
             score=found.score,
             landmarks_px=landmarks,
+            quality=quality(box, found.score, landmarks, crop),
             crop=crop,
             portrait=portrait,
         )
@@ -139,12 +142,13 @@ def upright(box_px: np.ndarray) -> np.ndarray:
 
 
 def crop_face(
-    luma: np.ndarray, square: np.ndarray, size_px: int, scale: tuple[float, float] = (1.0, 1.0)
-) -> np.ndarray:
+    luma: np.ndarray, square: np.ndarray, size_px: int, scale: tuple[float, float] = (1.0, 1.0), *,
+    limited: bool = False,
+) -> np.ndarray:  # fmt: skip
     """Cut a tilted square (Framing.squares) out of luma (H, W) -> (size_px, size_px) uint8, antialiased.
 
     `scale` is the luma's pixels to a displayed pixel, across and down: they differ for non-square pixels, and the crop
-    comes out square all the same. What lies outside the frame repeats its edge.
+    comes out square all the same. What lies outside the frame repeats its edge. `limited` luma is stretched to 0..255.
     """
     from PIL import Image
 
@@ -155,9 +159,8 @@ def crop_face(
     down = np.array([-math.sin(angle), math.cos(angle)]) * side * stretch
     reach = (np.abs(across) + np.abs(down)) / 2
     low, high = np.floor(centre - reach).astype(int) - 1, np.ceil(centre + reach).astype(int) + 1
-    columns = np.clip(np.arange(low[0], high[0]), 0, luma.shape[1] - 1)
-    rows = np.clip(np.arange(low[1], high[1]), 0, luma.shape[0] - 1)
-    part = Image.fromarray(luma[np.ix_(rows, columns)])
+    pixels = _cut(luma, low, high)
+    part = Image.fromarray(full_range(pixels) if limited else pixels)
     # first smaller, antialiased, to 1.5 pixels for each of the crop's; then turned
     fewer = np.maximum(side * stretch / (1.5 * size_px), 1)
     small = np.maximum(np.rint(part.size / fewer), 1).astype(int)
@@ -169,3 +172,13 @@ def crop_face(
         (size_px, size_px), Image.Transform.AFFINE, (a, b, start[0], d, e, start[1]), Image.Resampling.BILINEAR
     )
     return np.asarray(turned)
+
+
+def _cut(luma: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Columns and rows from low to high (x, y) of luma, its edge repeated where they lie outside."""
+    width, height = luma.shape[::-1]
+    if (low >= 0).all() and high[0] <= width and high[1] <= height:
+        return luma[low[1] : high[1], low[0] : high[0]]
+    columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
+    rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
+    return luma[np.ix_(rows, columns)]

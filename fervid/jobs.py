@@ -11,6 +11,7 @@ from typing import Any
 from fervid.config import Config
 from fervid.errors import FervidError, OutputError, RunError, VideoError
 from fervid.pipeline import Models, Progress, process_video
+from fervid.source import Spread
 from fervid.store import SCHEMA_VERSION, refusal
 
 __all__ = ["COUNTERS", "Job", "Outcome", "content_hash", "fail", "job_key", "place", "run_job", "stat_of"]
@@ -22,13 +23,17 @@ _LONGEST = 200
 
 @dataclass(frozen=True)
 class Job:
-    """One video to process. `name` is its place in the results; `out` is where its timeline goes."""
+    """One video to process. `name` is its place in the results; `out` is where its timeline goes, `faces` where every
+    reading goes, if they are kept."""
 
     path: Path
     name: str
     out: Path
     bytes: int = 0
     changed_ns: int = 0
+    alone: bool = False
+    """No other job runs beside it: it may use all workers of the machine."""
+    faces: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -46,25 +51,30 @@ class Outcome:
 
 
 def run_job(
-    job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None] | None = None
+    job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None] | None = None, *,
+    spread: Spread | None = None,
 ) -> Outcome:  # fmt: skip
-    """Process one video, and turn whatever is this file's fault into a failed outcome.
+    """Process one video, and turn whatever is this file's fault into a failed outcome; `spread` as in process_video.
 
     RunError (disk full, weights altered) goes on up: it is the fault of no file.
     """
     started = perf_counter()
     try:
-        _make_folder(job.out)
-        result = process_video(job.path, job.out, config, models, on_progress=on_progress, name=job.name)
+        for file in filter(None, (job.out, job.faces)):
+            _make_folder(file)
+        result = process_video(
+            job.path, job.out, config, models, faces_out=job.faces, on_progress=on_progress, name=job.name,
+            spread=spread,
+        )  # fmt: skip
     except RunError:
         raise
     except Exception as e:  # noqa: BLE001 - one file must not cost the run; fuzzing finds every kind of error
         reason, message = _blame(e)
         return Outcome(job, "failed", reason, message, taken_s=perf_counter() - started)
-    facts = result.provenance
+    facts, note = result.provenance, f"one worker: {result.whole}" if result.whole else ""
     seconds = result.table["second"]
     return Outcome(
-        job, result.status, ", ".join(result.reasons), "", facts["counters"], facts["source"]["sha256"],
+        job, result.status, ", ".join(result.reasons), note, facts["counters"], facts["source"]["sha256"],
         video_s=float(seconds[-1].as_py() + 1 - seconds[0].as_py()) if len(seconds) else 0.0,
         taken_s=perf_counter() - started,
     )  # fmt: skip

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from fervid.batches import TrackBatch
-from fervid.quality import quality
 from fervid.timeline import Rows
 
 __all__ = ["Embedder", "Gallery", "group"]
@@ -84,7 +83,7 @@ class Gallery:
             yield batch
 
     def _remember(self, batch: TrackBatch) -> None:
-        clear, met = quality(batch), {}
+        clear, met = batch.quality, {}
         for i in np.flatnonzero(clear >= _CLEAR):
             met[int(batch.track[i])] = known = self._known.setdefault(int(batch.track[i]), _Known())
             known.offer(float(clear[i]), float(batch.pts_s[i]), int(i))

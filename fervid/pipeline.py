@@ -1,12 +1,8 @@
 """The line for one video: video -> frames -> faces -> tracks -> emotions -> timeline -> parquet."""
 
 import hashlib
-import math
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from contextvars import copy_context
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,16 +10,16 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from fervid import __version__
-from fervid.adaptive import between_keys
 from fervid.batches import EmotionBatch
 from fervid.config import Config
-from fervid.emotions import Classifier, classify
+from fervid.emotions import classify
 from fervid.errors import FervidError, OutputError, VideoError
-from fervid.faces import FaceDetector, detect, every_look
-from fervid.frames import batch_frames, choose_frames, picture_size
-from fervid.persons import Embedder, Gallery
+from fervid.frames import picture_size
+from fervid.persons import Gallery
+from fervid.pieces import CannotSpread
 from fervid.shots import Shot, ShotFinder, divide
 from fervid.smoothing import baseline, smooth
+from fervid.source import Models, Source, Spread, WholeVideo
 from fervid.stopwatch import span
 from fervid.store import (
     NUMBERS,
@@ -56,16 +52,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Models:
-    """The networks of the line, loaded once and used for any number of videos; an embedder if persons are asked for."""
-
-    detector: FaceDetector
-    classifier: Classifier
-    device: str
-    embedder: Embedder | None = None
-
-
-@dataclass(frozen=True)
 class Progress:
     """How far the line is, in seconds of the video; end_s is None where the file does not declare its length."""
 
@@ -82,6 +68,8 @@ class Result:
     out: Path | None
     table: pa.Table = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
+    whole: str = ""
+    """Why one worker has read all of it, where it was to be spread over several."""
 
     @property
     def status(self) -> str:
@@ -129,18 +117,34 @@ def process_video(
     path: Path, out: Path | None, config: Config, models: Models, *,
     faces_out: Path | None = None, shots_out: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
+    spread: Spread | None = None,
 ) -> Result:  # fmt: skip
     """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
 
-    `name` stands in the column `video`: the path as given, unless the video is one of a folder.
+    `name` stands in the column `video`: the path as given, unless the video is one of a folder. `spread` may find its
+    faces elsewhere (shards.py); the result is the same, to the byte.
 
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
+    from fervid.backends.device import one_thread
     from fervid.backends.heap import share_heap
 
     check_paths(path, out, faces_out, shots_out)
     share_heap()
+    whole = ""
+
+    def work(reader: Reader) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
+        nonlocal whole
+        if spread and not whole:
+            try:
+                pieces, known = spread(reader, config, models)
+                return _Line(name or str(path), pieces, config, known, source).run(faces_part, None)
+            except CannotSpread as reason:
+                whole = str(reason)
+        video = WholeVideo(reader, config, models)
+        return _Line(name or str(path), video, config, models, source).run(faces_part, on_progress)
+
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
@@ -148,23 +152,19 @@ def process_video(
         with _blaming_video(path):
             with span("fingerprint"):
                 source = _fingerprint(path)
-            (table, shots, provenance), _ = read_video(
-                path,
-                config,
-                lambda reader: _Line(name or str(path), reader, config, models, source).run(faces_part, on_progress),
-            )
+            (table, shots, provenance), _ = one_thread(read_video)(path, config, work)
         if part:
             with span("write"):
                 write_table(table, part)
         if shots_part:
             write_table(shots_table(shots, name or str(path), provenance), shots_part)
-    return Result(path, out, table, provenance)
+    return Result(path, out, table, provenance, whole)
 
 
 def describe_video(path: Path, config: Config) -> dict[str, Any]:
     """Tell what a video file holds and what the line would do with it, decoding one frame only."""
     video, options = read_video(path, config, lambda reader: reader.info)
-    notes = [_NOTES[name] for name, needed in options.items() if needed]
+    notes = [note for name, note in _NOTES.items() if options[name]]
     picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
     return {
         "file": {
@@ -190,12 +190,14 @@ _NOTES = {
 
 def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
     """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took."""
-    options = {"careful": False, "synthetic_time": False}
+    options = {"careful": False, "synthetic_time": False, "every_frame": config.sampling == "exact"}
     while True:
+        gap_s = None if options["every_frame"] or options["synthetic_time"] or not config.fps else 1 / config.fps
         try:
             with open_video(
-                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, **options
-            ) as reader:
+                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, gap_s=gap_s,
+                careful=options["careful"], synthetic_time=options["synthetic_time"],
+            ) as reader:  # fmt: skip
                 return work(reader), options
         except RestartNeeded as again:
             if all(options[name] for name in again.options):
@@ -205,50 +207,40 @@ def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple
 
 
 class _Line:
-    """One run over one open video."""
+    """The line of one video from its faces on: tracks, emotions, timeline."""
 
-    def __init__(self, name: str, reader: Reader, config: Config, models: Models, source: dict[str, Any]) -> None:
-        self.name, self.reader, self.config, self.models, self.source = name, reader, config, models, source
+    def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
+        self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
         self.n_looks = self.n_faces = 0
         self.shots = ShotFinder(cuts=config.cuts)
         self.gallery = Gallery(models.embedder) if models.embedder and config.persons else None
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
-        """Run the line from end to end; give the timeline's table, the shots and the provenance."""
-        config, video, labels = self.config, self.reader.info, self.models.classifier.labels
-        picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-        self.writer = FacesWriter(faces_part, labels, video, self.name) if faces_part else None
+        """Run the line to its end; give the timeline's table, the shots and the provenance."""
+        config, video, labels = self.config, self.video, self.models.classifier.labels
+        self.writer = FacesWriter(faces_part, labels, video.info, self.name) if faces_part else None
 
-        stop_s = math.inf if config.end_s is None else config.end_s
-        part = self.reader.frames(config.start_s, config.end_s)
-        looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
-        frames = ahead(batch_frames(looks, video, picture_size(video, picture_px)))
-        faces = detect(
-            frames, self.models.detector, video, framing=self.models.classifier.framing,
-            crop_px=self.models.classifier.crop_px, min_face_px=min_face_px,
-            find=between_keys if config.detection == "adaptive" else every_look,
-            portrait_px=self.gallery.embedder.portrait_px if self.gallery else 0,
-        )  # fmt: skip
+        faces = video.faces()
         tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
         tracks = self.gallery.watch(tracks) if self.gallery else tracks
         emotions = classify(tracks, self.models.classifier)
-        seconds = summarise(self._watched(emotions, on_progress), labels, video, lambda: self.reader.end_s)
+        seconds = summarise(self._watched(emotions, on_progress), labels, video.info, lambda: video.end_s)
         try:
-            rows = fill_gaps(seconds, labels, int(config.start_s), lambda: self.reader.end_s or 0.0)
+            rows = fill_gaps(seconds, labels, int(config.start_s), lambda: video.end_s or 0.0)
             self._check_range()
         except BaseException:
             if self.writer:
                 self.writer.abandon()
             raise
         finally:
-            frames.close()
+            faces.close()
         if (rows["status"] == NO_DATA).any():
-            self.reader.health.degrade("seconds_lost")
+            self.video.health.degrade("seconds_lost")
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
         table = to_table(rows, labels, self.name, provenance, self._extra(rows, labels))
-        return table, self.shots.shots(self.reader.end_s), provenance
+        return table, self.shots.shots(self.video.end_s), provenance
 
     def _extra(self, rows: Rows, labels: tuple[str, ...]) -> Rows:
         """Make the columns that were asked for: persons, what they and the curves rest on, and the curves."""
@@ -264,15 +256,15 @@ class _Line:
         return extra
 
     def _check_range(self) -> None:
-        if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.reader.end_s or 0.0):
+        if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.video.end_s or 0.0):
             raise VideoError(
-                f"{self.name}: nothing at {self.config.start_s:g} s, the video ends at {self.reader.end_s or 0:.1f} s",
+                f"{self.name}: nothing at {self.config.start_s:g} s, the video ends at {self.video.end_s or 0:.1f} s",
                 reason="bad_range",
             )
 
     def _watched(self, emotions: Iterator[EmotionBatch], on_progress: Callable | None) -> Iterator[EmotionBatch]:
         """Count what passes, keep the readings if asked, and tell how far the line is."""
-        end_s = self.config.end_s or self.reader.info.duration_s
+        end_s = self.config.end_s or self.video.info.duration_s
         for batch in emotions:
             self.n_looks += len(batch.look_s)
             self.n_faces += len(batch)
@@ -285,7 +277,7 @@ class _Line:
 
     def _provenance(self) -> dict[str, Any]:
         """Everything that decided the result, and nothing that did not: no clock, no host."""
-        video, health, classifier = self.reader.info, self.reader.health, self.models.classifier
+        video, health, classifier = self.video.info, self.video.health, self.models.classifier
         return {
             "version": __version__,
             "schema": SCHEMA_VERSION,
@@ -303,6 +295,7 @@ class _Line:
                 "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
+            "sampling": "fast" if health.reference_only else "exact",
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
@@ -312,43 +305,6 @@ class _Line:
             "status": "degraded" if health.reasons else "ok",
             "reasons": list(health.reasons),
         }  # fmt: skip
-
-
-def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
-    """Run a stage on a thread of its own, at most `depth` items ahead.
-
-    An exception crosses the queue. Closing this generator stops the thread and closes the stage in it.
-    """
-    items: queue.Queue = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in source:
-                items.put((item, None))
-                if stop.is_set():
-                    return
-            items.put((None, StopIteration()))
-        except BaseException as e:  # noqa: BLE001 - crosses to the reader of the queue
-            items.put((None, e))
-        finally:
-            source.close()
-
-    thread = threading.Thread(target=copy_context().run, args=(work,), name="fervid-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = items.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        stop.set()
-        while thread.is_alive():
-            with suppress(queue.Empty):
-                items.get(timeout=0.02)
 
 
 _NOT_PARQUET = {".csv", ".tsv", ".txt", ".json", ".xlsx", ".html"}

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from fervid.batches import TrackBatch
-
 __all__ = ["quality"]
 
 #: The contrast of a crop's second differences, in parts of the crop's own, from which it counts as sharp.
@@ -12,20 +10,20 @@ _SHARP = 0.35
 _LEAST = 0.01
 
 
-def quality(batch: TrackBatch) -> np.ndarray:
-    """Faces -> (m,) float32, the product of four parts, each 1 at its best.
+def quality(box_px: np.ndarray, score: np.ndarray, landmarks_px: np.ndarray, crop: np.ndarray) -> np.ndarray:
+    """Faces, as in a FaceBatch -> (m,) float32, the product of four parts, each 1 at its best.
 
     Score: (score - 0.5) / 0.5. Size: the face's height over the crop's side, up to 1: a smaller face is only enlarged.
     Sharpness: the deviation of the crop's Laplacian over that of the crop, up to 0.35 (Pech-Pacheco 2000, made blind
     to contrast). Pose: how far the nose lies off the middle of the eyes, in eye distances: 0.1 is frontal and counts in
     full, 0.6 is a profile and hardly counts.
     """
-    height = batch.box_px[:, 3] - batch.box_px[:, 1]
+    height = box_px[:, 3] - box_px[:, 1]
     parts = (
-        (batch.score - 0.5) / 0.5,
-        height / max(batch.crop.shape[1], 1),
-        _sharpness(batch.crop) / _SHARP,
-        1.2 - 2 * _turned(batch.landmarks_px.astype(np.float64)),
+        (score - 0.5) / 0.5,
+        height / max(crop.shape[1], 1),
+        _sharpness(crop) / _SHARP,
+        1.2 - 2 * _turned(landmarks_px.astype(np.float64)),
     )
     return np.prod([np.clip(part, 0, 1) for part in parts], axis=0).clip(_LEAST).astype(np.float32)
 

@@ -133,19 +133,21 @@ class FacesWriter:
         video = pa.array([self._name] * len(batch), pa.string()).dictionary_encode()
         self._batches.append(pa.Table.from_arrays([video, batch.pts_s, batch.track, *real.T], schema=self._schema))
         self._waiting += len(batch)
-        if self._waiting >= _ROW_GROUP:
-            self._flush()
+        while self._waiting >= _ROW_GROUP:
+            self._flush(_ROW_GROUP)
 
-    def _flush(self) -> None:
-        table = pa.concat_tables(self._batches, promote_options="none").unify_dictionaries()
+    def _flush(self, rows: int) -> None:
+        """Write a row group of so many rows: the bytes do not depend on how readings were batched."""
+        table = pa.concat_tables(self._batches, promote_options="none").unify_dictionaries().combine_chunks()
         with _blaming(self._folder):
-            self._writer.write_table(table.combine_chunks(), row_group_size=2 * _ROW_GROUP)
-        self._batches, self._waiting = [], 0
+            self._writer.write_table(table.slice(0, rows), row_group_size=rows)
+        rest = table.slice(rows)
+        self._batches, self._waiting = [rest] if len(rest) else [], len(rest)
 
     def close(self, provenance: dict[str, Any]) -> None:
         """Finish the file with the same provenance as its timeline."""
-        if self._batches:
-            self._flush()
+        if self._waiting:
+            self._flush(self._waiting)
         self._writer.add_key_value_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
         with _blaming(self._folder):
             self._writer.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from fervid.batches import ShotBatch, TrackBatch
+from fervid.pairing import pair
 from fervid.stopwatch import span
 
 __all__ = ["Tracker", "link"]
@@ -257,11 +258,11 @@ class Tracker:
 
 def _pair(price: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pairs that are allowed, as many as there can be, at the least price in all."""
-    from scipy.optimize import linear_sum_assignment  # half of the time that a worker takes to start
-
-    rows, columns = linear_sum_assignment(np.where(allowed, price - 1e3, 0.0))
-    kept = allowed[rows, columns]
-    return rows[kept], columns[kept]
+    rows, columns = np.flatnonzero(allowed.any(1)), np.flatnonzero(allowed.any(0))
+    part = np.ix_(rows, columns)
+    first, second = pair(np.where(allowed[part], price[part] - 1e3, 0.0))
+    kept = allowed[part][first, second]
+    return rows[first[kept]], columns[second[kept]]
 
 
 def _place(box_px: np.ndarray) -> np.ndarray:

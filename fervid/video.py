@@ -15,7 +15,18 @@ import numpy as np
 from fervid.batches import VideoInfo
 from fervid.errors import ConfigError, VideoError
 
-__all__ = ["MAX_PIXELS", "READERS", "STILL_S", "Frame", "Health", "Reader", "RestartNeeded", "check_file", "open_video"]
+__all__ = [
+    "MAX_PIXELS",
+    "READERS",
+    "STILL_S",
+    "Frame",
+    "Health",
+    "Reader",
+    "RestartNeeded",
+    "check_file",
+    "full_range",
+    "open_video",
+]
 
 #: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
 MAX_PIXELS = 64_000_000
@@ -37,6 +48,20 @@ class Frame(Protocol):
     def luma(self) -> np.ndarray:
         """Give the displayed frame's luma (H, W) uint8, 0 black to 255 white, at the stored resolution."""
 
+    def glance(self) -> np.ndarray | None:
+        """Give every eighth row of the stored luma (H / 8, W) uint8, a copy; None where that would not be cheap."""
+
+    def stored_luma(self) -> tuple[np.ndarray, bool]:
+        """Give the same as the file has it, and whether it is limited: 16 black to 235 white (see full_range)."""
+
+
+def full_range(luma: np.ndarray) -> np.ndarray:
+    """Stretch limited luma 16..235 to 0..255 (ITU-R BT.601 / BT.709 quantisation); what lies outside is clipped."""
+    return _FULL_RANGE[luma]
+
+
+_FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
 
 @dataclass
 class Health:
@@ -47,6 +72,8 @@ class Health:
     decoded: int = 0
     untimed: int = 0
     epochs: int = 1
+    reference_only: bool = False
+    """Whether the decoder left out frames to which no other refers."""
     reasons: list[str] = field(default_factory=list)
 
     def degrade(self, reason: str) -> None:
@@ -110,18 +137,23 @@ def open_video(
     max_pixels: int = MAX_PIXELS,
     careful: bool = False,
     synthetic_time: bool = False,
+    gap_s: float | None = None,
 ) -> Reader:
     """Open a video with the named reader; there is no fallback from one reader to another.
 
     `careful` decodes on one thread and keeps what damage leaves; without it damage raises RestartNeeded.
     `synthetic_time` counts frames at the declared rate, for files whose timestamps are missing or disordered.
+    `gap_s` lets the decoder leave out frames to which no other refers, as long as those that are left come within
+    gap_s of each other; if they do not, RestartNeeded asks for every frame. Only the reader av can do it.
     VideoError tells what is wrong with the file; ConfigError if the reader is unknown.
     """
     check_file(path)
     if reader == "av":
         from fervid.backends.pyav_reader import PyAVReader
 
-        return PyAVReader(path, stream=stream, max_pixels=max_pixels, careful=careful, synthetic_time=synthetic_time)
+        return PyAVReader(
+            path, stream=stream, max_pixels=max_pixels, careful=careful, synthetic_time=synthetic_time, gap_s=gap_s
+        )
     if reader == "decord":
         from fervid.backends.decord_reader import DecordReader
 

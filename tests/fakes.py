@@ -125,6 +125,14 @@ class FakeFrame:
         assert self.image is not None, f"the pixels of the frame at {self.pts_s} s were converted in vain"
         return self.image
 
+    def glance(self) -> np.ndarray | None:
+        """Every eighth row."""
+        return self.luma()[::8].copy()
+
+    def stored_luma(self) -> tuple[np.ndarray, bool]:
+        """The same."""
+        return self.luma(), False
+
 
 @dataclass
 class FakeReader:
@@ -222,7 +230,6 @@ def emotion_batch(looks: Sequence[Seen]) -> EmotionBatch:
     return EmotionBatch(
         **columns,
         track=np.array([face.track for face in faces], np.int32),
-        quality=np.ones(len(faces), np.float32),
         prob=np.array([face.prob for face in faces], np.float32).reshape(-1, len(LABELS)),
     )
 
@@ -234,6 +241,7 @@ def _columns(looks: Sequence[Seen]) -> dict[str, np.ndarray]:
     return {
         "look_s": np.array([look.pts_s for look in looks], np.float64),
         "duration_s": np.array([look.duration_s for look in looks], np.float64),
+        "quality": np.ones(len(pairs), np.float32),
         "shot": np.array([look.shot for look in looks], np.int32),
         "pts_s": np.array([pts_s for pts_s, _ in pairs], np.float64),
         "box_px": box,

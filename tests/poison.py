@@ -35,6 +35,13 @@ def load_to_death(config: Config) -> Models:
     os._exit(3)
 
 
+def load_to_crash(config: Config) -> Models:
+    """The fake models, with a detector that kills its process."""
+    models = load_fakes(config)
+    models.detector.detect = lambda *_: os._exit(9)  # type: ignore[method-assign]
+    return models
+
+
 def act(job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None]) -> Outcome:
     """Do what the job's name says; without a poison in it, tell the process id, or process the video."""
     name = job.path.name
@@ -46,6 +53,8 @@ def act(job: Job, config: Config, models: Models, on_progress: Callable[[Progres
         os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith("hang") or (name.startswith("slow-once") and _first_time(f"{job.path}.mark")):
         time.sleep(1000)
+    if name.startswith("nap"):
+        time.sleep(0.02)
     if name.startswith("creep"):
         for i in range(1000):
             on_progress(Progress(float(i), 1000.0, 0))

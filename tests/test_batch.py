@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.dataset import dataset
 from rich.console import Console
 from rich.progress import Progress as Bar
 from typer.testing import CliRunner
@@ -230,7 +231,15 @@ def test_bars_show_workers_and_totals():
     console.file.close()
     said = console.export_text()
     assert "2 videos to do" in said and "[b]odd\\x1b.mp4 0:05 of 1:05" in said
-    assert "failed    bad.mp4: bad.mp4: no video" in said and "1 of 2  ok 0  degraded 0  failed 1" in said
+    assert "failed    bad.mp4: no video" in said and "1 of 2  ok 0  degraded 0  failed 1" in said
+
+
+def test_a_long_name_keeps_both_ends():
+    names = [f"series one, interview {i:02} with somebody.mp4" for i in range(99)] + [
+        f"somebody of series one, interview {i:02}.mp4" for i in range(99)
+    ]
+    assert {len(view._short(name)) for name in names} == {30}
+    assert len({view._short(name) for name in names[99:]}) == 99 and view._short("short.mp4") == "short.mp4"
 
 
 def test_a_long_list_of_troubles_is_cut(capsys):
@@ -238,3 +247,41 @@ def test_a_long_list_of_troubles_is_cut(capsys):
     view.print_summary(Summary(Path("out"), [*troubles, row("good")], 0, 10.0, 60.0))
     said = capsys.readouterr().out
     assert "100: 1 ok, 0 degraded, 99 failed" in said and "and 59 more, in out/manifest.parquet" in said
+
+
+# -- the folder as one data set ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed(videos, tmp_path_factory) -> Path:
+    """Results of videos with and without a suffix, in folders, with names that look like the manifest's."""
+    folder = tmp_path_factory.mktemp("mixed")
+    shutil.copytree(videos, folder / "videos")
+    shutil.copy(videos / "0.mp4", folder / "videos" / "no suffix")
+    shutil.copy(videos / "2.mp4", folder / "videos" / "manifest.mp4")
+    (folder / "videos" / "text.mp4").write_text("no video")
+    assert fake(folder / "videos", "--out", folder / "out", "--workers", 1)[0] == 1
+    return folder / "out"
+
+
+def test_pyarrow_reads_the_folder_as_one_data_set(mixed):
+    data = dataset(mixed, ignore_prefixes=[".", "_", MANIFEST])
+    frame = data.to_table().to_pandas()
+    assert sorted(frame["video"].unique()) == sorted(fervid.load_timelines(mixed)["video"].unique())
+    assert len(frame) == len(fervid.load_timelines(mixed)) and "manifest.mp4" in set(frame["video"])
+
+
+def test_duckdb_reads_the_folder_as_one_data_set(mixed):
+    duckdb = pytest.importorskip("duckdb")
+    db = duckdb.connect()
+    db.execute(f"""SET VARIABLE timelines = (SELECT list('{mixed}/' || timeline)
+                   FROM '{mixed}/manifest.parquet' WHERE timeline <> '')""")
+    counts = "SELECT count(*), count(DISTINCT video) FROM read_parquet({}, union_by_name = true)"
+    assert db.execute(counts.format("getvariable('timelines')")).fetchone() == (
+        len(fervid.load_timelines(mixed)), N + 2,
+    )  # fmt: skip
+    with_suffix = db.execute(counts.format(f"'{mixed}/**/*.*.parquet'")).fetchone()
+    assert with_suffix[1] == N + 1
+    assert dict(db.execute(f"SELECT status, count(*) FROM '{mixed}/manifest.parquet' GROUP BY status").fetchall()) == {
+        "ok": N + 2, "failed": 1,
+    }  # fmt: skip

@@ -313,6 +313,9 @@ def test_doctor_checks_the_weights() -> None:
     assert code == 0
     assert all(state.endswith("ok") for state in facts["weights"].values())
     assert "libavcodec" in facts["ffmpeg"]
+    limits = facts["limits"]
+    assert limits["max_pixels"] == 64_000_000 and limits["stall_s"] == 600 and limits["timeout_s"] == "none"
+    assert limits["workers"] >= 1 and limits["memory_gb_a_worker"] > 0.5
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

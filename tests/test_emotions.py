@@ -81,6 +81,22 @@ def test_rows_that_do_not_sum_to_one_are_refused():
         list(classify(tracked(looks([2]), []), Careless()))
 
 
+def test_equal_crops_are_classified_once():
+    class Counting(FakeClassifier):
+        seen = 0
+
+        def predict(self, crop):
+            self.seen += len(crop)
+            return super().predict(crop)
+
+    classifier = Counting()
+    seen = [Seen(i / 5, (Face((5, 5, 9, 9)), Face((20, 20, 40, 40)))) for i in range(9)]
+    (batch,) = classify(tracked(seen, []), classifier)
+    assert classifier.seen == 2 and len(batch) == 18
+    assert len(np.unique(batch.prob[::2], axis=0)) == len(np.unique(batch.prob[1::2], axis=0)) == 1
+    assert (batch.prob[0] != batch.prob[1]).any()
+
+
 def test_a_batch_of_no_faces_has_its_columns():
     (batch,) = classify(tracked([Seen(0.0)], []), FakeClassifier())
     assert isinstance(batch, EmotionBatch) and batch.prob.shape == (0, 3)

@@ -10,7 +10,7 @@ import pytest
 
 from fervid.config import Config
 from fervid.engine import Limits, LocalEngine, Moved, default_limits, default_workers
-from fervid.errors import RunError, WeightsError
+from fervid.errors import DeviceError, RunError, WeightsError
 from fervid.jobs import Job
 from tests import poison
 
@@ -129,6 +129,27 @@ for outcome in engine().run(jobs, lambda _: None):
             break
         time.sleep(0.1)
     assert not alive(pid)
+
+
+def test_workers_beside_a_gpu_are_few(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64))
+    monkeypatch.setattr("fervid.engine.machine_memory", lambda: 10**12)
+    monkeypatch.setattr("fervid.engine._GPU_DRIVERS", ("/dev/null",))
+    monkeypatch.setattr("fervid.backends.device.resolve_device", lambda asked: "cpu" if asked == "cpu" else "cuda:0")
+    assert [default_workers(device) for device in ("cpu", "auto", "cuda:0")] == [64, 4, 4]
+    monkeypatch.setattr("fervid.engine._GPU_DRIVERS", ())
+    assert default_workers("auto") == 64
+
+
+def test_a_gpu_that_is_not_there_is_told_before_any_worker_starts(tmp_path):
+    with pytest.raises(DeviceError, match="--device cuda:7"):
+        default_workers("cuda:7")
+
+
+def test_losses_are_counted(tmp_path):
+    machine = engine()
+    list(machine.run([Job(tmp_path / "crash", "crash", tmp_path / "x.parquet")]))
+    assert machine.losses == {"crashed": 2}
 
 
 def test_defaults_fit_the_machine():

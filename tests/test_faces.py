@@ -120,6 +120,16 @@ def test_framing_finds_the_similarity_that_placed_the_landmarks(angle, side, x, 
     assert larger.squares(box, landmarks[None])[0, 2] == pytest.approx(side * 1.5 * 2)
 
 
+def test_limited_luma_is_stretched_in_the_crop():
+    luma = np.full((40, 40), 16, np.uint8)
+    luma[:, 20:] = 235
+    crop = crop_face(luma, upright((10, 10, 30, 30)), 10, limited=True)
+    assert (crop[:, :4] == 0).all() and (crop[:, 6:] == 255).all()
+    batch = FrameBatch(np.zeros(1), np.ones(1), np.repeat(draw_faces((4, 4, 20, 20))[None, ..., None], 3, 3),
+                       (np.full((48, 64), 125, np.uint8),), (True,))  # fmt: skip
+    assert (found(batch)[0].crop == 127).all()
+
+
 def test_a_face_without_extent_gives_a_crop_all_the_same():
     square = PLAIN.squares(np.array([[5.0, 5, 5, 5]]), np.full((1, 5, 2), 5.0))[0]
     assert crop_face(np.full((20, 20), 90, np.uint8), square, 8).shape == (8, 8)

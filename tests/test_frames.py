@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid import frames
-from fervid.frames import batch_frames, choose_frames, picture_size
+from fervid.frames import batch_frames, choose_frames, hold_still, picture_size
 from tests.fakes import FakeFrame, FakeReader, at_rate, draw_faces, steady, video
 
 NTSC, FILM = Fraction(30_000, 1001), Fraction(24_000, 1001)
@@ -147,6 +147,43 @@ def test_looks_rise_and_show_what_was_on_display(pts_ms, duration_ms, fps):
 
 def test_one_broken_duration_does_not_give_looks_for_years():
     assert len(list(choose_frames([FakeFrame(0.0, 1e9)], 5))) <= 3601
+
+
+# -- still pictures -------------------------------------------------------------------------------------
+
+
+def test_a_frame_stands_for_those_that_show_the_same():
+    base = np.full((48, 64), 100, np.uint8)
+    drifting = [base + np.uint8(3 * i) for i in range(7)]  # 0, 3, 6 are one picture; 9, 12, 15 the next; 18
+    shown = [FakeFrame(i / 5, 0.2, image) for i, image in enumerate(drifting)]
+    held = list(hold_still(choose_frames(shown, 5)))
+    assert [frame.pts_s for frame, _, _ in held] == [0, 0, 0, 0.6, 0.6, 0.6, 1.2]
+    assert times(held) == [i / 5 for i in range(7)]
+
+
+def test_one_pixel_that_changes_is_another_picture():
+    image = np.full((48, 64), 100, np.uint8)
+    changed = image.copy()
+    changed[8, 20] = 109
+    held = list(hold_still(choose_frames([FakeFrame(0.0, 0.2, image), FakeFrame(0.2, 0.2, changed)], 5)))
+    assert [frame.pts_s for frame, _, _ in held] == [0, 0.2]
+
+
+def test_frames_that_cannot_be_glanced_at_are_taken_as_they_are():
+    class Opaque(FakeFrame):
+        def glance(self):
+            return None
+
+    image = np.full((48, 64), 100, np.uint8)
+    held = list(hold_still(choose_frames([Opaque(i / 5, 0.2, image) for i in range(3)], 5)))
+    assert [frame.pts_s for frame, _, _ in held] == [0, 0.2, 0.4]
+
+
+def test_a_held_frame_is_converted_once():
+    image = np.full((48, 64), 100, np.uint8)
+    looks = hold_still(choose_frames([FakeFrame(i / 5, 0.2, image.copy()) for i in range(12)], 5))
+    one, two = batch_frames(looks, video(), (32, 24))
+    assert all(luma is one.luma[0] for luma in (*one.luma, *two.luma))
 
 
 # -- batches --------------------------------------------------------------------------------------------

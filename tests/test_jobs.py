@@ -285,6 +285,39 @@ def test_a_video_that_now_fails_leaves_no_old_timeline(videos, tmp_path):
     assert "a.mp4.parquet" not in tree(tmp_path / "out")
 
 
+def test_a_video_that_vanished_keeps_its_result_and_is_told(videos, tmp_path):
+    out, names = tmp_path / "out", [str(videos / "a.mp4"), str(videos / "deep" / "b.mp4")]
+    batch(out=out, listed=names)
+    before = tree(out)
+    (videos / "a.mp4").unlink()
+    for config in (Config(), Config(fps=2.0)):
+        _, summary = batch(out=out, listed=names, config=config)
+        assert statuses(summary) == {"a.mp4": "failed", "b.mp4": "ok"} and summary.exit_code == 1
+        assert [row.reason for row in summary.troubles] == ["missing"]
+        assert tree(out)["a.mp4.parquet"] == before["a.mp4.parquet"]
+        assert {row.path: row.status for row in read_manifest(out)} == {"a.mp4": "ok", "b.mp4": "ok"}
+
+
+def test_a_result_that_could_not_be_written_is_tried_again(videos, tmp_path):
+    out = tmp_path / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "b.mp4.parquet").mkdir()
+    assert batch(videos, out=out)[1].troubles[0].reason == "not_written"
+    (out / "deep" / "b.mp4.parquet").rmdir()
+    done, summary = batch(videos, out=out)
+    assert done == ["deep/b.mp4"] and summary.exit_code == 0
+
+
+def test_a_deleted_copy_goes_a_deleted_video_stays(videos, tmp_path):
+    out = tmp_path / "out"
+    shutil.copy(videos / "a.mp4", videos / "copy.mp4")
+    batch(videos, out=out)
+    (videos / "copy.mp4").unlink()
+    (videos / "deep" / "b.mp4").unlink()
+    batch(videos, out=out)
+    assert set(tree(out)) == {"a.mkv.parquet", "a.mp4.parquet", "deep/b.mp4.parquet"}
+
+
 def test_two_folders_with_the_same_names_do_not_meet(videos, tmp_path, stock):
     other, out = tmp_path / "other", tmp_path / "out"
     other.mkdir()

@@ -12,22 +12,23 @@ ROOT = Path(__file__).parent.parent / "fervid"
 
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
-    "errors", "labels", "stopwatch", "batches", "parts",
-    "video", "config", "frames", "likeness", "faces", "adaptive", "shots", "tracks", "quality", "emotions", "timeline",
-    "smoothing", "persons", "store",
-    "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "bulk",
-    "", "cli.shared", "cli.line", "cli.bulk", "cli.lab", "cli.views", "cli", "__main__",
+    "errors", "labels", "stopwatch", "pairing", "batches", "parts",
+    "video", "config", "frames", "pieces", "likeness", "quality", "faces", "adaptive", "shots", "tracks", "emotions",
+    "timeline", "smoothing", "persons",
+    "store", "source", "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
+    "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.report", "cli.lab", "cli.study", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.
 BESIDE = {
-    "backends": {"video", "config", "pipeline", "engine", "cli", "backends", "lab", "views"},
+    "backends": {"video", "config", "pipeline", "engine", "shards", "engines", "cli", "backends", "lab", "views"},
     "views": {"cli", "views", ""},
     "lab": {"cli", "lab", ""},
+    "study": {"cli", "study", ""},
 }
 #: What a backend may know of the line: the types and protocols that it serves.
 FOR_BACKENDS = {
     "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
-    "engine",
+    "engine", "pieces",
 }  # fmt: skip
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.
@@ -107,9 +108,10 @@ def test_what_stands_beside_the_line_knows_its_place(module):
             assert imported in FOR_BACKENDS, f"{module} imports {imported}"
 
 
-def test_the_lab_is_imported_by_nothing_on_the_line():
-    users = {m for m in MODULES for imported, _ in own_imports(m) if package(imported) == "lab" and package(m) != "lab"}
-    assert users <= {"cli.lab", ""}
+@pytest.mark.parametrize("room", ["lab", "study"])
+def test_lab_and_study_are_imported_by_nothing_on_the_line(room):
+    users = {m for m in MODULES for imported, _ in own_imports(m) if package(imported) == room and package(m) != room}
+    assert users <= {f"cli.{room}", ""}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -220,6 +220,21 @@ def test_no_box_reaches_over_a_shot(moving: tuple[Path, Path, Path], tmp_path: P
     assert box[0] * 256 == pytest.approx(20 + 4 * 15, abs=2)  # where it was at 0.6 s
 
 
+def test_no_box_stays_after_the_shot_in_which_it_was_seen(moving: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    _, timeline, faces = moving
+    late = rewrite(faces, tmp_path / "f.parquet", lambda f: f[f["pts_s"] > 0.9])  # the first look is at 1.0 s
+    shot = {"one": 0, "two": [0, 1]}
+    before = [
+        bool(faces_places(late, open_timeline(rewrite(timeline, tmp_path / f"{name}.parquet", _cut(at)))).at(0.95))
+        for name, at in shot.items()
+    ]
+    assert before == [True, False]
+
+
+def _cut(at):
+    return lambda frame: frame.assign(shot=np.array(at, "int32") + np.zeros(len(frame), "int32"))
+
+
 def test_without_readings_the_mean_boxes_of_seconds_are_used(moving: tuple[Path, Path, Path]) -> None:
     places = seconds_places(open_timeline(moving[1]))
     row = pd.read_parquet(moving[1]).iloc[0]
@@ -273,6 +288,17 @@ def test_painting_outside_the_frame_harms_nothing(box: tuple) -> None:
     hide(planes, np.array(box, float))
     outline(planes, np.array(box, float), (inks.mix([255, 0, 0]), inks.mix([0, 0, 0])), 3)
     paste(planes, sprite, box[0], box[1])
+
+
+@pytest.mark.parametrize("alpha", [0, 100, 255])
+def test_a_sprite_is_mixed_with_what_is_under_it(alpha: int) -> None:
+    planes = [np.full((40 // s, 60 // s), 200, np.uint8) for s in (1, 2, 2)]
+    inks = Inks(bt709=False, full_range=True)
+    paste(planes, inks.sprite(Image.new("RGBA", (10, 8), (255, 0, 0, alpha))), 11, 5)
+    share, ink = alpha / 255, inks.mix([255, 0, 0])
+    for plane, value, s in zip(planes, ink, (1, 2, 2)):
+        assert plane[6 // s, 14 // s] == pytest.approx(200 + share * (value - 200), abs=1.5)
+        assert plane[0, 0] == plane[-1, -1] == 200
 
 
 def test_colours_are_those_of_the_standards() -> None:

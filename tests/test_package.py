@@ -19,6 +19,8 @@ def test_the_wheel_works_on_its_own(tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     assert not list(site.glob("tests*")) and (site / "fervid" / "pipelines" / "movies.toml").is_file()
+    assets = ROOT / "fervid" / "views" / "assets"
+    assert {p.name for p in assets.iterdir()} == {p.name for p in (site / "fervid" / "views" / "assets").iterdir()}
     script = "import sys, fervid, fervid.cli; assert fervid.__file__.startswith(sys.argv.pop()); fervid.cli.main()"
     video, out = ROOT / "sample_videos" / "one_face.mp4", tmp_path / "t.parquet"
     args = ["process", str(video), "--out", str(out), "--end", "1", "--pipeline", "movies", str(site)]

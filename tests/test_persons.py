@@ -31,7 +31,8 @@ def batch_of(faces: list[tuple[float, int, int]], look_s: Sequence[float], quali
     return TrackBatch(
         look_s=np.array(look_s), duration_s=np.full(len(look_s), 0.2), shot=np.zeros(len(look_s), np.int32),
         pts_s=np.array([t for t, _, _ in faces], np.float64), box_px=box,
-        score=np.full(m, 0.5 + 0.5 * quality, np.float32), landmarks_px=10 + SIDE * np.tile(marks, (m, 1, 1)),
+        score=np.ones(m, np.float32), landmarks_px=10 + SIDE * np.tile(marks, (m, 1, 1)),
+        quality=np.full(m, quality, np.float32),
         crop=random.integers(0, 255, (m, SIDE, SIDE), np.uint8),
         portrait=np.tile(bright[:, None, None], (1, 4, 4)),
         track=np.array([track for _, track, _ in faces], np.int32),

@@ -18,7 +18,8 @@ import fervid
 from fervid import frames
 from fervid.config import Config, load_config
 from fervid.errors import OutputError, RunError, VideoError
-from fervid.pipeline import Models, Progress, ahead, describe_video, process_video
+from fervid.pipeline import Models, Progress, describe_video, process_video
+from fervid.source import ahead
 from fervid.store import load_timeline, read_provenance
 from fervid.video import RestartNeeded
 from tests.clips import add_video, encode

@@ -184,3 +184,11 @@ def test_bad_requests_are_told(story: Path, tmp_path: Path) -> None:
     code, _, error = run("plot", story.parent, "--out", tmp_path / "t.png")
     assert code == 2 and re.search(r"is a folder; name one timeline in it, such as .*\.parquet", error)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_timeline_is_told(story: Path, tmp_path: Path) -> None:
+    data = bytearray(story.read_bytes())
+    data[4:200] = b"\xff" * 196
+    (tmp_path / "hurt.parquet").write_bytes(data)
+    code, _, error = run("plot", tmp_path / "hurt.parquet", "--out", tmp_path / "t.png")
+    assert code == 2 and "damaged timeline" in error and error.count("\n") == 1

@@ -17,7 +17,8 @@ import pytest
 import fervid
 from fervid.bulk import Ended, Request, Summary, run_batch
 from fervid.config import Config, presets
-from fervid.engine import Crew, Limits, LocalEngine, Moved, open_engine
+from fervid.engine import Limits, LocalEngine, Moved
+from fervid.engines import Crew, open_engine
 from fervid.errors import ConfigError, MissingDependency, RunError
 from fervid.jobs import Job
 from fervid.manifest import MANIFEST
@@ -47,6 +48,8 @@ def test_options_that_do_not_fit_are_told(tmp_path):
             open_engine("local", Config(), crew, tmp_path)
     with pytest.raises(ConfigError, match="expected local or ray"):
         open_engine("dask", Config(), Crew(), tmp_path)
+    with pytest.raises(ConfigError, match="shared on one machine"):
+        open_engine("ray", Config(), Crew(shards="auto"), tmp_path)
     with pytest.raises(ConfigError, match="expected a number above 0"):
         fervid.batch(tmp_path, tmp_path / "out", engine="ray", gpus_per_worker=-1)
     pytest.importorskip("ray")

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import fervid
@@ -36,6 +37,7 @@ def test_the_python_examples_run(
     (tmp_path / "sample_videos").mkdir()
     shutil.copy(ROOT / "sample_videos" / "two_faces.mp4", "sample_videos")
     (tmp_path / "sample_videos" / "broken.mp4").write_text("no video")
+    (tmp_path / "ratings.csv").write_text("second,valence\n0,0.2\n1,0.8\n")
     names: dict[str, object] = {}
     for block in blocks("python"):
         exec(block, names)
@@ -44,6 +46,21 @@ def test_the_python_examples_run(
     assert found == ["a.parquet", "manifest.parquet", "two_faces.mp4.parquet"]
     assert [Path(row.path).name for row in names["summary"].troubles] == ["broken.mp4"]
     assert len(names["everything"]) == 2
+    check_the_tables(names, tmp_path)
+
+
+def check_the_tables(names: dict[str, object], folder: Path) -> None:
+    """What the examples with pandas and DuckDB must find: two_faces.mp4 has six seconds, a.parquet two of them."""
+    film = names["film"]
+    assert names["smooth"].index.tolist() == [pd.Timedelta(0), pd.Timedelta(seconds=5)]
+    assert names["smooth"]["happiness"].iloc[0] == pytest.approx(film["happiness"].iloc[:5].mean())
+    assert len(pd.read_csv(folder / "timeline.csv")) == len(fervid.load_timeline(folder / "timeline.parquet"))
+    assert names["both"]["valence"].tolist() == [0.2, *[0.8] * 5]
+    joy = names["joy"].set_index("file")
+    assert sorted(joy.index) == ["a.parquet", "two_faces.mp4.parquet"]
+    assert joy.loc["two_faces.mp4.parquet", "happiness"] == pytest.approx(film["happiness"].max())
+    total = sum(fervid.load_timeline(folder / "results")["face_seconds"])
+    assert names["screen_time"]["seconds"].sum() == pytest.approx(total, abs=0.3)
 
 
 def test_every_column_is_explained() -> None:

@@ -15,7 +15,7 @@ import pytest
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import ConfigError, FervidError, VideoError
-from fervid.video import READERS, STILL_S, Health, RestartNeeded, open_video
+from fervid.video import READERS, STILL_S, Health, RestartNeeded, full_range, open_video
 from tests.broken_clips import (
     bomb,
     concat_list,
@@ -241,6 +241,8 @@ def test_luma_is_full_size_from_black_to_white(reader, name, clean):
         for i, frame in enumerate(video.frames(0.0, 0.2)):
             luma, wanted = frame.luma(), draw(i, width, height)
             assert (luma.shape, luma.dtype) == ((height, width), np.uint8)
+            stored, limited = frame.stored_luma()
+            assert np.array_equal(full_range(stored) if limited else stored, luma)
             assert _spread(read_cells(luma), i) < 4
             noise = slice(height * 4 // 6 + 1, None)
             assert np.abs(luma[noise].astype(int) - wanted[noise]).mean() < 3

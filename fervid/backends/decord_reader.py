@@ -41,6 +41,14 @@ class DecordFrame:
         weights = np.array([0.299, 0.587, 0.114], np.float32)
         return np.rint(self._reader.pixels(self._number) @ weights).astype(np.uint8)
 
+    def glance(self) -> np.ndarray | None:
+        """Nothing is cheap here: decord gives RGB only."""
+        return None
+
+    def stored_luma(self) -> tuple[np.ndarray, bool]:
+        """Give the luma; there is no other."""
+        return self.luma(), False
+
 
 class DecordReader:
     """A Reader on decord. VideoError "unsupported" where decord would give other frames than the container holds."""

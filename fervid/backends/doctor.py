@@ -35,7 +35,22 @@ def diagnose() -> dict[str, Any]:
         "cuda": cuda or "none",
         "weights": {name: _weights_state(path) for name, path in bundled().items()},
         "pipelines": list(presets()),
-        "limits": {"max_pixels": MAX_PIXELS},
+        "limits": _limits(MAX_PIXELS),
+    }
+
+
+def _limits(max_pixels: int) -> dict[str, Any]:
+    """What one video may take of this machine before it is refused or given up, unless options say otherwise."""
+    from fervid.engine import default_limits, default_workers
+
+    workers = default_workers("auto")
+    limits = default_limits(workers)
+    return {
+        "max_pixels": max_pixels,
+        "workers": workers,
+        "memory_gb_a_worker": round((limits.memory_bytes or 0) / 1e9, 1),
+        "timeout_s": limits.timeout_s or "none",
+        "stall_s": limits.stall_s,
     }
 
 

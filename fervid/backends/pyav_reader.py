@@ -11,7 +11,7 @@ from typing import Any, Self
 import av
 
 from fervid.backends.containers import blames_file, choose_stream, duration_tag, open_container
-from fervid.backends.pyav_clock import MAX_GAP_S, Clock
+from fervid.backends.pyav_clock import MAX_GAP_S, Clock, Timed
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import VideoError
@@ -31,10 +31,14 @@ _FAILURES_IN_A_ROW = 32
 class PyAVReader:
     """A Reader over one video stream. Opening decodes the first frame: it alone tells rotation and time zero."""
 
-    def __init__(self, path: Path, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool) -> None:
+    def __init__(
+        self, path: Path, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool,
+        gap_s: float | None = None,
+    ) -> None:  # fmt: skip
         self._path, self._wanted, self._max_pixels = path, stream, max_pixels
         self._careful, self._synthetic = careful, synthetic_time
-        self.health = Health()
+        self._gap_s = gap_s
+        self.health = Health(reference_only=gap_s is not None)
         self.end_s: float | None = None
         self._scalers = Scalers()
         self._container = open_container(path, max_pixels)
@@ -60,7 +64,7 @@ class PyAVReader:
         if start_s > 0 and not self._synthetic and self._seek(start_s):
             source = self._decode()
         last_end = 0.0
-        for frame, pts_s, duration_s in self._clock.spans(self._clock.timed(source)):
+        for frame, pts_s, duration_s in self._near(self._clock.spans(self._clock.timed(source))):
             if stop_s is not None and pts_s >= stop_s:
                 last_end = stop_s
                 break
@@ -68,8 +72,21 @@ class PyAVReader:
             if pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s):
                 yield PyAVFrame(frame, pts_s, duration_s, self._scalers)
         else:
-            last_end = self._clock.finish(last_end)
+            last_end = self._clock.finish(last_end + self._left_out_s(last_end))
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
+
+    def _near(self, spans: Iterator[Timed]) -> Iterator[Timed]:
+        """Pass the frames on; where some are left out, see that those that are left stay near each other."""
+        before = None
+        for item in spans:
+            if self._gap_s is not None and before is not None and item[1] - before > self._gap_s + 1e-6:
+                raise RestartNeeded(every_frame=True)
+            before = item[1]
+            yield item
+
+    def _left_out_s(self, last_end: float) -> float:
+        """How much of the end may be frames that were left out."""
+        return min(self._gap_s or 0.0, max(0.0, (self._clock.end_s or 0.0) - last_end))
 
     def frame_times(self) -> list[tuple[float, float]]:
         """Give (pts_s, duration_s) of every displayed frame from the packets alone; this uses the reader up."""
@@ -106,6 +123,8 @@ class PyAVReader:
                 reason="too_large",
             )
         context.options = {"max_pixels": str(self._max_pixels)}
+        if self._gap_s is not None:
+            context.skip_frame = "NONREF"
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
@@ -193,9 +212,9 @@ class PyAVReader:
                 self._damage()
         yield None
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
+    def _decode(self, packets: Iterator[Any] | None = None) -> Iterator[av.VideoFrame]:
         """Decode packet by packet: one bad packet costs its own frames only."""
-        for packet in self._packets():
+        for packet in packets if packets is not None else self._packets():
             self.health.packets += packet is not None and packet.size > 0
             if packet is not None and packet.is_corrupt:
                 self._damage()

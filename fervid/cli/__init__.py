@@ -8,9 +8,11 @@ from fervid.cli.shared import app
 from fervid.cli import line  # isort: skip
 from fervid.cli import bulk  # isort: skip
 from fervid.cli import views  # isort: skip
+from fervid.cli import report  # isort: skip
+from fervid.cli import study  # isort: skip
 from fervid.cli import lab  # isort: skip
 
-__all__ = ["app", "bulk", "lab", "line", "main", "views"]
+__all__ = ["app", "bulk", "lab", "line", "main", "report", "study", "views"]
 
 
 def main() -> None:

@@ -21,8 +21,11 @@ from fervid.cli.shared import (
     Preset,
     Quiet,
     ReaderName,
+    Sampling,
+    ShardsOption,
     Smooth,
     command,
+    shards_asked,
 )
 
 __all__ = ["batch", "forget"]
@@ -35,7 +38,7 @@ def batch(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)] = ...,  # type: ignore[assignment]
     from_file: Annotated[Path | None, typer.Option(help="Also the files in this list, one a line; - is stdin.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes (one a core).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (one a core, four beside a GPU).")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything again.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Longest time for one video.", metavar="S")] = None,
@@ -58,8 +61,10 @@ def batch(
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
+    sampling: Sampling = None,
     detection: Detection = None,
     max_pixels: MaxPixels = None,
+    shards: ShardsOption = None,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -80,8 +85,9 @@ def batch(
             inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
             gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
-            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
-            persons=persons, smooth_s=smooth, baseline=baseline or None,
+            weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
+            max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
+            shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(summary.to_dict())

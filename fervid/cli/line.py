@@ -20,9 +20,12 @@ from fervid.cli.shared import (
     Preset,
     Quiet,
     ReaderName,
+    Sampling,
+    ShardsOption,
     Smooth,
     VideoFile,
     command,
+    shards_asked,
 )
 
 __all__ = ["doctor", "info", "probe", "process"]
@@ -48,8 +51,10 @@ def process(
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
+    sampling: Sampling = None,
     detection: Detection = None,
     max_pixels: MaxPixels = None,
+    shards: ShardsOption = None,
     profile: Annotated[bool, typer.Option(help="Also tell which stage took how many seconds.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -66,8 +71,9 @@ def process(
         result = fervid.process(
             video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
             min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
-            weights=weights, device=device, precision=precision, detection=detection, max_pixels=max_pixels,
-            persons=persons, smooth_s=smooth, baseline=baseline or None,
+            weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
+            max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
+            shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
         terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))

@@ -28,10 +28,13 @@ __all__ = [
     "Preset",
     "Quiet",
     "ReaderName",
+    "Sampling",
+    "ShardsOption",
     "Smooth",
     "VideoFile",
     "app",
     "command",
+    "shards_asked",
 ]
 
 app = typer.Typer(
@@ -72,8 +75,13 @@ ReaderName = Annotated[str | None, typer.Option(help="av (default), or decord fo
 LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
 LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
 Detection = Annotated[str | None, typer.Option(help="Search for faces in key looks (adaptive, default), or every one.")]
+Sampling = Annotated[str | None, typer.Option(help="exact (default), or fast: frames that no other needs are skipped.")]
 Precision = Annotated[str | None, typer.Option(help="Of the classifier: auto (default), fp32 or bf16.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
+ShardsOption = Annotated[
+    str | None,
+    typer.Option("--shards", metavar="auto|N", help="Workers for one long video; auto: all, from 10 minutes on."),
+]
 Persons = Annotated[
     str | None, typer.Option(help="Tell people apart, by vggface2 (fetched once) or a file.", metavar="WEIGHTS")
 ]
@@ -122,3 +130,8 @@ def command(example: str, cls: type[TyperCommand] = TyperCommand) -> Callable:
 
 def _needs_arguments(call: Callable) -> bool:
     return call.__name__ != "doctor"
+
+
+def shards_asked(text: str | None) -> int | str | None:
+    """The value of --shards: a number where it is one."""
+    return int(text) if text is not None and text.isdecimal() else text

@@ -18,6 +18,7 @@ from fervid.views.terminal import clock, plain, print_facts
 if TYPE_CHECKING:
     from fervid.bulk import Begun, Ended, Event, Summary
     from fervid.engine import Moved
+    from fervid.manifest import Row
 
 __all__ = ["Tally", "print_summary", "watch_batch"]
 
@@ -165,17 +166,25 @@ class _Bars:
 
 def _opening(event: "Begun") -> str:
     before = f"; {len(event.finished)} finished before" if event.finished else ""
-    return f"{event.jobs} videos to do, {event.bytes / 1e9:.2f} GB{before}"
+    size = f"{event.bytes / 1e9:.2f} GB" if event.bytes >= 1e8 else f"{event.bytes / 1e6:.1f} MB"
+    return f"{event.jobs} videos to do, {size}{before}"
 
 
 def _verdict(event: "Ended") -> str:
     row = event.row
-    why = f": {row.message or row.reason}" if row.status != "ok" else ""
+    why = f": {_sentence(row) or row.reason}" if row.status != "ok" else ""
     return f"{row.status:<8}  {plain(row.path)}{plain(why)}"
 
 
+def _sentence(row: "Row") -> str:
+    """The message of a row without the name that stands beside it."""
+    name, _, rest = row.message.partition(": ")
+    return rest if name.endswith(row.path) else row.message
+
+
 def _short(name: str, most: int = 30) -> str:
-    return name if len(name) <= most else f"...{name[3 - most :]}"
+    """A long name without its middle: names of one series differ at either end."""
+    return name if len(name) <= most else f"{name[: most // 2]}...{name[len(name) - most // 2 + 3 :]}"
 
 
 def print_summary(summary: "Summary") -> None:
@@ -195,7 +204,8 @@ def print_summary(summary: "Summary") -> None:
     for name in ("status", "video", "why"):
         table.add_column(name, overflow="fold")
     for row in troubles[:_SHOWN]:
-        why = row.reason if row.reason in row.message or not row.message else f"{row.reason}: {row.message}"
+        said = _sentence(row)
+        why = row.reason if row.reason in said or not said else f"{row.reason}: {said}"
         table.add_row(row.status, escape(plain(row.path)), escape(plain(why)))
     console = Console(file=sys.stdout, highlight=False)
     console.print()

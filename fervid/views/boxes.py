@@ -33,11 +33,11 @@ class Places:
     """The boxes of all tracks over time. Build it with the functions below.
 
     pieces: for each stretch without a gap its track, the times of its looks (n,) in seconds, boxes (n, 4) x0 y0 x1 y1
-    as parts of the displayed frame. A piece also stands for hold_s before its first look and after its last.
+    as parts of the displayed frame. spans: from when to when each is shown, a little over its first and last look.
     """
 
     pieces: tuple[tuple[int, np.ndarray, np.ndarray], ...]
-    hold_s: float
+    spans: tuple[tuple[float, float], ...]
     _by_second: dict[int, list[int]]
 
     def at(self, pts_s: float) -> list[tuple[int, np.ndarray]]:
@@ -51,7 +51,7 @@ class Places:
     def _around(self, pts_s: float) -> Iterator[tuple[int, np.ndarray, float]]:
         for k in self._by_second.get(math.floor(pts_s), ()):
             track, times, boxes = self.pieces[k]
-            if not times[0] - self.hold_s <= pts_s <= times[-1] + self.hold_s:
+            if not self.spans[k][0] <= pts_s <= self.spans[k][1]:
                 continue
             i = int(np.clip(np.searchsorted(times, pts_s, "right") - 1, 0, len(times) - 1))
             j = min(i + 1, len(times) - 1)
@@ -69,7 +69,7 @@ def seconds_places(timeline: Timeline) -> Places:
 def faces_places(path: Path, timeline: Timeline) -> Places:
     """From the file of every reading: exact at each look, straight between two, and nothing over a look without it."""
     frame, step_s = _read_faces(path, timeline)
-    return _places(frame, frame["pts_s"].to_numpy(float), 1.6 * step_s, 0.5 * step_s)
+    return _places(frame, frame["pts_s"].to_numpy(float), 1.6 * step_s, 0.5 * step_s, _shots(timeline))
 
 
 def hidden_places(path: Path, timeline: Timeline) -> Places:
@@ -111,8 +111,23 @@ def _read_faces(path: Path, timeline: Timeline) -> "tuple[pd.DataFrame, float]":
     return frame, step_s or 0.04
 
 
-def _places(frame: "pd.DataFrame", pts_s: np.ndarray, gap_s: float, hold_s: float) -> Places:
-    """Cut rows sorted by track and time into pieces: at another track, another shot, or a longer gap."""
+def _shots(timeline: Timeline) -> dict[int, set[int]]:
+    """The shots that are seen in each second; empty where the timeline does not know them."""
+    shots: dict[int, set[int]] = defaultdict(set)
+    if "shot" in timeline.frame:
+        known = timeline.frame[["second", "shot"]].dropna().drop_duplicates()
+        for second, shot in known.astype(int).itertuples(index=False):
+            shots[second].add(shot)
+    return dict(shots)
+
+
+def _places(
+    frame: "pd.DataFrame", pts_s: np.ndarray, gap_s: float, hold_s: float, shots: dict[int, set[int]] | None = None
+) -> Places:
+    """Cut rows sorted by track and time into pieces: at another track, another shot, or a longer gap.
+
+    Each stands for hold_s before its first look and after its last, unless a shot may end in between.
+    """
     track = frame["track"].to_numpy(int)
     new = (np.diff(track) != 0) | (np.diff(pts_s) > gap_s)
     if "shot" in frame:
@@ -121,8 +136,15 @@ def _places(frame: "pd.DataFrame", pts_s: np.ndarray, gap_s: float, hold_s: floa
     box = np.column_stack([corner[:, :2], corner[:, :2] + corner[:, 2:]])
     cuts = [0, *(np.flatnonzero(new) + 1), len(track)] if len(track) else [0]
     pieces = tuple((int(track[a]), pts_s[a:b], box[a:b]) for a, b in pairwise(cuts))
+
+    def reach(look_s: float, end_s: float) -> float:
+        around = {math.floor(look_s), math.floor(end_s)}
+        seen = set().union(*((shots or {}).get(second, set()) for second in around))
+        return look_s if len(seen) > 1 else end_s
+
+    spans = tuple((reach(t[0], t[0] - hold_s), reach(t[-1], t[-1] + hold_s)) for _, t, _ in pieces)
     by_second: dict[int, list[int]] = defaultdict(list)
-    for k, (_, times, _) in enumerate(pieces):
-        for second in range(math.floor(times[0] - hold_s), math.floor(times[-1] + hold_s) + 1):
+    for k, (first, last) in enumerate(spans):
+        for second in range(math.floor(first), math.floor(last) + 1):
             by_second[second].append(k)
-    return Places(pieces, hold_s, dict(by_second))
+    return Places(pieces, spans, dict(by_second))

@@ -16,7 +16,10 @@ _TILES, _BEYOND = 4, 0.35
 
 @dataclass(frozen=True)
 class Sprite:
-    """A small picture ready for a frame: y, a (h, w) and u, v, b (h / 2, w / 2) int16; a, b are opacity, 0..256."""
+    """A small picture ready for a frame: y, a (h, w) and u, v, b (h / 2, w / 2), all uint16.
+
+    y, u, v are inks times opacity, 0..65280; a and b are what shines through, 0..256: all fits into 16 bits.
+    """
 
     y: np.ndarray
     u: np.ndarray
@@ -49,10 +52,9 @@ class Inks:
         yuv, alpha = self.mix(rgba[..., :3]), rgba[..., 3] * (256 / 255)
         weight = np.maximum(alpha, 1e-3)
         chroma = _halved(yuv[..., 1:] * weight[..., None]) / _halved(weight)[..., None]
-        whole = [
-            np.rint(x).astype(np.int16) for x in (yuv[..., 0], chroma[..., 0], chroma[..., 1], alpha, _halved(alpha))
-        ]
-        return Sprite(*whole)
+        half = _halved(alpha)
+        inks = (yuv[..., 0] * alpha, chroma[..., 0] * half, chroma[..., 1] * half, 256 - alpha, 256 - half)
+        return Sprite(*(np.floor(ink).astype(np.uint16) for ink in inks))
 
 
 def _halved(plane: np.ndarray) -> np.ndarray:
@@ -63,15 +65,14 @@ def paste(planes: Planes, sprite: Sprite, x: float, y: float) -> None:
     """Lay a sprite over a frame with its corner at x, y (pixels, made even); what is outside is cut off."""
     left, top = round(x / 2) * 2, round(y / 2) * 2
     parts = ((sprite.y, sprite.a, 1), (sprite.u, sprite.b, 2), (sprite.v, sprite.b, 2))
-    for plane, (ink, opacity, scale) in zip(planes, parts):
+    for plane, (ink, through, scale) in zip(planes, parts):
         x0, y0 = left // scale, top // scale
         rows = slice(max(y0, 0), max(min(y0 + ink.shape[0], plane.shape[0]), 0))
         columns = slice(max(x0, 0), max(min(x0 + ink.shape[1], plane.shape[1]), 0))
         inner = (slice(rows.start - y0, rows.stop - y0), slice(columns.start - x0, columns.stop - x0))
         if rows.stop <= rows.start or columns.stop <= columns.start:
             continue
-        under = plane[rows, columns].astype(np.int32)
-        plane[rows, columns] = under + ((ink[inner] - under) * opacity[inner] >> 8)
+        plane[rows, columns] = (plane[rows, columns] * through[inner] + ink[inner]) >> 8
 
 
 def outline(planes: Planes, box_px: np.ndarray, inks: tuple[np.ndarray, np.ndarray], thick: int) -> None:

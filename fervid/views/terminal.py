@@ -66,6 +66,7 @@ def progress_bar(name: str, *, quiet: bool) -> Iterator[Callable[["Progress"], N
 def summary(result: "Result") -> dict[str, Any]:
     """The closing summary as data: what `--json` prints and `print_result` shows."""
     named = {"video": str(result.path), "out": str(result.out) if result.out else None}
+    named |= {"read_whole": result.whole} if result.whole else {}
     return named | {"status": result.status, "reasons": result.reasons} | overview(result.to_pandas())
 
 
@@ -81,6 +82,8 @@ def print_result(result: "Result", taken_s: float) -> None:
     if facts["status"] != "ok":
         lost = f"; {facts['seconds_without_data']} seconds without data" if facts["seconds_without_data"] else ""
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
+    if result.whole:
+        rows["shards"] = f"none, one worker has read it: {result.whole}"
     rows |= {"took": f"{taken_s:.1f} s", "timeline": facts["out"]}
     print_facts(rows)
 

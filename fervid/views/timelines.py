@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from fervid.errors import DataError, OutputError, VideoError
 from fervid.labels import EMOTIONS
@@ -90,7 +91,11 @@ def open_timeline(path: Path) -> Timeline:
     except VideoError as e:
         raise DataError(f"{e}; expected a timeline written by fervid process") from None
     provenance = read_provenance(path)
-    frame = load_timeline(path)
+    try:
+        frame = load_timeline(path)
+    except (OSError, pa.ArrowException) as e:
+        why = " ".join(str(e).split())
+        raise DataError(f"{path}: a damaged timeline ({why}); run fervid process on the video again") from None
     if frame.empty:
         raise DataError(f"{path}: a timeline without a single second; run fervid process on the video again")
     return Timeline(path, frame, provenance)

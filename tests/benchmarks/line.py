@@ -1,58 +1,178 @@
-"""The whole line beside bare decoding of the same file: `python -m tests.benchmarks.line VIDEO... [--rounds 5]`.
+"""The whole line beside bare decoding and the loop written by hand: `python -m tests.benchmarks.line VIDEO...`.
 
-Runs are interleaved, figures are medians. The models are loaded once, before the clock starts.
+Each contestant lives in a process of its own, so that its peak memory is its own, loads its models before the clock
+starts, and runs once to warm up; then all take turns, and medians of the rounds are printed. Everything runs on one
+torch thread and one decoding thread; fervid decodes beside its own work, on a second thread.
+
+By hand: decode with PyAV, facenet_pytorch.MTCNN.detect on each frame looked at (full size, its own defaults), fervid's
+classifier in fp32 on each face, one by one.
 """
 
 import argparse
+import multiprocessing
+import resource
 import statistics
 import time
-from collections import defaultdict
+import warnings
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import av
+import numpy as np
 
-import fervid
-
-
-def bare_decoding(path: Path) -> None:
-    """Decode every frame with PyAV on one thread and drop it."""
-    with av.open(str(path)) as container:
-        stream = max(container.streams.video, key=lambda s: s.codec_context.width)
-        stream.codec_context.thread_count = 1
-        for _ in container.decode(stream):
-            pass
-
-
-def timed(call: Callable[[], object]) -> tuple[float, float]:
-    """Give wall and CPU seconds of a call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    call()
-    return time.perf_counter() - wall, time.process_time() - cpu
+COLUMNS = ("wall s", "CPU s", "x real time", "CPU/decoding", "peak MB")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--hand-seconds", type=float, default=2, help="of video for the loops by hand (default 2)")
     args = parser.parse_args()
-    models = fervid.load_models(device="cpu")
-    print(f"{'video':34s} {'what':14s} {'wall s':>8s} {'CPU s':>8s} {'x real time':>12s} {'CPU / decoding':>15s}")
     for video in args.videos:
-        jobs: dict[str, Callable[[], object]] = {
-            "bare decoding": lambda v=video: bare_decoding(v),
-            "5 fps": lambda v=video: fervid.process(v, models=models, fps=5),
-            "native": lambda v=video: fervid.process(v, models=models, fps="native"),
-        }
-        taken = defaultdict(list)
-        for _ in range(args.rounds):
-            for name, job in jobs.items():
-                taken[name].append(timed(job))
-        length = fervid.probe(video)["file"]["duration_s"]
-        decoding = statistics.median(cpu for _, cpu in taken["bare decoding"])
-        for name, times in taken.items():
-            wall, cpu = (statistics.median(column) for column in zip(*times))
-            print(f"{video.name:34s} {name:14s} {wall:8.2f} {cpu:8.2f} {length / wall:12.1f} {cpu / decoding:15.2f}")
+        with av.open(str(video)) as container:
+            length = float(container.duration / av.time_base)
+        print(f"{video.name}, {length:.1f} s")
+        print(f"  {'':22s}", *(f"{name:>12s}" for name in COLUMNS))
+        compare(video, length, args.only, args.rounds, args.hand_seconds)
+
+
+def compare(video: Path, length: float, names: list[str], rounds: int, hand_seconds: float) -> None:
+    """Print a line for each contestant."""
+    seconds = {name: min(length, hand_seconds) if "by hand" in name else length for name in names}
+    workers = {name: Worker(name, video, seconds[name]) for name in names}
+    taken: dict[str, list] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name, worker in workers.items():
+            taken[name].append(worker.ask())
+    base = None
+    for name, times in taken.items():
+        wall, cpu, peak = (statistics.median(column) for column in zip(*times))
+        base = base or cpu / seconds[name]
+        figures = (
+            f"{wall:.2f}",
+            f"{cpu:.2f}",
+            f"{seconds[name] / wall:.1f}",
+            f"{cpu / seconds[name] / base:.2f}",
+            f"{peak:.0f}",
+        )
+        print(f"  {name:22s}", *(f"{figure:>12s}" for figure in figures), flush=True)
+    for worker in workers.values():
+        worker.end()
+
+
+class Worker:
+    """One contestant in a process of its own."""
+
+    def __init__(self, name: str, video: Path, seconds: float) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=work, args=(other, name, video, seconds), daemon=True)
+        self._process.start()
+        self._pipe.recv()
+
+    def ask(self) -> tuple[float, float, float]:
+        self._pipe.send("go")
+        return self._pipe.recv()
+
+    def end(self) -> None:
+        self._pipe.send(None)
+        self._process.join()
+
+
+def work(pipe: Connection, name: str, video: Path, seconds: float) -> None:
+    """Run whenever asked; tell wall and CPU seconds, and the peak memory so far in MB."""
+    job = CONTESTANTS[name](video, seconds)
+    job(min(seconds, 2.0))
+    pipe.send("ready")
+    while pipe.recv():
+        wall, cpu = time.perf_counter(), time.process_time()
+        job(seconds)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        pipe.send((wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+Job = Callable[[float], object]
+
+
+def decoding(video: Path, seconds: float) -> Job:
+    """Decode every frame with PyAV on one thread and drop it."""
+
+    def run(until: float) -> None:
+        for _ in decoded(video, until):
+            pass
+
+    return run
+
+
+def decoded(video: Path, seconds: float):
+    with av.open(str(video)) as container:
+        stream = max(container.streams.video, key=lambda s: s.codec_context.width)
+        stream.codec_context.thread_count = 1
+        for frame in container.decode(stream):
+            if frame.time is not None and frame.time >= seconds:
+                return
+            yield frame
+
+
+def line(**options: object) -> Callable[[Path, float], Job]:
+    """fervid with these options, its models loaded."""
+
+    def load(video: Path, seconds: float) -> Job:
+        import fervid
+
+        models = fervid.load_models(device="cpu")
+        return lambda until: fervid.process(video, models=models, device="cpu", end_s=until, **options)
+
+    return load
+
+
+def by_hand(fps: float | None) -> Callable[[Path, float], Job]:
+    """The loop that people write by hand."""
+
+    def load(video: Path, seconds: float) -> Job:
+        import torch
+        from PIL import Image
+
+        from fervid.backends.torch_classifier import TorchClassifier
+
+        torch.set_num_threads(1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from facenet_pytorch import MTCNN
+
+            detector = MTCNN(keep_all=True, device="cpu")
+        classifier = TorchClassifier("seresnet", "cpu")
+
+        def run(until: float) -> None:
+            next_s = 0.0
+            for frame in decoded(video, until):
+                if fps and frame.time < next_s - 1e-6:
+                    continue
+                next_s = frame.time + (1 / fps if fps else 0)
+                picture = frame.to_ndarray(format="rgb24")
+                boxes, _ = detector.detect(picture)
+                for x0, y0, x1, y1 in np.clip(boxes, 0, None).astype(int) if boxes is not None else ():
+                    face = Image.fromarray(picture[y0:y1, x0:x1]).convert("L").resize((48, 48))
+                    with torch.inference_mode():
+                        logits = classifier.net(classifier.prepare(np.asarray(face)[None, None]))
+                        torch.softmax(logits[:, :7], 1)
+
+        return run
+
+    return load
+
+
+CONTESTANTS: dict[str, Callable[[Path, float], Job]] = {
+    "bare decoding": decoding,
+    "fervid 5 fps": line(fps=5),
+    "fervid 5 fps fast": line(fps=5, sampling="fast"),
+    "fervid native": line(fps="native"),
+    "by hand 5 fps": by_hand(5),
+    "by hand native": by_hand(None),
+}
 
 
 if __name__ == "__main__":

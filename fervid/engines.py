@@ -1,0 +1,61 @@
+"""Which engine a batch runs on, and with whom."""
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fervid import engine
+from fervid.config import Config
+from fervid.engine import Engine, Limits, default_limits, default_workers
+from fervid.errors import ConfigError, MissingDependency
+from fervid.jobs import run_job
+from fervid.pipeline import load_models
+from fervid.shards import choose_shards, share_job
+
+__all__ = ["Crew", "open_engine"]
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What is asked of an engine; None leaves it to the engine. `address` and `gpus_per_worker` are for Ray."""
+
+    workers: int | None = None
+    timeout_s: float | None = None
+    stall_s: float | None = 600.0
+    memory_gb: float | None = None
+    shards: int | str | None = None
+    address: str | None = None
+    gpus_per_worker: float | None = None
+
+
+def open_engine(name: str, config: Config, crew: Crew, out: Path) -> Engine:
+    """The engine of this name, "local" or "ray", for results below `out`; ConfigError if there is none."""
+    limits = Limits(crew.timeout_s, crew.stall_s, int(crew.memory_gb * 1e9) if crew.memory_gb else None)
+    if name == "ray":
+        if crew.shards not in (None, 1):
+            raise ConfigError("--shards: the pieces of a video are shared on one machine; leave out --engine ray")
+        options = {"address": crew.address or "auto", "gpus_per_worker": crew.gpus_per_worker, "out": out}
+        return _ray_engine()(config, crew.workers, limits, load=load_models, work=run_job, **options)
+    if name != "local":
+        raise ConfigError(f"unknown engine {name!r}: expected local or ray")
+    if crew.address is not None or crew.gpus_per_worker is not None:
+        raise ConfigError("--address and --gpus-per-worker are for a Ray cluster: add --engine ray")
+    size = crew.workers or default_workers(config.device)
+    if limits.memory_bytes is None:
+        limits = replace(limits, memory_bytes=default_limits(size).memory_bytes)
+    shards = choose_shards(crew.shards, size)
+    if shards is None:
+        return engine.LocalEngine(config, size, limits)
+    return engine.LocalEngine(config, size, limits, work=functools.partial(share_job, shards=shards))
+
+
+def _ray_engine() -> Any:
+    """The class of the engine of a Ray cluster, which is an optional part."""
+    try:
+        from fervid.backends.ray_engine import RayEngine
+    except ImportError as e:
+        if (e.name or "").partition(".")[0] != "ray":
+            raise
+        raise MissingDependency("--engine ray needs Ray, which is not installed: pip install 'fervid[ray]'") from None
+    return RayEngine

@@ -1,0 +1,128 @@
+"""Where the faces of one video come from: the line from frames to faces, with decoding one step ahead."""
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, closing, suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from fervid.adaptive import between_keys
+from fervid.batches import FaceBatch, VideoInfo
+from fervid.config import Config
+from fervid.emotions import Classifier
+from fervid.faces import FaceDetector, detect, every_look
+from fervid.frames import Look, batch_frames, choose_frames, hold_still, picture_size
+from fervid.persons import Embedder
+from fervid.video import Health, Reader
+
+__all__ = ["Models", "Source", "Spread", "WholeVideo", "ahead", "find_faces"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Models:
+    """The networks of the line, loaded once and used for any number of videos; an embedder if persons are asked for."""
+
+    detector: FaceDetector
+    classifier: Classifier
+    device: str
+    embedder: Embedder | None = None
+
+
+class Source(Protocol):
+    """Where the faces of one video come from. `health` and `end_s` are complete when `faces()` is exhausted."""
+
+    info: VideoInfo
+    health: Health
+
+    @property
+    def end_s(self) -> float | None:
+        """As a Reader's."""
+
+    def faces(self) -> Generator[FaceBatch]:
+        """Every look, and the faces in it, in the order of time."""
+
+
+#: Finds the faces of an open video elsewhere, and gives the models that know what was found; or pieces.CannotSpread.
+Spread = Callable[[Reader, Config, Models], tuple[Source, Models]]
+
+
+class WholeVideo:
+    """The faces of an open video, from its start to its end: the first half of the line."""
+
+    def __init__(self, reader: Reader, config: Config, models: Models) -> None:
+        self.info, self.health = reader.info, reader.health
+        self._reader, self._config, self._models = reader, config, models
+
+    @property
+    def end_s(self) -> float | None:
+        """As the reader's."""
+        return self._reader.end_s
+
+    def faces(self) -> Generator[FaceBatch]:
+        """Decode, look, and detect."""
+        config = self._config
+        stop_s = math.inf if config.end_s is None else config.end_s
+        part = self._reader.frames(config.start_s, config.end_s)
+        looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
+        yield from find_faces(looks, self.info, config, self._models)
+
+
+def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: Models) -> Generator[FaceBatch]:
+    """The line from looks to faces: decoding, detecting and cutting out run on a thread each, one step ahead."""
+    picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
+    classifier, finder = models.classifier, every_look
+    if config.detection == "adaptive":
+        looks, finder = hold_still(looks), between_keys
+    with ExitStack() as threads:
+
+        def led(stage: Generator[T]) -> Generator[T]:
+            return threads.enter_context(closing(ahead(stage)))
+
+        frames = led(batch_frames(looks, video, picture_size(video, picture_px)))
+        yield from detect(
+            frames, models.detector, video, framing=classifier.framing, crop_px=classifier.crop_px,
+            min_face_px=min_face_px, find=lambda *task: led(finder(*task)),
+            portrait_px=models.embedder.portrait_px if models.embedder and config.persons else 0,
+        )  # fmt: skip
+
+
+def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
+    """Run a stage on a thread of its own, at most `depth` items ahead.
+
+    An exception crosses the queue. Closing this generator stops the thread and closes the stage in it.
+    """
+    items: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in source:
+                items.put((item, None))
+                if stop.is_set():
+                    return
+            items.put((None, StopIteration()))
+        except BaseException as e:  # noqa: BLE001 - crosses to the reader of the queue
+            items.put((None, e))
+        finally:
+            source.close()
+
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="fervid-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = items.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stop.set()
+        while thread.is_alive():
+            with suppress(queue.Empty):
+                items.get(timeout=0.02)

@@ -1,0 +1,126 @@
+"""Tables that people made, as text cells: any usual delimiter and encoding, decimal points or commas, clock times."""
+
+import csv
+import io
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from fervid.errors import DataError
+
+__all__ = ["Sheet", "read_sheet"]
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_EMPTY = {"", "na", "n/a", "nan", "none", "null", "-", "--", "."}
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,3}):([0-5]?\d(?:[.,]\d+)?)")
+#: A time beyond this (eleven days of video) is no time in seconds.
+_LATEST_S = 1e6
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of text. `number` of a row is its line in the file, the header being row 1."""
+
+    path: Path
+    header: list[str]
+    rows: list[tuple[int, list[str]]]
+    delimiter: str
+
+    def where(self, row: int, column: int) -> str:
+        """Name a cell for a message."""
+        return f"{self.path}: row {row}, column {self.header[column]!r}"
+
+    def text(self, cells: list[str], column: int | None) -> str | None:
+        """A cell's text, None if it is empty or says that there is nothing."""
+        if column is None or column >= len(cells):
+            return None
+        text = cells[column].strip()
+        return None if text.lower() in _EMPTY else text
+
+    def value(self, row: int, cells: list[str], column: int) -> float:
+        """A cell's number, NaN if it is empty; DataError names the cell."""
+        text = self.text(cells, column)
+        if text is None:
+            return math.nan
+        number = self._number(text.removesuffix("%").strip())
+        if number is None:
+            raise DataError(f"{self.where(row, column)}: expected a number, found {text!r}")
+        return number
+
+    def time(self, row: int, cells: list[str], column: int, unit_s: float) -> float:
+        """A cell's time in seconds, written as a number of `unit_s` or as m:ss or h:mm:ss; DataError names the cell."""
+        text = self.text(cells, column) or ""
+        number, clock = self._number(text), _CLOCK.fullmatch(text)
+        if clock:
+            hours, minutes, seconds = clock.groups()
+            number = int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
+        elif number is not None:
+            number *= unit_s
+        if number is None:
+            raise DataError(f"{self.where(row, column)}: expected a time as seconds, m:ss or h:mm:ss, found {text!r}")
+        if abs(number) > _LATEST_S:
+            raise DataError(
+                f"{self.where(row, column)}: {text} is {number:.3g} s; if these are milliseconds, name the column "
+                f"{self.header[column]}_ms"
+            )
+        return number
+
+    def _number(self, text: str) -> float | None:
+        if self.delimiter != ",":
+            text = text.replace(",", ".")
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        return number if math.isfinite(number) else None
+
+
+def read_sheet(path: Path) -> Sheet:
+    """Read a CSV file of any usual dialect; DataError if there is no table in it."""
+    lines = _decode(path).splitlines()
+    told = re.fullmatch(r"sep=(.)", lines[0].strip()) if lines else None  # Excel's way of telling
+    skipped = 1 if told else 0
+    delimiter = told[1] if told else _delimiter(lines)
+    reader = csv.reader(io.StringIO("\n".join(lines[skipped:])), delimiter=delimiter)
+    try:
+        table = [(reader.line_num + skipped, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as e:
+        raise DataError(f"{path}: row {reader.line_num + skipped} is no CSV ({e})") from None
+    if not table:
+        raise DataError(f"{path}: empty; expected a header with a time column and a label or score columns")
+    header = [cell.strip() for cell in table[0][1]]
+    if len(table) == 1:
+        raise DataError(f"{path}: a header ({', '.join(header)}) and no ratings below it")
+    for row, cells in table[1:]:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise DataError(
+                f"{path}: row {row} has {len(cells)} cells, the header {len(header)} (delimited by "
+                f"{_DELIMITERS.get(delimiter, delimiter)}); put text that holds the delimiter in quotes"
+            )
+    return Sheet(path, header, table[1:], delimiter)
+
+
+def _decode(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read ({e.strerror}); expected a CSV file of ratings") from None
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise DataError(f"{path}: a workbook, not a text table; save it as CSV")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = data.decode("utf-16", "replace")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:  # what older spreadsheets write
+            text = data.decode("cp1252", "replace")
+    if "\0" in text:
+        raise DataError(f"{path}: not a text file; expected a CSV file of ratings")
+    return text
+
+
+def _delimiter(lines: list[str]) -> str:
+    """The delimiter that parts the header into most columns; a comma if none does."""
+    header = next((line for line in lines if line.strip()), "")
+    return max(_DELIMITERS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))

@@ -1,0 +1,119 @@
+// The film: its clock and the playhead follow each other, and boxes are drawn over the faces.
+
+const video = document.getElementById("video"), boxesCanvas = document.getElementById("boxes");
+const playhead = { t: FIRST };
+const OFFSET = DATA.film ? DATA.film.offset : 0;
+
+/** Where the film comes from: out of the page, or from beside it. */
+function loadFilm() {
+  if (!video) return;
+  video.addEventListener("error", () => say("This browser cannot play the film. Make the report again with --transcode."));
+  for (const name of ["timeupdate", "seeked", "loadeddata", "play"]) video.addEventListener(name, follow);
+  if (DATA.film.url) { video.src = DATA.film.url; return; }
+  const holder = document.getElementById("film-content"), text = holder.textContent, parts = [];
+  holder.remove();
+  for (let at = 0; at < text.length; at += 1 << 22) parts.push(bytes(text.slice(at, at + (1 << 22))));
+  video.src = URL.createObjectURL(new Blob(parts, { type: DATA.film.mime }));
+}
+
+function say(text) { document.getElementById("film-note").textContent = text; }
+
+/** Seconds of the timeline that the player shows now. */
+const filmTime = (mediaTime = video.currentTime) => mediaTime - OFFSET;
+
+let following = false;
+/** While the film plays, every frame moves the playhead; when it stands still, seeking does. */
+function follow() {
+  if (!video.seeking) movePlayhead(filmTime());
+  if (following || video.paused) return;
+  following = true;
+  const next = video.requestVideoFrameCallback
+    ? (call) => video.requestVideoFrameCallback((_, frame) => call(frame.mediaTime))
+    : (call) => requestAnimationFrame(() => call(video.currentTime));
+  const onFrame = (mediaTime) => {
+    if (!video.seeking) movePlayhead(filmTime(mediaTime));
+    if (video.paused || video.ended) following = false; else next(onFrame);
+  };
+  next(onFrame);
+}
+
+/** Go to a moment: the film jumps there, or without a film the playhead alone. */
+function seek(t) {
+  const within = Math.min(Math.max(t, FIRST), END - 0.001);
+  if (video && video.readyState > 0) {
+    const last = Number.isFinite(video.duration) ? video.duration - 0.001 : Infinity;
+    video.currentTime = Math.min(Math.max(within + OFFSET, 0), last);
+  }
+  movePlayhead(within);
+}
+
+function playPause() {
+  if (!video) return;
+  if (video.paused) video.play().catch(() => say("The film cannot be played.")); else video.pause();
+}
+
+// -- boxes ---------------------------------------------------------------------------------------------------------
+
+const BOXES = DATA.boxes && video ? unpackBoxes(DATA.boxes) : null;
+
+function unpackBoxes(packed) {
+  const names = new Map(LANES.flatMap((lane) => lane.tracks.map((track) => [track, lane.name])));
+  let from = 0;
+  const tracks = packed.tracks.map((track, i) => {
+    const start = from;
+    from += packed.counts[i];
+    return { name: names.get(track) || `Track ${track}`, from: start, to: from };
+  });
+  return {
+    tracks, n: from, gap: packed.gap, ms: unpack(Uint32Array, packed.ms), box: unpack(Int16Array, packed.box),
+    best: bytes(packed.best), sure: bytes(packed.sure),
+  };
+}
+
+/** The faces at a moment: between two looks of a track in a line from one to the other, over a gap none. */
+function facesAt(t) {
+  const { tracks, n, gap, ms, box, best, sure } = BOXES, now = t * 1000, found = [];
+  for (const track of tracks) {
+    if (ms[track.from] > now + 1 || ms[track.to - 1] + gap < now) continue;
+    const after = lowerBound(ms, now + 1, track.from, track.to), before = after - 1;
+    if (before < track.from) continue;
+    const near = after < track.to && ms[after] - ms[before] <= gap;
+    if (!near && now - ms[before] > gap / 1.6) continue;
+    const share = near ? (now - ms[before]) / (ms[after] - ms[before]) : 0, to = near ? after : before;
+    const place = [0, 1, 2, 3].map((i) => ((1 - share) * box[i * n + before] + share * box[i * n + to]) / SCALE);
+    found.push({ name: track.name, place, k: best[before], sure: sure[before] / 100 });
+  }
+  return found;
+}
+
+/** Where the picture lies in the player, which keeps its shape: x, y, width, height in the canvas. */
+function pictureBox(canvas) {
+  const [w, h] = video.videoWidth ? [video.videoWidth, video.videoHeight] : DATA.film.size;
+  const scale = Math.min(canvas.width / w, canvas.height / h);
+  return [(canvas.width - w * scale) / 2, (canvas.height - h * scale) / 2, w * scale, h * scale];
+}
+
+function paintBoxes() {
+  if (!BOXES) return;
+  const context = fresh(boxesCanvas);
+  if (!context || !document.getElementById("boxes-on").checked) return;
+  const [left, top, width, height] = pictureBox(boxesCanvas), dpr = devicePixelRatio;
+  context.font = `600 ${12 * dpr}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  for (const { name, place, k, sure } of facesAt(playhead.t)) {
+    const x = left + place[0] * width, y = top + place[1] * height, w = place[2] * width, h = place[3] * height;
+    context.lineWidth = 4 * dpr;
+    context.strokeStyle = "rgb(0 0 0 / 45%)";
+    context.strokeRect(x, y, w, h);
+    context.lineWidth = 2 * dpr;
+    context.strokeStyle = DATA.palette[EMOTIONS[k]] === "#000000" ? "#F2F2F2" : DATA.palette[EMOTIONS[k]];
+    context.strokeRect(x, y, w, h);
+    const short = name.replace(/^\w+ /, ""), text = w > 70 * dpr ? `${short} ${EMOTIONS[k]} ${percent(sure)}` : short;
+    const wide = context.measureText(text).width + 10 * dpr, tall = 18 * dpr;
+    const tagX = Math.min(Math.max(left, x - dpr), left + width - wide), tagY = Math.max(top, y - tall - 3 * dpr);
+    context.fillStyle = "rgb(12 14 18 / 82%)";
+    context.fillRect(tagX, tagY, wide, tall);
+    context.fillStyle = "#fff";
+    context.fillText(text, tagX + 5 * dpr, tagY + tall / 2 + dpr / 2);
+  }
+}

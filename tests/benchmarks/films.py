@@ -1,0 +1,80 @@
+"""Test films of any length with moving faces: `python -m tests.benchmarks.films OUT.mp4 [--faces 4] ...`.
+
+The faces are those of sample_videos/one_face.mp4, which move and change, drifting over a still, grainy ground. Ten
+seconds are drawn and encoded; longer films repeat them, packet by packet.
+"""
+
+import argparse
+import math
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from tests.benchmarks.memory import repeat
+
+SAMPLE = Path(__file__).parents[2] / "sample_videos" / "one_face.mp4"
+RATE, SECONDS = 30, 10
+ENCODERS = {"h264": ("libx264", {"crf": "23", "preset": "medium"}), "hevc": ("libx265", {"crf": "26", "preset": "fast",
+            "x265-params": "log-level=error:pools=1"})}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--faces", type=int, default=1)
+    parser.add_argument("--height", type=int, default=1080)
+    parser.add_argument("--codec", choices=ENCODERS, default="h264")
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--still", action="store_true", help="the first picture all the time")
+    args = parser.parse_args()
+    make(args.out, faces=args.faces, height=args.height, codec=args.codec, minutes=args.minutes, still=args.still)
+
+
+def make(
+    out: Path, *, faces: int = 1, height: int = 1080, codec: str = "h264", minutes: float = 1, still: bool = False
+) -> Path:
+    """Write a film; 16:9, 30 frames a second."""
+    encoder, options = ENCODERS[codec]
+    with tempfile.TemporaryDirectory() as folder:
+        short = Path(folder) / "short.mp4"
+        with av.open(str(short), "w") as target:
+            stream = target.add_stream(encoder, rate=RATE, options=options)
+            stream.width, stream.height, stream.pix_fmt = round(height * 8 / 9) * 2, height, "yuv420p"
+            for picture in pictures(faces, stream.width, height, still=still):
+                target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            target.mux(stream.encode())
+        return repeat(short, out, minutes)
+
+
+def pictures(faces: int, width: int, height: int, *, still: bool):
+    """Draw the frames (height, width, 3) uint8: faces in a grid, each going round its place."""
+    ground = np.random.default_rng(0).integers(70, 110, (height, width, 1), np.uint8).repeat(3, 2)
+    columns = max(1, math.ceil(math.sqrt(faces * 16 / 9)))
+    rows = max(1, math.ceil(faces / columns))
+    cell_w, cell_h = width // columns, height // rows
+    side = min(cell_w, cell_h, height // 2) * 4 // 5
+    heads = [np.asarray(Image.fromarray(head).resize((side, side))) for head in sample()]
+    for i in range(RATE * SECONDS):
+        frame, time = ground.copy(), 0 if still else i
+        for k in range(faces):
+            angle = 2 * math.pi * (time / (RATE * SECONDS) + k / faces)
+            x = k % columns * cell_w + round((cell_w - side) * (0.5 + 0.45 * math.cos(angle)))
+            y = k // columns * cell_h + round((cell_h - side) * (0.5 + 0.45 * math.sin(angle)))
+            frame[y : y + side, x : x + side] = heads[(time + 7 * k) % len(heads)]
+        yield frame
+
+
+def sample() -> list[np.ndarray]:
+    """The frames of the sample video, cut to a square, forth and back again."""
+    with av.open(str(SAMPLE)) as source:
+        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    height, width = frames[0].shape[:2]
+    middle = [frame[:, (width - height) // 2 : (width + height) // 2] for frame in frames]
+    return middle + middle[::-1]
+
+
+if __name__ == "__main__":
+    main()

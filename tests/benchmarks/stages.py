@@ -1,0 +1,119 @@
+"""What each stage takes by itself: `python -m tests.benchmarks.stages VIDEO [--frames 24]`.
+
+CPU milliseconds on one thread, medians. Frames: what the reader gives, and what is made of it. Detection: by the width
+of the picture, by how many are searched at once, by the number of faces (drawn as films.py does). Tracking: a look by
+its number of faces. Parquet: rows a second. (Classification: tests/benchmarks/classifier.py.)
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fervid.backends.device import one_thread
+from fervid.backends.heap import share_heap
+from fervid.backends.mtcnn import MTCNN
+from fervid.frames import picture_size
+from fervid.store import to_table, write_table
+from fervid.timeline import fill_gaps, summarise
+from fervid.tracks import Tracker
+from fervid.video import open_video
+from tests.benchmarks.films import pictures
+from tests.fakes import LABELS, Face, Seen, emotion_batch, video
+
+ROUNDS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--frames", type=int, default=24)
+    args = parser.parse_args()
+    share_heap()
+    frames(args.video, args.frames)
+    detection()
+    tracking()
+    parquet()
+
+
+def cpu_ms(call: Callable[[], object], n: int) -> float:
+    """Median CPU milliseconds of one of the n things that a call does."""
+    call()
+    spent = []
+    for _ in range(ROUNDS):
+        start = time.process_time()
+        call()
+        spent.append(time.process_time() - start)
+    return 1e3 * float(np.median(spent)) / n
+
+
+def frames(path: Path, n: int) -> None:
+    with open_video(path) as reader:
+        some = list(islice(reader.frames(), n))
+        size, named = picture_size(reader.info, 640), f"{reader.info.width_px}x{reader.info.height_px}"
+
+    def decode() -> None:
+        with open_video(path) as reader:
+            for _ in islice(reader.frames(), n):
+                pass
+
+    print(f"frames of {path.name}, {named}, CPU ms each")
+    print(f"  decoding (with opening)  {cpu_ms(decode, n):7.2f}")
+    for name in ("glance", "stored_luma", "luma"):
+        print(f"  {name:24s} {cpu_ms(lambda name=name: [getattr(frame, name)() for frame in some], n):7.2f}")
+    print(f"  picture, {size[0]} wide        {cpu_ms(lambda: [frame.picture(*size) for frame in some], n):7.2f}")
+
+
+@one_thread
+def detection() -> None:
+    detector = MTCNN()
+    print("detection of faces from 20 px in 16:9 pictures, CPU ms each")
+    for faces in (0, 1, 4, 20):
+        drawn = list(islice(pictures(faces, 1280, 720, still=False), 0, 80, 10))
+        for width in (320, 640):
+            small = np.stack([np.asarray(Image.fromarray(p).resize((width, width * 9 // 16), 4)) for p in drawn])
+            found = detector.detect(small)
+            one = cpu_ms(lambda small=small: detector.detect(small[:1]), 1)
+            many = cpu_ms(lambda small=small: detector.detect(small), 8)
+            line = (
+                f"  {width} wide, {faces:2d} drawn, {len(found) / 8:4.1f} found: alone {one:6.1f}, of eight {many:6.1f}"
+            )
+            if len(found):
+                sure = cpu_ms(lambda s=small, f=found: detector.confirm(list(s), f.frame, f.box_px), len(found))
+                line += f"; to confirm a face {sure:5.2f}"
+            print(line, flush=True)
+
+
+def tracking() -> None:
+    print("tracking, CPU ms a look")
+    for faces in (1, 4, 20):
+        random = np.random.default_rng(0)
+        corner = random.uniform(0, 1800, (faces, 2)) + np.cumsum(random.normal(0, 4, (300, faces, 2)), 0)
+        box = np.concatenate([corner, corner + 100], 2).astype(np.float32)
+
+        def run(box: np.ndarray = box, faces: int = faces) -> None:
+            tracker = Tracker()
+            for i, one in enumerate(box):
+                tracker.update(i / 5, one, np.ones(faces, np.float32))
+
+        print(f"  {faces:2d} faces {cpu_ms(run, 300):7.3f}")
+
+
+def parquet() -> None:
+    looks = [Seen(i / 5, tuple(Face(track=k) for k in range(4))) for i in range(5 * 600)]
+    rows = fill_gaps(summarise([emotion_batch(looks)], LABELS, video()), LABELS, 0, lambda: 600.0)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "t.parquet"
+        each = cpu_ms(lambda: write_table(to_table(rows, LABELS, "v", {}), out), len(rows["second"]))
+        print(
+            f"Parquet: {1e3 / each:.0f} rows a CPU second, {out.stat().st_size / len(rows['second']):.0f} bytes a row"
+        )
+
+
+if __name__ == "__main__":
+    main()
