@@ -225,7 +225,7 @@ class _Line:
 
     def _ahead(self, stage: Generator[T]) -> Generator[T]:
         """Run a stage ahead of the next one; run() ends its thread."""
-        self._threads.append(ahead(stage))
+        self._threads.append(ahead(stage, depth=1))
         return self._threads[-1]
 
     def _check_range(self) -> None:
