@@ -32,7 +32,7 @@ _REST_S = 0.4
 #: Mean difference of two looks (greys, in the green channel) from which they may be two shots: both become key looks.
 _CUT = 16.0
 #: Looks that wait: until so many key looks can be searched together, or so many bytes of pixels are held.
-_KEYS, _BYTES = 8, 2**27
+_KEYS, _BYTES = 6, 2**26
 #: Ways longer than this, in face sizes and growth, are not drawn.
 _FARTHEST = 2.0
 _OVERLAP = 0.5

@@ -81,7 +81,7 @@ def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: 
     with ExitStack() as threads:
 
         def led(stage: Generator[T]) -> Generator[T]:
-            return threads.enter_context(closing(ahead(stage)))
+            return threads.enter_context(closing(ahead(stage, depth=1)))
 
         frames = led(batch_frames(looks, video, picture_size(video, picture_px)))
         yield from detect(

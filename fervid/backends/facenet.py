@@ -52,8 +52,9 @@ def find_embedder(asked: str) -> Path:
 class FaceNet:
     """An Embedder (see persons.py). Batches have one fixed shape: results do not depend on it.
 
-    The network learned colour pictures; here it gets the grey crop three times. The threshold is what its authors'
-    verification on LFW comes to for colour crops (a distance of 1.0 on the unit sphere); it was not measured on video.
+    The network learned colour pictures; here it gets the grey crop three times. The threshold, a distance of 1.0 on the
+    unit sphere, is of the size that verification of colour crops is published with; it was measured neither for grey
+    crops nor on video (`python -m tests.benchmarks.persons` does, where the weights are).
     """
 
     name = "InceptionResnetV1, VGGFace2"

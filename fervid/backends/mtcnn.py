@@ -33,7 +33,7 @@ from fervid.stopwatch import span
 __all__ = ["MTCNN"]
 
 _PASS_PIXELS = 2**23  # of the pictures that go through the stages together: 67 MB of AreaTable
-_TILE_PIXELS = 2**19  # of a pyramid level that P-Net sees at once: 40 MB of activations
+_TILE_PIXELS = 2**18  # of a pyramid level that P-Net sees at once: 20 MB of activations
 _CELL, _STRIDE = 12, 2  # what one P-Net output sees, and the step to the next, in pixels of its level
 _CUT = 8  # chunks of crops that are cut out at once
 _REFINE, _FINISH = (24, 32), (48, 16)  # R-Net's and O-Net's input: side of a crop, crops in a chunk

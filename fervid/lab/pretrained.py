@@ -82,7 +82,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
-        raise WeightsError(f"{path}: not a readable state dict ({str(e).splitlines()[0]})") from None
+        raise WeightsError(f"{path}: not a readable state dict ({str(e).partition(chr(10))[0]})") from None
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
