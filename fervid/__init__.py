@@ -243,7 +243,7 @@ def probe(
 ) -> dict[str, Any]:  # fmt: skip
     """Tell what is in a video file, and what `process` would do with it under the same options."""
     from fervid.config import load_config
-    from fervid.pipeline import describe_video
+    from fervid.description import describe_video
 
     return describe_video(Path(path), load_config(pipeline, **options))
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from fervid.config import Config
 from fervid.errors import FervidError, OutputError, RunError, VideoError
+from fervid.parts import refusal
 from fervid.pipeline import Models, Progress, process_video
 from fervid.source import Spread
-from fervid.store import SCHEMA_VERSION, refusal
+from fervid.store import SCHEMA_VERSION
 
 __all__ = ["COUNTERS", "Job", "Outcome", "content_hash", "fail", "job_key", "place", "run_job", "stat_of"]
 

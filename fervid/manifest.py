@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from fervid.errors import DataError, OutputError, RunError, UsageError
 from fervid.jobs import COUNTERS, Outcome
-from fervid.parts import remove_stale
-from fervid.store import refusal, spelled, write_atomically, write_table
+from fervid.parts import refusal, remove_stale, write_atomically
+from fervid.store import spelled, write_table
 
 __all__ = ["MANIFEST", "Manifest", "Row", "open_manifest", "read_manifest"]
 

@@ -1,20 +1,83 @@
-"""Part files: results that are not finished, named after the process that writes them, removed once it is dead."""
+"""Files that appear whole or not at all: written as part files, named after their process, removed once it is dead."""
 
+import errno
 import hashlib
 import os
 import re
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from time import time
 
-__all__ = ["part_of", "remove_parts", "remove_stale"]
+from fervid.errors import OutputError, RunError
+
+__all__ = ["part_of", "refusal", "remove_parts", "remove_stale", "write_atomically"]
 
 #: .NAME.MACHINE-PROCESS.tmp, or .NAME.PROCESS.tmp as fervid 0.1 wrote it.
 _PART = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{12})-)?(?P<process>\d+)\.tmp")
 #: Whether a process of another machine lives cannot be seen from here: its parts are left alone for so long.
 _FOREIGN_S = 7 * 24 * 3600.0
+
+
+@contextmanager
+def write_atomically(out: Path) -> Iterator[Path]:
+    """Give a part file beside `out` that takes its place when the block ends well, and vanishes when it does not.
+
+    The part file is made at once, so that a place that cannot be written is found before the work, not after it.
+    """
+    try:
+        if out.is_dir():
+            raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
+        if out.exists() and not out.is_file():
+            raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
+        part = part_of(out)
+        part.touch()
+    except OutputError:
+        raise
+    except (OSError, ValueError) as e:
+        raise refusal(out, e) from e
+    written = False
+    try:
+        yield part
+        written = True
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(out)
+        _sync_folder(out.parent)
+    except OSError as e:
+        if written or e.errno in _ADVICE:
+            raise refusal(out, e) from e
+        raise
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+#: What the disk, or the process, lacks as a whole: the next file would meet it too.
+_ADVICE = {
+    errno.ENOSPC: "free some space and run again", errno.EDQUOT: "free some space and run again",
+    errno.EFBIG: "allow larger files (ulimit -f) and run again", errno.EIO: "check the disk, then run again",
+    errno.EROFS: "make it writable, or name another place", errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs and run again",
+}  # fmt: skip
+
+
+def refusal(out: Path, error: OSError | ValueError) -> RunError | OutputError:
+    """What to raise when a result cannot be written: RunError if the disk is to blame, OutputError if this place is."""
+    reason = error.strerror or error if isinstance(error, OSError) else error
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        return RunError(f"{out}: {reason}; {_ADVICE[error.errno]}")
+    return OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists and is writable")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def part_of(out: Path) -> Path:

@@ -14,38 +14,26 @@ from fervid.batches import EmotionBatch
 from fervid.config import Config
 from fervid.emotions import classify
 from fervid.errors import FervidError, OutputError, VideoError
-from fervid.frames import picture_size
+from fervid.parts import refusal, write_atomically
 from fervid.persons import Gallery
 from fervid.pieces import CannotSpread
 from fervid.shots import Shot, ShotFinder, divide
 from fervid.smoothing import baseline, smooth
-from fervid.source import Models, Source, Spread, WholeVideo
+from fervid.source import Models, Source, Spread, WholeVideo, read_video
 from fervid.stopwatch import span
-from fervid.store import (
-    NUMBERS,
-    SCHEMA_VERSION,
-    FacesWriter,
-    refusal,
-    shots_table,
-    spelled,
-    to_table,
-    write_atomically,
-    write_table,
-)  # fmt: skip
+from fervid.store import NUMBERS, SCHEMA_VERSION, FacesWriter, shots_table, spelled, to_table, write_table
 from fervid.timeline import NO_DATA, Rows, fill_gaps, summarise
 from fervid.tracks import Tracker, link
-from fervid.video import Reader, RestartNeeded, check_file, open_video
+from fervid.video import Reader, check_file
 
 __all__ = [
     "Models",
     "Progress",
     "Result",
     "check_paths",
-    "describe_video",
     "load_models",
     "model_hash",
     "process_video",
-    "read_video",
 ]
 
 T = TypeVar("T")
@@ -159,51 +147,6 @@ def process_video(
         if shots_part:
             write_table(shots_table(shots, name or str(path), provenance), shots_part)
     return Result(path, out, table, provenance, whole)
-
-
-def describe_video(path: Path, config: Config) -> dict[str, Any]:
-    """Tell what a video file holds and what the line would do with it, decoding one frame only."""
-    video, options = read_video(path, config, lambda reader: reader.info)
-    notes = [note for name, note in _NOTES.items() if options[name]]
-    picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-    return {
-        "file": {
-            "path": str(path), "container": video.container, "codec": video.codec, "stream": video.stream,
-            "displayed": f"{video.width_px}x{video.height_px}", "rotation_deg": video.rotation_deg,
-            "frame_rate": f"{float(video.frame_rate):.5g}" if video.frame_rate else None,
-            "duration_s": video.duration_s, "start_s": video.start_s,
-        },
-        "plan": {
-            "reader": config.reader, "looks_per_second": config.fps or "every frame",
-            "detection_picture": "x".join(map(str, picture_size(video, picture_px))),
-            "smallest_face_px": round(min_face_px, 1), "detector": config.detector, "weights": config.weights,
-        },
-        "notes": notes or ["the first frame is fine; damage further on shows when the video is processed"],
-    }  # fmt: skip
-
-
-_NOTES = {
-    "careful": "damaged at the start: decoded on one thread, damage left out, the result degraded",
-    "synthetic_time": "no usable timestamps: frames are counted at the declared rate, the result degraded",
-}
-
-
-def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
-    """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took."""
-    options = {"careful": False, "synthetic_time": False, "every_frame": config.sampling == "exact"}
-    while True:
-        gap_s = None if options["every_frame"] or options["synthetic_time"] or not config.fps else 1 / config.fps
-        try:
-            with open_video(
-                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, gap_s=gap_s,
-                careful=options["careful"], synthetic_time=options["synthetic_time"],
-            ) as reader:  # fmt: skip
-                return work(reader), options
-        except RestartNeeded as again:
-            if all(options[name] for name in again.options):
-                message = f"{path}: the reader asks again and again for {again}"
-                raise VideoError(message, reason="unsupported") from None
-            options |= again.options
 
 
 class _Line:

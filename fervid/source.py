@@ -1,4 +1,4 @@
-"""Where the faces of one video come from: the line from frames to faces, with decoding one step ahead."""
+"""Where the faces of one video come from: the file opened, the line from frames to faces, each stage one step ahead."""
 
 import math
 import queue
@@ -7,18 +7,20 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from fervid.adaptive import between_keys
 from fervid.batches import FaceBatch, VideoInfo
 from fervid.config import Config
 from fervid.emotions import Classifier
+from fervid.errors import VideoError
 from fervid.faces import FaceDetector, detect, every_look
 from fervid.frames import Look, batch_frames, choose_frames, hold_still, picture_size
 from fervid.persons import Embedder
-from fervid.video import Health, Reader
+from fervid.video import Health, Reader, RestartNeeded, open_video
 
-__all__ = ["Models", "Source", "Spread", "WholeVideo", "ahead", "find_faces"]
+__all__ = ["Models", "Source", "Spread", "WholeVideo", "ahead", "find_faces", "read_video"]
 
 T = TypeVar("T")
 
@@ -70,6 +72,24 @@ class WholeVideo:
         part = self._reader.frames(config.start_s, config.end_s)
         looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
         yield from find_faces(looks, self.info, config, self._models)
+
+
+def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
+    """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took."""
+    options = {"careful": False, "synthetic_time": False, "every_frame": config.sampling == "exact"}
+    while True:
+        gap_s = None if options["every_frame"] or options["synthetic_time"] or not config.fps else 1 / config.fps
+        try:
+            with open_video(
+                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, gap_s=gap_s,
+                careful=options["careful"], synthetic_time=options["synthetic_time"],
+            ) as reader:  # fmt: skip
+                return work(reader), options
+        except RestartNeeded as again:
+            if all(options[name] for name in again.options):
+                message = f"{path}: the reader asks again and again for {again}"
+                raise VideoError(message, reason="unsupported") from None
+            options |= again.options
 
 
 def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: Models) -> Generator[FaceBatch]:

@@ -1,8 +1,6 @@
 """Timelines on disk: one Arrow schema, provenance in the file, atomic writes, and reading back into pandas."""
 
-import errno
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fervid.batches import EmotionBatch, VideoInfo
-from fervid.errors import DataError, OutputError, RunError
+from fervid.errors import DataError
 from fervid.labels import EMOTIONS
-from fervid.parts import part_of
+from fervid.parts import refusal, write_atomically
 from fervid.shots import Shot
 from fervid.timeline import Rows
 
@@ -31,12 +29,10 @@ __all__ = [
     "overview",
     "pool",
     "read_provenance",
-    "refusal",
     "rename_timeline",
     "shots_table",
     "spelled",
     "to_table",
-    "write_atomically",
     "write_table",
 ]
 
@@ -173,65 +169,6 @@ def rename_timeline(old: Path, new: Path, name: str) -> None:
     table = table.set_column(0, table.schema.field(0), column)
     with write_atomically(new) as part:
         write_table(table.replace_schema_metadata({_KEY: json.dumps(provenance, sort_keys=True)}), part)
-
-
-@contextmanager
-def write_atomically(out: Path) -> Iterator[Path]:
-    """Give a part file beside `out` that takes its place when the block ends well, and vanishes when it does not.
-
-    The part file is made at once, so that a place that cannot be written is found before the work, not after it.
-    """
-    try:
-        if out.is_dir():
-            raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
-        if out.exists() and not out.is_file():
-            raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
-        part = part_of(out)
-        part.touch()
-    except OutputError:
-        raise
-    except (OSError, ValueError) as e:
-        raise refusal(out, e) from e
-    written = False
-    try:
-        yield part
-        written = True
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(out)
-        _sync_folder(out.parent)
-    except OSError as e:
-        if written or e.errno in _ADVICE:
-            raise refusal(out, e) from e
-        raise
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
-#: What the disk, or the process, lacks as a whole: the next file would meet it too.
-_ADVICE = {
-    errno.ENOSPC: "free some space and run again", errno.EDQUOT: "free some space and run again",
-    errno.EFBIG: "allow larger files (ulimit -f) and run again", errno.EIO: "check the disk, then run again",
-    errno.EROFS: "make it writable, or name another place", errno.EMFILE: "allow more open files (ulimit -n)",
-    errno.ENFILE: "close other programs and run again",
-}  # fmt: skip
-
-
-def refusal(out: Path, error: OSError | ValueError) -> RunError | OutputError:
-    """What to raise when a result cannot be written: RunError if the disk is to blame, OutputError if this place is."""
-    reason = error.strerror or error if isinstance(error, OSError) else error
-    if isinstance(error, OSError) and error.errno in _ADVICE:
-        return RunError(f"{out}: {reason}; {_ADVICE[error.errno]}")
-    return OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists and is writable")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent / "fervid"
 ORDER = (
     "errors", "labels", "stopwatch", "pairing", "batches", "parts",
     "video", "config", "frames", "pieces", "likeness", "quality", "faces", "adaptive", "shots", "tracks", "emotions",
-    "timeline", "smoothing", "persons",
-    "store", "source", "pipeline", "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
+    "timeline", "smoothing", "persons", "store", "source", "description", "pipeline",
+    "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
     "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.report", "cli.lab", "cli.study", "cli", "__main__",
 )  # fmt: skip
 #: These stand beside the line: who may import them, and only within a function.

@@ -17,8 +17,9 @@ import pytest
 import fervid
 from fervid import frames
 from fervid.config import Config, load_config
+from fervid.description import describe_video
 from fervid.errors import OutputError, RunError, VideoError
-from fervid.pipeline import Models, Progress, describe_video, process_video
+from fervid.pipeline import Models, Progress, process_video
 from fervid.source import ahead
 from fervid.store import load_timeline, read_provenance
 from fervid.video import RestartNeeded

@@ -22,7 +22,7 @@ from fervid.cli import app
 from fervid.config import load_config
 from fervid.errors import ConfigError, DataError, OutputError, VideoError
 from fervid.jobs import content_hash
-from fervid.pipeline import read_video
+from fervid.source import read_video
 from fervid.views.report_data import pack_boxes, pack_timeline, read_timeline
 from tests.broken_clips import cut
 from tests.clips import read_number, times, write_clip

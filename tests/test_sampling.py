@@ -7,7 +7,8 @@ import pytest
 from fervid.config import Config, load_config
 from fervid.errors import ConfigError
 from fervid.frames import choose_frames
-from fervid.pipeline import process_video, read_video
+from fervid.pipeline import process_video
+from fervid.source import read_video
 from tests.test_pipeline import MODELS
 
 ONE_FACE = Path(__file__).parents[1] / "sample_videos" / "one_face.mp4"

@@ -11,15 +11,8 @@ import pytest
 
 import fervid
 from fervid.errors import DataError, OutputError, RunError
-from fervid.store import (
-    FacesWriter,
-    describe_timeline,
-    load_timeline,
-    read_provenance,
-    to_table,
-    write_atomically,
-    write_table,
-)
+from fervid.parts import write_atomically
+from fervid.store import FacesWriter, describe_timeline, load_timeline, read_provenance, to_table, write_table
 from fervid.timeline import fill_gaps, summarise
 from tests.fakes import LABELS, Face, Seen, emotion_batch, video
 

@@ -21,8 +21,8 @@ from fervid.lab import attribution
 from fervid.lab.attribution import METHODS
 from fervid.lab.pictures import SUFFIXES, find_pictures, is_crop, main_faces, read_picture, whole
 from fervid.labels import emotion
-from fervid.pipeline import read_video
 from fervid.shots import ShotFinder, divide
+from fervid.source import read_video
 from fervid.tracks import Tracker, link
 from fervid.video import Reader
 

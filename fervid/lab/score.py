@@ -12,7 +12,8 @@ from fervid.backends.torch_classifier import TorchClassifier
 from fervid.errors import DataError
 from fervid.faces import FaceDetector
 from fervid.lab.pictures import Face, batches, find_pictures, is_crop, main_faces, read_picture, whole
-from fervid.store import spelled, write_atomically
+from fervid.parts import write_atomically
+from fervid.store import spelled
 
 __all__ = ["Tally", "score_folder"]
 

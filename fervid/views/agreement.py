@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fervid.store import write_atomically
+from fervid.parts import write_atomically
 from fervid.views.figures import PALETTE, new_figure, save_figure
 from fervid.views.terminal import clock, plain, print_facts
 

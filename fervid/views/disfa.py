@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fervid.store import write_atomically
+from fervid.parts import write_atomically
 from fervid.views.agreement import interval_text, label_time
 from fervid.views.figures import PALETTE, new_figure, save_figure
 from fervid.views.terminal import plain

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fervid.errors import OutputError
-from fervid.store import write_atomically
+from fervid.parts import write_atomically
 from fervid.views.boris import write_events
 from fervid.views.elan import write_eaf
 from fervid.views.timelines import Interval, Timeline, check_out, merge_seconds, open_timeline

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.store import write_atomically
+from fervid.parts import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fervid.errors import DataError, OutputError
-from fervid.store import write_atomically
+from fervid.parts import write_atomically
 from fervid.views.figures import HEAT, PALETTE, write_grid
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import numpy as np
 from fervid.config import load_config
 from fervid.errors import DataError
 from fervid.jobs import content_hash
-from fervid.pipeline import Progress, read_video
-from fervid.store import write_atomically
+from fervid.parts import write_atomically
+from fervid.pipeline import Progress
+from fervid.source import read_video
 from fervid.video import check_file
 from fervid.views import labels as small
 from fervid.views.boxes import Places, faces_places, hidden_places, seconds_places

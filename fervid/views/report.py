@@ -13,7 +13,7 @@ from typing import Any
 
 from fervid import __version__
 from fervid.errors import ConfigError, OutputError
-from fervid.store import write_atomically
+from fervid.parts import write_atomically
 from fervid.views import report_summary as summary
 from fervid.views.figures import PALETTE
 from fervid.views.report_data import Timeline, pack_boxes, pack_timeline, read_timeline

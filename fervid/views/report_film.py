@@ -12,7 +12,7 @@ from fervid.batches import VideoInfo
 from fervid.config import Config, load_config
 from fervid.errors import DataError, OutputError, VideoError
 from fervid.jobs import content_hash
-from fervid.pipeline import read_video
+from fervid.source import read_video
 from fervid.store import read_provenance
 from fervid.video import check_file
 from fervid.views.report_data import Timeline

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from fervid.errors import ConfigError, DataError, OutputError
 from fervid.manifest import MANIFEST, read_manifest
-from fervid.store import overview, spelled, write_atomically
+from fervid.parts import write_atomically
+from fervid.store import overview, spelled
 from fervid.views import report_summary as summary
 from fervid.views.report import PLAIN, ReportOptions, fill_page, write_page
 from fervid.views.report_data import Timeline, read_timeline

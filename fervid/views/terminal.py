@@ -111,7 +111,7 @@ def write_json(facts: Any, target: str) -> None:
     if target == "-":
         print_json(facts)
         return
-    from fervid.store import write_atomically
+    from fervid.parts import write_atomically
 
     with write_atomically(Path(target)) as part:
         part.write_text(json.dumps(facts, indent=2, default=str) + "\n", "utf-8")
