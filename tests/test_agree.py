@@ -215,12 +215,12 @@ def test_one_track_is_compared_alone(tmp_path: Path, table) -> None:
 
 
 def test_one_person_is_compared_over_their_tracks(tmp_path: Path, table) -> None:
-    """A timeline of a later schema has columns shot and person: one person is two tracks, before and after a cut."""
+    """One person is two tracks, before and after a cut."""
     looks = [Seen(float(s), (face(0.08 * s, track=int(s > 4)), face(0.5, track=2)), 1.0) for s in range(10)]
     film = write_timeline(tmp_path / "two.parquet", looks, 10.0)
     stored = pq.read_table(film)
     person = pa.array([None if t is None else int(t == 2) for t in stored["track"].to_pylist()], pa.int32())
-    stored = stored.append_column("person", person).append_column("shot", person)
+    stored = stored.append_column("person", person)
     pq.write_table(stored.append_column("happiness_smooth", pa.array([0.1] * len(stored), pa.float32())), film)
     ratings = table(rows(*[[s, s] for s in range(10)], header="second,happiness"))
     facts = fervid.agree(film, ratings, person=0).facts

@@ -28,11 +28,12 @@ def rows(second: np.ndarray, track: np.ndarray, prob: np.ndarray) -> dict[str, n
     """Rows with a face: second (n,), track (n,), prob (n, 7) that sum to one."""
     n, real = len(second), np.ones(len(second))
     return {
-        "second": second, "track": track, "status": np.full(n, OK, object), "n_sampled": np.full(n, 5),
+        "second": second, "shot": np.zeros(n, int), "track": track, "status": np.full(n, OK, object), "n_sampled": np.full(n, 5),
         "n_faces": np.full(n, 5), "face_seconds": real, **dict(zip(LABELS, prob.T)),
         "dominant": np.array(LABELS, object)[prob.argmax(1)] if n else np.zeros(0, object),
         "entropy": -(prob * np.log(np.maximum(prob, 1e-12))).sum(1), "spread": 0 * real, "score": real,
         "face_px": 80 * real, "x": 0.1 * real, "y": 0.1 * real, "w": 0.2 * real, "h": 0.2 * real,
+        "quality": real,
     }  # fmt: skip
 
 
@@ -42,13 +43,13 @@ def write(
 ) -> Path:  # fmt: skip
     """Write a timeline of so many seconds. Those without a row are no_face, those in `lost` no_data.
 
-    `columns` are further ones (shot, person), as long as the table.
+    `columns` are further ones (person, and shot, which is left out otherwise), as long as the table.
     """
     full = fill_gaps([seen], LABELS, 0, lambda: float(seconds))
     blank = full["status"] == NO_DATA
     full["status"] = np.where(blank & ~np.isin(full["second"], lost), NO_FACE, full["status"]).astype(object)
     full = {name: column[full["second"] < seconds] for name, column in full.items()}
-    table = to_table(full, LABELS, video, facts or provenance())
+    table = to_table(full, LABELS, video, facts or provenance()).drop_columns("shot")
     for name, values in columns.items():
         table = table.append_column(name, pa.array(list(values[: len(table)]), pa.int32()))
     pq.write_table(table, path)
