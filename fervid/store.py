@@ -235,7 +235,8 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     for file in files:
         frame = pq.read_table(file).to_pandas()
         if "second" not in frame:
-            raise DataError(f"{file}: face readings, not a timeline; read them with pandas.read_parquet")
+            what = "shots" if "kind" in frame else "face readings"
+            raise DataError(f"{file}: {what}, not a timeline; read them with pandas.read_parquet")
         if path.is_dir():
             frame.insert(0, "file", str(file.relative_to(path)))
         frames.append(frame.astype({name: "Int32" for name in NUMBERS if name in frame}))

@@ -149,6 +149,19 @@ def test_sound_that_mp4_does_not_hold_becomes_aac_in_time(tmp_path: Path) -> Non
     assert heard[0].time == pytest.approx(0, abs=0.05)
 
 
+def test_damaged_sound_is_left_out_and_told(tmp_path: Path) -> None:
+    clip = clips.with_audio(tmp_path / "old.avi", audio_s=2)
+    with av.open(str(clip)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(audio=0) if packet.size]
+    data = bytearray(clip.read_bytes())
+    for pos, size in places[10:14]:
+        data[pos : pos + size] = b"\xff" * size
+    clip.write_bytes(data)
+    timeline, _ = tell(clip, BLIND)
+    facts = fervid.overlay(clip, timeline, tmp_path / "out.mp4")
+    assert facts["sound"] == "mp2 as aac; damaged parts left out" and facts["frames"] == len(frames(clip))
+
+
 def test_a_click_is_heard_when_it_is_seen(tmp_path: Path) -> None:
     """A white frame and a click at 1.2 s of MPEG-TS, whose clock begins elsewhere: AAC in ADTS, copied to MP4."""
     clip = tmp_path / "click.ts"

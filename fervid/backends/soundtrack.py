@@ -38,6 +38,8 @@ class Soundtrack:
         self._waiting: Any = None
         self._last: dict[int, int] = {}
         self._shift: dict[int, int] = {}
+        self.damaged = False
+        """Whether something could not be read, and was left out."""
 
     @property
     def kept(self) -> list[str]:
@@ -87,6 +89,7 @@ class Soundtrack:
         try:
             for packet in self._container.demux(self._streams):
                 if packet.dts is None or packet.pts is None or packet.is_corrupt:
+                    self.damaged |= packet.is_corrupt
                     continue
                 index, length = packet.stream.index, max(packet.duration or 0, 1)
                 last = self._last.get(index)
@@ -102,7 +105,8 @@ class Soundtrack:
                 yield packet
         except Exception as e:
             if not blames_file(e):
-                raise  # what is left of a damaged file's sound stays away, as its pictures do
+                raise
+            self.damaged = True  # what is left of a damaged file's sound stays away, as its pictures do
 
     def _write(self, packet: Any) -> None:
         target = self._target[packet.stream.index]
@@ -117,6 +121,7 @@ class Soundtrack:
         except Exception as e:
             if not blames_file(e):
                 raise
+            self.damaged = True
             return
         for frame in frames:
             if frame.pts is not None:

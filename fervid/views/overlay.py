@@ -106,8 +106,9 @@ class _Copy:
                     n += 1
                     if on_progress and n % _PROGRESS_FRAMES == 0:
                         on_progress(Progress(frame.pts_s, info.duration_s, painter.drawn))
+        heard = (", ".join(sound.kept) if sound else "none") + ("; damaged parts left out" if found.damaged else "")
         return {"frames": n, "boxes": painter.drawn if painter else 0, "faces": "hidden" if self.hidden else "shown",
-                "sound": ", ".join(sound.kept) if sound else "none"}  # fmt: skip
+                "sound": heard}  # fmt: skip
 
 
 def _inks(canvas: Any) -> Inks:
