@@ -28,7 +28,8 @@ def rows(second: np.ndarray, track: np.ndarray, prob: np.ndarray) -> dict[str, n
     """Rows with a face: second (n,), track (n,), prob (n, 7) that sum to one."""
     n, real = len(second), np.ones(len(second))
     return {
-        "second": second, "shot": np.zeros(n, int), "track": track, "status": np.full(n, OK, object), "n_sampled": np.full(n, 5),
+        "second": second, "shot": np.zeros(n, int), "track": track,
+        "status": np.full(n, OK, object), "n_sampled": np.full(n, 5),
         "n_faces": np.full(n, 5), "face_seconds": real, **dict(zip(LABELS, prob.T)),
         "dominant": np.array(LABELS, object)[prob.argmax(1)] if n else np.zeros(0, object),
         "entropy": -(prob * np.log(np.maximum(prob, 1e-12))).sum(1), "spread": 0 * real, "score": real,
