@@ -126,9 +126,9 @@ def batch(
     shards="auto" spreads each video of ten minutes and more over all workers, one after another, when all others are
     done; a number spreads each longer one over so many workers.
 
-    engine="ray" runs on a Ray cluster: `address` is "auto" (default), "local", HOST:PORT or ray://HOST:PORT; inputs and
-    `out` must lie at the same paths on every node. There `workers` are as many as fit, and each may have
-    `gpus_per_worker`, a fraction too. The results are the same bytes.
+    engine="ray" runs on a Ray cluster: `address` is "auto" (default), "local" or HOST:PORT; inputs and `out` must lie
+    at the same paths on every node. There `workers` are as many as fit, and each may have `gpus_per_worker`, a fraction
+    too. The results are the same bytes.
 
     Raises UsageError if the request is wrong, RunError if the run had to stop; a video that fails is a row.
     """

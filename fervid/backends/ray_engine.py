@@ -57,8 +57,8 @@ class _Slot:
 class RayEngine:
     """An Engine (see engine.py) over a Ray cluster; `workers` actors, or as many as there is room for at any time.
 
-    address: "auto" (a cluster that this machine belongs to), "local" (one that lives as long as the run), HOST:PORT or
-    ray://HOST:PORT. out: the folder for the results; every node has to see it, and the inputs, at the same paths.
+    address: "auto" (a cluster that this machine belongs to), "local" (one that lives as long as the run), or HOST:PORT.
+    out: the folder for the results; every node has to see it, and the inputs, at the same paths.
     gpus_per_worker: what Ray books of a GPU; a fraction is also the share of its memory that a worker may have.
     """
 
@@ -245,8 +245,8 @@ def _connected(address: str) -> Iterator[None]:
         raise MissingDependency(f"--address {address} needs {e.name}: pip install 'fervid[ray]'") from None
     except (ConnectionError, RuntimeError, ValueError, OSError) as e:
         raise ConfigError(
-            f"--address {address}: no Ray cluster there ({str(e).splitlines()[0]}); expected auto, local, HOST:PORT or "
-            "ray://HOST:PORT; `ray start --head` starts one"
+            f"--address {address}: no Ray cluster there ({str(e).splitlines()[0]}); expected auto, local or "
+            "HOST:PORT; `ray start --head` starts one"
         ) from None
     try:
         yield

@@ -46,7 +46,7 @@ def batch(
     memory: Annotated[float | None, typer.Option(help="Most memory of a worker (its share).", metavar="GB")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: the machines of a Ray cluster.")] = "local",
     address: Annotated[
-        str | None, typer.Option(help="Of the cluster: auto (default), local, HOST:PORT, ray://...", metavar="A")
+        str | None, typer.Option(help="Of the cluster: auto (default), local or HOST:PORT.", metavar="A")
     ] = None,
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs for each Ray worker, such as 0.5.", metavar="N")
