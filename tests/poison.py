@@ -88,5 +88,6 @@ FakeEngine = functools.partial(fervid.engine.LocalEngine, load=load_fakes, work=
 
 def main() -> None:
     """The command line with that engine, in a process of its own."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background ignores it
     fervid.engine.LocalEngine = FakeEngine
     fervid.cli.main()
