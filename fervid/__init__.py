@@ -73,12 +73,15 @@ def process(
         from fervid.config import load_config
         from fervid.pipeline import check_paths, process_video
         from fervid.pipeline import load_models as load
+        from fervid.source import read_video
 
         config = load_config(pipeline, **options)
         video = Path(path)
         timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
         check_paths(video, timeline, readings, cuts)
-        models = models or load(config)
+        if models is None:  # what is no video is told before seconds go into loading them
+            read_video(video, config, lambda reader: None)
+            models = load(config)
         spread = _spread(shards, on_progress)
     return process_video(
         video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress, spread=spread

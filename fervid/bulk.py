@@ -257,7 +257,7 @@ def _erase(out: Path, row: Row) -> None:
 def forget(video: str | os.PathLike[str], out: Path) -> list[str]:
     """Erase every trace of one input from a results folder, and tell the names that are gone.
 
-    `video` is the file, or its name in the manifest's `path`. Copies of a file that is still there go with it.
+    `video` is the file, or its name in the manifest's `path`. Copies of its content go with it.
     DataError if the folder knows no such video.
     """
     read_manifest(out)
@@ -268,6 +268,8 @@ def forget(video: str | os.PathLike[str], out: Path) -> list[str]:
             row for row in books.rows.values()
             if spelled(os.fspath(video)) == row.path or row.source == source or (sha256 and row.sha256 == sha256)
         ]  # fmt: skip
+        copies = {row.sha256 for row in gone} - {""}
+        gone += [row for row in books.rows.values() if row.sha256 in copies and row not in gone]
         if not gone:
             raise DataError(
                 f"{video}: nothing of it in {out}; expected a video, or a path of {out / 'manifest.parquet'}"

@@ -85,6 +85,8 @@ class Config:
         A small min_face_px enlarges the picture until that face has 20 pixels in it, as far as the video has them.
         """
         longer = max(width_px, height_px)
+        if self.min_face_px is not None and self.min_face_px > longer:
+            raise ConfigError(f"min_face_px = {self.min_face_px:g}: larger than the picture, {width_px}x{height_px}")
         if self.min_face_px is None:
             picture = min(self.picture_px, longer)
             return picture, 20 * longer / picture

@@ -64,7 +64,7 @@ def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str
                 seen.add(identity)
                 found.append(one)
     if not found:
-        what = ", ".join(names) or "the list"
+        what = ", ".join(names) or "no input"
         raise UsageError(f"{what}: no video in it; expected video files, or folders that hold some")
     return found
 

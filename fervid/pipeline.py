@@ -256,10 +256,14 @@ _NOT_PARQUET = {".csv", ".tsv", ".txt", ".json", ".xlsx", ".html"}
 def check_paths(path: Path, *outputs: Path | None) -> None:
     """Refuse an input that is no file, and an output that is the input or is named twice, before anything is loaded."""
     check_file(path)
+    if path.suffix.lower() == ".parquet":
+        raise VideoError(f"{path}: is a table, not a video; the video comes first", reason="not_media")
     named = [out for out in outputs if out is not None]
     for out in named:
         if out.suffix.lower() in _NOT_PARQUET:
             raise OutputError(f"{out}: results are Parquet; name it {out.with_suffix('.parquet').name}")
+        if not out.parent.is_dir():
+            raise OutputError(f"{out}: there is no folder {out.parent}; make it, or name a file in one that exists")
         try:
             itself = out.exists() and out.samefile(path)
         except OSError as e:

@@ -178,9 +178,12 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except KeyError:
-        raise DataError(f"{path}: a Parquet file, but not one that fervid wrote") from None
+        known = "the manifest of a batch" if Path(path).name == "manifest.parquet" else "but not one that fervid wrote"
+        raise DataError(f"{path}: a Parquet file, {known}; expected a timeline") from None
     except (OSError, pa.ArrowException, ValueError) as e:
-        raise DataError(f"{path}: not a timeline ({e}); expected a Parquet file written by fervid") from None
+        why = "no Parquet file" if "magic bytes" in str(e) else " ".join(str(e).split())
+        raise DataError(f"{path}: not a timeline ({why}); expected what fervid process writes, are the arguments in "
+                        "their order?") from None  # fmt: skip
 
 
 def describe_timeline(path: Path) -> dict[str, Any]:

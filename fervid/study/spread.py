@@ -11,6 +11,8 @@ from fervid.study.series import Aligned
 __all__ = ["find_spread"]
 
 _FEWEST = 3
+#: Below so many seconds a verdict says how few they are.
+_FEW = 30
 
 
 def find_spread(both: Aligned, blocks: Moving, labelled: bool) -> dict[str, Any]:
@@ -104,13 +106,16 @@ def _sentence(spread: dict[str, Any], people: list[float], machine: float, label
     human = f"{min(people):.2f} to {max(people):.2f} over {len(people)} raters"
     if len(people) == 2:
         human = f"{people[0]:.2f} between the two raters" + ("" if labelled else ", whose spread is one number")
-    sure = ""
+    sure, doubtful = "", False
     if low is not None:
-        doubt = ", so it may be chance" if low <= 0 <= high and where != "inside" else ""
-        sure = f"; machine minus mean rater {spread['difference']['value']:+.2f}, 95% {low:+.2f} to {high:+.2f}{doubt}"
+        sure = f"; machine minus mean rater {spread['difference']['value']:+.2f}, 95% {low:+.2f} to {high:+.2f}"
+        doubtful = low <= 0 <= high and where != "inside"
     place = {"inside": "The machine is inside the human spread",
              "below": "The machine is below the human spread: it agrees with the raters less than they do with each "
              "other",
              "above": "The machine is above the human spread: it agrees with the raters more than they do with each "
              "other"}[where]  # fmt: skip
-    return f"{place} ({measure} {machine:.2f} against {human}{sure})."
+    if doubtful:
+        place = f"The machine cannot be told from the raters; by the figure it is {where} the human spread"
+    few = f" Only {spread['seconds']} seconds are compared: too few to rest on." if spread["seconds"] < _FEW else ""
+    return f"{place} ({measure} {machine:.2f} against {human}{sure}).{few}"

@@ -293,4 +293,5 @@ def _draw_strips(axes: "Axes", result: "Agreement") -> None:
     axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.0, 1.1), frameon=False, fontsize=7.5, ncols=2)
     whom = "the label of most raters" if len(both.raters) > 1 else "the rater"
     kappa = f"kappa of the machine with {whom} {interval_text(result.facts['labels']['kappa'])}"
-    axes.set_title(f"labels ({result.facts['labels']['from']}): {kappa}", fontsize=9, loc="left")
+    seconds = f"{result.facts['labels']['seconds']} seconds compared"
+    axes.set_title(f"labels ({result.facts['labels']['from']}): {kappa}, {seconds}", fontsize=9, loc="left")

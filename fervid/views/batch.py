@@ -194,7 +194,7 @@ def print_summary(summary: "Summary") -> None:
     speed = summary.video_s / max(summary.taken_s, 1e-3)
     print_facts({
         "videos": f"{len(summary.rows)}: {counts}{before}",
-        "took": f"{clock(summary.taken_s)}; {summary.video_s / 3600:.2f} h of video, {speed:.1f} h an hour",
+        "took": f"{clock(summary.taken_s)}; {clock(summary.video_s)} of video, {speed:.1f} x real time",
         "results": f"{summary.out}, listed in manifest.parquet",
     })  # fmt: skip
     troubles = summary.troubles

@@ -32,7 +32,9 @@ def export(path: Path, out: Path, to: str | None = None) -> dict[str, Any]:
     if to not in FORMATS:
         known = ", ".join(FORMATS)
         raise OutputError(
-            f"{out}: expected --to {known.replace(', boris', ' or boris')}" + (f", found {to}" * bool(to))
+            f"{out}: expected --to {known.replace(', boris', ' or boris')}"
+            + (f", found {to}" * bool(to))
+            + ", or a name that ends with .csv, .eaf, .srt or .xlsx"
         )
     check_out(out, FORMATS[to], path)
     timeline = open_timeline(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fervid import __version__
-from fervid.errors import ConfigError, OutputError
+from fervid.errors import ConfigError, DataError, OutputError
 from fervid.parts import write_atomically
 from fervid.views import report_summary as summary
 from fervid.views.figures import PALETTE
@@ -78,6 +78,8 @@ def write_page(read: Timeline, out: Path, options: ReportOptions = PLAIN, *, ind
 
 
 def _check(timeline: Path, out: Path, options: ReportOptions) -> None:
+    if not timeline.exists():
+        raise DataError(f"{timeline}: no such file or folder; expected a timeline, or a folder of them")
     if out.suffix.lower() not in (".html", ".htm"):
         example = out / "report.html" if out.is_dir() else out.with_suffix(".html")
         raise OutputError(f"{out}: a report is one web page; name it, such as {example}")

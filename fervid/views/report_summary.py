@@ -8,7 +8,7 @@ import numpy as np
 
 from fervid.store import overview
 from fervid.views.report_data import Timeline
-from fervid.views.terminal import clock
+from fervid.views.terminal import CLEAR, clock
 
 __all__ = ["bar", "figures", "lasting", "legend", "provenance", "shares", "subtitle", "warnings"]
 
@@ -21,7 +21,7 @@ _REASONS = {
     "time_jumps": "The file's clock jumps (a concatenation); its parts follow one another.",
 }
 #: Below this share of clear face time, and below this height of the median face, the page says so.
-_CLEAR, _SMALL_PX = 0.5, 24
+_SMALL_PX = 24
 
 
 def figures(timeline: Timeline) -> str:
@@ -104,7 +104,7 @@ def warnings(timeline: Timeline, more: Iterable[str]) -> str:
     elif not timeline.lanes:
         told.append("No face was found. If there are small ones, a lower --min-face finds more.")
     else:
-        if says["clear"] < _CLEAR:
+        if says["clear"] < CLEAR:
             told.append(
                 f"In only {_percent(says['clear'])} of the face time one expression reaches 50%: faces were mostly "
                 "between expressions or hard to read. Do not read much into the most frequent one."

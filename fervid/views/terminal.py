@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fervid.pipeline import Progress, Result
 
 __all__ = [
+    "CLEAR",
     "clock",
     "plain",
     "print_evaluation",
@@ -30,6 +31,9 @@ __all__ = [
     "summary",
     "write_json",
 ]
+
+#: Below this share of clear face time the most frequent expression says little.
+CLEAR = 0.5
 
 
 def clock(seconds: float) -> str:
@@ -79,6 +83,8 @@ def print_result(result: "Result", taken_s: float) -> None:
     }
     if facts["tracks"]:
         rows["clear"] = f"in {facts['clear']:.0%} of the face time one expression reaches 50%"
+        if facts["clear"] < CLEAR:
+            rows["clear"] += "; do not read much into the most frequent one"
     if facts["status"] != "ok":
         lost = f"; {facts['seconds_without_data']} seconds without data" if facts["seconds_without_data"] else ""
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
