@@ -263,7 +263,7 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
         if out.suffix.lower() in _NOT_PARQUET:
             raise OutputError(f"{out}: results are Parquet; name it {out.with_suffix('.parquet').name}")
         if not out.parent.is_dir():
-            raise OutputError(f"{out}: there is no folder {out.parent}; make it, or name a file in one that exists")
+            raise OutputError(f"{out}: cannot be written (no folder {out.parent}); name a file in a folder that exists")
         try:
             itself = out.exists() and out.samefile(path)
         except OSError as e:
