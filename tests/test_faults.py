@@ -107,7 +107,7 @@ def test_a_sample_of_operations_fails_in_turn(half_done, turn):
 @pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("more", [0, 10**9], ids=["once", "from there on"])
 def test_every_operation_fails_in_turn(half_done, error, more):
-    """Each operation fails once, and fails from there on, with one of the errors each time: with all it takes an hour."""
+    """Each operation fails once, and fails from there on, with one of the errors each time."""
     for at in range((ERRORS.index(error) + bool(more)) % 3, len(half_done.calls), 3):
         half_done.fail(at, error, more)
 
