@@ -441,6 +441,15 @@ def test_forget_leaves_no_trace(videos, tmp_path):
     assert batch(videos, out=out)[0] == ["deep/b.mp4"]
 
 
+def test_forget_takes_copies_with_it_however_the_video_is_named(videos, tmp_path):
+    shutil.copy(videos / "a.mp4", videos / "copy.mp4")
+    for n, video in enumerate(("copy.mp4", videos / "a.mp4")):
+        out = tmp_path / str(n)
+        batch(videos, out=out)
+        assert sorted(forget(video, out)) == ["a.mp4", "copy.mp4"]
+        assert not {"a.mp4.parquet", "copy.mp4.parquet"} & set(tree(out))
+
+
 def test_a_bug_with_one_file_is_a_row(tmp_path, stock, monkeypatch):
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug")
