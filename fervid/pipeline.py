@@ -262,12 +262,12 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
     for out in named:
         if out.suffix.lower() in _NOT_PARQUET:
             raise OutputError(f"{out}: results are Parquet; name it {out.with_suffix('.parquet').name}")
-        if not out.parent.is_dir():
-            raise OutputError(f"{out}: cannot be written (no folder {out.parent}); name a file in a folder that exists")
         try:
-            itself = out.exists() and out.samefile(path)
+            placed, itself = out.parent.is_dir(), out.exists() and out.samefile(path)
         except OSError as e:
             raise refusal(out, e) from e
+        if not placed:
+            raise OutputError(f"{out}: cannot be written (no folder {out.parent}); name a file in a folder that exists")
         if itself:
             raise OutputError(f"{out}: is the video itself; name another file with --out")
     if len({out.resolve() for out in named}) < len(named):
