@@ -205,15 +205,14 @@ def disfa(
     Raises UsageError if the folder holds nothing to compare, RunError if the run had to stop.
     """
     from fervid.config import load_config
-    from fervid.engine import LocalEngine, default_limits, default_workers
+    from fervid.engines import Crew, open_engine
     from fervid.errors import ConfigError
     from fervid.study.report import run_disfa
 
     if workers is not None and workers <= 0:
         raise ConfigError(f"workers = {workers}: expected a number above 0")
     config = load_config(pipeline, **options)
-    size = workers or default_workers(config.device)
-    engine = LocalEngine(config, size, default_limits(size))
+    engine = open_engine("local", config, Crew(workers), Path(out))
     return run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fervid.backends.facenet import URL, FaceNet, find_embedder
+from fervid.backends.downloads import VGGFACE2
+from fervid.backends.facenet import FaceNet, find_embedder
 from fervid.errors import WeightsError
 
 
@@ -41,7 +42,7 @@ def test_without_a_network_one_sentence_tells_the_way_out(monkeypatch: pytest.Mo
     with pytest.raises(WeightsError) as e:
         find_embedder("vggface2")
     message = str(e.value)
-    assert all(part in message for part in (URL, "--persons FILE", "no route to host", str(tmp_path)))
+    assert all(part in message for part in (VGGFACE2, "--persons FILE", "no route to host", str(tmp_path)))
     assert message.count("\n") == 0 and [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 

@@ -1,9 +1,7 @@
 """Embeddings of faces by facenet-pytorch's InceptionResnetV1, trained on VGGFace2 (Cao et al. 2018)."""
 
 import hashlib
-import os
 import pickle
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fervid.backends.device import one_thread
+from fervid.backends.downloads import VGGFACE2, fetch, place_of
 from fervid.errors import MissingDependency, WeightsError
 
-__all__ = ["URL", "FaceNet", "find_embedder"]
+__all__ = ["FaceNet", "find_embedder"]
 
-URL = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt"
-_TIMEOUT_S = 30
 #: Faces at once, always: the last bits of a result depend on it.
 _BATCH = 8
 
@@ -29,24 +26,15 @@ def find_embedder(asked: str) -> Path:
     """
     if asked != "vggface2":
         if not Path(asked).is_file():
-            raise WeightsError(f"{asked}: no such weights; expected vggface2, or a file fetched from {URL}")
+            raise WeightsError(f"{asked}: no such weights; expected vggface2, or a file fetched from {VGGFACE2}")
         return Path(asked)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / URL.rpartition("/")[2]
-    if path.is_file():
-        return path
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as answer:
-            part.write_bytes(answer.read())
-        part.replace(path)
-    except OSError as e:  # URLError, a timeout, a full disk
-        part.unlink(missing_ok=True)
+        return fetch(VGGFACE2)
+    except OSError as e:
         raise WeightsError(
             f"vggface2: the weights that --persons needs cannot be downloaded ({getattr(e, 'reason', None) or e}); "
-            f"fetch {URL} elsewhere and name the file with --persons FILE, or put it at {path}"
+            f"fetch {VGGFACE2} elsewhere and name the file with --persons FILE, or put it at {place_of(VGGFACE2)}"
         ) from None
-    return path
 
 
 class FaceNet:
@@ -75,7 +63,7 @@ class FaceNet:
         lacking = [k for k in lacking if not k.startswith("logits.") and not k.endswith("num_batches_tracked")]
         if lacking:
             raise WeightsError(f"{path}: not the weights of an InceptionResnetV1 ({lacking[0]} is missing or odd); "
-                               f"fetch {URL}")  # fmt: skip
+                               f"fetch {VGGFACE2}")  # fmt: skip
         self._net.load_state_dict({k: v for k, v in state.items() if not k.startswith("logits.")}, strict=False)
         self._net.to(device)
 
@@ -100,7 +88,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
         why = (str(e).splitlines() or [type(e).__name__])[0]
-        raise WeightsError(f"{path}: not readable weights ({why}); fetch {URL}") from None
+        raise WeightsError(f"{path}: not readable weights ({why}); fetch {VGGFACE2}") from None
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise WeightsError(f"{path}: expected names and tensors, found something else; fetch {URL}")
+        raise WeightsError(f"{path}: expected names and tensors, found something else; fetch {VGGFACE2}")
     return found

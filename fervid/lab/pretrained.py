@@ -1,11 +1,6 @@
 """Begin a network with what others have trained: a file, a bundled model, or a download."""
 
-import hashlib
-import os
 import pickle
-import re
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import torch
@@ -13,15 +8,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fervid.backends.downloads import VGGFACE2, fetch, place_of
 from fervid.backends.nets import Network
 from fervid.backends.weight_files import bundled
 from fervid.errors import WeightsError
 
 __all__ = ["load_backbone", "weights_url"]
-
-#: VGGFace2 by facenet-pytorch; the others lie where torchvision says.
-_VGGFACE2 = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt"
-_TIMEOUT_S = 30
 
 
 def load_backbone(net: Network, arch: str, init: str | None) -> None:
@@ -40,7 +32,7 @@ def load_backbone(net: Network, arch: str, init: str | None) -> None:
 def weights_url(arch: str) -> str:
     """Say where an architecture's own weights are; WeightsError if nobody publishes any."""
     if arch == "vggface2":
-        return _VGGFACE2
+        return VGGFACE2
     from torchvision import models
 
     if arch not in models.list_models():
@@ -51,28 +43,14 @@ def weights_url(arch: str) -> str:
 def _download(arch: str) -> Path:
     """Fetch an architecture's own weights into torch's cache, once."""
     url = weights_url(arch)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if path.is_file():
-        return path
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-            content = answer.read()
-        # torchvision writes the first digits of the sha256 into the name
-        digits = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
-        if digits and not hashlib.sha256(content).hexdigest().startswith(digits[1]):
-            raise OSError("what came is damaged")
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as e:  # URLError, a timeout, a full disk
-        part.unlink(missing_ok=True)
+        return fetch(url)
+    except OSError as e:
         reason = getattr(e, "reason", None) or e
         raise WeightsError(
-            f"{arch}: its weights cannot be downloaded ({reason}); fetch {url} elsewhere and put it at {path}, "
-            "or name it with --init FILE"
+            f"{arch}: its weights cannot be downloaded ({reason}); fetch {url} elsewhere and put it at "
+            f"{place_of(url)}, or name it with --init FILE"
         ) from None
-    return path
 
 
 def _read(path: Path) -> dict[str, Tensor]:
