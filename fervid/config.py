@@ -12,12 +12,14 @@ from fervid.video import MAX_PIXELS, READERS
 
 __all__ = ["DETECTIONS", "DETECTORS", "PRECISIONS", "SAMPLINGS", "Config", "load_config", "presets"]
 
-DETECTORS = ("mtcnn",)
+DETECTORS = ("mtcnn", "centerface")
 DETECTIONS = ("adaptive", "every")
 SAMPLINGS = ("exact", "fast")
 PRECISIONS = ("auto", "fp32", "bf16")
 #: The smallest face that MTCNN can be asked for: the side of its first net (Zhang et al. 2016, arXiv 1604.02878).
 _SMALLEST_FACE_PX = 12
+#: How many pixels of the picture a face needs to be found (tests/benchmarks/detectors.py).
+_SEEN_PX = {"mtcnn": 20, "centerface": 12}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Config:
     """A bundled model's name, or a .safetensors file with its .json beside it."""
     device: str = "auto"
     precision: str = "auto"
-    """Of the classifier: fp32, bf16, or auto, bf16 where the CPU computes it natively."""
+    """Of the classifier and of centerface: fp32, bf16, or auto, bf16 where the CPU computes it natively."""
     picture_px: int = 640
     """Longer side of the picture that faces are detected in."""
     min_face_px: float | None = None
@@ -82,7 +84,8 @@ class Config:
     def detection_scale(self, width_px: int, height_px: int) -> tuple[int, float]:
         """Give the picture's longer side and the smallest face in the video's pixels, for a video of this size.
 
-        A small min_face_px enlarges the picture until that face has 20 pixels in it, as far as the video has them.
+        A small min_face_px enlarges the picture until that face has the pixels that the detector needs, as far as the
+        video has them.
         """
         longer = max(width_px, height_px)
         if self.min_face_px is not None and self.min_face_px > longer:
@@ -90,7 +93,8 @@ class Config:
         if self.min_face_px is None:
             picture = min(self.picture_px, longer)
             return picture, 20 * longer / picture
-        return min(longer, max(self.picture_px, round(20 * longer / self.min_face_px))), self.min_face_px
+        needed = round(_SEEN_PX[self.detector] * longer / self.min_face_px)
+        return min(longer, max(self.picture_px, needed)), self.min_face_px
 
     @property
     def track_gap_s(self) -> float:

@@ -76,7 +76,7 @@ class Result:
 
 def load_models(config: Config) -> Models:
     """Load the detector and the classifier that a config names; every device and weights error comes from here."""
-    from fervid.backends.mtcnn import MTCNN
+    from fervid.backends.detectors import load_detector
     from fervid.backends.torch_classifier import TorchClassifier
 
     classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
@@ -85,7 +85,8 @@ def load_models(config: Config) -> Models:
         from fervid.backends.facenet import FaceNet
 
         embedder = FaceNet(config.persons, classifier.device)
-    return Models(MTCNN(device=classifier.device), classifier, classifier.device, embedder)
+    detector = load_detector(config.detector, classifier.device, config.precision)
+    return Models(detector, classifier, classifier.device, embedder)
 
 
 def model_hash(config: Config) -> str:

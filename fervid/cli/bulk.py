@@ -10,6 +10,7 @@ from fervid.cli.shared import (
     Baseline,
     Debug,
     Detection,
+    DetectorName,
     Json,
     LineDevice,
     LineWeights,
@@ -58,6 +59,7 @@ def batch(
     smooth: Smooth = None,
     baseline: Baseline = False,
     reader: ReaderName = None,
+    detector: DetectorName = None,
     weights: LineWeights = None,
     device: LineDevice = None,
     precision: Precision = None,
@@ -86,7 +88,7 @@ def batch(
             fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
             gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
             weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
-            max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
+            detector=detector, max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
             shards=shards_asked(shards),
         )  # fmt: skip
     if as_json:
