@@ -152,9 +152,9 @@ def _tile(picture: np.ndarray, region: np.ndarray) -> np.ndarray:
     first, last = np.clip(low, 0, (width, height)), np.clip(high, 0, (width, height))
     (x0, y0), (x1, y1) = first - low, last - low
     part[y0:y1, x0:x1] = picture[first[1] : last[1], first[0] : last[0]]
-    inside = tuple(float(edge) for edge in region - np.tile(low, 2))
-    size = (_TILE_PX, _TILE_PX)
-    return np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BILINEAR, box=inside))
+    left, top, right, bottom = (float(edge) for edge in region - np.tile(low, 2))
+    small = Image.fromarray(part).resize((_TILE_PX, _TILE_PX), Image.Resampling.BILINEAR, (left, top, right, bottom))
+    return np.asarray(small)
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> np.ndarray:

