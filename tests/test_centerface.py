@@ -14,16 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import fervid
 from fervid.adaptive import between_keys
 from fervid.backends.centerface import CenterFace
 from fervid.backends.centerface_net import OpenVinoNet, TorchNet
 from fervid.backends.detectors import load_detector
 from fervid.backends.mtcnn import MTCNN
 from fervid.backends.onnx_file import read_onnx
+from fervid.config import Config
 from fervid.errors import ConfigError, DeviceError, MissingDependency, WeightsError
 from fervid.faces import Detections, every_look
 from tests.benchmarks.adaptive import joined, read
 from tests.benchmarks.detection import match
+from tests.benchmarks.detectors import TRUTH, count, judge, load
 from tests.fakes import steady
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
@@ -130,6 +133,30 @@ def test_finds_the_faces_of_a_film_and_between_key_looks(detector, name, faces):
     assert len(pairs) == len(every) == len(some) and overlap.min() > 0.75
 
 
+def test_scores_mean_what_the_tracker_takes_them_for(portraits):
+    """The thresholds stand at 0.7, 0.9 and 0.95; what the network says of one face moves with them, and nothing else."""
+    alone = portraits[:1]
+    (said,) = CenterFace(thresholds=(0.1, 0.2, 0.3), precision="fp32").detect(alone).score
+    said = 0.3 + 0.7 * (said - 0.95) / 0.05
+    for thresholds, score in (((said, 0.98, 0.99), 0.7), ((0.4, said, 0.99), 0.9), ((0.4, 0.5, said), 0.95)):
+        (found,) = CenterFace(thresholds=np.subtract(thresholds, 1e-4), precision="fp32").detect(alone).score
+        assert found == pytest.approx(score, abs=2e-3)
+
+
+def test_the_line_runs_with_it_and_says_so(tmp_path):
+    result = fervid.process(SAMPLES / "two_faces.mp4", detector="centerface", end_s=1, device="cpu")
+    assert result.provenance["detector"] == "centerface" and result.provenance["config"]["detector"] == "centerface"
+    assert result.to_pandas()["track"].tolist() == [0, 1] and result.table["n_faces"].to_pylist() == [5, 5]
+
+
+@pytest.mark.parametrize("name, faces", [("one_face.mp4", 4), ("two_faces.mp4", 8), ("cut_to_nobody.mp4", 2)])
+def test_finds_what_people_see(detector, name, faces):
+    clip = load(SAMPLES / name, TRUTH, Config(detector="centerface"))
+    judged = judge(detector, clip)
+    assert len(clip.picture) == 4 and len(judged.wrong) == 0
+    assert count([judged], lambda clip: clip.counts, least=0.9) == (faces, faces)
+
+
 def test_only_faces_of_the_size_asked_for(detector, portraits):
     tall = detector.detect(portraits, 1).box_px
     tall = (tall[:, 2:] - tall[:, :2]).max(1)
@@ -233,7 +260,7 @@ def test_nothing_to_find(detector, shape, grey):
 def test_noise_that_all_passes_stays_bounded():
     """Thousands of cells say face: no crash, and nothing but numbers."""
     noise = np.random.default_rng(5).integers(0, 256, (2, 120, 160, 3), np.uint8)
-    found = CenterFace(thresholds=(1e-6, 0.5), precision="fp32").detect(noise, 1)
+    found = CenterFace(thresholds=(1e-6, 0.5, 0.6), precision="fp32").detect(noise, 1)
     assert len(found) > 20 and np.isfinite(found.box_px).all() and np.isfinite(found.landmarks_px).all()
     assert (found.score >= 0.7).all() and (found.score <= 1).all()
 
@@ -264,7 +291,7 @@ def test_rejects_what_is_no_picture(detector, picture, min_face_px):
 # -- what cannot work -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("thresholds", [(0.4,), (0.5, 0.4), (0.4, 1.0), (0.0, 0.5)])
+@pytest.mark.parametrize("thresholds", [(0.4, 0.5), (0.5, 0.4, 0.6), (0.4, 0.5, 1.0), (0.0, 0.5, 0.6)])
 def test_rejects_impossible_thresholds(thresholds):
     with pytest.raises(ConfigError, match="between 0 and 1"):
         CenterFace(thresholds=thresholds)

@@ -135,7 +135,7 @@ def test_ranges(key, fits, fails):
             load_config(**{key: value})
 
 
-@pytest.mark.parametrize("key, known", [("reader", "av, decord"), ("detector", "mtcnn")])
+@pytest.mark.parametrize("key, known", [("reader", "av, decord"), ("detector", "mtcnn, centerface")])
 def test_unknown_names_list_those_known(key, known):
     with pytest.raises(ConfigError, match=f"unknown {key} 'nope': expected one of {known}"):
         load_config(**{key: "nope"})
@@ -184,6 +184,8 @@ def test_the_api_refuses_before_it_opens_anything():
         ({"min_face_px": 30}, (1920, 1080), 1280, 30),  # 20 of 1280 are 30 of 1920
         ({"min_face_px": 12}, (1920, 1080), 1920, 12),  # as far as the video has the pixels
         ({"picture_px": 512}, (1024, 768), 512, 40),
+        ({"min_face_px": 36, "detector": "centerface"}, (1920, 1080), 640, 36),  # which needs 12 pixels
+        ({"min_face_px": 30, "detector": "centerface"}, (1920, 1080), 768, 30),
     ],
 )
 def test_detection_scale(options, size, picture_px, min_face_px):

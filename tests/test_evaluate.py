@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from fervid.backends.torch_classifier import Head, TorchClassifier
 from fervid.cli import app
+from fervid.config import DETECTORS
 from fervid.errors import ConfigError, DataError
 from fervid.lab.datasets import FER2013, FaceSet
 from fervid.lab.evaluate import Exam, Judge, choose_head, evaluate_faces, evaluate_weights, views
@@ -204,8 +205,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
     return FaceSet("raw", FER2013, grey, label, source=np.array([str(path) for path in paths]))
 
 
-def test_detection_counts_a_face_not_found_as_wrong(seresnet: TorchClassifier, raw: FaceSet) -> None:
-    facts = evaluate_faces(raw, [seresnet], Exam(detect=True))
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_detection_counts_a_face_not_found_as_wrong(seresnet: TorchClassifier, raw: FaceSet, detector: str) -> None:
+    facts = evaluate_faces(raw, [seresnet], Exam(detect=True, detector=detector))
     assert (facts["coverage"], facts["accuracy"], facts["accuracy_found"]) == (0.5, 0.5, 1)
     assert facts["classes"]["neutral"]["missed"] == 1
 

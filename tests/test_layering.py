@@ -30,7 +30,7 @@ FOR_BACKENDS = {
     "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
     "engine", "pieces",
 }  # fmt: skip
-HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
+HEAVY = {"av", "decord", "openvino", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.
 LATE = {"matplotlib": {"views", "lab"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}
 

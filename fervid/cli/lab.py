@@ -97,6 +97,7 @@ def evaluate(
     head: Annotated[str | None, typer.Option(help="The head that answers (the one that fits the data best).")] = None,
     tta: Annotated[str, typer.Option(help="Test-time augmentation: none, flip or tencrop.")] = "none",
     detect: Annotated[bool, typer.Option("--detect", help="From raw pictures, by the line's own detector.")] = False,
+    detector: Annotated[str, typer.Option(help="Of --detect: mtcnn, or centerface (fervid[centerface]).")] = "mtcnn",
     apart_from: Annotated[
         Path | None, typer.Option(help="Training faces: leave out what is nearly the same picture.", metavar="TRAIN")
     ] = None,
@@ -111,7 +112,7 @@ def evaluate(
     from fervid.lab.evaluate import Exam, evaluate_weights
     from fervid.views import figures, terminal
 
-    exam = Exam(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from)
+    exam = Exam(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
     facts = evaluate_weights(data, split, weights, device, exam)
     if out:
         figures.write_evaluation(facts, out)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy.special import softmax
 
-from fervid.backends.mtcnn import MTCNN
+from fervid.backends.detectors import load_detector
 from fervid.backends.torch_classifier import Head, TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.lab.datasets import FaceSet, compare_classes, load_faces
@@ -39,8 +39,8 @@ _WINDOW = 11 / 12
 @dataclass(frozen=True)
 class Exam:
     """How a classifier is asked: which labels count, what it is shown, and which of its heads answers (None: the one
-    whose classes match the data's best). `detect` goes the line's way: find the face in the raw picture, and crop it.
-    `apart_from` names training faces: what is nearly the same picture as one of them does not count.
+    whose classes match the data's best). `detect` goes the line's way: `detector` finds the face in the raw picture, and
+    it is cropped. `apart_from` names training faces: what is nearly the same picture as one of them does not count.
     """
 
     labels: str = "auto"
@@ -48,6 +48,7 @@ class Exam:
     detect: bool = False
     head: str | None = None
     apart_from: Path | None = None
+    detector: str = "mtcnn"
 
     def __post_init__(self) -> None:
         if self.tta not in TTA:
@@ -155,7 +156,7 @@ def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
 def _examine(faces: FaceSet, judges: list[Judge], classes: tuple[str, ...], exam: Exam) -> Scores:
     """Ask every judge about every face, and score the mean of what they say."""
     if exam.detect:
-        found, crops = _crops(faces, judges)
+        found, crops = _crops(faces, judges, exam.detector)
     else:
         found, crops = np.ones(len(faces), bool), [faces.image] * len(judges)
     said = [judge.probabilities(image, classes, exam.tta) for judge, image in zip(judges, crops)]
@@ -165,9 +166,9 @@ def _examine(faces: FaceSet, judges: list[Judge], classes: tuple[str, ...], exam
     return score(prob, raw, order[faces.label], classes, found)
 
 
-def _crops(faces: FaceSet, judges: list[Judge]) -> tuple[np.ndarray, list[np.ndarray]]:
+def _crops(faces: FaceSet, judges: list[Judge], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
     """Find each face in its raw picture -> which were found (n,), and the crops (m, S, S) for each judge."""
-    detector = MTCNN(device=judges[0].classifier.device)
+    detector = load_detector(name, judges[0].classifier.device, "auto")
     crops: list[list[np.ndarray]] = [
         [np.zeros((0, j.classifier.crop_px, j.classifier.crop_px), np.uint8)] for j in judges
     ]

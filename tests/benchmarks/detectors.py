@@ -7,8 +7,8 @@ boxes of both detectors at low thresholds, in two sizes; boxes are means of thei
 
 Every detector sees the detection picture of the line. A box matches a face from an IoU of 0.4 on; faces smaller than
 asked for are no misses, and boxes on them no mistakes. CPU milliseconds a picture are medians of rounds in turns, of
-batches of eight, one thread. `--adaptive` adds what detection between key looks costs and finds in each clip;
-`--sweep` tells what thresholds of centerface do, on the even and the odd frames.
+batches of eight, one thread. `--adaptive` tells instead what detection between key looks costs and finds in each clip,
+`--sweep` what thresholds of centerface do, on the even and the odd frames.
 """
 
 import argparse
@@ -83,6 +83,10 @@ def main() -> None:
     if args.sweep:
         sweep([load(path, args.truth, Config(min_face_px=args.min_face)) for path in args.video])
         return
+    if args.adaptive:
+        for path in args.video:
+            compare_adaptive(path, [(name, make()) for name, make, _ in DETECTORS[:2]], args.rounds)
+        return
     detectors = [(name, make(), Config(detector=known, min_face_px=args.min_face)) for name, make, known in DETECTORS]
     clips = [[load(path, args.truth, config) for path in args.video] for _, _, config in detectors]
     found = [[judge(d, clip) for clip in some] for (_, d, _), some in zip(detectors, clips)]
@@ -94,9 +98,6 @@ def main() -> None:
     print("all")
     for (name, _, _), some in zip(detectors, found):
         print(f"  {name:16s}{'':10s}  {tell(some)}\n    {by_kind(some)}")
-    if args.adaptive:
-        for path in args.video:
-            compare_adaptive(path, [(name, d) for name, d, _ in detectors[:2]], args.rounds)
 
 
 def load(path: Path, truth: Path, config: Config) -> Clip:
@@ -189,7 +190,7 @@ def count(found: list[Found], which: Callable[[Clip], np.ndarray], least: float 
 def sweep(clips: list[Clip]) -> None:
     """Recall and mistakes of centerface by its threshold, in even and odd frames: do both halves choose the same?"""
     for least in SWEEP:
-        detector = CenterFace(thresholds=(least, (1 + least) / 2))
+        detector = CenterFace(thresholds=(least, 0.8, 0.9))
         told = []
         for half in (0, 1):
             found = [judge(detector, part(clip, half)) for clip in clips]
