@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 
 from fervid.batches import FaceBatch, FrameBatch, VideoInfo
-from fervid.likeness import thumbnails
 from fervid.quality import quality
 from fervid.stopwatch import span
 from fervid.video import full_range
@@ -119,7 +118,7 @@ def detect(
                 if portrait_px:
                     portrait[i] = crop_face(luma, straight[i], portrait_px, stored, limited=batch.limited[frame])
         with span("shots"):
-            thumb = thumbnails(batch.picture)
+            thumb = batch.thumb
         yield FaceBatch(
             look_s=batch.pts_s,
             duration_s=batch.duration_s,
