@@ -86,8 +86,9 @@ class FrameBatch(_Batch):
     """n frames that were chosen to be looked at.
 
     pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; picture (n, h, w, 3) uint8 RGB,
-    small, for detection, and thumb (n, 18, 32, 3) uint8, much smaller, for shots; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white; where
-    limited (n) is true, 16 black to 235 white: whoever cuts a part out stretches that part.
+    small, for detection, and thumb (n, 18, 32, 3) uint8, much smaller, for shots; luma, n arrays (H, W) uint8, full
+    size and displayed upright, 0 black to 255 white; where limited (n) is true, 16 black to 235 white: whoever cuts a
+    part out stretches that part.
     """
 
     pts_s: np.ndarray
