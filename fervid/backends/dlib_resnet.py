@@ -84,7 +84,10 @@ def read_dlib_weights(path: Path) -> dict[str, Tensor]:
 
     A frozen batch norm is two numbers a channel; here it is a norm of mean 0 and variance 1, whose scale they are.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise WeightsError(f"{path}: cannot be read ({e.strerror}); the package {_PACKAGE} brings it") from None
     names = ["stem.0", "stem.1"] + [
         f"blocks.{i}.{layer}" for i in range(14) for layer in ("conv1", "norm1", "conv2", "norm2")
     ]

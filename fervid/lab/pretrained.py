@@ -26,12 +26,9 @@ def load_backbone(net: Network, arch: str, init: str | None) -> None:
     init = init or ("download" if arch in ("vggface2", "dlibface") else "scratch")
     if init == "scratch":
         return
-    if arch == "dlibface" and (init == "download" or init.endswith(".dat")):
-        path = find_dlib_weights() if init == "download" else Path(init)
-        _fill(net, read_dlib_weights(path), f"{path}: not the weights of a {arch}")
-        return
     path = _download(arch) if init == "download" else bundled().get(init, Path(init))
-    _fill(net, _read(path), f"{path}: not the weights of a {arch}")
+    found = read_dlib_weights(path) if path.suffix == ".dat" else _read(path)
+    _fill(net, found, f"{path}: not the weights of a {arch}")
 
 
 @torch.no_grad()
@@ -71,7 +68,9 @@ def weights_url(arch: str) -> str:
 
 
 def _download(arch: str) -> Path:
-    """Fetch an architecture's own weights into torch's cache, once."""
+    """Find an architecture's own weights in their package, or fetch them into torch's cache, once."""
+    if arch == "dlibface":
+        return find_dlib_weights()
     url = weights_url(arch)
     try:
         return fetch(url)
