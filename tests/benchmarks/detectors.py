@@ -22,6 +22,7 @@ import numpy as np
 
 from fervid.adaptive import between_keys
 from fervid.backends.centerface import CenterFace
+from fervid.backends.centerface_net import TorchNet
 from fervid.backends.device import one_thread
 from fervid.backends.mtcnn import MTCNN
 from fervid.config import Config
@@ -31,12 +32,21 @@ from fervid.video import open_video
 from tests.benchmarks.adaptive import joined, read, share
 from tests.benchmarks.detection import match
 
+
+def on_torch() -> CenterFace:
+    """Centerface as a GPU runs it, on the CPU."""
+    detector = CenterFace()
+    detector._net = TorchNet(detector.precision, "cpu")
+    return detector
+
+
 TRUTH = Path(__file__).with_name("faces_by_eye.csv")
 #: Name, detector, and by which name Config knows it.
 DETECTORS: tuple[tuple[str, Callable[[], FaceDetector], str], ...] = (
     ("mtcnn", MTCNN, "mtcnn"),
     ("centerface", CenterFace, "centerface"),
     ("centerface fp32", lambda: CenterFace(precision="fp32"), "centerface"),
+    ("centerface torch", on_torch, "centerface"),
 )
 SWEEP = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 OVERLAP, BATCH = 0.4, 8
