@@ -97,7 +97,7 @@ def evaluate(
     head: Annotated[str | None, typer.Option(help="The head that answers (the one that fits the data best).")] = None,
     tta: Annotated[str, typer.Option(help="Test-time augmentation: none, flip or tencrop.")] = "none",
     detect: Annotated[bool, typer.Option("--detect", help="From raw pictures, by the line's own detector.")] = False,
-    detector: Annotated[str, typer.Option(help="Of --detect: mtcnn, or centerface (fervid[centerface]).")] = "mtcnn",
+    detector: Annotated[str, typer.Option(help="Of --detect: mtcnn, or centerface, an extra of its own.")] = "mtcnn",
     apart_from: Annotated[
         Path | None, typer.Option(help="Training faces: leave out what is nearly the same picture.", metavar="TRAIN")
     ] = None,

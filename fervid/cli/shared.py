@@ -73,7 +73,7 @@ Preset = Annotated[str | None, typer.Option(help="A preset (movies, recordings, 
 LooksASecond = Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')]
 MinFace = Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")]
 ReaderName = Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")]
-DetectorName = Annotated[str | None, typer.Option(help="mtcnn (default), or centerface (fervid[centerface]).")]
+DetectorName = Annotated[str | None, typer.Option(help="mtcnn (default), or centerface, an extra of its own.")]
 LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
 LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
 Detection = Annotated[str | None, typer.Option(help="Search for faces in key looks (adaptive, default), or every one.")]
