@@ -33,7 +33,7 @@ _REST_S = 0.4
 #: Mean difference of two looks (greys, in the green channel) from which they may be two shots: both become key looks.
 _CUT = 16.0
 #: Looks that wait: until so many key looks can be searched together, or so many bytes of pixels are held.
-_KEYS, _BYTES = 6, 2**26
+_KEYS, _BYTES = 6, 3 * 2**24
 #: Along ways longer than _FARTHEST, in face sizes and growth, faces are not expected but searched for nearby, if there
 #: are few; not along those longer than _LOST.
 _FARTHEST, _LOST, _FEW = 2.0, 6.0, 4
