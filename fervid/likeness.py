@@ -6,7 +6,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-__all__ = ["DOUBTFUL", "FLAT", "Sight", "change", "correlation", "likeness", "still", "thumbnails"]
+__all__ = ["DOUBTFUL", "FLAT", "THUMB", "Sight", "change", "correlation", "likeness", "still", "thumbnails"]
 
 #: Rows and columns of a thumbnail.
 THUMB = (18, 32)

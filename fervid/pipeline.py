@@ -85,7 +85,12 @@ def load_models(config: Config) -> Models:
         from fervid.backends.facenet import FaceNet
 
         embedder = FaceNet(config.persons, classifier.device)
-    return Models(MTCNN(device=classifier.device), classifier, classifier.device, embedder)
+    line = None
+    if classifier.device != "cpu":
+        from fervid.backends.device_line import DeviceLine
+
+        line = DeviceLine(classifier.device)
+    return Models(MTCNN(), classifier, classifier.device, embedder, line)
 
 
 def model_hash(config: Config) -> str:
@@ -238,6 +243,7 @@ class _Line:
                 "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
+            "searched": "every" if self.models.on_device else self.config.detection,
             "sampling": "fast" if health.reference_only else "exact",
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {

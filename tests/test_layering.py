@@ -27,7 +27,8 @@ BESIDE = {
 }
 #: What a backend may know of the line: the types and protocols that it serves.
 FOR_BACKENDS = {
-    "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
+    "errors", "labels", "stopwatch", "batches", "parts", "video", "frames", "likeness", "quality", "faces", "emotions",
+    "config", "jobs", "worker",
     "engine", "pieces",
 }  # fmt: skip
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
