@@ -65,6 +65,11 @@ class Result:
         return self.provenance["status"]
 
     @property
+    def decoder_note(self) -> str:
+        """Why the reader auto has decoded on the CPU, although the line ran on a GPU; else empty."""
+        return self.provenance.get("decoder_note") or ""
+
+    @property
     def reasons(self) -> list[str]:
         """Why the result is degraded, one word each."""
         return self.provenance["reasons"]
@@ -145,7 +150,7 @@ def process_video(
         with _blaming_video(path):
             with span("fingerprint"):
                 source = _fingerprint(path)
-            (table, shots, provenance), _ = one_thread(read_video)(path, config, work)
+            (table, shots, provenance), _ = one_thread(read_video)(path, config, work, device=models.device)
         if part:
             with span("write"):
                 write_table(table, part)
@@ -244,6 +249,8 @@ class _Line:
             },
             "detector": self.models.detector.name,
             "searched": "every" if self.models.on_device else self.config.detection,
+            "decoder": health.decoder,
+            "decoder_note": health.turned_back or None,
             "sampling": "fast" if health.reference_only else "exact",
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {

@@ -91,15 +91,20 @@ class WholeVideo:
         yield from find_faces(looks, self.info, config, self._models)
 
 
-def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
-    """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took."""
+def read_video(
+    path: Path, config: Config, work: Callable[[Reader], T], *, device: str | None = None
+) -> tuple[T, dict[str, bool]]:
+    """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took.
+
+    `device` is where the line runs, if one does: some readers can decode there.
+    """
     options = {"careful": False, "synthetic_time": False, "every_frame": config.sampling == "exact"}
     while True:
         gap_s = None if options["every_frame"] or options["synthetic_time"] or not config.fps else 1 / config.fps
         try:
             with open_video(
                 path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, gap_s=gap_s,
-                careful=options["careful"], synthetic_time=options["synthetic_time"],
+                careful=options["careful"], synthetic_time=options["synthetic_time"], device=device,
             ) as reader:  # fmt: skip
                 return work(reader), options
         except RestartNeeded as again:

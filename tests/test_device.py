@@ -23,16 +23,20 @@ from fervid.backends.device_memory import in_halves, room
 from fervid.backends.device_mtcnn import DeviceMTCNN
 from fervid.backends.graphs import Graphed
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.nvdec_reader import Nv12Frame
 from fervid.backends.overlap import suppress as suppress_on_cpu
+from fervid.backends.pyav_frame import PyAVFrame, Scalers
+from fervid.backends.torchcodec_reader import DeviceFrame
 from fervid.config import load_config
 from fervid.errors import VideoError
 from fervid.faces import Detections, crop_face
+from fervid.frames import choose_frames
 from fervid.likeness import thumbnails
 from fervid.pipeline import Models, load_models, process_video
 from fervid.source import find_faces
 from fervid.video import full_range, open_video
 from tests.benchmarks.gpu import differences
-from tests.clips import two_sizes
+from tests.clips import two_sizes, write_clip
 from tests.fakes import FakeClassifier, FakeDetector, steady
 
 CPU = torch.device("cpu")
@@ -43,6 +47,15 @@ GREY = (skimage.data.astronaut() @ np.array([0.299, 0.587, 0.114])).astype(np.ui
 @pytest.fixture(scope="module")
 def detector() -> DeviceMTCNN:
     return DeviceMTCNN("cpu")
+
+
+@pytest.fixture
+def torchcodec() -> None:
+    """Skip where torchcodec, or FFmpeg's shared libraries that it needs, are missing."""
+    try:
+        import torchcodec.decoders  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as e:
+        pytest.skip(f"torchcodec: {str(e).splitlines()[0][:80]}")
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +185,78 @@ def test_thumbnails_are_those_of_the_cpu(shape):
 def test_stretches_luma_as_the_cpu_does():
     every = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(full_range_of(torch.from_numpy(every).float()).numpy(), full_range(every))
+
+
+# -- frames that lie on the device ------------------------------------------------------------------------
+
+
+def _decoded(path: Path) -> av.VideoFrame:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0))
+
+
+def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(one.astype(int) - other)
+
+
+@pytest.mark.parametrize("size_px", [(640, 360), (320, 180), (333, 187)])
+@pytest.mark.parametrize("matrix", [1, 2, 9])
+def test_nv12_becomes_the_picture_that_the_cpu_makes(size_px, matrix):
+    """On a GPU the planes come by DLPack out of NVDEC; here out of a frame of NV12 in memory, on the same way."""
+    frame = _decoded(SAMPLES / "one_face.mp4")
+    frame.colorspace = matrix
+    planes = frame.reformat(format="nv12")
+    planes.colorspace = matrix
+    found, expected = Nv12Frame(planes, 0.0, 0.04), PyAVFrame(frame, 0.0, 0.04, Scalers())
+    luma, limited = found.stored_luma()
+    np.testing.assert_array_equal(luma.numpy(), expected.stored_luma()[0], strict=True)
+    assert limited == expected.stored_luma()[1]
+    np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
+    off = _apart(found.picture(*size_px).numpy(), expected.picture(*size_px))
+    assert off.mean() < 2
+    assert np.percentile(off, 99) <= (3 if 640 % size_px[0] == 0 else 12)  # swscale rounds odd ratios its own way
+
+
+def test_ten_bits_become_eight():
+    frame = _decoded(SAMPLES / "one_face.mp4")
+    ten = frame.reformat(format="p010le")
+    off = _apart(Nv12Frame(ten, 0.0, 0.04).stored_luma()[0].numpy(), PyAVFrame(frame, 0, 0, Scalers()).stored_luma()[0])
+    assert off.max() <= 1
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_nv12_stands_upright(tmp_path, rotation):
+    frame = _decoded(write_clip(tmp_path / "turned.mp4", n=2, rotation=rotation))
+    expected = PyAVFrame(frame, 0.0, 0.04, Scalers())
+    found = Nv12Frame(frame.reformat(format="nv12"), 0.0, 0.04)
+    found._turns = expected._turns  # reformat drops the rotation; frames of NVDEC keep it
+    assert _apart(found.picture(64, 48).numpy(), expected.picture(64, 48)).mean() < 3
+    np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
+
+
+def test_torchcodec_frames_on_a_device_are_those_of_the_cpu(torchcodec):
+    with open_video(SAMPLES / "one_face.mp4", reader="torchcodec") as video:
+        for frame in islice(video.frames(), 3):
+            found = DeviceFrame(video, frame._number, frame.pts_s, frame.duration_s)
+            assert _apart(found.picture(320, 180).numpy(), frame.picture(320, 180)).max() <= 1
+            np.testing.assert_array_equal(found.luma(), frame.luma(), strict=True)
+            assert isinstance(found.stored_luma()[0], torch.Tensor)
+
+
+def test_a_line_of_device_frames(models, torchcodec):
+    """Frames that are on the device already are staged as they are, and found to hold the same faces."""
+    config = load_config(device="cpu", reader="torchcodec", fps=2, end_s=2.0, detection="every", precision="fp32")
+    line = replace(models, on_device=DeviceLine("cpu"))
+    seen = []
+    for kind in (None, DeviceFrame):
+        with open_video(SAMPLES / "two_faces.mp4", reader="torchcodec") as video:
+            chosen = choose_frames(video.frames(0.0, 2.0), 2)
+            looks = [(kind(video, f._number, f.pts_s, 0.1) if kind else f, t, d) for f, t, d in chosen]
+            seen.append(list(find_faces(iter(looks), video.info, config, line)))
+    one, other = seen
+    assert [len(batch) for batch in one] == [len(batch) for batch in other] and sum(map(len, one)) == 8
+    for a, b in zip(one, other):
+        np.testing.assert_allclose(a.box_px, b.box_px, atol=1.0)
 
 
 # -- memory -----------------------------------------------------------------------------------------------
