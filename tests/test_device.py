@@ -35,7 +35,7 @@ from fervid.likeness import thumbnails
 from fervid.pipeline import Models, load_models, process_video
 from fervid.source import find_faces
 from fervid.video import full_range, open_video
-from tests.benchmarks.gpu import differences
+from tests.agreement import differences
 from tests.clips import two_sizes, write_clip
 from tests.fakes import FakeClassifier, FakeDetector, steady
 

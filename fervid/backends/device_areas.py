@@ -54,7 +54,7 @@ class Areas:
 
 
 def shrunk(plane: Tensor, rows: int, columns: int) -> Tensor:
-    """Resize one picture (H, W, C) uint8 by area -> (rows, columns, C) float32; pixels count as far as they reach in."""
+    """Resize one picture (H, W, C) uint8 by area -> (rows, columns, C) float32, parts of pixels in parts."""
     for axis, cells in enumerate((rows, columns)):
         until = torch.linspace(0, plane.shape[axis], cells + 1, dtype=torch.float64, device=plane.device)
         whole = until.long().clamp_(max=plane.shape[axis] - 1)

@@ -69,11 +69,11 @@ class DeviceLine:
         self.device = torch.device(device)
         self.detector = detector or DeviceMTCNN(device)
         self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        self._most = 0
+        self.most = 0
 
     def stage(self, looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Staged]:
         """Convert the chosen frames to pictures of size_px (width, height) and luma, and bring them to the device."""
-        self._most = room(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
+        self.most = room(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
         waiting: list[_Pixels] = []
         before = None
         for frame, pts_s, duration_s in looks:
@@ -81,7 +81,7 @@ class DeviceLine:
                 with span("scale"):
                     before, pixels = frame, (frame.picture(*size_px), *frame.stored_luma())
             look = _Pixels(pts_s, duration_s, *pixels)
-            if waiting and (len(waiting) >= self._most or not look.fits(waiting[0])):
+            if waiting and (len(waiting) >= self.most or not look.fits(waiting[0])):
                 yield from self._sent(waiting, video)
                 waiting = []
             waiting.append(look)
@@ -98,7 +98,7 @@ class DeviceLine:
             yield from in_halves(batch, look, self._lower, _named(video))
 
     def _lower(self, most: int) -> None:
-        self._most = most
+        self.most = most
 
     # -- to the device ---------------------------------------------------------------------------------------------
 

@@ -8,12 +8,12 @@ the work before it. On a CPU this code runs too, and is held there to what mtcnn
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fervid.backends.device import exact
 from fervid.backends.device_areas import Areas
 from fervid.backends.device_boxes import landmarks, moved, squared, suppress
 from fervid.backends.graphs import Graphed
@@ -69,7 +69,7 @@ class DeviceMTCNN:
         side, on_gpu, on_cpu = shape
         weights = {k: w.to_dense() if w.is_mkldnn else w for k, w in load_net(name, self.device).items()}
         example = torch.zeros((on_gpu if self.device.type == "cuda" else on_cpu, 4, side, side), device=self.device)
-        with _exact():
+        with exact():
             recorded = Graphed(lambda crops: net(crops, weights), example.contiguous(memory_format=torch.channels_last))
         return _Judge(recorded, len(weights["head.bias"]), threshold)
 
@@ -79,7 +79,7 @@ class DeviceMTCNN:
         scales = list(_scales(height, width, min_face_px, self._factor))
         if not n or not scales:
             return _on_host(*(torch.zeros(shape) for shape in ((0,), (0, 4), (0,), (0, 5, 2))))
-        with self._turn, _exact(), torch.inference_mode():
+        with self._turn, exact(), torch.inference_mode():
             areas = Areas(picture)
             faces = self._refine(areas, self._propose(areas, scales))
             return _on_host(*self._finish(areas, faces))
@@ -157,13 +157,6 @@ def _cells(rows: int, columns: int, scale: float) -> Tensor:
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     corner = _STRIDE * torch.stack((x, y), 2).view(-1, 2).float()
     return torch.cat(((corner + 1).div(scale).floor_(), (corner + _CELL).div(scale).floor_()), 1)
-
-
-@contextmanager
-def _exact() -> Iterator[None]:
-    """Convolve in float32 proper: by default cuDNN rounds it to the ten bits of TF32, which moves boxes."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
 
 
 def _on_host(frame: Tensor, box: Tensor, score: Tensor, place: Tensor) -> Detections:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fervid.backends.device import has_bf16, one_thread, resolve_device
+from fervid.backends.device import exact, has_bf16, one_thread, resolve_device
 from fervid.backends.graphs import Graphed
 from fervid.backends.nets import ARCHITECTURES, Network, build, folded
 from fervid.backends.weight_files import FACTS, find_weights
@@ -106,8 +106,9 @@ class TorchClassifier:
         def answer(crop: torch.Tensor) -> torch.Tensor:
             return self.net.head(swift.features(self._scaled(crop).to(self._number)).float())
 
-        return Graphed(answer, torch.zeros((self.batch_size, 1, self.crop_px, self.crop_px), dtype=torch.uint8,
-                                           device=self.device))  # fmt: skip
+        shape = (self.batch_size, 1, self.crop_px, self.crop_px)
+        with exact():
+            return Graphed(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
 
     @property
     def _number(self) -> torch.dtype:
