@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fervid.backends import device_areas, device_boxes, device_crops, device_memory
 from fervid.backends.area_table import AreaTable, bins
+from fervid.backends.device import enough_memory
 from fervid.backends.device_areas import Areas
 from fervid.backends.device_boxes import suppress
 from fervid.backends.device_crops import cut_faces, full_range_of, thumbnails_of
@@ -26,9 +27,10 @@ from fervid.backends.mtcnn import MTCNN
 from fervid.backends.nvdec_reader import Nv12Frame
 from fervid.backends.overlap import suppress as suppress_on_cpu
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
+from fervid.backends.torch_classifier import TorchClassifier
 from fervid.backends.torchcodec_reader import DeviceFrame
 from fervid.config import load_config
-from fervid.errors import VideoError
+from fervid.errors import DeviceError, VideoError
 from fervid.faces import Detections, crop_face
 from fervid.frames import choose_frames
 from fervid.likeness import thumbnails
@@ -287,6 +289,29 @@ def test_one_that_does_not_fit_is_told():
     with pytest.raises(VideoError, match=r"film.mp4: a frame of 8x8 does not fit .* --device cpu") as caught:
         in_halves([1, 2, 3], work, lambda _: None, "film.mp4: a frame of 8x8")
     assert caught.value.reason == "too_large"
+
+
+def test_no_room_for_the_networks_is_told():
+    with pytest.raises(DeviceError, match="cuda:1 has no room for the networks"), enough_memory("cuda:1"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+def test_the_classifier_takes_the_largest_batch_that_fits(monkeypatch):
+    tried: list[int] = []
+
+    def scarce(function, example: torch.Tensor) -> Graphed:
+        tried.append(len(example))
+        if len(example) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Graphed(function, example)
+
+    crop = np.random.default_rng(3).integers(0, 256, (40, 48, 48), np.uint8)
+    expected = TorchClassifier("seresnet", "cpu").predict(crop)
+    monkeypatch.setattr("fervid.backends.torch_classifier.Graphed", scarce)
+    classifier = TorchClassifier("seresnet", "cpu")
+    assert classifier._answer.shape[0] == 16  # on a GPU it is recorded while the weights are loaded
+    np.testing.assert_allclose(classifier.predict(crop), expected, atol=1e-6)
+    assert tried == [64, 32, 16]
 
 
 def test_room_is_what_the_free_memory_holds(monkeypatch):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fervid.backends.device import bind_thread, enough_memory
 from fervid.backends.device_crops import cut_faces, thumbnails_of
 from fervid.backends.device_memory import in_halves, room
 from fervid.backends.device_mtcnn import DeviceMTCNN
@@ -67,12 +68,14 @@ class DeviceLine:
     def __init__(self, device: str, detector: DeviceMTCNN | None = None) -> None:
         """Load the detector, unless it is given."""
         self.device = torch.device(device)
-        self.detector = detector or DeviceMTCNN(device)
+        with enough_memory(device):
+            self.detector = detector or DeviceMTCNN(device)
         self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self.most = 0
 
     def stage(self, looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Staged]:
         """Convert the chosen frames to pictures of size_px (width, height) and luma, and bring them to the device."""
+        bind_thread(self.device)  # each stage has a thread of its own
         self.most = room(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
         waiting: list[_Pixels] = []
         before = None
@@ -93,6 +96,7 @@ class DeviceLine:
         portrait_px: int = 0,
     ) -> Generator[FaceBatch]:  # fmt: skip
         """Search every look and cut the faces out; the arguments are those of faces.detect."""
+        bind_thread(self.device)
         look = partial(self._look, video=video, framing=framing, sides=(crop_px, portrait_px), min_face_px=min_face_px)
         for batch in batches:
             yield from in_halves(batch, look, self._lower, _named(video))

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fervid.backends.device import exact, has_bf16, one_thread, resolve_device
+from fervid.backends.device import enough_memory, exact, has_bf16, one_thread, resolve_device
 from fervid.backends.graphs import Graphed
 from fervid.backends.nets import ARCHITECTURES, Network, build, folded
 from fervid.backends.weight_files import FACTS, find_weights
@@ -62,7 +62,10 @@ class TorchClassifier:
         if precision == "auto":
             self.precision = "bf16" if has_bf16(self.device) else "fp32"
         self.batch_size = 64 if self.device == "cpu" else 256
-        self.net = self._load(facts["arch"])
+        with enough_memory(self.device):
+            self.net = self._load(facts["arch"])
+            if self.device != "cpu":
+                self._answer  # noqa: B018 - recorded now, before other threads compute on the device
 
     def _choose(self, asked: str | None) -> Head:
         found = {head.name: head for head in self.heads}
@@ -101,14 +104,24 @@ class TorchClassifier:
     @cached_property
     def _answer(self) -> Graphed:
         """The network as the line runs it, for full batches; `net` stays as it was trained, for who looks into it."""
+        return self._recorded()
+
+    def _recorded(self) -> Graphed:
+        """Fold the network and record it for the largest batch, up to batch_size, that the device has room for."""
         swift = folded(self.net).to(self._number).to(memory_format=torch.channels_last)
 
         def answer(crop: torch.Tensor) -> torch.Tensor:
             return self.net.head(swift.features(self._scaled(crop).to(self._number)).float())
 
         shape = (self.batch_size, 1, self.crop_px, self.crop_px)
-        with exact():
-            return Graphed(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
+        try:
+            with exact():
+                return Graphed(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
+        except torch.OutOfMemoryError:
+            if self.batch_size == 1:
+                raise
+        self.batch_size //= 2
+        return self._recorded()
 
     @property
     def _number(self) -> torch.dtype:
