@@ -24,6 +24,9 @@ __all__ = ["Models", "OnDevice", "Source", "Spread", "WholeVideo", "ahead", "fin
 
 T = TypeVar("T")
 
+#: Looks decoded ahead for a GPU: few, for its own decoder has few places to decode to.
+_DECODED = 4
+
 
 class OnDevice(Protocol):
     """The line from looks to faces on a GPU: what frames.batch_frames and faces.detect do on a CPU."""
@@ -124,11 +127,12 @@ def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: 
     }  # fmt: skip
     with ExitStack() as threads:
 
-        def led(stage: Generator[T]) -> Generator[T]:
-            return threads.enter_context(closing(ahead(stage, depth=1)))
+        def led(stage: Generator[T], depth: int = 1) -> Generator[T]:
+            return threads.enter_context(closing(ahead(stage, depth)))
 
         if models.on_device:
-            staged = led(models.on_device.stage(looks, video, size_px))
+            decoded = led((look for look in looks), depth=_DECODED)
+            staged = led(models.on_device.stage(decoded, video, size_px))
             yield from led(models.on_device.find(staged, video, **task))
             return
         finder = every_look
