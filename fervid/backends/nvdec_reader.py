@@ -10,6 +10,7 @@ import av
 import numpy as np
 import torch
 from av.codec.hwaccel import HWAccel
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorRange
 from torch import Tensor
 
@@ -17,13 +18,14 @@ from fervid.backends.containers import open_container
 from fervid.backends.device_crops import full_range_of
 from fervid.backends.device_frame import luma_weights, rgb_of
 from fervid.backends.pyav_reader import PyAVReader
-from fervid.errors import DeviceError, VideoError
+from fervid.errors import DeviceError, MissingDependency, VideoError
 from fervid.video import NotOnGPU
 
 __all__ = ["Nv12Frame", "NvdecReader"]
 
 #: Decoded frames that may be held outside of the decoder; without them it runs out of places to decode to.
 _EXTRA_FRAMES = "8"
+_FFMPEG_8 = (60, 0, 0)
 _LAYOUTS = ("nv12", "p010le", "p016le")
 
 
@@ -87,8 +89,11 @@ class NvdecReader(PyAVReader):
         """Open the file with a decoder in the CUDA context that torch computes in.
 
         FFmpeg would make that context with other flags than torch did, and fails (PyAV's pull request 2339); so it is
-        told to take the one that is current, and torch is told to make its own current.
+        told to take the one that is current, and torch is told to make its own current. Older FFmpegs destroy a context
+        that they only borrowed (hwcontext_cuda.c, cuda_device_uninit).
         """
+        if av.library_versions["libavutil"] < _FFMPEG_8 or not hasattr(VideoPlane, "__dlpack__"):
+            raise MissingDependency("--reader nvdec needs PyAV 17 or later, with FFmpeg 8: pip install 'av>=17'")
         index = self._device.index or 0
         with torch.cuda.device(self._device):
             torch.cuda.synchronize()
