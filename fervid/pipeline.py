@@ -81,15 +81,18 @@ class Result:
 
 def load_models(config: Config) -> Models:
     """Load the detector and the classifier that a config names; every device and weights error comes from here."""
-    from fervid.backends.mtcnn import MTCNN
-    from fervid.backends.torch_classifier import TorchClassifier
+    from fervid.backends.heap import unswept
+
+    with unswept():
+        from fervid.backends.mtcnn import MTCNN
+        from fervid.backends.torch_classifier import TorchClassifier
 
     classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
     embedder = None
     if config.persons:
-        from fervid.backends.facenet import FaceNet
+        from fervid.backends.embedders import load_embedder
 
-        embedder = FaceNet(config.persons, classifier.device)
+        embedder = load_embedder(config.persons, classifier.device)
     line = None
     if classifier.device != "cpu":
         from fervid.backends.device_line import DeviceLine
@@ -105,7 +108,7 @@ def model_hash(config: Config) -> str:
     own = identify(config.weights)
     if not config.persons:
         return own
-    from fervid.backends.facenet import find_embedder
+    from fervid.backends.embedders import find_embedder
 
     both = own.encode() + find_embedder(config.persons).read_bytes()
     return hashlib.sha256(both).hexdigest()

@@ -15,7 +15,7 @@ from fervid.batches import FaceBatch, VideoInfo
 from fervid.config import Config
 from fervid.emotions import Classifier
 from fervid.errors import VideoError
-from fervid.faces import FaceDetector, Framing, detect, every_look
+from fervid.faces import FaceDetector, Framing, Portraits, detect, every_look
 from fervid.frames import Look, batch_frames, choose_frames, hold_still, picture_size
 from fervid.persons import Embedder
 from fervid.video import Health, Reader, RestartNeeded, open_video
@@ -36,7 +36,7 @@ class OnDevice(Protocol):
 
     def find(
         self, batches: Iterable[Any], video: VideoInfo, *, framing: Framing, crop_px: int, min_face_px: float,
-        portrait_px: int = 0,
+        portraits: Portraits | None = None,
     ) -> Generator[FaceBatch]:  # fmt: skip
         """As faces.detect, which searches every look."""
 
@@ -123,7 +123,7 @@ def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: 
     size_px, classifier = picture_size(video, picture_px), models.classifier
     task: dict[str, Any] = {
         "framing": classifier.framing, "crop_px": classifier.crop_px, "min_face_px": min_face_px,
-        "portrait_px": models.embedder.portrait_px if models.embedder and config.persons else 0,
+        "portraits": models.embedder if config.persons else None,
     }  # fmt: skip
     with ExitStack() as threads:
 

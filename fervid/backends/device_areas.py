@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Areas", "box_filter", "resize", "shrunk", "tent_filter"]
+__all__ = ["Areas", "resize", "shrunk", "tent_filter"]
 
 #: Sums of one channel that 32 bits hold.
 _SUM_32 = 2**31 // 255
@@ -86,11 +86,6 @@ def _bins(start: Tensor, stop: Tensor, n: int) -> Tensor:
 def tent_filter(x: Tensor) -> Tensor:
     """Pillow's BILINEAR: 1 in the middle, 0 from 1 on."""
     return (1 - x.abs()).clamp_(min=0)
-
-
-def box_filter(x: Tensor) -> Tensor:
-    """Pillow's BOX: what lies within half a pixel, its upper end included."""
-    return ((x > -0.5) & (x <= 0.5)).to(x.dtype)
 
 
 def resize(

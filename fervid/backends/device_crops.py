@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervid.backends.device_areas import box_filter, resize, tent_filter
-from fervid.likeness import THUMB
+from fervid.backends.device_areas import resize, tent_filter
+from fervid.likeness import THUMB, samples
 
 __all__ = ["cut_faces", "full_range_of", "thumbnails_of"]
 
@@ -115,9 +115,7 @@ def _turned(part: Tensor, size: Tensor, turn: Tensor, size_px: int) -> Tensor:
 
 def thumbnails_of(picture: Tensor) -> np.ndarray:
     """Do what likeness.thumbnails does: pictures (n, h, w, 3) uint8 -> (n, 18, 32, 3) uint8."""
-    rows, columns = THUMB
-    down, across = (max(1, side // (3 * cells)) for side, cells in zip(picture.shape[1:3], THUMB))
-    planes = picture[:, ::down, ::across].permute(0, 3, 1, 2).flatten(0, 1).float()
-    size, small = (torch.tensor([two[::-1]], device=picture.device) for two in (planes.shape[1:], THUMB))
-    shrunk = resize(planes, size.expand(len(planes), 2), small.expand(len(planes), 2), (rows, columns), box_filter)
-    return shrunk.to(torch.uint8).view(-1, 3, rows, columns).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    n, height, width, _ = picture.shape
+    chosen = torch.from_numpy(samples(height, width).reshape(-1)).to(picture.device)
+    spread = picture.flatten(1, 2).index_select(1, chosen).view(n, 9, *THUMB, 3)
+    return ((spread.int().sum(1) + 4) // 9).to(torch.uint8).cpu().numpy()

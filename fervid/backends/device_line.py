@@ -20,7 +20,7 @@ from fervid.backends.device_crops import cut_faces, thumbnails_of
 from fervid.backends.device_memory import in_halves, room
 from fervid.backends.device_mtcnn import DeviceMTCNN
 from fervid.batches import FaceBatch, VideoInfo
-from fervid.faces import Framing, upright
+from fervid.faces import Framing, Portraits
 from fervid.frames import Look
 from fervid.quality import quality
 from fervid.stopwatch import span
@@ -93,11 +93,12 @@ class DeviceLine:
 
     def find(
         self, batches: Iterable[Staged], video: VideoInfo, *, framing: Framing, crop_px: int, min_face_px: float,
-        portrait_px: int = 0,
+        portraits: Portraits | None = None,
     ) -> Generator[FaceBatch]:  # fmt: skip
         """Search every look and cut the faces out; the arguments are those of faces.detect."""
         bind_thread(self.device)
-        look = partial(self._look, video=video, framing=framing, sides=(crop_px, portrait_px), min_face_px=min_face_px)
+        task = partial(self._look, video=video, framing=framing, crop_px=crop_px, portraits=portraits)
+        look = partial(task, min_face_px=min_face_px)
         for batch in batches:
             yield from in_halves(batch, look, self._lower, _named(video))
 
@@ -136,8 +137,9 @@ class DeviceLine:
     # -- on the device ---------------------------------------------------------------------------------------------
 
     def _look(
-        self, batch: Staged, *, video: VideoInfo, framing: Framing, sides: tuple[int, int], min_face_px: float
-    ) -> FaceBatch:
+        self, batch: Staged, *, video: VideoInfo, framing: Framing, crop_px: int, portraits: Portraits | None,
+        min_face_px: float,
+    ) -> FaceBatch:  # fmt: skip
         self._wait_for(batch)
         height, width = batch.picture.shape[1:3]
         with span("detect"):
@@ -147,7 +149,9 @@ class DeviceLine:
         stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
         cut = partial(cut_faces, batch.luma, found.frame, stretch=stored, limited=batch.limited)
         with span("crop"):
-            crop, portrait = cut(framing.squares(box, landmarks), sides[0]), cut(upright(box), sides[1])
+            crop = cut(framing.squares(box, landmarks), crop_px)
+            wider, side = (portraits.squares(box, landmarks), portraits.portrait_px) if portraits else (box, 0)
+            portrait = cut(wider, side)
         with span("shots"):
             thumb = thumbnails_of(batch.picture)
         return FaceBatch(

