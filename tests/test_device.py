@@ -29,9 +29,10 @@ from fervid.backends.overlap import suppress as suppress_on_cpu
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.backends.torch_classifier import TorchClassifier
 from fervid.backends.torchcodec_reader import DeviceFrame
+from fervid.batches import concatenate
 from fervid.config import load_config
 from fervid.errors import DeviceError, VideoError
-from fervid.faces import Detections, crop_face
+from fervid.faces import Detections, crop_face, upright
 from fervid.frames import choose_frames
 from fervid.likeness import thumbnails
 from fervid.pipeline import Models, load_models, process_video
@@ -389,6 +390,32 @@ def test_the_timeline_is_that_of_the_cpu(models, name):
     assert off["box"] < 1e-4
     assert found.provenance["counters"] == expected.provenance["counters"]
     assert found.provenance["searched"] == expected.provenance["searched"] == "every"
+
+
+class _Upright:
+    """An embedder, as far as it says what to cut out."""
+
+    name, sha256, portrait_px, threshold = "upright", "", 96, 0.5
+
+    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        return upright(box_px)
+
+    def embed(self, portrait: np.ndarray) -> np.ndarray:
+        raise AssertionError("nobody asks who it is")
+
+
+def test_portraits_and_thumbnails_are_those_of_the_cpu(models):
+    config = load_config(device="cpu", fps=2, end_s=1.5, detection="every", persons="upright")
+    asked = replace(models, embedder=_Upright())
+    seen = []
+    for line in (asked, replace(asked, on_device=DeviceLine("cpu"))):
+        with open_video(SAMPLES / "two_faces.mp4") as video:
+            seen.append(concatenate(list(find_faces(choose_frames(video.frames(0, 1.5), 2), video.info, config, line))))
+    expected, found = seen
+    assert len(expected) == len(found) == 6 and expected.portrait.shape == (6, 96, 96)
+    for name in ("crop", "portrait"):
+        assert _apart(getattr(expected, name), getattr(found, name)).max() <= 2
+    np.testing.assert_array_equal(expected.thumb, found.thumb, strict=True)
 
 
 def test_every_look_is_searched_whatever_is_asked(models):
