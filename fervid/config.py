@@ -38,7 +38,7 @@ class Config:
     """A bundled model's name, or a .safetensors file with its .json beside it."""
     device: str = "auto"
     precision: str = "auto"
-    """Of the classifier and of centerface: fp32, bf16, or auto, bf16 where the CPU computes it natively."""
+    """Of the classifier and of centerface: fp32, bf16, or auto, bf16 where the device computes it natively."""
     picture_px: int = 640
     """Longer side of the picture that faces are detected in."""
     min_face_px: float | None = None
