@@ -3,8 +3,9 @@
     looks -> spans between key looks -> detect at both ends -> draw each face's way between -> confirm
 
 A face that is found at both ends of a span is expected in between, on a straight line in time; the detector's last
-network confirms it there and corrects the box. Where the two ends do not hold the same faces, the span is halved at a
-look that is searched in full; where a face is not confirmed, that look is searched in full. Every look thus gets its
+network confirms it there and corrects the box. A way that is long is halved first: the face is searched for around the
+middle of it. Where the two ends do not hold the same faces, the span is halved at a look that is searched in full;
+where a face is not confirmed or not around, that look is searched in full. Every look thus gets its
 own boxes, landmarks and scores; only a face that comes and goes within one span is missed (tests/benchmarks/adaptive.py
 tells how many are).
 
@@ -32,9 +33,10 @@ _LEAST, _LONGEST_S = 5, 1.0
 #: Where looks are dense: a key look in so many seconds.
 _REST_S = 0.4
 #: Looks that wait: until so many key looks can be searched together, or so many bytes of pixels are held.
-_KEYS, _BYTES = 6, 2**26
-#: Ways longer than this, in face sizes and growth, are not drawn.
-_FARTHEST = 2.0
+_KEYS, _BYTES = 6, 3 * 2**24
+#: Along ways longer than _FARTHEST, in face sizes and growth, faces are not expected but searched for nearby, if there
+#: are few; not along those longer than _LOST.
+_FARTHEST, _LOST, _FEW = 2.0, 6.0, 4
 _OVERLAP = 0.5
 
 
@@ -125,17 +127,21 @@ def _settle(looks: list[_Look], detector: FaceDetector, min_face: float) -> None
     spans = [(a, b) for a, b in pairwise(keys) if b - a > 1]
     while spans:
         drawn: list[tuple[_Look, np.ndarray]] = []
+        guessed: list[tuple[_Look, np.ndarray]] = []
         halved: list[tuple[int, int]] = []
         for first, last in spans:
             with span("detect: ways"):
-                ways = _ways(looks[first : last + 1])
-            if ways is None:
-                middle = (first + last) // 2
-                looks[middle].key = True
-                halved += [(first, middle), (middle, last)]
-            else:
-                drawn += zip(looks[first + 1 : last], ways)
+                ways = _ways(looks[first], looks[last])
+            if ways and ways.clear:
+                drawn += [(look, ways.at(look.pts_s)) for look in looks[first + 1 : last]]
+                continue
+            middle = (first + last) // 2
+            looks[middle].key = True
+            halved += [(first, middle), (middle, last)]
+            if ways:
+                guessed.append((looks[middle], ways.at(looks[middle].pts_s)))
         _confirm(drawn, detector)
+        _seek(guessed, detector)
         _search([look for look, _ in drawn] + [looks[b] for _, b in halved], detector, min_face)
         spans = [(a, b) for a, b in halved if b - a > 1]
 
@@ -152,27 +158,36 @@ def _search(looks: list[_Look], detector: FaceDetector, min_face: float) -> None
         look.found = _only(found, found.frame == i)
 
 
-def _ways(looks: list[_Look]) -> list[np.ndarray] | None:
-    """Draw the way of each face from the first look to the last -> boxes (k, 4) of every look between; None: unclear.
+@dataclass(frozen=True)
+class _Ways:
+    """The ways of the faces of two looks, from start (k, 4) to end (k, 4); clear if none goes far."""
 
-    It is clear if both have equally many faces, each the nearest of another, none too far.
-    """
-    start, end = looks[0].found, looks[-1].found
-    assert start is not None and end is not None
+    start: np.ndarray
+    end: np.ndarray
+    time_s: tuple[float, float]
+    clear: bool
+
+    def at(self, pts_s: float) -> np.ndarray:
+        """Expect each on a straight line in time -> boxes (k, 4)."""
+        begin_s, end_s = self.time_s
+        share = np.float32((pts_s - begin_s) / (end_s - begin_s))
+        return self.start * (1 - share) + self.end * share
+
+
+def _ways(first: _Look, last: _Look) -> _Ways | None:
+    """Draw the way of each face; None unless both looks have equally many, each the nearest of another."""
+    assert first.found is not None and last.found is not None
+    start, end, time_s = first.found.box_px, last.found.box_px, (first.last_s, last.pts_s)
     if len(start) != len(end):
         return None
     if not len(start):
-        return [start.box_px] * (len(looks) - 2)
-    distance = _distance(start.box_px, end.box_px)
+        return _Ways(start, end, time_s, True)
+    distance = _distance(start, end)
     partner = distance.argmin(1)
-    nearest = distance[np.arange(len(partner)), partner]
     if len(np.unique(partner)) < len(partner) or (distance.argmin(0)[partner] != np.arange(len(partner))).any():
         return None
-    if nearest.max() > _FARTHEST:
-        return None
-    begin_s, length_s = looks[0].last_s, looks[-1].pts_s - looks[0].last_s
-    shares = [np.float32((look.pts_s - begin_s) / length_s) for look in looks[1:-1]]
-    return [start.box_px * (1 - share) + end.box_px[partner] * share for share in shares]
+    farthest = distance[np.arange(len(partner)), partner].max()
+    return _Ways(start, end[partner], time_s, bool(farthest <= _FARTHEST)) if farthest <= _LOST else None
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -198,6 +213,21 @@ def _confirm(drawn: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> N
     for i, (look, _) in enumerate(drawn):
         here = frame == i
         if sure[here].all() and not _overlap(found.box_px[here]):
+            look.found = _only(found, here)
+
+
+def _seek(guessed: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> None:
+    """Let the detector search around the boxes guessed in each look; a look gets its faces if none is missing."""
+    near = getattr(detector, "near", None)
+    guessed = [(look, box) for look, box in guessed if len(box) <= _FEW]
+    if near is None or not guessed:
+        return
+    frame = np.repeat(np.arange(len(guessed)), [len(box) for _, box in guessed])
+    with span("detect"):
+        found = near([look.picture for look, _ in guessed], frame, np.concatenate([box for _, box in guessed]))
+    for i, (look, box) in enumerate(guessed):
+        here = found.frame == i
+        if here.sum() == len(box):
             look.found = _only(found, here)
 
 

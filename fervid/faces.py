@@ -43,7 +43,11 @@ class Detections:
 
 
 class FaceDetector(Protocol):
-    """Finds faces in a batch of pictures; another detector is one file in backends/."""
+    """Finds faces in a batch of pictures; another detector is one file in backends/.
+
+    It may have a third method, `near(pictures, frame, box_px) -> Detections`, which searches around boxes only; without
+    it adaptive.py asks for whole pictures.
+    """
 
     name: str
 

@@ -14,7 +14,7 @@ __all__ = ["ANCHOR_S", "Look", "batch_frames", "choose_frames", "hold_still", "p
 
 #: Frames to a batch: best on a CPU at 8 to 16 (FACTS); fewer when frames are so large that memory would grow.
 BATCH = 8
-_BATCH_PIXELS = 24_000_000
+_BATCH_PIXELS = 8_000_000
 _LONGEST_HOLD_S = 3600
 _UNKNOWN_STEP_S = 1 / 25
 #: The most, of 255 greys, by which a pixel of a still picture may differ: a coded still stays within 5, a face at rest

@@ -76,8 +76,11 @@ class Result:
 
 def load_models(config: Config) -> Models:
     """Load the detector and the classifier that a config names; every device and weights error comes from here."""
-    from fervid.backends.mtcnn import MTCNN
-    from fervid.backends.torch_classifier import TorchClassifier
+    from fervid.backends.heap import unswept
+
+    with unswept():
+        from fervid.backends.mtcnn import MTCNN
+        from fervid.backends.torch_classifier import TorchClassifier
 
     classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
     embedder = None

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fervid.arrays import number_array, word_array
 from fervid.batches import EmotionBatch, VideoInfo
 from fervid.errors import DataError
 from fervid.labels import EMOTIONS
@@ -79,9 +80,8 @@ def to_table(
         null = values == -1 if field.name in NUMBERS else values == "" if field.name == "dominant" else None
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
-        kind = pa.string() if field.type == _WORD else field.type
-        array = pa.array(values, kind, mask=null)
-        columns.append(array.dictionary_encode() if field.type == _WORD else array)
+        word = field.type == _WORD
+        columns.append(word_array(values, null) if word else number_array(values, field.type, null))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -92,9 +92,7 @@ def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa
     columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}
     columns["video"] = [spelled(video)] * len(shots)
     arrays = [
-        pa.array(columns[f.name], pa.string()).dictionary_encode()
-        if f.type == _WORD
-        else pa.array(columns[f.name], f.type)
+        word_array(columns[f.name]) if f.type == _WORD else number_array(np.array(columns[f.name]), f.type)
         for f in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema.with_metadata({_KEY: json.dumps(provenance, sort_keys=True)}))
@@ -126,8 +124,10 @@ class FacesWriter:
         corner, end = batch.box_px[:, :2] / self._size, batch.box_px[:, 2:] / self._size
         marks = (batch.landmarks_px / self._size).reshape(len(batch), 2 * len(_LANDMARKS))
         real = np.column_stack([batch.score, corner, end - corner, marks, batch.prob]).astype(np.float32)
-        video = pa.array([self._name] * len(batch), pa.string()).dictionary_encode()
-        self._batches.append(pa.Table.from_arrays([video, batch.pts_s, batch.track, *real.T], schema=self._schema))
+        kinds = self._schema.types[1:]
+        numbers = [number_array(column, kind) for column, kind in zip((batch.pts_s, batch.track, *real.T), kinds)]
+        video = word_array([self._name] * len(batch))
+        self._batches.append(pa.Table.from_arrays([video, *numbers], schema=self._schema))
         self._waiting += len(batch)
         while self._waiting >= _ROW_GROUP:
             self._flush(_ROW_GROUP)
@@ -165,7 +165,7 @@ def rename_timeline(old: Path, new: Path, name: str) -> None:
     provenance = read_provenance(old)
     provenance["source"]["name"] = name.rpartition("/")[2]
     table = pq.read_table(old).unify_dictionaries().combine_chunks()
-    column = pa.array([name] * len(table), pa.string()).dictionary_encode()
+    column = word_array([name] * len(table))
     table = table.set_column(0, table.schema.field(0), column)
     with write_atomically(new) as part:
         write_table(table.replace_schema_metadata({_KEY: json.dumps(provenance, sort_keys=True)}), part)

@@ -1,10 +1,13 @@
-"""One heap for all threads of the process, so that memory does not grow with the length of a video."""
+"""The heap: one for all threads, so that memory does not grow with a video; and left alone while libraries load."""
 
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
-__all__ = ["share_heap"]
+__all__ = ["share_heap", "unswept"]
 
 # Parameters of glibc's mallopt(3) and what they are set to: one arena; arrays up to 32 MiB (the most that is allowed)
 # come from it rather than from the kernel, whose pages must be zeroed each time; freed memory is kept for the next one.
@@ -27,3 +30,15 @@ def share_heap() -> None:
         return
     for parameter, value in _SETTINGS:
         mallopt(parameter, value)
+
+
+@contextmanager
+def unswept() -> Iterator[None]:
+    """Let Python's garbage collector rest: while torch is imported it walks in vain, again and again, half a second."""
+    swept = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if swept:
+            gc.enable()

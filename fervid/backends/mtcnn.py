@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fervid.backends.area_table import AreaTable, FewAreas, bins
@@ -38,6 +39,10 @@ _CELL, _STRIDE = 12, 2  # what one P-Net output sees, and the step to the next, 
 _CUT = 8  # chunks of crops that are cut out at once
 _REFINE, _FINISH = (24, 32), (48, 16)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
 _EXPECTED = 0.95  # of a face's box is what O-Net is shown to confirm it: boxes then keep their size
+#: How faces are looked for nearby: in windows of so many sides of the face expected, so many pixels across; and at
+#: which scales, for faces of half to twice its size.
+_WINDOW, _WINDOW_PX = 3.0, 96
+_NEAR_SCALES = [_CELL / (_WINDOW_PX / _WINDOW * size) for size in (0.709, 1, 1.41)]
 
 
 class MTCNN:
@@ -105,6 +110,18 @@ class MTCNN:
         landmarks[seen.frame] = _landmarks(seen.box, out[:, 4:])
         return Detections(frame, box, score, landmarks), score > self._thresholds[2]
 
+    @one_thread
+    def near(self, pictures: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray) -> Detections:
+        """Search only around where faces are expected: boxes (m, 4) in pictures[frame] -> the faces found there."""
+        with torch.inference_mode(), span("detect: near"):
+            window, corner, scale = _windows(pictures, frame, box_px)
+            table = AreaTable(window, self._device)
+            faces = _best(self._propose(table, _NEAR_SCALES), 8)
+            faces = _best(self._refine(table, faces), 2)
+            box = faces.box * scale[faces.frame, None] + np.tile(corner[faces.frame], 2)
+            faces = _Candidates(frame[faces.frame], box, faces.score)
+            return Detections(*self._finish(FewAreas(pictures, self._device), faces))
+
     def _propose(self, table: AreaTable, scales: list[float]) -> "_Candidates":
         """P-Net over the pyramid: every square that may hold a face."""
         frame, level, box, offset, score = map(np.concatenate, zip(*self._scan(table, scales)))
@@ -134,7 +151,7 @@ class MTCNN:
         moved = _moved(faces.box[kept], out[kept, :4])
         return _Candidates(faces.frame[kept], _squared(moved), faces.score[kept])
 
-    def _finish(self, table: AreaTable, faces: "_Candidates") -> tuple[np.ndarray, ...]:
+    def _finish(self, table: AreaTable | FewAreas, faces: "_Candidates") -> tuple[np.ndarray, ...]:
         """O-Net: the last word, with landmarks. Gives the columns of Detections."""
         faces, out = _judge(onet, self._onet, table, faces, _FINISH, self._thresholds[2])
         box, landmarks = _moved(faces.box, out[:, :4]), _landmarks(faces.box, out[:, 4:])
@@ -183,6 +200,29 @@ def _judge(
     passed = score > threshold
     kept = seen[passed]
     return _Candidates(faces.frame[kept], faces.box[kept], score[passed]), out[:, 1:].cpu().numpy()[passed]
+
+
+def _best(faces: _Candidates, most: int) -> _Candidates:
+    """The candidates of the best scores of each picture, so many at most."""
+    order = np.lexsort((-faces.score, faces.frame))
+    frame = faces.frame[order]
+    kept = order[np.arange(len(order)) - np.searchsorted(frame, frame) < most]
+    return _Candidates(faces.frame[kept], faces.box[kept], faces.score[kept])
+
+
+def _windows(
+    pictures: Sequence[np.ndarray], frame: np.ndarray, box: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut out what lies around boxes (m, 4) -> windows (m, s, s, 3), corners (m, 2), sizes of their pixels (m,).
+
+    What lies outside a picture is black.
+    """
+    square = np.rint(_squared(_scaled(box, _WINDOW)))
+    window = np.zeros((len(box), _WINDOW_PX, _WINDOW_PX, 3), np.uint8)
+    for one, i, place in zip(window, frame, square.astype(int).tolist()):
+        part = Image.fromarray(pictures[i]).crop(place)
+        one[:] = np.asarray(part.resize((_WINDOW_PX, _WINDOW_PX), Image.Resampling.BOX))
+    return window, square[:, :2], (square[:, 2] - square[:, 0]) / np.float32(_WINDOW_PX)
 
 
 def _logit(score: float) -> float:

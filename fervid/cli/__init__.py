@@ -3,6 +3,8 @@
 Each file registers its commands on the one app, in the order in which `fervid --help` lists them.
 """
 
+import gc
+
 from fervid.cli.shared import app
 
 from fervid.cli import line  # isort: skip
@@ -17,4 +19,7 @@ __all__ = ["app", "bulk", "lab", "line", "main", "report", "study", "views"]
 
 def main() -> None:
     """Run the `fervid` command."""
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # else Python looks through all that torch brought before it ends: half a second
