@@ -33,7 +33,7 @@ def test_heads_fill_the_boxes_of_their_faces():
 @pytest.mark.slow
 @pytest.mark.parametrize("fps", [5.0, None])
 def test_key_looks_give_the_tracks_and_boxes_of_every_look(tmp_path: Path, fps: float | None):
-    """The tolerance that README states: 97% of the faces, half of them with an overlap of 0.9, 99% with 0.5."""
+    """The tolerance: 97% of the faces of every look overlap by half, half of them by 0.9; no number changes hands."""
     looks = write(tmp_path / "film.mp4", SCENE, 1)
     models = Models(MTCNN(device="cpu"), FakeClassifier(), "cpu")
     every, some = (tracked(tmp_path / "film.mp4", fps, how, models) for how in ("every", "adaptive"))
