@@ -89,7 +89,7 @@ ShardsOption = Annotated[
 ]
 Persons = Annotated[
     str | None,
-    typer.Option(help="Tell people apart: dlib (a package), vggface2 (fetched) or a file.", metavar="NETWORK"),
+    typer.Option(help="Tell people apart: dlib (a package), vggface2 (fetched), a file, or none.", metavar="NETWORK"),
 ]
 Smooth = Annotated[float | None, typer.Option(help="Add *_smooth columns: a Gaussian of S seconds.", metavar="S")]
 Baseline = Annotated[bool, typer.Option("--baseline", help="Add *_baseline columns: off the own median by how much.")]
