@@ -9,7 +9,8 @@ where a face is not confirmed or not around, that look is searched in full. Ever
 own boxes, landmarks and scores; only a face that comes and goes within one span is missed (tests/benchmarks/adaptive.py
 tells how many are).
 
-Spans are cut by time and by the picture, never by how the looks come in batches.
+Spans are cut by time, and wherever shots.py might begin a shot (both ask likeness.alike): the first look of a new shot
+is a key look. They are never cut by how the looks come in batches.
 """
 
 from collections import deque
@@ -22,6 +23,7 @@ import numpy as np
 from fervid.batches import FrameBatch
 from fervid.faces import Detections, FaceDetector
 from fervid.frames import ANCHOR_S
+from fervid.likeness import FAST, SLOW, Sight, alike, sights
 from fervid.stopwatch import span
 
 __all__ = ["between_keys"]
@@ -30,8 +32,6 @@ __all__ = ["between_keys"]
 _LEAST, _LONGEST_S = 5, 1.0
 #: Where looks are dense: a key look in so many seconds.
 _REST_S = 0.4
-#: Mean difference of two looks (greys, in the green channel) from which they may be two shots: both become key looks.
-_CUT = 16.0
 #: Looks that wait: until so many key looks can be searched together, or so many bytes of pixels are held.
 _KEYS, _BYTES = 6, 3 * 2**24
 #: Along ways longer than _FARTHEST, in face sizes and growth, faces are not expected but searched for nearby, if there
@@ -50,6 +50,7 @@ class _Look:
     pts_s: float
     picture: np.ndarray
     luma: np.ndarray
+    sight: Sight
     last_s: float
     key: bool = False
     found: Detections | None = None
@@ -67,9 +68,9 @@ def between_keys(
     batches: deque[tuple[FrameBatch, list[_Look]]] = deque()
     waiting: list[_Look] = []  # from the last key look that is settled
     for batch in frames:
-        batches.append(
-            (batch, [_join(waiting, _Look(*one)) for one in zip(batch.pts_s, batch.picture, batch.luma, batch.pts_s)])
-        )
+        with span("shots"):
+            looks = zip(batch.pts_s, batch.picture, batch.luma, sights(batch.pts_s, batch.thumb), batch.pts_s)
+            batches.append((batch, [_join(waiting, _Look(*look)) for look in looks]))
         held = sum(look.bytes for _, looks in batches for look in looks)
         if sum(look.key for look in waiting) > _KEYS or held > _BYTES:
             last = max(i for i, look in enumerate(waiting) if look.key)
@@ -85,7 +86,7 @@ def between_keys(
 def _join(before: list[_Look], look: _Look) -> _Look:
     """Put a look behind those that wait; if it shows the last one's frame it is that one, and where faces rest."""
     if before and before[-1].luma is look.luma:
-        before[-1].key, before[-1].last_s = True, look.pts_s
+        before[-1].key, before[-1].last_s, before[-1].sight = True, look.pts_s, look.sight
         return before[-1]
     _choose(before, look)
     before.append(look)
@@ -93,24 +94,23 @@ def _join(before: list[_Look], look: _Look) -> _Look:
 
 
 def _choose(before: list[_Look], look: _Look) -> None:
-    """Make a look a key look if it is the first, if the last one is long ago, or if the picture changes there."""
+    """Make a look a key look if it is the first, if the last one is long ago, or if a shot may begin there.
+
+    Where the picture is not like the one before, the last look of the old shot is a key look too: no span crosses a
+    cut. In a dissolve each look is like the one before, and in the end not like the last key look.
+    """
     if not before:
         look.key = True
         return
-    start = next(i for i in range(len(before) - 1, -1, -1) if before[i].key)
-    most = max(1, int(0.75 * _BYTES) // look.bytes)
-    if _apart(before[-1].picture, look.picture) > _CUT:
+    if not alike(before[-1].sight, look.sight, FAST):
         before[-1].key = look.key = True
         return
+    start = next(i for i in range(len(before) - 1, -1, -1) if before[i].key)
+    most = max(1, int(0.75 * _BYTES) // look.bytes)
     rest_s, n = look.pts_s - before[start].last_s + 1e-6, len(before) - start
     anchor = look.pts_s // ANCHOR_S > before[-1].last_s // ANCHOR_S  # a video can be taken up here
     look.key = anchor or rest_s >= _LONGEST_S or (rest_s >= _REST_S and n >= _LEAST) or n >= most
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean difference of every fourth pixel of two pictures."""
-    a, b = (picture[::4, ::4, 1] for picture in (one, other))
-    return float((np.maximum(a, b) - np.minimum(a, b)).mean())
+    look.key = look.key or not alike(before[start].sight, look.sight, SLOW)
 
 
 def _settled(batches: deque[tuple[FrameBatch, list[_Look]]]) -> Iterator[tuple[FrameBatch, Detections]]:

@@ -7,10 +7,13 @@ of the displayed (rotated, square-pixel) frame; boxes are x0, y0, x1, y1.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+
+from fervid.likeness import thumbnails
 
 __all__ = ["EmotionBatch", "FaceBatch", "FrameBatch", "ShotBatch", "TrackBatch", "VideoInfo", "concatenate"]
 
@@ -83,8 +86,9 @@ class FrameBatch(_Batch):
     """n frames that were chosen to be looked at.
 
     pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; picture (n, h, w, 3) uint8 RGB,
-    small, for detection; luma, n arrays (H, W) uint8, full size and displayed upright, 0 black to 255 white; where
-    limited (n) is true, 16 black to 235 white: whoever cuts a part out stretches that part.
+    small, for detection, and thumb (n, 18, 32, 3) uint8, much smaller, for shots; luma, n arrays (H, W) uint8, full
+    size and displayed upright, 0 black to 255 white; where limited (n) is true, 16 black to 235 white: whoever cuts a
+    part out stretches that part.
     """
 
     pts_s: np.ndarray
@@ -100,6 +104,11 @@ class FrameBatch(_Batch):
             raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
         if not self.limited:
             object.__setattr__(self, "limited", (False,) * len(self.luma))
+
+    @cached_property
+    def thumb(self) -> np.ndarray:
+        """Made when it is first asked for; adaptive.py and shots.py see the same one."""
+        return thumbnails(self.picture)
 
 
 @dataclass(frozen=True, repr=False)

@@ -48,7 +48,7 @@ class Config:
     cuts: bool = True
     """Look for cuts, fades and dissolves; no track crosses one. False: the video is one shot."""
     persons: str | None = None
-    """Weights that tell people apart (a file, or vggface2, which is fetched once); None: nobody is."""
+    """What tells people apart (dlib, from a package; vggface2, which is fetched once; or a file); None: nobody does."""
     smooth_s: float | None = None
     """Deviation of the Gaussian of the `*_smooth` columns; None: there are none."""
     baseline: bool = False

@@ -8,12 +8,21 @@ from typing import Protocol
 import numpy as np
 
 from fervid.batches import FaceBatch, FrameBatch, VideoInfo
-from fervid.likeness import thumbnails
 from fervid.quality import quality
 from fervid.stopwatch import span
 from fervid.video import full_range
 
-__all__ = ["Detections", "FaceDetector", "Finder", "Framing", "crop_face", "detect", "every_look", "upright"]
+__all__ = [
+    "Detections",
+    "FaceDetector",
+    "Finder",
+    "Framing",
+    "Portraits",
+    "crop_face",
+    "detect",
+    "every_look",
+    "upright",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,15 @@ class FaceDetector(Protocol):
 
         The detections are those of the m boxes, in their order, moved to where the face is; the mask (m,) is bool.
         """
+
+
+class Portraits(Protocol):
+    """How faces are cut out a second time, to tell people apart by: see persons.Embedder."""
+
+    portrait_px: int
+
+    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        """Boxes (m, 4) and landmarks (m, 5, 2) -> tilted squares (m, 4), as crop_face takes them."""
 
 
 #: How a detector is led through the looks: batches, detector, smallest face in parts of the picture's width -> each
@@ -101,12 +119,12 @@ class Framing:
 
 def detect(
     frames: Iterable[FrameBatch], detector: FaceDetector, video: VideoInfo, *, framing: Framing, crop_px: int,
-    min_face_px: float, find: Finder = every_look, portrait_px: int = 0,
+    min_face_px: float, find: Finder = every_look, portraits: Portraits | None = None,
 ) -> Iterator[FaceBatch]:  # fmt: skip
     """Detect in the small pictures, crop from the full luma planes; boxes come out in displayed pixels of the video.
 
     min_face_px counts in the video's displayed pixels; `find` says in which looks the detector searches;
-    portrait_px is the side of a second crop, for persons.py.
+    `portraits` asks for a second crop of each face, for persons.py.
     """
     for batch, found in find(frames, detector, min_face_px / video.width_px):
         height, width = batch.picture.shape[1:3]
@@ -114,16 +132,18 @@ def detect(
         box = found.box_px * np.tile(scale, 2)
         landmarks = found.landmarks_px * scale
         crop = np.zeros((len(found), crop_px, crop_px), np.uint8)
-        portrait, straight = np.zeros((len(found), portrait_px, portrait_px), np.uint8), upright(box)
+        side = portraits.portrait_px if portraits else 0
+        portrait = np.zeros((len(found), side, side), np.uint8)
+        wider = portraits.squares(box, landmarks) if portraits else box
         with span("crop"):
             for i, (frame, square) in enumerate(zip(found.frame, framing.squares(box, landmarks))):
                 luma = batch.luma[frame]
                 stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
                 crop[i] = crop_face(luma, square, crop_px, stored, limited=batch.limited[frame])
-                if portrait_px:
-                    portrait[i] = crop_face(luma, straight[i], portrait_px, stored, limited=batch.limited[frame])
+                if side:
+                    portrait[i] = crop_face(luma, wider[i], side, stored, limited=batch.limited[frame])
         with span("shots"):
-            thumb = thumbnails(batch.picture)
+            thumb = batch.thumb
         yield FaceBatch(
             look_s=batch.pts_s,
             duration_s=batch.duration_s,

@@ -6,57 +6,68 @@ from functools import cache, cached_property
 
 import numpy as np
 
-__all__ = ["DOUBTFUL", "FLAT", "Sight", "change", "correlation", "likeness", "still", "thumbnails"]
+__all__ = [
+    "ALIKE",
+    "FAST",
+    "FLAT",
+    "SLOW",
+    "Sight",
+    "alike",
+    "correlation",
+    "likeness",
+    "sights",
+    "still",
+    "thumbnails",
+]
 
 #: Rows and columns of a thumbnail.
 THUMB = (18, 32)
 #: A thumbnail of less contrast (standard deviation, of 255) shows nothing: black, white, a title card's ground.
 FLAT = 4.0
-#: Where the `change` from one look to the next is no more than this, no shot begins, unless by a dissolve or a fade.
-DOUBTFUL = 0.15
+#: Two looks of one shot correlate more than this.
+ALIKE = 0.62
+#: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several; and for
+#: how long at the most.
+FAST, SLOW, _FOR_S = 60.0, 6.0, 0.3
 
 
 def thumbnails(picture: np.ndarray) -> np.ndarray:
-    """Pictures (n, h, w, 3) -> their means over 18 x 32 fields (n, 18, 32, 3) uint8."""
-    from PIL import Image
-
-    down, across = (max(1, side // (3 * fields)) for side, fields in zip(picture.shape[1:3], THUMB))
-    sparse = picture[:, ::down, ::across]  # three rows and columns of a field are enough
-    shrunk = (Image.fromarray(one).resize(THUMB[::-1], Image.Resampling.BOX) for one in sparse)
-    small = [np.asarray(one) for one in shrunk]
-    return np.stack(small) if small else np.zeros((0, *THUMB, 3), np.uint8)
+    """Pictures (n, h, w, 3) -> 18 x 32 fields (n, 18, 32, 3) uint8, each the mean of 3 x 3 pixels spread over it."""
+    n, height, width, _ = picture.shape
+    spread = picture.reshape(n, height * width, 3).take(_samples(height, width), 1)
+    total = spread.sum(1, dtype=np.uint16) + np.uint16(4)
+    return (total // np.uint16(9)).astype(np.uint8).reshape(n, *THUMB, 3)
 
 
-def change(thumb: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-    """How little each of n thumbnails is like the one before it -> (n,): 0 for the same, 1 for another, 2 at most.
-
-    Above DOUBTFUL a shot may begin: every hard cut is there, and fast motion and flashes too. `before` is the last
-    thumbnail (18, 32, 3) of those that came earlier; without it the first of them counts as new. A dissolve shows
-    when pictures farther apart are compared: with the thumbnail of the last look that was searched for faces, say.
-    """
-    seen = thumb.astype(np.float64) if before is None else np.concatenate([before[None], thumb]).astype(np.float64)
-    centred = seen - seen.mean((1, 2), keepdims=True)
-    power = (centred**2).sum((1, 2, 3))
-    product = (centred[1:] * centred[:-1]).sum((1, 2, 3))
-    alike = product / np.sqrt(np.maximum(power[1:] * power[:-1], 1e-9))
-    first = np.full(min(len(thumb), 1) if before is None else 0, 2.0)
-    return np.concatenate([first, 1 - alike])
+@cache
+def _samples(height: int, width: int) -> np.ndarray:
+    """Which pixels make a field, (9, 18 * 32): numbers of pixels, row by row."""
+    down, across = (
+        ((np.arange(3 * fields) + 0.5) / (3 * fields) * side).astype(int).reshape(fields, 3)
+        for side, fields in zip((height, width), THUMB)
+    )
+    return (width * down.T[:, None, :, None] + across.T[None, :, None, :]).reshape(9, -1)
 
 
 @dataclass(frozen=True)
 class Sight:
-    """One look: its thumbnail without the means of its colours (3, 18, 32), and what is often asked of it."""
+    """One look: its thumbnail without the means of its colours, centred (3, 18, 32), and what is often asked of it.
+
+    norm: the length of `centred`; coarse (432,): its means over 2 x 2 fields, where what moves a little stays, and
+    their length.
+    """
 
     look: int
     pts_s: float
     centred: np.ndarray = field(repr=False)
-    contrast: float
+    norm: float
+    coarse: np.ndarray = field(repr=False)
+    coarse_norm: float
 
-    @classmethod
-    def of(cls, look: int, pts_s: float, thumb: np.ndarray) -> "Sight":
-        planes = np.ascontiguousarray(thumb.transpose(2, 0, 1), np.float64).reshape(3, -1)
-        centred = (planes - planes.mean(1, keepdims=True)).reshape(3, *THUMB)
-        return cls(look, pts_s, centred, math.sqrt(np.vdot(centred, centred) / centred.size))
+    @property
+    def contrast(self) -> float:
+        """The standard deviation of the thumbnail."""
+        return self.norm / _ROOT
 
     @cached_property
     def spectrum(self) -> np.ndarray:
@@ -69,11 +80,35 @@ class Sight:
         stacked = np.concatenate([self.centred, (self.centred**2).sum(0, keepdims=True)])
         return np.pad(stacked, [(0, 0), (1, 0), (1, 0)]).cumsum(1).cumsum(2)
 
-    @cached_property
-    def coarse(self) -> np.ndarray:
-        """Means over 2 x 2 fields, as one vector: what moves a little stays where it is."""
-        rows, columns = THUMB
-        return self.centred.reshape(3, rows // 2, 2, columns // 2, 2).mean((2, 4)).ravel()
+
+_ROOT = math.sqrt(3 * THUMB[0] * THUMB[1])
+
+
+def sights(pts_s: np.ndarray, thumb: np.ndarray, first: int = 0) -> list[Sight]:
+    """Times (n,) and thumbnails (n, 18, 32, 3) -> n sights, numbered from `first`."""
+    n = len(thumb)
+    planes = np.ascontiguousarray(thumb.reshape(n, THUMB[0] * THUMB[1], 3).swapaxes(1, 2), np.float64)
+    planes -= planes.mean(2, keepdims=True)
+    norm = np.sqrt((planes**2).sum((1, 2)))
+    planes = planes.reshape(n, 3, *THUMB)
+    rows = planes[:, :, 0::2] + planes[:, :, 1::2]
+    coarse = ((rows[..., 0::2] + rows[..., 1::2]) / 4).reshape(n, 3 * THUMB[0] * THUMB[1] // 4)
+    lengths = np.sqrt((coarse**2).sum(1))
+    each = zip(pts_s.tolist(), planes, norm.tolist(), coarse, lengths.tolist())
+    return [Sight(first + i, *one) for i, one in enumerate(each)]
+
+
+def alike(one: Sight, other: Sight, columns_per_s: float) -> bool:
+    """Whether two looks may be of one shot, with a camera of this speed. Those that show nothing are like each other.
+
+    Where the look before, or one of the same shot, is not alike, a new shot may begin: shots.py decides when it has
+    seen what follows, adaptive.py searches there at once.
+    """
+    if min(one.contrast, other.contrast) < FLAT:
+        return max(one.contrast, other.contrast) < FLAT
+    if correlation(one, other) > ALIKE:
+        return True
+    return likeness(one, other, 4 + columns_per_s * min(abs(one.pts_s - other.pts_s), _FOR_S)) > ALIKE
 
 
 _PADDED = (2 * THUMB[0], 2 * THUMB[1])
@@ -121,9 +156,11 @@ def still(one: Sight, other: Sight) -> float:
     half = change <= np.median(change)
     mine, yours = one.centred[:, half], other.centred[:, half]
     mine, yours = (part - part.mean(1, keepdims=True) for part in (mine, yours))
-    return correlation(mine, yours) if min(mine.std(), yours.std()) > FLAT else -1.0
+    if min(mine.std(), yours.std()) <= FLAT:
+        return -1.0
+    return float(np.vdot(mine, yours) / math.sqrt(np.vdot(mine, mine) * np.vdot(yours, yours)))
 
 
-def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Of two arrays without means, unmoved: -1..1."""
-    return float(np.vdot(one, other) / math.sqrt(max(np.vdot(one, one) * np.vdot(other, other), 1e-9)))
+def correlation(one: Sight, other: Sight) -> float:
+    """Of two looks, unmoved: -1..1."""
+    return float(one.centred.ravel().dot(other.centred.ravel())) / max(one.norm * other.norm, 1e-9)

@@ -34,6 +34,9 @@ class Embedder(Protocol):
     threshold: float
     """Cosine distance up to which two tracks are taken for one person."""
 
+    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        """Boxes (m, 4) and landmarks (m, 5, 2) -> what to cut out: tilted squares (m, 4), as crop_face takes."""
+
     def embed(self, portrait: np.ndarray) -> np.ndarray:
         """Grey crops (m, portrait_px, portrait_px) uint8 -> (m, d) float32 of length 1; the same for any m."""
 

@@ -85,9 +85,9 @@ def load_models(config: Config) -> Models:
     classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
     embedder = None
     if config.persons:
-        from fervid.backends.facenet import FaceNet
+        from fervid.backends.embedders import load_embedder
 
-        embedder = FaceNet(config.persons, classifier.device)
+        embedder = load_embedder(config.persons, classifier.device)
     return Models(MTCNN(device=classifier.device), classifier, classifier.device, embedder)
 
 
@@ -98,7 +98,7 @@ def model_hash(config: Config) -> str:
     own = identify(config.weights)
     if not config.persons:
         return own
-    from fervid.backends.facenet import find_embedder
+    from fervid.backends.embedders import find_embedder
 
     both = own.encode() + find_embedder(config.persons).read_bytes()
     return hashlib.sha256(both).hexdigest()

@@ -8,6 +8,7 @@ middle, which is a mixture of what was before and what comes after; a fade by th
 """
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -15,18 +16,15 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from fervid.batches import FaceBatch, ShotBatch
-from fervid.likeness import DOUBTFUL, FLAT, Sight, correlation, likeness, still
+from fervid.likeness import ALIKE, FAST, FLAT, SLOW, Sight, alike, sights, still
 from fervid.stopwatch import span
 
 __all__ = ["Shot", "ShotFinder", "divide"]
 
 #: Looks this far from a cut are compared across it, and it is decided when they have passed.
 _REACH_S = 0.5
-#: Two looks of one shot correlate more than this, or in the half that changed least, more than that.
-_ALIKE, _STILL = 0.62, 0.93
-#: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several; and for
-#: how long at the most.
-_FAST, _SLOW, _FOR_S = 60.0, 6.0, 0.3
+#: Two looks of one shot correlate more than this in the half of the picture that changed least.
+_STILL = 0.93
 #: The lengths of dissolve that are tried, and how long a better one is waited for.
 _SPANS_S = (0.4, 0.6, 0.8, 1.0, 1.4, 2.0)
 _SETTLE_S, _STEP_S = 0.3, 0.07
@@ -57,8 +55,7 @@ def divide(faces: Iterable[FaceBatch], finder: "ShotFinder") -> Iterator[ShotBat
         waiting.append((first, batch))
         first += len(batch.look_s)
         with span("shots"):
-            for pts_s, thumb in zip(batch.look_s, batch.thumb):
-                finder.push(float(pts_s), thumb)
+            finder.push(batch.look_s, batch.thumb)
         while waiting and waiting[0][0] + len(waiting[0][1].look_s) <= finder.settled:
             yield _numbered(*waiting.popleft(), finder)
     finder.finish()
@@ -82,12 +79,8 @@ class _Edge:
     to_s: float
 
 
-def _alike(one: Sight, other: Sight, columns_per_s: float) -> bool:
-    return likeness(one, other, 4 + columns_per_s * min(abs(one.pts_s - other.pts_s), _FOR_S)) > _ALIKE
-
-
 class ShotFinder:
-    """Finds the edges of shots in looks that are pushed one by one; memory does not grow with the looks of a shot."""
+    """Finds the edges of shots in looks as they are pushed; memory does not grow with the looks of a shot."""
 
     def __init__(self, *, cuts: bool = True) -> None:
         self.cuts = cuts  # False: all is one shot
@@ -100,18 +93,21 @@ class ShotFinder:
         self._mixed: _Mixture | None = None
         self._tried_s = -math.inf  # when a dissolve was last looked for
 
-    def push(self, pts_s: float, thumb: np.ndarray) -> None:
-        """Take the next look's thumbnail (18, 32, 3) uint8."""
-        sight = Sight.of(self._n, pts_s, thumb)
-        if self._n == 0:
-            self._first_s = pts_s
-        self._n, self._last_s = self._n + 1, pts_s
+    def push(self, pts_s: np.ndarray, thumb: np.ndarray) -> None:
+        """Take the next looks: times (n,) and thumbnails (n, 18, 32, 3) uint8; n does not matter."""
+        if self._n == 0 and len(pts_s):
+            self._first_s = float(pts_s[0])
+        for sight in sights(pts_s, thumb, self._n):
+            self._n, self._last_s = self._n + 1, sight.pts_s
+            self._take(sight)
+
+    def _take(self, sight: Sight) -> None:
         if not self.cuts:
             self.settled = self._n
             return
         if sight.contrast >= FLAT:
             self._see(sight)
-        behind = next((s.look for s in self._seen if pts_s - s.pts_s <= _BEHIND_S), self._n)
+        behind = next((s.look for s in self._seen if sight.pts_s - s.pts_s <= _BEHIND_S), self._n)
         earliest = min([behind, *self._doubt, self._n])
         self.settled = max(self.settled, earliest, self._n - _HELD)
 
@@ -135,7 +131,7 @@ class ShotFinder:
     def _see(self, sight: Sight) -> None:
         before = self._seen[-1] if self._seen else None
         self._seen.append(sight)
-        if before is not None and correlation(before.centred, sight.centred) < 1 - DOUBTFUL:
+        if before is not None and not alike(before, sight, FAST):
             self._doubt.append(sight.look)
         while self._doubt and self._passed(self._doubt[0], sight):
             self._decide(self._doubt.popleft())
@@ -158,7 +154,7 @@ class ShotFinder:
             return
         near = _spread([s for s in reversed(old) if old[-1].pts_s - s.pts_s <= _REACH_S] + old[-2:-1])
         far = _spread([s for s in new if s.pts_s - new[0].pts_s <= _REACH_S] + new[1:2])
-        if _alike(near[0], far[0], _FAST) or any(_alike(a, b, _SLOW) for b in far for a in near):
+        if any(alike(a, b, SLOW) for b in far for a in near):
             return
         if any(still(a, b) > _STILL for b in far for a in near):
             return
@@ -181,9 +177,9 @@ class ShotFinder:
             best = None
         floor = self.edges[-1].look if self.edges else 0
         past = [s for s in self._seen if s.look >= floor]
-        times = np.array([s.pts_s for s in past])
+        times = [s.pts_s for s in past]
         for span_s in _SPANS_S:
-            i = int(np.searchsorted(times, sight.pts_s - span_s - 1e-6))
+            i = bisect_left(times, sight.pts_s - span_s - 1e-6)
             if sight.pts_s - times[0] < span_s - 1e-6 or len(past) - i < 3:
                 continue
             found = _Mixture.of(past[i:])
@@ -211,8 +207,8 @@ class _Mixture:
         And mixtures in which the last gains, step by step, what the first loses.
         """
         start, end = looks[0], looks[-1]
-        alike = correlation(start.coarse, end.coarse)
-        if alike > _ALIKE:
+        same = float(start.coarse.dot(end.coarse)) / max(start.coarse_norm * end.coarse_norm, 1e-9)
+        if same > ALIKE:
             return None
         middle = looks[len(looks) // 2].coarse
         if np.linalg.norm(start.coarse + end.coarse - 2 * middle) > 1.2 * np.linalg.norm(middle):  # far from a mixture
@@ -231,9 +227,9 @@ class _Mixture:
         change = np.abs(change - np.median(change, 1, keepdims=True))
         if np.median(change) < 0.35 * change.mean():  # only a part changes: people move before a still ground
             return None
-        if _alike(start, end, _SLOW):
+        if alike(start, end, SLOW):
             return None
-        strength = (1 - alike) * (1 - float(rest.mean()))
+        strength = (1 - same) * (1 - float(rest.mean()))
         return cls(start, inner[int(np.abs(gained - 0.5).argmin())], end, strength)
 
 

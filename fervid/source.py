@@ -107,7 +107,7 @@ def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: 
         yield from detect(
             frames, models.detector, video, framing=classifier.framing, crop_px=classifier.crop_px,
             min_face_px=min_face_px, find=lambda *task: led(finder(*task)),
-            portrait_px=models.embedder.portrait_px if models.embedder and config.persons else 0,
+            portraits=models.embedder if config.persons else None,
         )  # fmt: skip
 
 

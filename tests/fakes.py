@@ -15,7 +15,7 @@ from hypothesis import settings
 from scipy import ndimage
 
 from fervid.batches import EmotionBatch, FaceBatch, ShotBatch, VideoInfo, concatenate
-from fervid.faces import Detections, Framing
+from fervid.faces import Detections, Framing, upright
 from fervid.video import Health
 
 #: Hypothesis on a busy machine: no deadlines, the same examples in every run, nothing kept on disk.
@@ -78,6 +78,10 @@ class FakeEmbedder:
 
     def __init__(self) -> None:
         self.seen = 0
+
+    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        """The boxes."""
+        return upright(box_px)
 
     def embed(self, portrait: np.ndarray) -> np.ndarray:
         """One axis a person."""

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fervid.backends.downloads import VGGFACE2
-from fervid.backends.facenet import FaceNet, find_embedder
+from fervid.backends.facenet import FaceNet, find_vggface2
 from fervid.errors import WeightsError
 
 
@@ -40,7 +40,7 @@ def test_without_a_network_one_sentence_tells_the_way_out(monkeypatch: pytest.Mo
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(WeightsError) as e:
-        find_embedder("vggface2")
+        find_vggface2("vggface2")
     message = str(e.value)
     assert all(part in message for part in (VGGFACE2, "--persons FILE", "no route to host", str(tmp_path)))
     assert message.count("\n") == 0 and [p for p in tmp_path.rglob("*") if p.is_file()] == []
@@ -58,4 +58,4 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="not the weights of an InceptionResnetV1"):
         FaceNet(str(tmp_path / "w.pt"), "cpu")
     with pytest.raises(WeightsError, match="no such weights"):
-        find_embedder(str(tmp_path / "elsewhere.pt"))
+        find_vggface2(str(tmp_path / "elsewhere.pt"))

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent / "fervid"
 
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
-    "errors", "labels", "stopwatch", "pairing", "batches", "parts",
-    "video", "config", "frames", "pieces", "likeness", "quality", "faces", "adaptive", "shots", "tracks", "emotions",
+    "errors", "labels", "stopwatch", "pairing", "likeness", "batches", "parts",
+    "video", "config", "frames", "pieces", "quality", "faces", "adaptive", "shots", "tracks", "emotions",
     "timeline", "smoothing", "persons", "arrays", "store", "source", "description", "pipeline",
     "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
     "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.report", "cli.lab", "cli.study", "cli", "__main__",
@@ -28,7 +28,7 @@ BESIDE = {
 #: What a backend may know of the line: the types and protocols that it serves.
 FOR_BACKENDS = {
     "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
-    "engine", "pieces",
+    "engine", "persons", "pieces",
 }  # fmt: skip
 HEAVY = {"av", "decord", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.

@@ -1,11 +1,13 @@
 """Shots end where they end: at cuts, fades and dissolves, and not at flashes, pans, flicker or in a still picture."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.likeness import DOUBTFUL, change, thumbnails
+from fervid.likeness import FAST, alike, sights, thumbnails
 from fervid.shots import ShotFinder, divide
 from tests.fakes import Seen, counted, face_batch, split, steady
 from tests.films import RATE, Film, film, score, shot
@@ -13,8 +15,8 @@ from tests.films import RATE, Film, film, score, shot
 
 def found(shown: Film, fps: float = RATE) -> ShotFinder:
     finder = ShotFinder()
-    for i, thumb in enumerate(thumbnails(shown.pictures)):
-        finder.push(i / fps, thumb)
+    thumb = thumbnails(shown.pictures)
+    finder.push(np.arange(len(thumb)) / fps, thumb)
     finder.finish()
     return finder
 
@@ -66,12 +68,14 @@ def test_shots_follow_each_other_without_a_hole(edited):
     assert all(one.from_s <= one.start_s <= one.to_s for one in shots)
 
 
-def test_change_tells_where_a_shot_may_begin():
-    thumb = thumbnails(photographs(30, 20, 30).pictures)
-    whole = change(thumb)
-    assert np.flatnonzero(whole > DOUBTFUL).tolist() == [0, 30, 50] and whole[0] == 2
-    assert np.allclose(np.concatenate([change(thumb[:7]), change(thumb[7:], thumb[6])]), whole)
-    assert len(change(thumb[:0])) == len(change(thumb[:0], thumb[0])) == 0
+def test_looks_that_are_not_alike_tell_where_a_shot_may_begin():
+    shown = sights(np.arange(80) / RATE, thumbnails(photographs(30, 20, 30).pictures), first=7)
+    assert [now.look for before, now in pairwise(shown) if not alike(before, now, FAST)] == [37, 57]
+
+
+def test_what_shows_nothing_is_like_what_shows_nothing_else():
+    black, white, coffee = sights(np.zeros(3), np.stack([np.zeros_like(THUMBS[0]), THUMBS[0] | 255, THUMBS[0]]))
+    assert alike(black, white, FAST) and not alike(black, coffee, FAST) and not alike(coffee, white, FAST)
 
 
 THUMBS = thumbnails(photographs(30, 20, 30).pictures)
@@ -93,7 +97,7 @@ def test_shots_do_not_depend_on_batches(cuts):
 def test_a_picture_that_stays_is_one_shot_in_little_memory():
     finder, thumb = ShotFinder(), thumbnails(photographs(2).pictures)[0]
     for i in range(3_000):  # ten minutes
-        finder.push(i / 5, thumb)
+        finder.push(np.array([i / 5]), thumb[None])
         assert len(finder._seen) < 50 and i + 1 - finder.settled < 20
     finder.finish()
     assert [(one.start_s, one.kind) for one in finder.shots()] == [(0.0, "start")]
@@ -132,8 +136,7 @@ def test_nothing_at_all_and_one_look():
 
 def test_time_that_runs_backwards_breaks_nothing():
     finder = ShotFinder()
-    for i, thumb in enumerate(thumbnails(photographs(30, 30).pictures)):
-        finder.push((i % 25) / 25, thumb)
+    finder.push(np.arange(60) % 25 / 25, thumbnails(photographs(30, 30).pictures))
     finder.finish()
     assert finder.settled == 60
 

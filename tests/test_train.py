@@ -37,7 +37,17 @@ from fervid.lab.train import Run, train
 from fervid.labels import EMOTIONS
 
 #: Seconds for an epoch of 16 pictures; the others show the same in a moment.
-HEAVY = {"secnn15", "secnn17", "vgg16", "resnet18", "resnet50", "efficientnet_b3", "efficientnet_b4", "vggface2"}
+HEAVY = {
+    "secnn15",
+    "secnn17",
+    "vgg16",
+    "resnet18",
+    "resnet50",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "vggface2",
+    "dlibface",
+}
 TINY = Recipe(arch="basecnn", epochs=1, batch_size=8, vote_weight=0, warmup_epochs=0)
 
 

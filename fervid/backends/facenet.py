@@ -12,28 +12,30 @@ from safetensors.torch import load_file
 from fervid.backends.device import one_thread
 from fervid.backends.downloads import VGGFACE2, fetch, place_of
 from fervid.errors import MissingDependency, WeightsError
+from fervid.faces import upright
 
-__all__ = ["FaceNet", "find_embedder"]
+__all__ = ["FaceNet", "find_vggface2"]
 
 #: Faces at once, always: the last bits of a result depend on it.
 _BATCH = 8
 
 
-def find_embedder(asked: str) -> Path:
+def find_vggface2(asked: str) -> Path:
     """Find the weights: a file, or "vggface2", which is fetched into torch's cache once.
 
     WeightsError says where to get them and where to put them.
     """
     if asked != "vggface2":
         if not Path(asked).is_file():
-            raise WeightsError(f"{asked}: no such weights; expected vggface2, or a file fetched from {VGGFACE2}")
+            raise WeightsError(f"{asked}: no such weights; expected dlib, vggface2, or a file fetched from {VGGFACE2}")
         return Path(asked)
     try:
         return fetch(VGGFACE2)
     except OSError as e:
         raise WeightsError(
             f"vggface2: the weights that --persons needs cannot be downloaded ({getattr(e, 'reason', None) or e}); "
-            f"fetch {VGGFACE2} elsewhere and name the file with --persons FILE, or put it at {place_of(VGGFACE2)}"
+            f"fetch {VGGFACE2} elsewhere and name the file with --persons FILE, or put it at {place_of(VGGFACE2)}; "
+            "or take --persons dlib"
         ) from None
 
 
@@ -54,7 +56,7 @@ class FaceNet:
             from facenet_pytorch import InceptionResnetV1
         except ImportError:
             raise MissingDependency("--persons needs facenet-pytorch: pip install facenet-pytorch==2.5.3") from None
-        path = find_embedder(weights)
+        path = find_vggface2(weights)
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.device = device
         self._net = InceptionResnetV1(pretrained=None).eval()
@@ -66,6 +68,10 @@ class FaceNet:
                                f"fetch {VGGFACE2}")  # fmt: skip
         self._net.load_state_dict({k: v for k, v in state.items() if not k.startswith("logits.")}, strict=False)
         self._net.to(device)
+
+    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        """Boxes as they are, and a little more, as the network learned them."""
+        return upright(box_px)
 
     @one_thread
     @torch.inference_mode()

@@ -15,7 +15,7 @@ __all__ = ["ARCHITECTURES", "Block", "Network", "SEResNet", "build", "folded"]
 #: Every network that fervid trains and loads; the name is written beside the weights. All but ours are in zoo.py.
 ARCHITECTURES = (
     "seresnet", "baseline", "basecnn", "secnn13", "secnn15", "secnn17",
-    "vgg16", "resnet18", "resnet50", "efficientnet_b3", "efficientnet_b4", "vggface2",
+    "vgg16", "resnet18", "resnet50", "efficientnet_b3", "efficientnet_b4", "vggface2", "dlibface",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fervid.backends.dlib_resnet import SIDE_PX, DlibResNet
 from fervid.backends.nets import Block, Network
 from fervid.errors import MissingDependency
 
@@ -147,6 +148,20 @@ def _vggface2(n_classes: int) -> Backbone:
     return Backbone(n_classes, net, 512, side_px=_VGGFACE2_PX, contrast=0.5)
 
 
+class DlibFace(Network):
+    """dlib's face recognition network without its last block, which sees one cell and knows only who it is."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.backbone = DlibResNet(blocks=13)
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(256, n_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Give what the head sees (n, 256) of the crops (n, 1, h, w)."""
+        return self.backbone(_resize(x, SIDE_PX))
+
+
 _MAKERS: dict[str, Callable[[int], Network]] = {
     "baseline": partial(Baseline, convolutions=((64, 3), (128, 5), (512, 3), (512, 3)), grid=3, dense=(256, 512)),
     "basecnn": partial(Baseline, convolutions=((32, 3), (64, 3)), grid=12, dense=(128,)),
@@ -156,4 +171,5 @@ _MAKERS: dict[str, Callable[[int], Network]] = {
     **{arch: partial(_torchvision, arch=arch) for arch in _TORCHVISION},
     "vgg16": _vgg16,
     "vggface2": _vggface2,
+    "dlibface": DlibFace,
 }

@@ -14,7 +14,7 @@ __all__ = ["ARCHITECTURES", "evaluate", "explain", "score", "train"]
 #: As in fervid.backends.nets, which takes seconds to import; a test holds them together.
 ARCHITECTURES = (
     "seresnet, baseline, basecnn, secnn13, secnn15, secnn17, vgg16, resnet18, resnet50, efficientnet_b3, "
-    "efficientnet_b4, vggface2"
+    "efficientnet_b4, vggface2, dlibface"
 )
 
 

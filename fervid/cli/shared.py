@@ -84,7 +84,8 @@ ShardsOption = Annotated[
     typer.Option("--shards", metavar="auto|N", help="Workers for one long video; auto: all, from 10 minutes on."),
 ]
 Persons = Annotated[
-    str | None, typer.Option(help="Tell people apart, by vggface2 (fetched once) or a file.", metavar="WEIGHTS")
+    str | None,
+    typer.Option(help="Tell people apart: dlib (a package), vggface2 (fetched) or a file.", metavar="NETWORK"),
 ]
 Smooth = Annotated[float | None, typer.Option(help="Add *_smooth columns: a Gaussian of S seconds.", metavar="S")]
 Baseline = Annotated[bool, typer.Option("--baseline", help="Add *_baseline columns: off the own median by how much.")]

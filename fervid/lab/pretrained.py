@@ -6,14 +6,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from fervid.backends.dlib_resnet import find_dlib_weights, read_dlib_weights
 from fervid.backends.downloads import VGGFACE2, fetch, place_of
 from fervid.backends.nets import Network
 from fervid.backends.weight_files import bundled
 from fervid.errors import WeightsError
 
-__all__ = ["load_backbone", "weights_url"]
+__all__ = ["load_backbone", "settle_norms", "weights_url"]
 
 
 def load_backbone(net: Network, arch: str, init: str | None) -> None:
@@ -22,11 +23,37 @@ def load_backbone(net: Network, arch: str, init: str | None) -> None:
     A head is never taken over: its rows stand for the classes of another set. WeightsError says what is missing, and
     where to put a file when there is no network.
     """
-    init = init or ("download" if arch == "vggface2" else "scratch")
+    init = init or ("download" if arch in ("vggface2", "dlibface") else "scratch")
     if init == "scratch":
         return
     path = _download(arch) if init == "download" else bundled().get(init, Path(init))
-    _fill(net, _read(path), f"{path}: not the weights of a {arch}")
+    found = read_dlib_weights(path) if path.suffix == ".dat" else _read(path)
+    _fill(net, found, f"{path}: not the weights of a {arch}")
+
+
+@torch.no_grad()
+def settle_norms(net: nn.Module, x: Tensor) -> None:
+    """Give each batch norm the mean and variance of what it sees in `x`, and leave the network's answer as it is.
+
+    Frozen norms keep the statistics of their training in scale and shift; a network that goes on learning needs them
+    apart. One pass; the answer stays the same to rounding.
+    """
+
+    def settle(norm: nn.Module, given: tuple[Tensor]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+        var, mean = torch.var_mean(given[0].float(), (0, 2, 3), correction=0)
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        norm.bias.add_(scale * (mean - norm.running_mean))
+        norm.weight.copy_(scale * torch.sqrt(var + norm.eps))
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
+
+    hooks = [m.register_forward_pre_hook(settle) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    was = net.training
+    net.eval()(x)
+    net.train(was)
+    for hook in hooks:
+        hook.remove()
 
 
 def weights_url(arch: str) -> str:
@@ -41,7 +68,9 @@ def weights_url(arch: str) -> str:
 
 
 def _download(arch: str) -> Path:
-    """Fetch an architecture's own weights into torch's cache, once."""
+    """Find an architecture's own weights in their package, or fetch them into torch's cache, once."""
+    if arch == "dlibface":
+        return find_dlib_weights()
     url = weights_url(arch)
     try:
         return fetch(url)

@@ -25,7 +25,7 @@ class Recipe:
     arch: str = "seresnet"
     init: str | None = None
     """Where the backbone begins: a .safetensors or .pt file, a bundled model, "download" (what its makers trained),
-    "scratch"; None: "download" for vggface2, "scratch" for all others."""
+    "scratch"; None: "download" for vggface2 and dlibface (whose weights are a package), "scratch" for all others."""
     freeze: bool = False
     """Train the head alone."""
     dropout: float = 0.3

@@ -22,7 +22,7 @@ from fervid.lab.curves import draw_curves, write_rows
 from fervid.lab.finish import write_model
 from fervid.lab.material import Material
 from fervid.lab.parallel import place, spread, team, tell_all
-from fervid.lab.pretrained import load_backbone
+from fervid.lab.pretrained import load_backbone, settle_norms
 from fervid.lab.recipe import Recipe
 from fervid.lab.targets import Task, ask_teachers, find_tasks, loss_of, mix_answers, targets_of, truth_of
 
@@ -83,6 +83,8 @@ class Run:
         self.target = self.targets(recipe.vote_weight)
         self.net, self.averaged = self._build(), self._build().eval()
         load_backbone(self.net, recipe.arch, recipe.init)
+        if recipe.arch == "dlibface" and not recipe.freeze:
+            settle_norms(self.net, self._normalise(torch.from_numpy(self.faces.image[:1024, None]).float() / 255))
         self.averaged.load_state_dict(self.net.state_dict())
         if recipe.freeze:
             self.net.requires_grad_(False).head.requires_grad_(True)

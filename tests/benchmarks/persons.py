@@ -1,84 +1,115 @@
-"""Who is who with real weights: how often `--persons` joins tracks of one person, and tracks of two, by threshold.
+"""Who is who with real weights: how often `--persons` joins one person's appearances, and two persons', by threshold.
 
-Give a folder with a folder of pictures a person (LFW, say), each picture counting as a track of its own; or none, and
-the people of sample_videos/ and of scikit-image are turned, dimmed and shrunk. Not run yet: the weights are no package.
+Each appearance is a piece of a track, a second and a half or more, as a shot would show it. Pieces of one track are one
+person; in the sample videos it is known who is who besides; all else is taken for different people, so give videos
+that share nobody. With --pictures FOLDER (a folder of pictures a person, LFW say) each picture is an appearance.
 
-python -m tests.benchmarks.persons WEIGHTS.pt [FOLDER] [--people 100]
+python -m tests.benchmarks.persons [VIDEO ...] [--network dlib] [--pictures FOLDER] [--people 100]
 """
 
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image
 
-from fervid.backends.facenet import FaceNet
+from fervid.backends.device import one_thread
+from fervid.backends.embedders import load_embedder
 from fervid.backends.mtcnn import MTCNN
-from fervid.faces import crop_face, upright
-from fervid.persons import group
+from fervid.backends.torch_classifier import TorchClassifier
+from fervid.config import Config
+from fervid.faces import crop_face
+from fervid.frames import choose_frames
+from fervid.persons import Embedder, Gallery, group
+from fervid.shots import ShotFinder, divide
+from fervid.source import Models, find_faces
+from fervid.tracks import Tracker, link
+from fervid.video import open_video
+from tests.edited import SAMPLES
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
+PIECE_S = 1.5
+#: Who the tracks of the sample videos are (sample_videos/README.md).
+KNOWN = {("one_face", 0): "Collins", ("two_faces", 0): "Collins", ("two_faces", 1): "Hopper",
+         ("cut_to_nobody", 0): "Collins", ("cut_to_nobody", 1): "Hopper"}  # fmt: skip
+#: Pieces (video, track, piece) of a track that goes from one person to another, found by eye: whose they are.
+ASTRAY = {("crowd_1920x1080", 3, 0): "crowd_1920x1080 5"}
 
 
-def labelled(folder: Path, most: int) -> Iterator[tuple[str, Image.Image]]:
-    """Pictures of the people who have two or more."""
+def in_pieces(path: Path, models: Models) -> Iterator[tuple[str, np.ndarray]]:
+    """The embedding of each piece of each track, as persons.Gallery makes it of a track."""
+    config = Config(persons="dlib")
+    gallery = Gallery(models.embedder)
+    with open_video(path) as reader:
+        looks = choose_frames(reader.frames(), config.fps)
+        faces = find_faces(looks, reader.info, config, models)
+        pieces = (
+            replace(batch, track=(1000 * batch.track + batch.pts_s // PIECE_S).astype(np.int32))
+            for batch in link(divide(faces, ShotFinder()), Tracker())
+        )
+        for _ in gallery.watch(pieces):
+            pass
+    for number, known in gallery._known.items():
+        track, piece = divmod(number, 1000)
+        name = KNOWN.get((path.stem, track), f"{path.stem} {track}")
+        yield ASTRAY.get((path.stem, track, piece), name), known.mean
+
+
+def pictured(folder: Path, most: int, embedder: Embedder) -> Iterator[tuple[str, np.ndarray]]:
+    """The largest face of each picture of the people who have two or more, cut as the line cuts it."""
+    detector = MTCNN(device="cpu")
     people = [sorted(p for p in one.iterdir() if p.suffix.lower() in SUFFIXES) for one in sorted(folder.iterdir())]
-    for pictures in [paths for paths in people if len(paths) > 1][:most]:
-        for path in pictures[:10]:
-            yield path.parent.name, Image.open(path).convert("RGB")
-
-
-def changed() -> Iterator[tuple[str, Image.Image]]:
-    """The few people at hand, each as six pictures."""
-    import av
-    import skimage.data
-
-    people = {"astronaut": Image.fromarray(skimage.data.astronaut())}
-    for path in sorted(Path("sample_videos").glob("one*.mp4")):
-        with av.open(str(path)) as film:
-            people[path.stem] = next(film.decode(video=0)).to_image()
-    for name, picture in people.items():
-        for turn in (-12, 0, 12):
-            for light in (0.5, 1.2):
-                yield name, ImageEnhance.Brightness(picture.rotate(turn, Image.Resampling.BILINEAR)).enhance(light)
-
-
-def portraits(pictures: Iterator[tuple[str, Image.Image]], side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest face of each picture, cut as the line cuts it -> names (n,), crops (n, side, side)."""
-    detector, names, crops = MTCNN(device="cpu"), [], []
-    for name, picture in pictures:
+    for path in [path for paths in people if len(paths) > 1 for path in paths[:10]][: 10 * most]:
+        picture = Image.open(path).convert("RGB")
         found = detector.detect(np.asarray(picture)[None], 20.0)
         if len(found):
-            box = found.box_px[np.argmax(np.prod(found.box_px[:, 2:] - found.box_px[:, :2], 1))]
-            luma = np.asarray(picture.convert("L"))
-            crops.append(crop_face(luma, upright(box[None])[0], side))
-            names.append(name)
-    return np.array(names), np.stack(crops)
+            best = [np.argmax(np.prod(found.box_px[:, 2:] - found.box_px[:, :2], 1))]
+            square = embedder.squares(found.box_px[best], found.landmarks_px[best])[0]
+            crop = crop_face(np.asarray(picture.convert("L")), square, embedder.portrait_px)
+            yield path.parent.name, embedder.embed(crop[None])[0]
 
 
+@one_thread
 def main() -> None:
-    """Print a row a threshold: pairs of one person that were joined, pairs of two that were, and how many people."""
+    """Print distances, then a row a threshold: pairs of one person joined, pairs of two, and how many people."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights")
-    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("video", nargs="*", type=Path)
+    parser.add_argument("--network", default="dlib")
+    parser.add_argument("--pictures", type=Path)
     parser.add_argument("--people", type=int, default=100)
     args = parser.parse_args()
-    embedder = FaceNet(args.weights, "cpu")
-    names, crops = portraits(labelled(args.folder, args.people) if args.folder else changed(), embedder.portrait_px)
+    embedder = load_embedder(args.network, "cpu")
+    if args.pictures:
+        seen = list(pictured(args.pictures, args.people, embedder))
+    else:
+        models = Models(MTCNN(device="cpu"), TorchClassifier("seresnet", "cpu"), "cpu", embedder)
+        seen = [one for path in [*sorted(SAMPLES.glob("*.mp4")), *args.video] for one in in_pieces(path, models)]
+    show(np.array([name for name, _ in seen]), np.stack([mean for _, mean in seen]), embedder)
+
+
+def show(names: np.ndarray, embedding: np.ndarray, embedder: Embedder) -> None:
+    """Print what is known of these appearances."""
     start = time.process_time()
-    embedding = embedder.embed(crops)
-    each_ms = 1e3 * (time.process_time() - start) / len(names)
-    print(f"{len(names)} faces of {len(set(names))} people; {each_ms:.0f} ms of CPU each")
-    same = (names[:, None] == names)[np.triu_indices(len(names), 1)]
+    embedder.embed(np.zeros((16, embedder.portrait_px, embedder.portrait_px), np.uint8))
+    each_ms = 1e3 * (time.process_time() - start) / 16
+    print(f"{len(names)} appearances of {len(set(names))} people; {each_ms:.0f} ms of CPU a crop")
+    upper = np.triu_indices(len(names), 1)
+    same, distance = (names[:, None] == names)[upper], (1 - embedding @ embedding.T)[upper]
+    for title, part in (("one person", distance[same]), ("two people", distance[~same])):
+        if not len(part):
+            continue
+        shares = " ".join(f"{share:.3f}" for share in np.percentile(part, [0, 1, 5, 50, 95, 99, 100]))
+        print(f"{title}, {len(part)} pairs, distance at 0, 1, 5, 50, 95, 99, 100%: {shares}")
     print(f"{'threshold':>9} {'joined rightly':>15} {'joined wrongly':>15} {'people':>7}")
-    for threshold in sorted({*np.arange(0.2, 0.85, 0.05).round(2), embedder.threshold}):
+    for threshold in embedder.threshold * np.arange(0.4, 1.7, 0.1):
         person, _ = group(embedding, np.zeros((0, 2), int), threshold)
-        joined = (person[:, None] == person)[np.triu_indices(len(names), 1)]
-        rightly, wrongly = joined[same].mean(), joined[~same].mean() if (~same).any() else 0.0
-        mark = "  <- the line's" if threshold == embedder.threshold else ""
-        print(f"{threshold:9.2f} {rightly:15.1%} {wrongly:15.2%} {person.max() + 1:7d}{mark}")
+        joined = (person[:, None] == person)[upper]
+        rightly, wrongly = (joined[pairs].mean() if pairs.any() else 0.0 for pairs in (same, ~same))
+        mark = "  <- the line's" if abs(threshold - embedder.threshold) < 1e-9 else ""
+        print(f"{threshold:9.3f} {rightly:15.1%} {wrongly:15.2%} {person.max() + 1:7d}{mark}")
 
 
 if __name__ == "__main__":

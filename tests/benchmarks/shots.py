@@ -11,6 +11,7 @@ from time import process_time
 
 import numpy as np
 
+from fervid.frames import BATCH
 from fervid.likeness import thumbnails
 from fervid.shots import ShotFinder
 from tests.films import RATE, Film, film, score
@@ -31,8 +32,9 @@ CASES = {
 def ours(shown: Film, fps: int) -> list[tuple[float, float]]:
     """Spans of the changes that fervid finds."""
     finder = ShotFinder()
-    for i, thumb in enumerate(thumbnails(shown.pictures)):
-        finder.push(i / fps, thumb)
+    for i in range(0, len(shown.pictures), BATCH):
+        part = shown.pictures[i : i + BATCH]
+        finder.push(np.arange(i, i + len(part)) / fps, thumbnails(part))
     finder.finish()
     return [(shot.from_s, shot.to_s) for shot in finder.shots()[1:]]
 

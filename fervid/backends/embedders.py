@@ -1,0 +1,29 @@
+"""The networks that tell people apart, by what `--persons` names: dlib, vggface2, or a file with vggface2's weights."""
+
+from pathlib import Path
+
+from fervid.persons import Embedder
+
+__all__ = ["find_embedder", "load_embedder"]
+
+
+def find_embedder(asked: str) -> Path:
+    """Find the weights without loading them; MissingDependency or WeightsError says how to get them."""
+    if asked == "dlib":
+        from fervid.backends.dlib_resnet import find_dlib_weights
+
+        return find_dlib_weights()
+    from fervid.backends.facenet import find_vggface2
+
+    return find_vggface2(asked)
+
+
+def load_embedder(asked: str, device: str) -> Embedder:
+    """Load the network; the errors are those of find_embedder."""
+    if asked == "dlib":
+        from fervid.backends.dlib_faces import DlibFaces
+
+        return DlibFaces(device)
+    from fervid.backends.facenet import FaceNet
+
+    return FaceNet(asked, device)
