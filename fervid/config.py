@@ -38,7 +38,7 @@ class Config:
     """A bundled model's name, or a .safetensors file with its .json beside it."""
     device: str = "auto"
     precision: str = "auto"
-    """Of the classifier and of centerface: fp32, bf16, or auto, bf16 where the CPU computes it natively."""
+    """Of the classifier and of centerface: fp32, bf16, or auto, bf16 where the device computes it natively."""
     picture_px: int = 640
     """Longer side of the picture that faces are detected in."""
     min_face_px: float | None = None
@@ -119,7 +119,7 @@ def _within(name: str, value: float | None, low: float, high: float, unit: str) 
 def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> Config:
     """Read a preset by name or a TOML file, and put the options that are not None over it.
 
-    ConfigError names the file, the key and the nearest known one. `fps` may be "native".
+    ConfigError names the file, the key and the nearest known one. `fps` may be "native", and `persons` "none".
     """
     values = _read(pipeline) if pipeline is not None else {}
     values |= {name: value for name, value in options.items() if value is not None}
@@ -129,6 +129,8 @@ def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> 
             near = difflib.get_close_matches(name, _KINDS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"{where}unknown key {name!r}{hint} (known: {', '.join(_KINDS)})")
+    if values.get("persons") == "none":  # switches off what a preset switches on
+        del values["persons"]
     if isinstance(values.get("fps"), str):
         values["fps"] = _fps(values["fps"], where)
     for name, value in values.items():

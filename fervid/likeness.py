@@ -11,10 +11,12 @@ __all__ = [
     "FAST",
     "FLAT",
     "SLOW",
+    "THUMB",
     "Sight",
     "alike",
     "correlation",
     "likeness",
+    "samples",
     "sights",
     "still",
     "thumbnails",
@@ -34,13 +36,13 @@ FAST, SLOW, _FOR_S = 60.0, 6.0, 0.3
 def thumbnails(picture: np.ndarray) -> np.ndarray:
     """Pictures (n, h, w, 3) -> 18 x 32 fields (n, 18, 32, 3) uint8, each the mean of 3 x 3 pixels spread over it."""
     n, height, width, _ = picture.shape
-    spread = picture.reshape(n, height * width, 3).take(_samples(height, width), 1)
+    spread = picture.reshape(n, height * width, 3).take(samples(height, width), 1)
     total = spread.sum(1, dtype=np.uint16) + np.uint16(4)
     return (total // np.uint16(9)).astype(np.uint8).reshape(n, *THUMB, 3)
 
 
 @cache
-def _samples(height: int, width: int) -> np.ndarray:
+def samples(height: int, width: int) -> np.ndarray:
     """Which pixels make a field, (9, 18 * 32): numbers of pixels, row by row."""
     down, across = (
         ((np.arange(3 * fields) + 0.5) / (3 * fields) * side).astype(int).reshape(fields, 3)

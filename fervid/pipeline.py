@@ -65,6 +65,11 @@ class Result:
         return self.provenance["status"]
 
     @property
+    def decoder_note(self) -> str:
+        """Why the reader auto has decoded on the CPU, although the line ran on a GPU; else empty."""
+        return self.provenance.get("decoder_note") or ""
+
+    @property
     def reasons(self) -> list[str]:
         """Why the result is degraded, one word each."""
         return self.provenance["reasons"]
@@ -88,8 +93,12 @@ def load_models(config: Config) -> Models:
         from fervid.backends.embedders import load_embedder
 
         embedder = load_embedder(config.persons, classifier.device)
-    detector = load_detector(config.detector, classifier.device, config.precision)
-    return Models(detector, classifier, classifier.device, embedder)
+    detector, line = load_detector(config.detector, classifier.device, config.precision), None
+    if classifier.device != "cpu" and config.detector == "mtcnn":
+        from fervid.backends.device_line import DeviceLine
+
+        line = DeviceLine(classifier.device)
+    return Models(detector, classifier, classifier.device, embedder, line)
 
 
 def model_hash(config: Config) -> str:
@@ -144,7 +153,7 @@ def process_video(
         with _blaming_video(path):
             with span("fingerprint"):
                 source = _fingerprint(path)
-            (table, shots, provenance), _ = one_thread(read_video)(path, config, work)
+            (table, shots, provenance), _ = one_thread(read_video)(path, config, work, device=models.device)
         if part:
             with span("write"):
                 write_table(table, part)
@@ -242,6 +251,9 @@ class _Line:
                 "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
+            "searched": "every" if self.models.on_device else self.config.detection,
+            "decoder": health.decoder,
+            "decoder_note": health.turned_back or None,
             "sampling": "fast" if health.reference_only else "exact",
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {

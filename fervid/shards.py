@@ -83,7 +83,7 @@ class Shards:
         index, packets = read_index(video.path, video.stream, config.max_pixels)
         source = _Pieces(reader, config, self, plan_pieces(index, self.piece_s))
         source.health.packets = packets
-        return source, Models(models.detector, Recalled(models.classifier), models.device)
+        return source, replace(models, classifier=Recalled(models.classifier))
 
 
 def choose_shards(asked: int | str | None, workers: int) -> Shards | None:

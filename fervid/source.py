@@ -8,31 +8,51 @@ from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fervid.adaptive import between_keys
 from fervid.batches import FaceBatch, VideoInfo
 from fervid.config import Config
 from fervid.emotions import Classifier
 from fervid.errors import VideoError
-from fervid.faces import FaceDetector, detect, every_look
+from fervid.faces import FaceDetector, Framing, Portraits, detect, every_look
 from fervid.frames import Look, batch_frames, choose_frames, hold_still, picture_size
 from fervid.persons import Embedder
 from fervid.video import Health, Reader, RestartNeeded, open_video
 
-__all__ = ["Models", "Source", "Spread", "WholeVideo", "ahead", "find_faces", "read_video"]
+__all__ = ["Models", "OnDevice", "Source", "Spread", "WholeVideo", "ahead", "find_faces", "read_video"]
 
 T = TypeVar("T")
+
+#: Looks decoded ahead for a GPU: few, for its own decoder has few places to decode to.
+_DECODED = 4
+
+
+class OnDevice(Protocol):
+    """The line from looks to faces on a GPU: what frames.batch_frames and faces.detect do on a CPU."""
+
+    def stage(self, looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Any]:
+        """As frames.batch_frames; what it gives is for `find` alone."""
+
+    def find(
+        self, batches: Iterable[Any], video: VideoInfo, *, framing: Framing, crop_px: int, min_face_px: float,
+        portraits: Portraits | None = None,
+    ) -> Generator[FaceBatch]:  # fmt: skip
+        """As faces.detect, which searches every look."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """The networks of the line, loaded once and used for any number of videos; an embedder if persons are asked for."""
+    """The networks of the line, loaded once and used for any number of videos; an embedder if persons are asked for.
+
+    With `on_device` the line from looks to faces runs there, and nothing else asks `detector` for faces.
+    """
 
     detector: FaceDetector
     classifier: Classifier
     device: str
     embedder: Embedder | None = None
+    on_device: OnDevice | None = None
 
 
 class Source(Protocol):
@@ -74,15 +94,20 @@ class WholeVideo:
         yield from find_faces(looks, self.info, config, self._models)
 
 
-def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple[T, dict[str, bool]]:
-    """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took."""
+def read_video(
+    path: Path, config: Config, work: Callable[[Reader], T], *, device: str | None = None
+) -> tuple[T, dict[str, bool]]:
+    """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took.
+
+    `device` is where the line runs, if one does: some readers can decode there.
+    """
     options = {"careful": False, "synthetic_time": False, "every_frame": config.sampling == "exact"}
     while True:
         gap_s = None if options["every_frame"] or options["synthetic_time"] or not config.fps else 1 / config.fps
         try:
             with open_video(
                 path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, gap_s=gap_s,
-                careful=options["careful"], synthetic_time=options["synthetic_time"],
+                careful=options["careful"], synthetic_time=options["synthetic_time"], device=device,
             ) as reader:  # fmt: skip
                 return work(reader), options
         except RestartNeeded as again:
@@ -95,20 +120,26 @@ def read_video(path: Path, config: Config, work: Callable[[Reader], T]) -> tuple
 def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: Models) -> Generator[FaceBatch]:
     """The line from looks to faces: decoding, detecting and cutting out run on a thread each, one step ahead."""
     picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-    classifier, finder = models.classifier, every_look
-    if config.detection == "adaptive":
-        looks, finder = hold_still(looks), between_keys
+    size_px, classifier = picture_size(video, picture_px), models.classifier
+    task: dict[str, Any] = {
+        "framing": classifier.framing, "crop_px": classifier.crop_px, "min_face_px": min_face_px,
+        "portraits": models.embedder if config.persons else None,
+    }  # fmt: skip
     with ExitStack() as threads:
 
-        def led(stage: Generator[T]) -> Generator[T]:
-            return threads.enter_context(closing(ahead(stage, depth=1)))
+        def led(stage: Generator[T], depth: int = 1) -> Generator[T]:
+            return threads.enter_context(closing(ahead(stage, depth)))
 
-        frames = led(batch_frames(looks, video, picture_size(video, picture_px)))
-        yield from detect(
-            frames, models.detector, video, framing=classifier.framing, crop_px=classifier.crop_px,
-            min_face_px=min_face_px, find=lambda *task: led(finder(*task)),
-            portraits=models.embedder if config.persons else None,
-        )  # fmt: skip
+        if models.on_device:
+            decoded = led((look for look in looks), depth=_DECODED)
+            staged = led(models.on_device.stage(decoded, video, size_px))
+            yield from led(models.on_device.find(staged, video, **task))
+            return
+        finder = every_look
+        if config.detection == "adaptive":
+            looks, finder = hold_still(looks), between_keys
+        frames = led(batch_frames(looks, video, size_px))
+        yield from detect(frames, models.detector, video, find=lambda *looked: led(finder(*looked)), **task)
 
 
 def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -21,6 +21,7 @@ __all__ = [
     "STILL_S",
     "Frame",
     "Health",
+    "NotOnGPU",
     "Reader",
     "RestartNeeded",
     "check_file",
@@ -30,7 +31,8 @@ __all__ = [
 
 #: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
 MAX_PIXELS = 64_000_000
-READERS = ("av", "decord")
+#: auto: nvdec for a line on a GPU, as far as the GPU's decoder takes the file, and av for everything else.
+READERS = ("av", "decord", "torchcodec", "nvdec", "auto")
 #: A frame that is on display for this many seconds or more is a still.
 STILL_S = 1.0
 
@@ -74,12 +76,27 @@ class Health:
     epochs: int = 1
     reference_only: bool = False
     """Whether the decoder left out frames to which no other refers."""
+    decoder: str = "cpu"
+    """What decoded: cpu, or nvdec, the decoder of a GPU."""
+    turned_back: str = ""
+    """Why the reader auto decodes on the CPU for a line on a GPU."""
     reasons: list[str] = field(default_factory=list)
 
     def degrade(self, reason: str) -> None:
         """Note a reason once."""
         if reason not in self.reasons:
             self.reasons.append(reason)
+
+
+class NotOnGPU(VideoError):
+    """The decoder of a GPU does not take this video; `why` says in a few words what it does not take."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.why = why
+        message = (
+            f"{path}: the GPU's decoder does not take it ({why}); use --reader auto, which decodes on the CPU then"
+        )
+        super().__init__(message, reason="unsupported")
 
 
 class RestartNeeded(Exception):
@@ -138,24 +155,45 @@ def open_video(
     careful: bool = False,
     synthetic_time: bool = False,
     gap_s: float | None = None,
+    device: str | None = None,
 ) -> Reader:
-    """Open a video with the named reader; there is no fallback from one reader to another.
+    """Open a video with the named reader; only "auto" turns from one to another, and `health.turned_back` says why.
 
     `careful` decodes on one thread and keeps what damage leaves; without it damage raises RestartNeeded.
     `synthetic_time` counts frames at the declared rate, for files whose timestamps are missing or disordered.
     `gap_s` lets the decoder leave out frames to which no other refers, as long as those that are left come within
     gap_s of each other; if they do not, RestartNeeded asks for every frame. Only the reader av can do it.
+    `device` is where the line runs: on a GPU, the readers torchcodec and nvdec decode there and leave the frames there.
+    None: no line runs, and what nvdec would read is read by av.
     VideoError tells what is wrong with the file; ConfigError if the reader is unknown.
     """
     check_file(path)
-    if reader == "av":
-        from fervid.backends.pyav_reader import PyAVReader
-
-        return PyAVReader(
-            path, stream=stream, max_pixels=max_pixels, careful=careful, synthetic_time=synthetic_time, gap_s=gap_s
-        )
+    if reader not in READERS:
+        raise ConfigError(f"unknown reader {reader!r}: expected one of {', '.join(READERS)}")
+    file: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels}
     if reader == "decord":
         from fervid.backends.decord_reader import DecordReader
 
-        return DecordReader(path, stream=stream, max_pixels=max_pixels)
-    raise ConfigError(f"unknown reader {reader!r}: expected one of {', '.join(READERS)}")
+        return DecordReader(path, **file)
+    if reader == "torchcodec":
+        from fervid.backends.torchcodec_reader import TorchcodecReader
+
+        return TorchcodecReader(path, **file, device=device or "cpu")
+    file |= {"careful": careful, "synthetic_time": synthetic_time}
+    turned_back = ""
+    if reader != "av" and device not in (None, "cpu"):
+        try:
+            from fervid.backends.nvdec_reader import NvdecReader
+
+            return NvdecReader(path, str(device), **file)
+        except NotOnGPU as e:
+            if reader == "nvdec":
+                raise
+            turned_back = e.why
+    elif reader == "nvdec" and device:
+        raise ConfigError("--reader nvdec decodes on a GPU and needs --device cuda; use --reader av on a CPU")
+    from fervid.backends.pyav_reader import PyAVReader
+
+    opened = PyAVReader(path, **file, gap_s=gap_s)
+    opened.health.turned_back = turned_back
+    return opened

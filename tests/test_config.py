@@ -39,6 +39,7 @@ def test_every_preset_loads(name):
 def test_presets_say_what_they_say():
     assert load_config("movies").max_gap_s < load_config("recordings").max_gap_s
     assert load_config("disfa").fps is None
+    assert load_config("movies").persons == "dlib" and load_config("movies", persons="none").persons is None
 
 
 def test_an_option_stands_over_the_preset():

@@ -27,8 +27,8 @@ BESIDE = {
 }
 #: What a backend may know of the line: the types and protocols that it serves.
 FOR_BACKENDS = {
-    "errors", "labels", "stopwatch", "batches", "parts", "video", "faces", "emotions", "config", "jobs", "worker",
-    "engine", "persons", "pieces",
+    "errors", "labels", "stopwatch", "batches", "parts", "video", "frames", "likeness", "quality", "faces", "emotions",
+    "config", "jobs", "worker", "engine", "persons", "pieces",
 }  # fmt: skip
 HEAVY = {"av", "decord", "openvino", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 #: Slow to load or optional: only within a function, by whoever draws or explains or balances.

@@ -146,7 +146,8 @@ def test_the_result_is_what_was_written(clip, tmp_path):
 
 
 def test_the_api_does_the_same(clip, tmp_path):
-    result = fervid.process(str(clip), str(tmp_path / "t.parquet"), models=MODELS, pipeline="movies", max_gap_s=0.5)
+    options = {"pipeline": "movies", "max_gap_s": 0.5, "min_face_px": 12, "persons": "none"}
+    result = fervid.process(str(clip), str(tmp_path / "t.parquet"), models=MODELS, **options)
     assert result.to_pandas()["track"].tolist() == [0, pd.NA, 1, 2, pd.NA]
     assert result.provenance["config"]["birth_score"] == 0.95
 
@@ -315,13 +316,13 @@ def test_a_video_without_permission_is_told(tmp_path):
 
 
 class Broken(FakeDetector):
-    """Fails on its second batch."""
+    """Fails on its third batch."""
 
     calls = 0
 
     def detect(self, picture, min_face_px):
         self.calls += 1
-        if self.calls == 2:
+        if self.calls == 3:
             raise MemoryError("no room")
         return super().detect(picture, min_face_px)
 

@@ -15,7 +15,7 @@ import pytest
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
 from fervid.batches import VideoInfo
 from fervid.errors import ConfigError, FervidError, VideoError
-from fervid.video import READERS, STILL_S, Health, RestartNeeded, full_range, open_video
+from fervid.video import STILL_S, Health, NotOnGPU, RestartNeeded, full_range, open_video
 from tests.broken_clips import (
     bomb,
     concat_list,
@@ -92,6 +92,8 @@ CLEAN_AV: dict[str, dict] = {
     "below_zero.ts": {"pts": range(-10, 40), "mux": {"avoid_negative_ts": "disabled", "mpegts_copyts": "1"}},
     "uneven.ts": {"n": len(UNEVEN), "pts": UNEVEN, "time_base": MS},
 }  # fmt: skip
+#: Those that need no GPU; tests/test_gpu.py asks the others. torchcodec is not always installed: see `_installed`.
+READERS = ("av", "decord", "torchcodec")
 EVERY = [(reader, name) for reader in READERS for name in CLEAN] + [("av", name) for name in CLEAN_AV]
 
 _FINE_JPEG = {"qmin": "1", "qmax": "1", "q": "1"}
@@ -810,9 +812,9 @@ def test_any_file_name_is_only_a_name(reader, name, clean, tmp_path, monkeypatch
             assert len(list(video.frames())) == 50
 
 
-# -- what decord must not be asked to read --------------------------------------------------------------
+# -- what readers by number must not be asked to read ---------------------------------------------------
 
-NOT_FOR_DECORD: dict[str, Builder] = {
+NOT_BY_NUMBER: dict[str, Builder] = {
     "h264.ts": write_clip,
     "mpeg2.mpg": partial(write_clip, codec="mpeg2video"),
     "mpeg4_b.avi": partial(write_clip, codec="mpeg4", options={"bf": "2"}),
@@ -829,13 +831,14 @@ NOT_FOR_DECORD: dict[str, Builder] = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_FOR_DECORD)
-def test_decord_refuses_what_it_would_get_wrong(name, make):
+@pytest.mark.parametrize("reader", ["decord", "torchcodec"])
+@pytest.mark.parametrize("name", NOT_BY_NUMBER)
+def test_readers_by_number_refuse_what_they_would_get_wrong(reader, name, make):
     """Right frames at right times, or an error that names the reader to use: never a wrong result."""
-    path = make(name, NOT_FOR_DECORD[name])
+    path = make(name, NOT_BY_NUMBER[name])
     truth = watch(path)
     try:
-        with open_video(path, reader="decord") as video:
+        with open_video(path, reader=reader) as video:
             seen = [(_number(f.luma()), f.pts_s) for f in video.frames()]
     except FervidError as e:
         assert "av" in str(e)
@@ -843,3 +846,28 @@ def test_decord_refuses_what_it_would_get_wrong(name, make):
         assert [n for n, _ in seen] == truth.numbers
         assert [t for _, t in seen] == pytest.approx(truth.times, abs=0.001)
         assert set(video.health.reasons) >= set(truth.health.reasons) - {"synthetic_time"}
+
+
+# -- readers for a GPU, as far as they can be asked without one ------------------------------------------
+
+
+def test_nvdec_needs_a_gpu_and_auto_does_not(clean):
+    with pytest.raises(ConfigError, match="--device cuda"):
+        open_video(clean("h264.mp4"), reader="nvdec", device="cpu")
+    for reader, device in (("auto", "cpu"), ("auto", None), ("nvdec", None)):
+        with open_video(clean("h264.mp4"), reader=reader, device=device) as video:
+            assert len(list(video.frames())) == 50
+            assert (video.health.decoder, video.health.turned_back) == ("cpu", "")
+
+
+def test_auto_turns_to_the_cpu_and_says_why(clean, monkeypatch):
+    def refuse(path: Path, device: str, **_: object) -> None:
+        assert device == "cuda:0"
+        raise NotOnGPU(path, "ffv1 in yuv444p")
+
+    monkeypatch.setattr("fervid.backends.nvdec_reader.NvdecReader", refuse)
+    with open_video(clean("h264.mp4"), reader="auto", device="cuda:0") as video:
+        assert len(list(video.frames())) == 50
+        assert (video.health.decoder, video.health.turned_back) == ("cpu", "ffv1 in yuv444p")
+    with pytest.raises(VideoError, match=r"ffv1 in yuv444p.*--reader auto"):
+        open_video(clean("h264.mp4"), reader="nvdec", device="cuda:0")

@@ -26,16 +26,18 @@ def blames_file(error: Exception) -> bool:
     return not isinstance(error, MemoryError) or isinstance(error, av.FFmpegError)
 
 
-def open_container(path: Path, max_pixels: int) -> Any:
+def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
     """Open a regular file as a container, or say in a VideoError what it is instead.
 
-    max_pixels holds already while FFmpeg probes: it decodes a frame to learn about a stream.
+    max_pixels holds already while FFmpeg probes: it decodes a frame to learn about a stream. `hwaccel` (HWAccel) names
+    a device to decode on.
     """
     av.logging.set_level(None)  # debug logging beside decoder threads deadlocks (FACTS)
     try:
         return av.open(
             f"file:{path.absolute()}",
             metadata_errors="replace",
+            hwaccel=hwaccel,
             options={
                 "format_whitelist": _CONTAINERS,
                 "protocol_whitelist": "file",

@@ -1,14 +1,15 @@
 """Where torch runs: the device asked for, and one thread on a CPU."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import torch
 
 from fervid.errors import DeviceError
 
-__all__ = ["has_bf16", "limit_memory", "one_thread", "resolve_device"]
+__all__ = ["bind_thread", "enough_memory", "exact", "has_bf16", "limit_memory", "one_thread", "resolve_device"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +43,33 @@ def has_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
+
+
+@contextmanager
+def enough_memory(device: str) -> Iterator[None]:
+    """Say in a DeviceError that a GPU has no room for the networks, where torch would say it in many lines."""
+    try:
+        yield
+    except torch.OutOfMemoryError as e:
+        reason = str(e).splitlines()[0]
+        raise DeviceError(f"{device} has no room for the networks ({reason}); end other programs on it") from None
+
+
+def bind_thread(device: torch.device) -> None:
+    """Make a GPU, and torch's context on it, the current ones of this thread: decoders take what is current there.
+
+    A thread that has not used CUDA has none, and torchcodec then fails with CUDA_ERROR_INVALID_CONTEXT.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Convolve in float32 proper on a GPU: by default cuDNN rounds it to the ten bits of TF32, which moves boxes."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
 
 
 def one_thread(call: Callable[P, R]) -> Callable[P, R]:

@@ -1,5 +1,6 @@
 """What this installation consists of, for bug reports."""
 
+import ctypes
 import hashlib
 import importlib.metadata
 import json
@@ -10,7 +11,8 @@ from typing import Any
 __all__ = ["diagnose"]
 
 _PACKAGES = (
-    "torch", "torchvision", "av", "decord", "facenet-pytorch", "numpy", "pandas", "pyarrow", "scipy", "safetensors",
+    "torch", "torchvision", "av", "decord", "torchcodec", "facenet-pytorch", "numpy", "pandas", "pyarrow", "scipy",
+    "safetensors",
 )  # fmt: skip
 
 
@@ -33,10 +35,20 @@ def diagnose() -> dict[str, Any]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "ffmpeg": {name: ".".join(map(str, v)) for name, v in av.library_versions.items()},
         "cuda": cuda or "none",
+        "nvdec": _nvdec(),
         "weights": {name: _weights_state(path) for name, path in bundled().items()},
         "pipelines": list(presets()),
         "limits": _limits(MAX_PIXELS),
     }
+
+
+def _nvdec() -> str:
+    """Whether the library through which GPUs decode video is there; the driver brings it."""
+    try:
+        ctypes.CDLL("libnvcuvid.so.1")
+    except OSError:
+        return "none"
+    return "libnvcuvid.so.1"
 
 
 def _limits(max_pixels: int) -> dict[str, Any]:

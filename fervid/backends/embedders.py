@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fervid.errors import MissingDependency
 from fervid.persons import Embedder
 
 __all__ = ["find_embedder", "load_embedder"]
@@ -12,7 +13,10 @@ def find_embedder(asked: str) -> Path:
     if asked == "dlib":
         from fervid.backends.dlib_resnet import find_dlib_weights
 
-        return find_dlib_weights()
+        try:
+            return find_dlib_weights()
+        except MissingDependency as e:
+            raise MissingDependency(f"{e}; or leave it out with --persons none") from None
     from fervid.backends.facenet import find_vggface2
 
     return find_vggface2(asked)
@@ -21,6 +25,7 @@ def find_embedder(asked: str) -> Path:
 def load_embedder(asked: str, device: str) -> Embedder:
     """Load the network; the errors are those of find_embedder."""
     if asked == "dlib":
+        find_embedder(asked)
         from fervid.backends.dlib_faces import DlibFaces
 
         return DlibFaces(device)

@@ -41,7 +41,7 @@ class PyAVReader:
         self.health = Health(reference_only=gap_s is not None)
         self.end_s: float | None = None
         self._scalers = Scalers()
-        self._container = open_container(path, max_pixels)
+        self._container = self._open()
         try:
             self._prepare()
             self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
@@ -58,8 +58,8 @@ class PyAVReader:
             self.close()
             raise
 
-    def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[PyAVFrame]:
-        """Yield the frames with start_s <= pts_s < stop_s, in the order of display."""
+    def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Any]:
+        """Yield the frames (PyAVFrame) with start_s <= pts_s < stop_s, in the order of display."""
         source: Iterator[av.VideoFrame] = chain(self._head_frames, self._decoding)
         if start_s > 0 and not self._synthetic and self._seek(start_s):
             source = self._decode()
@@ -70,7 +70,7 @@ class PyAVReader:
                 break
             last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
             if pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s):
-                yield PyAVFrame(frame, pts_s, duration_s, self._scalers)
+                yield self._wrapped(frame, pts_s, duration_s)
         else:
             last_end = self._clock.finish(last_end + self._left_out_s(last_end))
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
@@ -110,7 +110,13 @@ class PyAVReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _wrapped(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> Any:
+        return PyAVFrame(frame, pts_s, duration_s, self._scalers)
+
     # -- opening ---------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Any:
+        return open_container(self._path, self._max_pixels)
 
     def _prepare(self) -> None:
         """Choose the stream and set its decoder up; huge frames are refused before anything is decoded."""
@@ -254,7 +260,7 @@ class PyAVReader:
                     self._container.seek(earlier, stream=self._stream)
                     return True
         self._container.close()
-        self._container = open_container(self._path, self._max_pixels)
+        self._container = self._open()
         self._prepare()
         return True
 

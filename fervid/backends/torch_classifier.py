@@ -12,7 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fervid.backends.device import has_bf16, one_thread, resolve_device
+from fervid.backends.device import enough_memory, exact, has_bf16, one_thread, resolve_device
+from fervid.backends.graphs import Graphed
 from fervid.backends.nets import ARCHITECTURES, Network, build, folded
 from fervid.backends.weight_files import FACTS, find_weights
 from fervid.errors import RunError, WeightsError
@@ -41,11 +42,9 @@ class TorchClassifier:
     """A Classifier (see emotions.py) on a CPU or a GPU. Batches have one fixed shape: results do not depend on it.
 
     A network may have several heads (FER2013's seven labels, FER+'s eight); the line asks the first, unless another
-    is named. `precision` is fp32, bf16, or auto: bf16 on a CPU that has it (AMX, AVX512_BF16), 2 to 4 times
-    as fast and within 0.04 of the probabilities in fp32 (tests/benchmarks/classifier.py), else fp32.
+    is named. `precision` is fp32, bf16, or auto: bf16 on a device that has it (AMX, AVX512_BF16, Ampere), 2 to 4 times
+    as fast on a CPU and within 0.04 of the probabilities in fp32 (tests/benchmarks/classifier.py), else fp32.
     """
-
-    batch_size = 64
 
     def __init__(self, weights: str, device: str = "auto", head: str | None = None, *, precision: str = "fp32") -> None:
         self.path = find_weights(weights)
@@ -61,8 +60,12 @@ class TorchClassifier:
         self.device = resolve_device(device)
         self.precision = precision
         if precision == "auto":
-            self.precision = "bf16" if self.device == "cpu" and has_bf16("cpu") else "fp32"
-        self.net = self._load(facts["arch"])
+            self.precision = "bf16" if has_bf16(self.device) else "fp32"
+        self.batch_size = 64 if self.device == "cpu" else 256
+        with enough_memory(self.device):
+            self.net = self._load(facts["arch"])
+            if self.device != "cpu":
+                self._answer  # noqa: B018 - recorded now, before other threads compute on the device
 
     def _choose(self, asked: str | None) -> Head:
         found = {head.name: head for head in self.heads}
@@ -95,14 +98,30 @@ class TorchClassifier:
             full = np.zeros((self.batch_size, 1, self.crop_px, self.crop_px), np.uint8)
             part = crop[start : start + self.batch_size]
             full[: len(part), 0] = part
-            seen = self._swift.features(self.prepare(full).to(self._number)).float()
-            parts.append(self.net.head(seen)[: len(part)].cpu().numpy())
+            parts.append(self._answer(torch.from_numpy(full).to(self.device))[: len(part)].cpu().numpy())
         return np.concatenate(parts)
 
     @cached_property
-    def _swift(self) -> Network:
-        """The network as the line runs it, up to its head; `net` stays as it was trained, for who looks into it."""
-        return folded(self.net).to(self._number).to(memory_format=torch.channels_last)
+    def _answer(self) -> Graphed:
+        """The network as the line runs it, for full batches; `net` stays as it was trained, for who looks into it."""
+        return self._recorded()
+
+    def _recorded(self) -> Graphed:
+        """Fold the network and record it for the largest batch, up to batch_size, that the device has room for."""
+        swift = folded(self.net).to(self._number).to(memory_format=torch.channels_last)
+
+        def answer(crop: torch.Tensor) -> torch.Tensor:
+            return self.net.head(swift.features(self._scaled(crop).to(self._number)).float())
+
+        shape = (self.batch_size, 1, self.crop_px, self.crop_px)
+        try:
+            with exact():
+                return Graphed(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
+        except torch.OutOfMemoryError:
+            if self.batch_size == 1:
+                raise
+        self.batch_size //= 2
+        return self._recorded()
 
     @property
     def _number(self) -> torch.dtype:
@@ -110,8 +129,10 @@ class TorchClassifier:
 
     def prepare(self, crop: np.ndarray) -> torch.Tensor:
         """Crops (m, 1, crop_px, crop_px) uint8 -> what `net` sees, on its device."""
-        x = (torch.tensor(crop, device=self.device).float() / 255 - self._mean) / self._std
-        return x.contiguous(memory_format=torch.channels_last)
+        return self._scaled(torch.tensor(crop, device=self.device))
+
+    def _scaled(self, crop: torch.Tensor) -> torch.Tensor:
+        return ((crop.float() / 255 - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
 
 
 def _read_facts(weights: Path) -> dict[str, Any]:

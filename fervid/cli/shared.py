@@ -72,7 +72,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Preset = Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")]
 LooksASecond = Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')]
 MinFace = Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")]
-ReaderName = Annotated[str | None, typer.Option(help="av (default), or decord for clean files.")]
+ReaderName = Annotated[
+    str | None,
+    typer.Option(help="av (default); decord, torchcodec for clean files; nvdec on a GPU; auto: nvdec where it can."),
+]
 DetectorName = Annotated[str | None, typer.Option(help="mtcnn (default), or centerface, an extra of its own.")]
 LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
 LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
@@ -86,7 +89,7 @@ ShardsOption = Annotated[
 ]
 Persons = Annotated[
     str | None,
-    typer.Option(help="Tell people apart: dlib (a package), vggface2 (fetched) or a file.", metavar="NETWORK"),
+    typer.Option(help="Tell people apart: dlib (a package), vggface2 (fetched), a file, or none.", metavar="NETWORK"),
 ]
 Smooth = Annotated[float | None, typer.Option(help="Add *_smooth columns: a Gaussian of S seconds.", metavar="S")]
 Baseline = Annotated[bool, typer.Option("--baseline", help="Add *_baseline columns: off the own median by how much.")]

@@ -71,6 +71,7 @@ def summary(result: "Result") -> dict[str, Any]:
     """The closing summary as data: what `--json` prints and `print_result` shows."""
     named = {"video": str(result.path), "out": str(result.out) if result.out else None}
     named |= {"read_whole": result.whole} if result.whole else {}
+    named |= {"decoder_note": result.decoder_note} if result.decoder_note else {}
     return named | {"status": result.status, "reasons": result.reasons} | overview(result.to_pandas())
 
 
@@ -90,6 +91,8 @@ def print_result(result: "Result", taken_s: float) -> None:
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
     if result.whole:
         rows["shards"] = f"none, one worker has read it: {result.whole}"
+    if result.decoder_note:
+        rows["decoder"] = f"the CPU, for the GPU's decoder did not take it: {result.decoder_note}"
     rows |= {"took": f"{taken_s:.1f} s", "timeline": facts["out"]}
     print_facts(rows)
 

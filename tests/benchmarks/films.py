@@ -1,12 +1,14 @@
 """Test films of any length with moving faces: `python -m tests.benchmarks.films OUT.mp4 [--faces 4] ...`.
 
 The faces are those of sample_videos/one_face.mp4, which move and change, drifting over a still, grainy ground. Ten
-seconds are drawn and encoded; longer films repeat them, packet by packet.
+seconds are drawn and encoded; longer films repeat them, packet by packet. With --clip the film is real footage, scaled
+and shown at 30 frames a second.
 """
 
 import argparse
 import math
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -29,7 +31,11 @@ def main() -> None:
     parser.add_argument("--codec", choices=ENCODERS, default="h264")
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--still", action="store_true", help="the first picture all the time")
+    parser.add_argument("--clip", type=Path, help="this footage, scaled, in place of faces on a ground")
     args = parser.parse_args()
+    if args.clip:
+        footage(args.clip, args.out, height=args.height, codec=args.codec)
+        return
     make(args.out, faces=args.faces, height=args.height, codec=args.codec, minutes=args.minutes, still=args.still)
 
 
@@ -47,6 +53,19 @@ def make(
                 target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             target.mux(stream.encode())
         return repeat(short, out, minutes)
+
+
+def footage(clip: Path, out: Path, *, height: int, codec: str) -> None:
+    """Encode the frames of a 16:9 clip again, at this height and 30 a second."""
+    encoder, options = ENCODERS[codec]
+    with av.open(str(clip)) as source, av.open(str(out), "w") as target:
+        stream = target.add_stream(encoder, rate=RATE, options=options)
+        stream.width, stream.height, stream.pix_fmt = round(height * 8 / 9) * 2, height, "yuv420p"
+        for i, frame in enumerate(source.decode(video=0)):
+            large = frame.reformat(stream.width, height, "yuv420p", interpolation="BICUBIC")
+            large.pts, large.time_base = i, stream.codec_context.time_base or Fraction(1, RATE)
+            target.mux(stream.encode(large))
+        target.mux(stream.encode())
 
 
 def pictures(faces: int, width: int, height: int, *, still: bool):

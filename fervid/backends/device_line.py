@@ -1,0 +1,181 @@
+"""The line from frames to faces with all pixels on one device, for a GPU.
+
+    looks -> stage (picture and luma on the device) -> search every look -> cut out -> FaceBatch
+
+The two stages stand beside frames.batch_frames and faces.detect, give what those give within the tolerances of
+tests/test_device.py, and run on a CPU too, where they are slower. Every look is searched: "adaptive" detection is a way
+to save arithmetic, and here that is not what is scarce.
+"""
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fervid.backends.device import bind_thread, enough_memory
+from fervid.backends.device_crops import cut_faces, thumbnails_of
+from fervid.backends.device_memory import in_halves, room
+from fervid.backends.device_mtcnn import DeviceMTCNN
+from fervid.batches import FaceBatch, VideoInfo
+from fervid.faces import Framing, Portraits
+from fervid.frames import Look
+from fervid.quality import quality
+from fervid.stopwatch import span
+
+__all__ = ["DeviceLine", "Staged"]
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """One look off its frame: picture (h, w, 3), luma (H, W), both uint8, in NumPy or on the device already."""
+
+    pts_s: float
+    duration_s: float
+    picture: np.ndarray | Tensor
+    luma: np.ndarray | Tensor
+    limited: bool
+
+    def fits(self, other: "_Pixels") -> bool:
+        """Whether the two can lie in one batch; they cannot where the resolution changes."""
+        return self.luma.shape == other.luma.shape and self.limited == other.limited
+
+
+@dataclass(frozen=True)
+class Staged:
+    """n looks on the device: picture (n, h, w, 3), luma (n, H, W), uint8; `ready` once their copies have arrived."""
+
+    pts_s: np.ndarray
+    duration_s: np.ndarray
+    picture: Tensor
+    luma: Tensor
+    limited: bool
+    ready: "torch.cuda.Event | None" = None
+
+    def __len__(self) -> int:
+        return len(self.pts_s)
+
+    def __getitem__(self, part: slice) -> "Staged":
+        names = ("pts_s", "duration_s", "picture", "luma")
+        return replace(self, **{name: getattr(self, name)[part] for name in names})
+
+
+class DeviceLine:
+    """Both stages on one device; one video at a time."""
+
+    def __init__(self, device: str, detector: DeviceMTCNN | None = None) -> None:
+        """Load the detector, unless it is given."""
+        self.device = torch.device(device)
+        with enough_memory(device):
+            self.detector = detector or DeviceMTCNN(device)
+        self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.most = 0
+
+    def stage(self, looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Staged]:
+        """Convert the chosen frames to pictures of size_px (width, height) and luma, and bring them to the device."""
+        bind_thread(self.device)  # each stage has a thread of its own
+        self.most = room(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
+        waiting: list[_Pixels] = []
+        before = None
+        for frame, pts_s, duration_s in looks:
+            if frame is not before:
+                with span("scale"):
+                    before, pixels = frame, (frame.picture(*size_px), *frame.stored_luma())
+            look = _Pixels(pts_s, duration_s, *pixels)
+            if waiting and (len(waiting) >= self.most or not look.fits(waiting[0])):
+                yield from self._sent(waiting, video)
+                waiting = []
+            waiting.append(look)
+        if waiting:
+            yield from self._sent(waiting, video)
+
+    def find(
+        self, batches: Iterable[Staged], video: VideoInfo, *, framing: Framing, crop_px: int, min_face_px: float,
+        portraits: Portraits | None = None,
+    ) -> Generator[FaceBatch]:  # fmt: skip
+        """Search every look and cut the faces out; the arguments are those of faces.detect."""
+        bind_thread(self.device)
+        task = partial(self._look, video=video, framing=framing, crop_px=crop_px, portraits=portraits)
+        look = partial(task, min_face_px=min_face_px)
+        for batch in batches:
+            yield from in_halves(batch, look, self._lower, _named(video))
+
+    def _lower(self, most: int) -> None:
+        self.most = most
+
+    # -- to the device ---------------------------------------------------------------------------------------------
+
+    def _sent(self, looks: list[_Pixels], video: VideoInfo) -> list[Staged]:
+        with span("upload"):
+            return in_halves(looks, self._send, self._lower, _named(video))
+
+    def _send(self, looks: list[_Pixels]) -> Staged:
+        picture, luma = self._together([one.picture for one in looks]), self._together([one.luma for one in looks])
+        ready = None
+        if self._copies is not None:
+            ready = torch.cuda.Event()
+            ready.record(self._copies)
+        pts_s, duration_s = (np.array([getattr(one, name) for one in looks]) for name in ("pts_s", "duration_s"))
+        return Staged(pts_s, duration_s, picture, luma, looks[0].limited, ready)
+
+    def _together(self, arrays: Sequence[np.ndarray | Tensor]) -> Tensor:
+        """Stack n arrays on the device: from page-locked memory on a stream of its own, beside what is computed there.
+
+        torch keeps page-locked memory until the copies from it are done, and hands it out again.
+        """
+        if isinstance(arrays[0], Tensor):
+            return torch.stack([one for one in arrays if isinstance(one, Tensor)])
+        pinned = torch.empty((len(arrays), *arrays[0].shape), dtype=torch.uint8, pin_memory=self._copies is not None)
+        np.stack([np.asarray(one) for one in arrays], out=pinned.numpy())
+        if self._copies is None:
+            return pinned
+        with torch.cuda.stream(self._copies):
+            return pinned.to(self.device, non_blocking=True)
+
+    # -- on the device ---------------------------------------------------------------------------------------------
+
+    def _look(
+        self, batch: Staged, *, video: VideoInfo, framing: Framing, crop_px: int, portraits: Portraits | None,
+        min_face_px: float,
+    ) -> FaceBatch:  # fmt: skip
+        self._wait_for(batch)
+        height, width = batch.picture.shape[1:3]
+        with span("detect"):
+            found = self.detector.detect(batch.picture, min_face_px / video.width_px * width)
+        scale = np.array([video.width_px / width, video.height_px / height], np.float32)
+        box, landmarks = found.box_px * np.tile(scale, 2), found.landmarks_px * scale
+        stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
+        cut = partial(cut_faces, batch.luma, found.frame, stretch=stored, limited=batch.limited)
+        with span("crop"):
+            crop = cut(framing.squares(box, landmarks), crop_px)
+            wider, side = (portraits.squares(box, landmarks), portraits.portrait_px) if portraits else (box, 0)
+            portrait = cut(wider, side)
+        with span("shots"):
+            thumb = thumbnails_of(batch.picture)
+        return FaceBatch(
+            look_s=batch.pts_s,
+            duration_s=batch.duration_s,
+            thumb=thumb,
+            pts_s=batch.pts_s[found.frame],
+            box_px=box,
+            score=found.score,
+            landmarks_px=landmarks,
+            quality=quality(box, found.score, landmarks, crop),
+            crop=crop,
+            portrait=portrait,
+        )
+
+    def _wait_for(self, batch: Staged) -> None:
+        """Let this thread's stream wait for the copies, and keep their memory until this stream is done with it."""
+        if batch.ready is None:
+            return
+        here = torch.cuda.current_stream(self.device)
+        here.wait_event(batch.ready)
+        for tensor in (batch.picture, batch.luma):
+            tensor.record_stream(here)
+
+
+def _named(video: VideoInfo) -> str:
+    return f"{video.path}: a frame of {video.width_px}x{video.height_px}"

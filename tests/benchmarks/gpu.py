@@ -1,0 +1,262 @@
+"""Correctness and speed of the line on a GPU, in under ten minutes: `python -m tests.benchmarks.gpu [--out FILE.json]`.
+
+First the checks of tests/gpu_checks.py, then the figures that the goals are about, each with its goal. Films are made
+here. What fails is told and the rest goes on; what the time left is too short for is left out, and told. A hang ends
+with the stacks of all threads. `--device cpu --tiny` tries the script itself: its figures mean nothing.
+"""
+
+import argparse
+import faulthandler
+import json
+import platform
+import statistics
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fervid.backends import device_mtcnn
+from fervid.backends.device_mtcnn import DeviceMTCNN
+from fervid.backends.doctor import diagnose
+from fervid.backends.torch_classifier import TorchClassifier
+from fervid.config import load_config
+from fervid.emotions import classify
+from fervid.errors import FervidError
+from fervid.pipeline import process_video
+from fervid.shards import Recalled
+from fervid.shots import ShotFinder, divide
+from fervid.source import WholeVideo
+from fervid.stopwatch import Stopwatch
+from fervid.timeline import summarise
+from fervid.tracks import Tracker, link
+from fervid.video import open_video
+from tests.benchmarks.films import make, pictures
+from tests.benchmarks.gpu_crew import busy, decoded_per_s, finish, together, warm_models
+from tests.gpu_checks import CHECKS, missing
+
+
+@dataclass
+class Run:
+    """One run of the script: where, how small, until when, and what came out."""
+
+    device: str
+    tiny: bool
+    end: float
+    folder: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def left_s(self) -> float:
+        return self.end - time.perf_counter()
+
+    def tell(self, name: str, value: object, goal: str = "") -> None:
+        self.facts[name] = value
+        shown = f"{value:,.4g}" if isinstance(value, float) else value
+        print(f"  {name:44s} {shown}{f'   (goal {goal})' if goal else ''}", flush=True)
+
+    def film(self, height: int, seconds: float) -> Path:
+        """A film with one face, made once."""
+        path = self.folder / f"{height}p_{seconds:g}s.mp4"
+        return path if path.exists() else make(path, height=height, minutes=seconds / 60)
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--seconds", type=float, default=560, help="to end in (default 560)")
+    parser.add_argument("--out", type=Path, help="write all that was measured there, as JSON")
+    parser.add_argument("--tiny", action="store_true", help="as little as possible of everything")
+    args = parser.parse_args(arguments)
+    faulthandler.dump_traceback_later(args.seconds + 15, exit=True)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(args.device, args.tiny, time.perf_counter() + args.seconds, Path(folder))
+        try:
+            for name, (section, needed_s) in SECTIONS.items():
+                print(f"{name}, {run.left_s:.0f} s left", flush=True)
+                if run.left_s < needed_s and not run.tiny:
+                    run.tell(f"{name}: left out", f"{run.left_s:.0f} s left, {needed_s} needed")
+                    continue
+                with told(run, name):
+                    section(run)
+                if args.out:  # after each section: what is measured is kept, whatever comes
+                    args.out.write_text(json.dumps(run.facts, indent=2, default=str) + "\n")
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    return run.facts
+
+
+@contextmanager
+def told(run: Run, name: str) -> Iterator[None]:
+    """An error costs what it hit, and is told."""
+    try:
+        yield
+    except Exception as e:  # noqa: BLE001 - the rest has to be measured
+        run.tell(f"{name}: FAILED", f"{type(e).__name__}: {str(e)[:600]}")
+        if not isinstance(e, (AssertionError, FervidError)):
+            traceback.print_exc()
+
+
+def machine(run: Run) -> None:
+    facts = diagnose()
+    for name in ("cuda", "nvdec", "cores", "system"):
+        run.tell(name, facts[name])
+    run.tell(
+        "versions", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in ("torch", "av"))
+    )
+    if run.device != "cpu":
+        free, total = torch.cuda.mem_get_info(run.device)
+        run.tell("memory, GB free and in all", f"{free / 1e9:.1f}, {total / 1e9:.1f}")
+
+
+def correctness(run: Run) -> None:
+    for name, check in CHECKS.items():
+        if reason := missing(name, run.device):
+            run.tell(f"check {name}: left out", reason)
+            continue
+        if run.tiny and name not in ("detector", "crops"):
+            continue
+        with told(run, f"check {name}"):
+            run.tell(f"check {name}", check(run.device))
+
+
+def detection(run: Run) -> None:
+    """The detector alone, on pictures that are on the device."""
+    finder = DeviceMTCNN(run.device)
+    drawn = [p for p, _ in zip(pictures(1, 640, 360, still=False), range(4 if run.tiny else 128))]
+    picture = torch.from_numpy(np.stack(drawn)).to(run.device)
+    for n in (4,) if run.tiny else (1, 8, 32, 64, 128):
+        per_s = rate(run, lambda n=n: finder.detect(picture[:n], 20), n)
+        run.tell(f"detection 640x360, {n} at once, frames/s", per_s, "5,000" if n >= 32 else "")
+    if run.device != "cpu":
+        device_mtcnn.exact = nullcontext  # type: ignore[assignment]
+        run.tell("same, 64 at once, TF32 in P-Net", rate(run, lambda: finder.detect(picture[:64], 20), 64))
+
+
+def classification(run: Run) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (64 if run.tiny else 2048, 48, 48), np.uint8)
+    for precision in ("fp32", "bf16"):
+        classifier = TorchClassifier("seresnet", run.device, precision=precision)
+        run.tell(f"classification {precision}, crops/s", rate(run, lambda c=classifier: c.predict(crop), len(crop)))
+
+
+def native(run: Run) -> None:
+    """472 frames of 640x360 with one face, every frame looked at, models warm."""
+    frames = 12 if run.tiny else 472
+    film, models = run.film(360, 16), warm_models(run.device)
+    for reader in readers(run, film):
+        config = load_config(fps="native", reader=reader, device=run.device, end_s=frames / 30)
+        process_video(film, None, config, models)
+        with Stopwatch() as watch, busy(run.device) as load:
+            per_s = rate(
+                run, lambda c=config: process_video(film, None, c, models), frames, rounds=1 if run.tiny else 5
+            )
+        run.tell(f"native 640x360, reader {reader}, frames/s", per_s, "2,000")
+        run.tell("  busy", load())
+        shares = {s.stage: round(1e3 * s.wall_s / max(s.calls, 1), 2) for s in watch.stages()[:9]}
+        run.tell("  wall ms a call, by stage", shares)
+
+
+def host(run: Run) -> None:
+    """What a core does for each look from the faces on, while the GPU is at the next ones: the network left out."""
+    film, models = run.film(360, 16), warm_models(run.device)
+    config = load_config(fps="native", device=run.device, end_s=0.4 if run.tiny else 15.7)
+    with open_video(film) as reader:
+        video = WholeVideo(reader, config, models)
+        batches = list(video.faces())
+    unasked = Recalled(models.classifier)
+    answers = np.full(len(unasked.labels), 1 / len(unasked.labels), np.float32).view(np.uint8)
+    batches = [replace(batch, crop=np.tile(answers, (len(batch), 1, 1))) for batch in batches]
+    start = time.process_time()
+    tracks = link(divide(iter(batches), ShotFinder()), Tracker(max_gap_s=config.track_gap_s))
+    for _ in summarise(classify(tracks, unasked), unasked.labels, video.info, lambda: video.end_s):
+        pass
+    looks = sum(len(batch.look_s) for batch in batches)
+    run.tell(
+        "from faces on, CPU ms a look", 1e3 * (time.process_time() - start) / looks, "under 0.5 for 2,000 a second"
+    )
+
+
+def share_of_decoding(run: Run) -> None:
+    """1080p at native rate, beside what its decoder delivers alone."""
+    seconds = 0.4 if run.tiny else 20.0
+    film, models = run.film(1080 if not run.tiny else 360, 10 if run.tiny else 20), warm_models(run.device)
+    for reader in readers(run, film):
+        config = load_config(fps="native", reader=reader, device=run.device, end_s=seconds)
+        alone = statistics.median(decoded_per_s(film, reader, run.device, seconds) for _ in range(1 if run.tiny else 3))
+        process_video(film, None, replace(config, end_s=min(1.0, seconds)), models)
+        with busy(run.device) as load:
+            whole = rate(run, lambda c=config: process_video(film, None, c, models), round(30 * seconds), rounds=1)
+        run.tell(f"1080p, reader {reader}: decoder alone, frames/s", alone)
+        run.tell(f"1080p, reader {reader}: line, frames/s", whole)
+        run.tell(f"1080p, reader {reader}: share", whole / alone, "0.80")
+        run.tell("  busy", load())
+
+
+def several_decoders(run: Run) -> None:
+    """Processes beside each other on one GPU, as `fervid batch --workers N` starts them, each with its own film."""
+    film = run.film(1080 if not run.tiny else 360, 10 if run.tiny else 20)
+    for reader in readers(run, film)[:1] if run.tiny else readers(run, film):
+        for n in (2,) if run.tiny else (2, 4, 8):
+            if run.left_s < 60 and not run.tiny:
+                run.tell(f"{n} processes, reader {reader}: left out", f"{run.left_s:.0f} s left")
+                continue
+            seconds = 0.2 if run.tiny else 20.0
+            alone, whole, load = together(run.device, n, film, reader, seconds)
+            run.tell(f"1080p, {n} processes, {reader}: decoders alone, frames/s", alone)
+            run.tell(f"1080p, {n} processes, {reader}: line, frames/s", whole)
+            run.tell(f"1080p, {n} processes, {reader}: share", whole / alone, "0.80")
+            run.tell("  busy", load, "over 70% of the GPU")
+
+
+#: In order, with the seconds that each is given up without.
+SECTIONS: dict[str, tuple[Callable[[Run], None], float]] = {
+    "machine": (machine, 0),
+    "correctness": (correctness, 60),
+    "detector alone": (detection, 20),
+    "classifier alone": (classification, 20),
+    "native rate": (native, 40),
+    "host": (host, 20),
+    "share of decoding": (share_of_decoding, 60),
+    "several decoders": (several_decoders, 60),
+}
+
+
+# -- how it is measured -----------------------------------------------------------------------------------
+
+
+def rate(run: Run, call: Callable[[], object], n: int, rounds: int = 5) -> float:
+    """How many of the n things of a call are done in a second: median, after one call to warm up."""
+    call()
+    taken = []
+    for _ in range(1 if run.tiny else rounds):
+        finish(run.device)
+        start = time.perf_counter()
+        call()
+        finish(run.device)
+        taken.append(time.perf_counter() - start)
+    return n / statistics.median(taken)
+
+
+def readers(run: Run, film: Path) -> list[str]:
+    """Those that can read a film here; others are told."""
+    able = []
+    for reader in ("av", "nvdec", "torchcodec"):
+        try:
+            with open_video(film, reader=reader, device=run.device) as video:
+                next(iter(video.frames())).stored_luma()
+            able.append(reader)
+        except FervidError as e:
+            run.tell(f"reader {reader}: left out", str(e)[:300])
+    return able
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Tracks of the line on drawn films with known people: with detection at every look, and between key looks.
+
+Faces are found by MTCNN, shots by shots.py. IDF1, MOTA and switches against who is where; and how the two compare:
+how many of the faces of every look are found (overlap at least 0.5), their overlap, and IDF1 of the one's tracks
+against the other's, which tells whether the same faces share a number.
+
+python -m tests.benchmarks.identities [VIDEO ...] [--seeds 2] [--first 1000] [--seconds 12]
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from fervid.backends.device import one_thread
+from fervid.backends.mtcnn import MTCNN
+from fervid.config import Config
+from fervid.frames import choose_frames
+from fervid.shots import ShotFinder, divide
+from fervid.source import Models, find_faces
+from fervid.tracks import Tracker, link
+from fervid.video import open_video
+from tests.cast import write
+from tests.fakes import FakeClassifier
+from tests.people import Scene, Scores, Sightings, evaluate, iou
+
+SCENES = {
+    "calm, 3": Scene(3, speed=0.5, size=(640, 360)),
+    "calm, 3, cuts": Scene(3, speed=0.5, cuts_s=3.0, size=(640, 360)),
+    "lively, 4, cuts": Scene(4, speed=1.5, cuts_s=3.0, size=(640, 360)),
+    "shaky, 3, drops": Scene(3, shake=0.15, dropped=0.1, size=(640, 360)),
+    "one, cuts": Scene(1, cuts_s=2.0, size=(640, 360)),
+    "crowd, 12, cuts": Scene(12, speed=0.8, cuts_s=4.0, size=(1280, 720)),
+}
+Found = dict[float, tuple[np.ndarray, np.ndarray]]
+
+
+@one_thread
+def tracked(path: Path, fps: float | None, detection: str, models: Models, seconds: float = 1e9) -> Found:
+    """Boxes and tracks of each look at a video, by its time."""
+    config, found = Config(fps=fps, detection=detection), {}
+    with open_video(path) as reader:
+        looks = choose_frames(reader.frames(0, seconds), fps)
+        faces = find_faces(looks, reader.info, config, models)
+        for batch in link(divide(faces, ShotFinder()), Tracker()):
+            for t in batch.look_s.tolist():
+                found[t] = batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]
+    return found
+
+
+def against_truth(looks: list[Sightings], found: Found) -> Scores:
+    """The scores of the looks that were looked at."""
+    truth = {round(look.pts_s, 3): (look.truth, look.present) for look in looks}
+    first = looks[0].pts_s
+    times = list(found)
+    return evaluate([truth[round(t + first, 3)] for t in times], [found[t] for t in times])
+
+
+def compared(every: Found, some: Found) -> tuple[Scores, np.ndarray]:
+    """The scores of some looks' tracks against those of every look, and the overlap of every face with its nearest."""
+    scores = evaluate(list(every.values()), [some[t] for t in every])
+    overlap = [iou(box, some[t][0]).max(1, initial=0) for t, (box, _) in every.items() if len(box)]
+    return scores, np.concatenate(overlap) if overlap else np.ones(0)
+
+
+def line(scores: list[Scores]) -> str:
+    """Mean IDF1 and MOTA, %, and switches."""
+    figures = (100 * np.mean([s.idf1 for s in scores]), 100 * np.mean([s.mota for s in scores]))
+    return "".join(f"{figure:7.1f}" for figure in figures) + f"{np.mean([s.switches for s in scores]):5.1f}"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", nargs="*", type=Path, help="of which nobody says who is where")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=12)
+    parser.add_argument("--scenes", default="", help="only those with this in their name")
+    args = parser.parse_args()
+    models = Models(MTCNN(device="cpu"), FakeClassifier(), "cpu")
+    print(f"{'':24}{'every look':>19}{'key looks':>19}   of every look's: found, overlap 50, 5, 1%, IDF1, switches")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, scene in SCENES.items():
+            if args.scenes not in name:
+                continue
+            film = Path(folder) / "film.mp4"
+            for fps in (5.0, None):
+                scores: list[tuple[Scores, ...]] = []
+                overlaps = []
+                for seed in range(args.first, args.first + args.seeds):
+                    looks = write(film, Scene(**{**vars(scene), "seconds": args.seconds}), seed)
+                    every, some = (tracked(film, fps, how, models) for how in ("every", "adaptive"))
+                    both, overlap = compared(every, some)
+                    scores.append((against_truth(looks, every), against_truth(looks, some), both))
+                    overlaps.append(overlap)
+                show(f"{name} {fps:g}/s" if fps else f"{name} native", [list(s) for s in zip(*scores)], overlaps)
+        for path in args.video:
+            for fps in (5.0, None):
+                every, some = (tracked(path, fps, how, models, args.seconds) for how in ("every", "adaptive"))
+                both, overlap = compared(every, some)
+                show(f"{path.stem[:16]} {fps:g}/s" if fps else f"{path.stem[:16]} native", [[], [], [both]], [overlap])
+
+
+def show(name: str, scores: list[list[Scores]], overlaps: list[np.ndarray]) -> None:
+    """Print one line."""
+    every, some, both = scores
+    overlap = np.concatenate(overlaps)
+    shares = (100 * (overlap >= 0.5).mean(), *np.percentile(overlap, [50, 5, 1]))
+    print(f"{name:24}" + (line(every) + line(some) if every else " " * 38) + f"   {shares[0]:6.1f}"
+          + "".join(f"{share:6.2f}" for share in shares[1:]) + f"{100 * np.mean([s.idf1 for s in both]):7.1f}"
+          + f"{np.mean([s.switches for s in both]):5.1f}", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""How many looks are key looks, and whether shots begin with one: on the films of tests/films.py, and on videos.
+
+python -m tests.benchmarks.keys [VIDEO ...] [--films 4] [--first 30]
+
+No network is needed: a detector that finds and confirms one face everywhere leaves the key looks that time and picture
+ask for.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from fervid.batches import FrameBatch
+from fervid.shots import ShotFinder
+from tests.benchmarks.adaptive import read
+from tests.benchmarks.shots import CASES
+from tests.films import RATE, film
+from tests.test_key_looks import looks_of, searched
+
+
+def count(batches: list[FrameBatch]) -> np.ndarray:
+    """Looks, key looks; cuts and fades, those with a key look on both sides; dissolves, those with one within."""
+    finder, key = ShotFinder(), searched(batches)
+    pts_s = np.concatenate([batch.pts_s for batch in batches])
+    for batch in batches:
+        finder.push(batch.pts_s, batch.thumb)
+    finder.finish()
+    hard = [key[edge.look - 1] and key[edge.look] for edge in finder.edges if edge.kind != "dissolve"]
+    soft = [key[(pts_s >= e.from_s) & (pts_s <= e.to_s)].any() for e in finder.edges if e.kind == "dissolve"]
+    return np.array([len(key), key.sum(), len(hard), sum(hard), len(soft), sum(soft)])
+
+
+def main() -> None:
+    """Print a row a case or video, and rate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", nargs="*", type=Path)
+    parser.add_argument("--films", type=int, default=4)
+    parser.add_argument("--first", type=int, default=30)
+    args = parser.parse_args()
+    heads = ("looks", "key", "cuts, fades", "with key", "dissolves", "with key")
+    print(f"{'':26}" + "".join(f"{head:>12}" for head in heads))
+    total = np.zeros(6, int)
+    for case, (kinds, disturb) in CASES.items():
+        films = [film(seed, kinds, disturb=disturb, shots=5) for seed in range(args.first, args.first + args.films)]
+        for fps in (RATE, 5):
+            row = np.sum([count([looks_of(shown, fps)]) for shown in films], axis=0)
+            total += row
+            print(f"{f'{case} {fps}/s':26}" + "".join(f"{n:12}" for n in row), flush=True)
+    print(f"{'all':26}" + "".join(f"{n:12}" for n in total))
+    for path in args.video:
+        for fps in (None, 5.0):
+            row = count(read(path, fps, 20)[0])
+            print(f"{path.stem[:18]:19}{fps or 'native':7}" + "".join(f"{n:12}" for n in row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

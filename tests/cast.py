@@ -1,0 +1,82 @@
+"""Videos of the scenes of tests/people.py: photographs of faces that walk before a moving ground, with who is where.
+
+The portraits are the two of sample_videos/, mirrored and in several lights; who is nearer stands before who is farther.
+Frames that a scene drops are not written, so its time has holes; a cut changes the ground and everybody's place.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+from matplotlib.cbook import get_sample_data
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from tests.films import photograph
+from tests.people import Scene, Sightings, sightings
+
+#: Of each portrait: the part that is shown, the box of the face in it as MTCNN draws it, and the ellipse of the head.
+_COLLINS = ((128, 0, 328, 250), (52, 62, 141, 174), (18, 2, 166, 218))
+_HOPPER = ((120, 20, 400, 400), (59, 91, 236, 319), (30, 2, 262, 366))
+_GROUNDS = ("coffee", "brick", "rocket", "chelsea")
+
+
+@cache
+def head(who: int) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    """A head with a soft edge (RGBA), and the box of its face. Numbers with the same remainder of 12 look alike."""
+    import skimage.data
+
+    if who % 2 == 0:
+        picture, (part, box, ellipse) = Image.fromarray(skimage.data.astronaut()), _COLLINS
+    else:
+        picture, (part, box, ellipse) = Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)), _HOPPER
+    shown = ImageEnhance.Brightness(picture.convert("RGB").crop(part)).enhance((0.7, 1.0, 1.2)[who // 2 % 3])
+    y, x = np.mgrid[: shown.height, : shown.width]
+    left, top, right, bottom = ellipse
+    off = ((2 * x - left - right) / (right - left)) ** 2 + ((2 * y - top - bottom) / (bottom - top)) ** 2
+    shown.putalpha(Image.fromarray(np.where(off < 1, 255, 0).astype(np.uint8)).filter(ImageFilter.GaussianBlur(3)))
+    if who // 6 % 2:
+        shown, box = ImageOps.mirror(shown), (shown.width - box[2], box[1], shown.width - box[0], box[3])
+    return shown, box
+
+
+def frames(scene: Scene, looks: list[Sightings], seed: int) -> Iterator[Image.Image]:
+    """Draw each look."""
+    random = np.random.default_rng(seed)
+    grounds = random.permutation(len(_GROUNDS))
+    for look in looks:
+        whole = photograph(_GROUNDS[grounds[look.shot % len(_GROUNDS)]])
+        wide = min(whole.width, whole.height * 16 / 9) * 0.7
+        left = (whole.width - wide) * (0.5 + 0.4 * np.sin(0.3 * look.pts_s + look.shot))
+        box = (left, whole.height / 8, left + wide, whole.height / 8 + wide * 9 / 16)
+        frame = whole.resize(scene.size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        height = look.truth[:, 3] - look.truth[:, 1]
+        for i in np.argsort(height):
+            _put(frame, int(look.present[i]), look.truth[i])
+        yield frame
+
+
+def _put(frame: Image.Image, who: int, box: np.ndarray) -> None:
+    """Put a head where its face fills the box."""
+    shown, (x0, y0, x1, y1) = head(who)
+    scale = float(box[3] - box[1]) / (y1 - y0)
+    size = max(1, round(shown.width * scale)), max(1, round(shown.height * scale))
+    small = shown.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    centre = (box[:2] + box[2:]) / 2 - scale * np.array([x0 + x1, y0 + y1]) / 2
+    frame.paste(small, (round(float(centre[0])), round(float(centre[1]))), small)
+
+
+def write(path: Path, scene: Scene, seed: int) -> list[Sightings]:
+    """Write a scene as a video, a frame at the time of each look -> the looks."""
+    looks = sightings(scene, seed)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=round(scene.fps), options={"crf": "18", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *scene.size, "yuv420p"
+        for look, picture in zip(looks, frames(scene, looks, seed)):
+            frame = av.VideoFrame.from_image(picture)
+            frame.pts, frame.time_base = round(look.pts_s * scene.fps), Fraction(1, round(scene.fps))
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+    return looks

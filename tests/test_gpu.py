@@ -1,0 +1,34 @@
+"""The line on a GPU, held to the CPU: `python -m pytest -m gpu`. Never run yet; the same checks run on "cpu" too."""
+
+import pytest
+import torch
+
+from tests.benchmarks.gpu import main
+from tests.gpu_checks import CHECKS, missing
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+
+
+@pytest.mark.gpu
+@NO_GPU
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_gpu_finds_what_the_cpu_finds(name):
+    if reason := missing(name, "cuda:0"):
+        pytest.skip(reason)
+    CHECKS[name]("cuda:0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CHECKS if not missing(name, "cpu")])
+def test_the_checks_themselves(name):
+    CHECKS[name]("cpu")
+
+
+@pytest.mark.slow
+def test_the_script_itself(tmp_path, capsys):
+    facts = main(["--device", "cpu", "--tiny", "--out", str(tmp_path / "facts.json")])
+    assert not [name for name in facts if "FAILED" in name]
+    assert facts["check detector"]["faces"] > 10
+    assert facts["native 640x360, reader av, frames/s"] > 0
+    assert facts["1080p, 2 processes, av: share"] > 0
+    assert (tmp_path / "facts.json").read_text().startswith("{")
