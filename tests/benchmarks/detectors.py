@@ -223,6 +223,7 @@ def compare_adaptive(path: Path, detectors: list[tuple[str, FaceDetector]], roun
     for fps in (5.0, None):
         looks, min_face = read(path, fps, 8 if fps else 4)
         n = sum(map(len, looks))
+        found = [[joined(finder(looks, d, min_face)) for finder in (every_look, between_keys)] for _, d in detectors]
         spent = np.zeros((rounds, len(detectors), 2))
         for once in spent:
             for j, (_, detector) in enumerate(detectors):
@@ -230,8 +231,8 @@ def compare_adaptive(path: Path, detectors: list[tuple[str, FaceDetector]], roun
                     start = time.process_time()
                     joined(finder(looks, detector, min_face))
                     once[j, k] = (time.process_time() - start) / n * 1e3
-        for j, (name, detector) in enumerate(detectors):
-            every, some = (joined(finder(looks, detector, min_face)) for finder in (every_look, between_keys))
+        for j, (name, _) in enumerate(detectors):
+            every, some = found[j]
             pairs, overlap = match(every, some)
             pairs, overlap = pairs[overlap >= 0.5], overlap[overlap >= 0.5]
             ms = np.median(spent[:, j], 0)
