@@ -328,7 +328,9 @@ class Broken(FakeDetector):
 
 def test_nothing_is_left_of_a_run_that_fails(clip, tmp_path):
     with pytest.raises(MemoryError, match="no room"):
-        process_video(clip, tmp_path / "t", Config(fps=None, detection="every"), Models(Broken(), FakeClassifier(), "cpu"))
+        process_video(
+            clip, tmp_path / "t", Config(fps=None, detection="every"), Models(Broken(), FakeClassifier(), "cpu")
+        )
     assert list(tmp_path.iterdir()) == [] and threads() == []
 
 
