@@ -117,14 +117,15 @@ def decoded(video: Path, seconds: float):
             yield frame
 
 
-def line(**options: object) -> Callable[[Path, float], Job]:
+def line(detector: str = "mtcnn", **options: object) -> Callable[[Path, float], Job]:
     """fervid with these options, its models loaded."""
 
     def load(video: Path, seconds: float) -> Job:
         import fervid
 
-        models = fervid.load_models(device="cpu")
-        return lambda until: fervid.process(video, models=models, device="cpu", end_s=until, **options)
+        given = {"device": "cpu", "detector": detector, **options}
+        models = fervid.load_models(**given)
+        return lambda until: fervid.process(video, models=models, end_s=until, **given)
 
     return load
 
@@ -170,6 +171,9 @@ CONTESTANTS: dict[str, Callable[[Path, float], Job]] = {
     "fervid 5 fps": line(fps=5),
     "fervid 5 fps fast": line(fps=5, sampling="fast"),
     "fervid native": line(fps="native"),
+    "centerface 5 fps": line("centerface", fps=5),
+    "centerface 5 fps fast": line("centerface", fps=5, sampling="fast"),
+    "centerface native": line("centerface", fps="native"),
     "by hand 5 fps": by_hand(5),
     "by hand native": by_hand(None),
 }
