@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -92,9 +92,28 @@ CLEAN_AV: dict[str, dict] = {
     "below_zero.ts": {"pts": range(-10, 40), "mux": {"avoid_negative_ts": "disabled", "mpegts_copyts": "1"}},
     "uneven.ts": {"n": len(UNEVEN), "pts": UNEVEN, "time_base": MS},
 }  # fmt: skip
-#: Those that need no GPU; tests/test_gpu.py asks the others. torchcodec is not always installed: see `_installed`.
+#: Those that need no GPU; tests/test_gpu.py asks the others. torchcodec is not always installed: see `installed`.
 READERS = ("av", "decord", "torchcodec")
 EVERY = [(reader, name) for reader in READERS for name in CLEAN] + [("av", name) for name in CLEAN_AV]
+
+
+@cache
+def without_torchcodec() -> str:
+    """Why torchcodec cannot be tried here, or nothing: it is an extra, and needs FFmpeg's shared libraries."""
+    try:
+        import torchcodec.decoders  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as e:
+        return f"torchcodec: {str(e).splitlines()[0][:80]}"
+    return ""
+
+
+@pytest.fixture(autouse=True)
+def installed(request: pytest.FixtureRequest) -> None:
+    """Skip what is asked of a reader that is not there."""
+    asked = getattr(request.node, "callspec", None)
+    if asked and "torchcodec" in asked.params.values() and without_torchcodec():
+        pytest.skip(without_torchcodec())
+
 
 _FINE_JPEG = {"qmin": "1", "qmax": "1", "q": "1"}
 #: Files in every pixel format that matters, encoded well enough to compare greys.
