@@ -27,7 +27,9 @@ def find_vggface2(asked: str) -> Path:
     """
     if asked != "vggface2":
         if not Path(asked).is_file():
-            raise WeightsError(f"{asked}: no such weights; expected dlib, vggface2, or a file fetched from {VGGFACE2}")
+            raise WeightsError(
+                f"--persons {asked}: no such weights; expected dlib, vggface2, none, or a file fetched from {VGGFACE2}"
+            )
         return Path(asked)
     try:
         return fetch(VGGFACE2)
@@ -92,9 +94,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     """A .pt is unpickled by torch's own reader, which makes tensors only and runs no code."""
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
-        why = (str(e).splitlines() or [type(e).__name__])[0]
-        raise WeightsError(f"{path}: not readable weights ({why}); fetch {VGGFACE2}") from None
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        raise WeightsError(f"{path}: not a readable file of weights; fetch {VGGFACE2}") from None
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise WeightsError(f"{path}: expected names and tensors, found something else; fetch {VGGFACE2}")
     return found

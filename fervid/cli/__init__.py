@@ -4,6 +4,7 @@ Each file registers its commands on the one app, in the order in which `fervid -
 """
 
 import gc
+import sys
 
 from fervid.cli.shared import app
 
@@ -22,4 +23,5 @@ def main() -> None:
     try:
         app()
     finally:
-        gc.freeze()  # else Python looks through all that torch brought before it ends: half a second
+        if "triton" not in sys.modules:  # it prints pages about objects that are left
+            gc.freeze()  # else Python looks through all that torch brought before it ends: half a second
