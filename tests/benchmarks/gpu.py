@@ -10,6 +10,7 @@ import faulthandler
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 import traceback
@@ -75,7 +76,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--out", type=Path, help="write all that was measured there, as JSON")
     parser.add_argument("--tiny", action="store_true", help="as little as possible of everything")
     args = parser.parse_args(arguments)
-    faulthandler.dump_traceback_later(args.seconds + 15, exit=True)
+    faulthandler.dump_traceback_later(args.seconds + 15, exit=True, file=sys.__stderr__)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(args.device, args.tiny, time.perf_counter() + args.seconds, Path(folder))
         try:
