@@ -7,7 +7,7 @@ the work before it. On a CPU this code runs too, and is held there to what mtcnn
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from fervid.backends.device import exact
 from fervid.backends.device_areas import Areas
 from fervid.backends.device_boxes import landmarks, moved, squared, suppress
 from fervid.backends.graphs import Graphed
-from fervid.backends.mtcnn_nets import Weights, load_net, onet, pnet, rnet
+from fervid.backends.mtcnn_nets import CELL, STRIDE, Weights, load_net, onet, pnet, rnet, scales_of
 from fervid.faces import Detections
 
 __all__ = ["DeviceMTCNN"]
@@ -25,7 +25,6 @@ __all__ = ["DeviceMTCNN"]
 #: R-Net's and O-Net's input: side of a crop, and crops in a chunk on a GPU and on a CPU.
 _REFINE, _FINISH = (24, 1024, 32), (48, 256, 16)
 _THRESHOLDS, _FACTOR = (0.6, 0.7, 0.7), 0.709
-_CELL, _STRIDE = 12, 2  # what one P-Net output sees, and the step to the next, in pixels of its level
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class DeviceMTCNN:
     def detect(self, picture: Tensor, min_face_px: float) -> Detections:
         """Find the faces of at least about min_face_px in pictures (n, h, w, 3) uint8 RGB, as MTCNN.detect does."""
         n, height, width, _ = picture.shape
-        scales = list(_scales(height, width, min_face_px, self._factor))
+        scales = list(scales_of(height, width, min_face_px, self._factor))
         if not n or not scales:
             return _on_host(*(torch.zeros(shape) for shape in ((0,), (0, 4), (0,), (0, 5, 2))))
         with self._turn, exact(), torch.inference_mode():
@@ -143,20 +142,11 @@ def _shown(judge: _Judge, areas: Areas, faces: _Faces) -> tuple[_Faces, Tensor]:
     return _Faces(faces.frame[passed], faces.box[passed], score[passed]), out[passed, 1:]
 
 
-def _scales(height: int, width: int, min_face_px: float, factor: float) -> Iterator[float]:
-    """Give the scales at which a cell sees min_face_px, then larger faces, until the picture is smaller than a cell."""
-    scale = _CELL / min_face_px
-    shorter = min(height, width) * scale
-    while shorter >= _CELL:
-        yield scale
-        scale, shorter = scale * factor, shorter * factor
-
-
 def _cells(rows: int, columns: int, scale: float) -> Tensor:
     """Where P-Net's cells of a level lie in the picture, row by row -> (rows * columns, 4)."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    corner = _STRIDE * torch.stack((x, y), 2).view(-1, 2).float()
-    return torch.cat(((corner + 1).div(scale).floor_(), (corner + _CELL).div(scale).floor_()), 1)
+    corner = STRIDE * torch.stack((x, y), 2).view(-1, 2).float()
+    return torch.cat(((corner + 1).div(scale).floor_(), (corner + CELL).div(scale).floor_()), 1)
 
 
 def _on_host(frame: Tensor, box: Tensor, score: Tensor, place: Tensor) -> Detections:

@@ -25,7 +25,7 @@ from torch import Tensor
 from fervid.backends.area_table import AreaTable, FewAreas, bins
 from fervid.backends.device import one_thread, resolve_device
 from fervid.backends.heap import share_heap
-from fervid.backends.mtcnn_nets import Weights, load_net, onet, pnet, rnet
+from fervid.backends.mtcnn_nets import CELL, STRIDE, Weights, load_net, onet, pnet, rnet, scales_of
 from fervid.backends.overlap import suppress
 from fervid.errors import ConfigError
 from fervid.faces import Detections
@@ -35,14 +35,13 @@ __all__ = ["MTCNN"]
 
 _PASS_PIXELS = 2**23  # of the pictures that go through the stages together: 67 MB of AreaTable
 _TILE_PIXELS = 2**18  # of a pyramid level that P-Net sees at once: 20 MB of activations
-_CELL, _STRIDE = 12, 2  # what one P-Net output sees, and the step to the next, in pixels of its level
 _CUT = 8  # chunks of crops that are cut out at once
 _REFINE, _FINISH = (24, 32), (48, 16)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
 _EXPECTED = 0.95  # of a face's box is what O-Net is shown to confirm it: boxes then keep their size
 #: How faces are looked for nearby: in windows of so many sides of the face expected, so many pixels across; and at
 #: which scales, for faces of half to twice its size.
 _WINDOW, _WINDOW_PX = 3.0, 96
-_NEAR_SCALES = [_CELL / (_WINDOW_PX / _WINDOW * size) for size in (0.709, 1, 1.41)]
+_NEAR_SCALES = [CELL / (_WINDOW_PX / _WINDOW * size) for size in (0.709, 1, 1.41)]
 
 
 class MTCNN:
@@ -77,7 +76,7 @@ class MTCNN:
                 f"found {picture.dtype} {picture.shape} and {min_face_px}"
             )
         n, height, width, _ = picture.shape
-        scales = list(_scales(height, width, min_face_px, self._factor))
+        scales = list(scales_of(height, width, min_face_px, self._factor))
         if n == 0 or not scales:
             return _NOBODY
         found = []
@@ -136,7 +135,7 @@ class MTCNN:
             size = int(table.height * scale + 1), int(table.width * scale + 1)
             rows, columns = bins(0, table.height, size[0]), bins(0, table.width, size[1])
             for frame, first, stop in _tiles(table.n, *size):
-                part = slice(_STRIDE * first, _STRIDE * (stop - 1) + _CELL)
+                part = slice(STRIDE * first, STRIDE * (stop - 1) + CELL)
                 logit, feature = pnet(table.mean(frame, rows[:, :, part], columns), self._pnet)
                 hot = torch.nonzero(logit >= _logit(self._thresholds[0]), as_tuple=True)
                 offset = (feature[hot][:, None] * self._pnet["head.weight"][1:]).sum(2) + self._pnet["head.bias"][1:]
@@ -233,19 +232,10 @@ def _score(logit: Tensor) -> np.ndarray:
     return torch.sigmoid(logit).cpu().numpy()
 
 
-def _scales(height: int, width: int, min_face_px: float, factor: float) -> Iterator[float]:
-    """Give the scales at which a cell sees min_face_px, then larger faces, until the picture is smaller than a cell."""
-    scale = _CELL / min_face_px
-    shorter = min(height, width) * scale
-    while shorter >= _CELL:
-        yield scale
-        scale, shorter = scale * factor, shorter * factor
-
-
 def _tiles(n: int, rows: int, columns: int) -> Iterator[tuple[np.ndarray, int, int]]:
     """Cut a level of n pictures into what P-Net sees at once: pictures, first and last + 1 row of cells."""
-    cells = (rows - 1) // _STRIDE - 4
-    strip = min(cells, max(8, _TILE_PIXELS // columns // _STRIDE))
+    cells = (rows - 1) // STRIDE - 4
+    strip = min(cells, max(8, _TILE_PIXELS // columns // STRIDE))
     step = max(1, _TILE_PIXELS // (rows * columns))
     for frame in range(0, n, step):
         for first in range(0, cells, strip):
@@ -254,8 +244,8 @@ def _tiles(n: int, rows: int, columns: int) -> Iterator[tuple[np.ndarray, int, i
 
 def _cell_box(x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
     """Where the P-Net cells at x, y (m,) of a level lie in the picture."""
-    corner = _STRIDE * np.stack((x, y), 1).astype(np.float32)
-    return np.concatenate((np.floor((corner + 1) / scale), np.floor((corner + _CELL) / scale)), 1)
+    corner = STRIDE * np.stack((x, y), 1).astype(np.float32)
+    return np.concatenate((np.floor((corner + 1) / scale), np.floor((corner + CELL) / scale)), 1)
 
 
 def _moved(box: np.ndarray, offset: np.ndarray, *, inclusive: bool = True) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The three networks of MTCNN (Zhang et al. 2016, arXiv 1604.02878), with facenet-pytorch's weights, as functions."""
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -9,7 +10,10 @@ from torch import Tensor
 
 from fervid.errors import MissingDependency
 
-__all__ = ["Weights", "load_net", "onet", "pnet", "rnet"]
+__all__ = ["CELL", "STRIDE", "Weights", "load_net", "onet", "pnet", "rnet", "scales_of"]
+
+#: What one P-Net output sees, and the step to the next, in pixels of its level.
+CELL, STRIDE = 12, 2
 
 Weights = dict[str, Tensor]
 
@@ -89,3 +93,12 @@ def load_net(name: str, device: torch.device) -> Weights:
         return {key: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for key, t in w.items()}
     convolved = [key for key in w if key.startswith(("conv", "prelu")) and key.replace("prelu", "conv") in w]
     return w | {key: w[key].to_mkldnn() for key in convolved}
+
+
+def scales_of(height: int, width: int, min_face_px: float, factor: float) -> Iterator[float]:
+    """Give the scales at which a cell sees min_face_px, then larger faces, until the picture is smaller than a cell."""
+    scale = CELL / min_face_px
+    shorter = min(height, width) * scale
+    while shorter >= CELL:
+        yield scale
+        scale, shorter = scale * factor, shorter * factor
