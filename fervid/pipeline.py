@@ -128,8 +128,8 @@ def process_video(
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
-    from fervid.backends.device import one_thread
     from fervid.backends.heap import share_heap
+    from fervid.backends.threads import one_thread
 
     check_paths(path, out, faces_out, shots_out)
     share_heap()
