@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "fervid"
 
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
-    "errors", "labels", "stopwatch", "pairing", "likeness", "batches", "parts",
+    "errors", "labels", "stopwatch", "folders", "pairing", "likeness", "batches", "parts",
     "video", "config", "frames", "pieces", "quality", "faces", "adaptive", "shots", "tracks", "emotions",
     "timeline", "smoothing", "persons", "arrays", "store", "source", "description", "pipeline",
     "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
