@@ -24,8 +24,8 @@ from fervid.faces import Detections, every_look
 from tests.benchmarks.adaptive import joined, read
 from tests.benchmarks.detection import match
 from tests.benchmarks.detectors import TRUTH, count, judge, load
-from tests.fakes import steady
 from tests.portraits import paste, portraits
+from tests.steady import steady
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
 COLUMNS = ("frame", "box_px", "score", "landmarks_px")

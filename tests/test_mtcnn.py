@@ -19,8 +19,8 @@ from fervid.backends.overlap import suppress
 from fervid.errors import ConfigError, MissingDependency
 from fervid.faces import Detections
 from tests.benchmarks.detection import Reference, match
-from tests.fakes import steady
 from tests.portraits import portraits
+from tests.steady import steady
 
 CPU = torch.device("cpu")
 SAMPLES = Path(__file__).parents[1] / "sample_videos"

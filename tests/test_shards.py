@@ -33,7 +33,8 @@ from fervid.video import MAX_PIXELS, open_video
 from tests import poison
 from tests.broken_clips import cut, overwritten
 from tests.clips import add_video, encode, joined, write_clip
-from tests.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split, steady
+from tests.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
+from tests.steady import steady
 from tests.test_jobs import tree
 from tests.test_pipeline import scene, write
 
