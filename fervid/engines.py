@@ -28,6 +28,12 @@ class Crew:
     address: str | None = None
     gpus_per_worker: float | None = None
 
+    def __post_init__(self) -> None:
+        asked = {"workers": self.workers, "timeout": self.timeout_s, "stall": self.stall_s, "memory": self.memory_gb}
+        for name, value in (asked | {"gpus_per_worker": self.gpus_per_worker}).items():
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} = {value:g}: expected a number above 0")
+
 
 def open_engine(name: str, config: Config, crew: Crew, out: Path) -> Engine:
     """The engine of this name, "local" or "ray", for results below `out`; ConfigError if there is none."""

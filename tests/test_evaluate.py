@@ -171,7 +171,9 @@ def test_an_unknown_augmentation_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def seresnet() -> TorchClassifier:
-    return TorchClassifier("seresnet", "cpu")
+    model = TorchClassifier("seresnet", "cpu")
+    model.batch_size = 8  # a batch is filled up, whatever is in it
+    return model
 
 
 @pytest.fixture(scope="module")

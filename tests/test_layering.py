@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "fervid"
 ORDER = (
     "errors", "labels", "stopwatch", "folders", "pairing", "likeness", "batches", "parts",
     "video", "config", "frames", "pieces", "quality", "faces", "adaptive", "shots", "tracks", "emotions",
-    "timeline", "smoothing", "persons", "arrays", "store", "source", "description", "pipeline",
+    "timeline", "smoothing", "persons", "arrays", "store", "paths", "source", "description", "pipeline",
     "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
     "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.report", "cli.lab", "cli.study", "cli", "__main__",
 )  # fmt: skip
