@@ -110,7 +110,7 @@ def _made(path: Path) -> Path:
 
 
 def _full_row(timeline: Timeline, name: str, place: Path, status: str, reason: str) -> str:
-    says = overview(timeline.frame)
+    says = overview(timeline.frame, timeline.provenance)
     seconds, seen = says["seconds"], says["seconds_with_face"]
     share = seen / seconds if seconds else 0.0
     parts = summary.shares(timeline)
