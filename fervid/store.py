@@ -181,7 +181,8 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         known = "the manifest of a batch" if Path(path).name == "manifest.parquet" else "but not one that fervid wrote"
         raise DataError(f"{path}: a Parquet file, {known}; expected a timeline") from None
     except (OSError, pa.ArrowException, ValueError) as e:
-        why = "no Parquet file" if "magic bytes" in str(e) else " ".join(str(e).split())
+        folder, foreign = Path(path).is_dir(), "magic bytes" in str(e)
+        why = "a folder" if folder else "no Parquet file" if foreign else " ".join(str(e).split())
         raise DataError(f"{path}: not a timeline ({why}); expected what fervid process writes, are the arguments in "
                         "their order?") from None  # fmt: skip
 
