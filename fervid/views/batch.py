@@ -19,9 +19,8 @@ from fervid.views.terminal import clock, plain, print_facts
 if TYPE_CHECKING:
     from fervid.bulk import Begun, Ended, Event, Summary
     from fervid.engine import Moved
-    from fervid.manifest import Row
 
-__all__ = ["Tally", "print_forgotten", "print_summary", "watch_batch"]
+__all__ = ["Tally", "print_forgotten", "print_summary", "sentence", "watch_batch"]
 
 #: More troubles than these are left to the manifest.
 _SHOWN = 40
@@ -175,14 +174,14 @@ def _opening(event: "Begun") -> str:
 
 def _verdict(event: "Ended") -> str:
     row = event.row
-    why = f": {_sentence(row) or row.reason}" if row.status != "ok" else ""
+    why = f": {sentence(row.path, row.message) or row.reason}" if row.status != "ok" else ""
     return f"{row.status:<8}  {plain(row.path)}{plain(why)}"
 
 
-def _sentence(row: "Row") -> str:
-    """The message of a row without the name that stands beside it."""
-    name, _, rest = row.message.partition(": ")
-    return rest if name.endswith(row.path) else row.message
+def sentence(path: str, message: str) -> str:
+    """The message of a manifest's row without the name that stands beside it."""
+    name, _, rest = message.partition(": ")
+    return rest if name.endswith(path) else message
 
 
 def _short(name: str, most: int = 30) -> str:
@@ -208,7 +207,7 @@ def print_summary(summary: "Summary") -> None:
     for name in ("status", "video", "why"):
         table.add_column(name, overflow="fold")
     for row in troubles[:_SHOWN]:
-        said = _sentence(row)
+        said = sentence(row.path, row.message)
         why = row.reason if row.reason in said or not said else f"{row.reason}: {said}"
         table.add_row(row.status, escape(plain(row.path)), escape(plain(why)))
     console = Console(file=sys.stdout, highlight=False)
