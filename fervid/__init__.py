@@ -79,7 +79,7 @@ def process(
         video = Path(path)
         timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
         check_paths(video, timeline, readings, cuts)
-        if models is None:  # what is no video is told before seconds go into loading them
+        if models is None:  # opening takes a hundredth of loading them: what is no video is told first
             read_video(video, config, lambda reader: None)
             models = load(config)
         spread = _spread(shards, on_progress)
@@ -140,7 +140,7 @@ def batch(
     from fervid.engines import Crew, open_engine
     from fervid.errors import ConfigError
 
-    numbers = {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}
+    numbers = {"workers": workers, "timeout_s": timeout_s, "stall_s": stall_s, "memory_gb": memory_gb}
     for name, value in (numbers | {"gpus_per_worker": gpus_per_worker}).items():
         if value is not None and value <= 0:
             raise ConfigError(f"{name} = {value:g}: expected a number above 0")
