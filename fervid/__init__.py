@@ -79,7 +79,7 @@ def process(
         video = Path(path)
         timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
         check_paths(video, timeline, readings, cuts)
-        if models is None:  # what is no video is told before seconds go into loading them
+        if models is None:  # opening takes a hundredth of loading them: what is no video is told first
             read_video(video, config, lambda reader: None)
             models = load_models(pipeline, **options)
         spread = None

@@ -29,8 +29,8 @@ class Crew:
     gpus_per_worker: float | None = None
 
     def __post_init__(self) -> None:
-        asked = {"workers": self.workers, "timeout": self.timeout_s, "stall": self.stall_s, "memory": self.memory_gb}
-        for name, value in (asked | {"gpus_per_worker": self.gpus_per_worker}).items():
+        for name in ("workers", "timeout_s", "stall_s", "memory_gb", "gpus_per_worker"):
+            value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} = {value:g}: expected a number above 0")
 

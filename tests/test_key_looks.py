@@ -14,6 +14,7 @@ from fervid.faces import Detections
 from fervid.frames import ANCHOR_S
 from fervid.shots import ShotFinder
 from tests.benchmarks.adaptive import joined, read
+from tests.edited import splice
 from tests.fakes import FakeDetector, split
 from tests.films import RATE, Film, film
 from tests.steady import steady
@@ -74,6 +75,15 @@ def test_in_a_video_too(fps):
     looks, _ = read(SAMPLES / "cut_to_nobody.mp4", fps, 6)
     assert check(looks) == ["cut", "cut"]
     assert searched(looks).mean() < 0.35
+
+
+@pytest.mark.parametrize("fps", [None, 5])
+@pytest.mark.parametrize("names", [("two_faces", "one_face"), ("one_face", "two_faces")])
+def test_from_portrait_to_portrait_in_a_video(tmp_path, names, fps):
+    one, other = (SAMPLES / f"{name}.mp4" for name in names)
+    splice(tmp_path / "film.mp4", [(one, 1, 3), (other, 2.5, 4.5)])
+    looks, _ = read(tmp_path / "film.mp4", fps, 4)
+    assert check(looks) == ["cut"]
 
 
 def test_a_shot_that_begins_out_of_black_begins_with_a_key_look():
