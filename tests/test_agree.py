@@ -20,7 +20,8 @@ from fervid.store import to_table, write_table
 from fervid.study.agreement import find_lag
 from fervid.study.ratings import Ratings, Reading, read_ratings
 from fervid.timeline import fill_gaps, summarise
-from tests.fakes import LABELS, Face, Seen, emotion_batch, steady, video
+from tests.fakes import LABELS, Face, Seen, emotion_batch, video
+from tests.steady import steady
 from tests.test_cli import run
 
 #: Happiness of the machine by the second; None: nobody there. Second 12 cannot be decoded.

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from fervid.likeness import FAST, alike, sights, thumbnails
 from fervid.shots import ShotFinder, divide
 from tests.cast import dialogue
-from tests.fakes import Seen, counted, face_batch, split, steady
+from tests.fakes import Seen, counted, face_batch, split
 from tests.films import RATE, Film, film, score, shot
+from tests.steady import steady
 
 
 def found(shown: Film, fps: float = RATE) -> ShotFinder:
