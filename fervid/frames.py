@@ -8,7 +8,7 @@ import numpy as np
 
 from fervid.batches import FrameBatch, VideoInfo
 from fervid.stopwatch import span
-from fervid.video import Frame
+from fervid.video import Frame, cell_of
 
 __all__ = ["ANCHOR_S", "Look", "batch_frames", "choose_frames", "hold_still", "picture_size"]
 
@@ -42,9 +42,9 @@ def choose_frames(
                 continue  # two frames of one time: the first is looked at
             yield from _held(before, start_s, math.floor(frame.pts_s))
         before = frame
-        bucket = math.floor(frame.pts_s * fps + 1e-6) if fps else taken + 1
-        if bucket > taken and frame.pts_s >= start_s:
-            taken = bucket
+        cell = cell_of(frame.pts_s, fps) if fps else taken + 1
+        if cell > taken and frame.pts_s >= start_s:
+            taken = cell
             reach = (1 / fps if fps else 0) + (frame.duration_s or _UNKNOWN_STEP_S)
             yield frame, frame.pts_s, reach
     if before is not None:

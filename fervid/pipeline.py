@@ -258,6 +258,7 @@ class _Line:
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
+                "frames_left_out": health.left_out,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,
                 "shots": len(self.shots.shots()),
             },

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from fervid.frames import ANCHOR_S, Look, choose_frames
 from fervid.jobs import Job, Outcome, run_job
 from fervid.pieces import PIECE_S, WHOLE, CannotSpread, Piece, plan_pieces
 from fervid.pipeline import Progress, load_models
-from fervid.source import Models, find_faces
+from fervid.source import Models, find_faces, sampling_of
 from fervid.video import Health, Reader, RestartNeeded
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class PieceOutcome(Outcome):
 
     faces: tuple[FaceBatch, ...] = ()
     own: int = 0
+    left_out: int = 0
     head: bytes = b""
     tail: bytes = b""
     end_s: float = 0.0
@@ -157,7 +158,8 @@ def read_piece(
     assert isinstance(job, PieceJob)
     share_heap()
     try:
-        with PieceReader(job.path, stream=config.stream, max_pixels=config.max_pixels) as reader:
+        file: dict[str, Any] = {"stream": config.stream, "max_pixels": config.max_pixels}
+        with PieceReader(job.path, **file, sampling=sampling_of(config)) as reader:
             start_s, stop_s = reader.span_s(job.piece)
             looks = around(reader, job.piece, config)
             seen = find_faces(looks, reader.info, config, models)
@@ -169,8 +171,8 @@ def read_piece(
             if reader.health.reasons or reader.health.untimed:
                 return PieceOutcome(job, "failed", problem="it is damaged")
             return PieceOutcome(
-                job, "ok", faces=tuple(found), own=reader.own, head=reader.head, tail=reader.tail,
-                end_s=reader.end_s or 0.0,
+                job, "ok", faces=tuple(found), own=reader.own, left_out=reader.own_left_out,
+                head=reader.head, tail=reader.tail, end_s=reader.end_s or 0.0,
             )  # fmt: skip
     except RunError:
         raise
@@ -203,7 +205,7 @@ class _Pieces:
     """The faces of a video that is read in pieces: a Source (see source.py)."""
 
     def __init__(self, reader: Reader, config: Config, shards: Shards, pieces: list[Piece]) -> None:
-        self.info, self.health = reader.info, Health()
+        self.info, self.health = reader.info, Health(reference_only=reader.health.reference_only)
         self.end_s: float | None = None
         self._config, self._shards, self._pieces = config, shards, pieces
         self._done_s: dict[str, float] = {}
@@ -228,6 +230,7 @@ class _Pieces:
                         raise CannotSpread("pieces that do not meet: its key frames are none")
                     tail, end_s, following = piece.tail, max(end_s, piece.end_s), following + 1
                     self.health.decoded += piece.own
+                    self.health.left_out += piece.left_out
                     yield from piece.faces
         self.end_s = end_s
 

@@ -18,9 +18,9 @@ from fervid.errors import VideoError
 from fervid.faces import FaceDetector, Framing, Portraits, detect, every_look
 from fervid.frames import Look, batch_frames, choose_frames, hold_still, picture_size
 from fervid.persons import Embedder
-from fervid.video import Health, Reader, RestartNeeded, open_video
+from fervid.video import Health, Reader, RestartNeeded, Sampling, open_video
 
-__all__ = ["Models", "OnDevice", "Source", "Spread", "WholeVideo", "ahead", "find_faces", "read_video"]
+__all__ = ["Models", "OnDevice", "Source", "Spread", "WholeVideo", "ahead", "find_faces", "read_video", "sampling_of"]
 
 T = TypeVar("T")
 
@@ -101,13 +101,13 @@ def read_video(
 
     `device` is where the line runs, if one does: some readers can decode there.
     """
-    options = {"careful": False, "synthetic_time": False, "every_frame": config.sampling == "exact"}
+    options = {"careful": False, "synthetic_time": False, "every_frame": False}
     while True:
-        gap_s = None if options["every_frame"] or options["synthetic_time"] or not config.fps else 1 / config.fps
         try:
             with open_video(
-                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels, gap_s=gap_s,
-                careful=options["careful"], synthetic_time=options["synthetic_time"], device=device,
+                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels,
+                careful=options["careful"], synthetic_time=options["synthetic_time"],
+                sampling=None if any(options.values()) else sampling_of(config), device=device,
             ) as reader:  # fmt: skip
                 return work(reader), options
         except RestartNeeded as again:
@@ -115,6 +115,11 @@ def read_video(
                 message = f"{path}: the reader asks again and again for {again}"
                 raise VideoError(message, reason="unsupported") from None
             options |= again.options
+
+
+def sampling_of(config: Config) -> Sampling | None:
+    """What choose_frames will look at; None: every frame."""
+    return Sampling(config.fps, config.sampling == "fast") if config.fps else None
 
 
 def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: Models) -> Generator[FaceBatch]:

@@ -4,6 +4,7 @@ A reader opens regular files only, through FFmpeg's `file:` protocol and a list 
 that calls itself x.mp4 reaches neither another file nor the network.
 """
 
+import math
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ __all__ = [
     "NotOnGPU",
     "Reader",
     "RestartNeeded",
+    "Sampling",
+    "cell_of",
     "check_file",
     "full_range",
     "open_video",
@@ -72,10 +75,12 @@ class Health:
     packets: int = 0
     decode_errors: int = 0
     decoded: int = 0
+    left_out: int = 0
+    """Frames that were not decoded, because nobody was to look at them and no other refers to them."""
     untimed: int = 0
     epochs: int = 1
     reference_only: bool = False
-    """Whether the decoder left out frames to which no other refers."""
+    """Whether any frame of a cell is looked at (Sampling.fast), one to which others refer if there is one."""
     decoder: str = "cpu"
     """What decoded: cpu, or nvdec, the decoder of a GPU."""
     turned_back: str = ""
@@ -86,6 +91,23 @@ class Health:
         """Note a reason once."""
         if reason not in self.reasons:
             self.reasons.append(reason)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What will be looked at: the first frame of each cell, 1 / fps of a second; if `fast`, one frame of each."""
+
+    fps: float
+    fast: bool = False
+
+    def cell(self, pts_s: float) -> int:
+        """The cell of a time."""
+        return cell_of(pts_s, self.fps)
+
+
+def cell_of(pts_s: float, fps: float) -> int:
+    """Which 1 / fps of a second a time lies in."""
+    return math.floor(pts_s * fps + 1e-6)
 
 
 class NotOnGPU(VideoError):
@@ -154,15 +176,15 @@ def open_video(
     max_pixels: int = MAX_PIXELS,
     careful: bool = False,
     synthetic_time: bool = False,
-    gap_s: float | None = None,
+    sampling: Sampling | None = None,
     device: str | None = None,
 ) -> Reader:
     """Open a video with the named reader; only "auto" turns from one to another, and `health.turned_back` says why.
 
     `careful` decodes on one thread and keeps what damage leaves; without it damage raises RestartNeeded.
     `synthetic_time` counts frames at the declared rate, for files whose timestamps are missing or disordered.
-    `gap_s` lets the decoder leave out frames to which no other refers, as long as those that are left come within
-    gap_s of each other; if they do not, RestartNeeded asks for every frame. Only the reader av can do it.
+    `sampling` says what will be looked at, so that other frames need not be decoded: they come all the same, but who
+    asks for their pixels gets RestartNeeded. Only the reader av makes use of it.
     `device` is where the line runs: on a GPU, the readers torchcodec and nvdec decode there and leave the frames there.
     None: no line runs, and what nvdec would read is read by av.
     VideoError tells what is wrong with the file; ConfigError if the reader is unknown.
@@ -194,6 +216,6 @@ def open_video(
         raise ConfigError("--reader nvdec decodes on a GPU and needs --device cuda; use --reader av on a CPU")
     from fervid.backends.pyav_reader import PyAVReader
 
-    opened = PyAVReader(path, **file, gap_s=gap_s)
+    opened = PyAVReader(path, **file, sampling=sampling)
     opened.health.turned_back = turned_back
     return opened

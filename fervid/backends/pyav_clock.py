@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import av
 
 from fervid.video import Health, RestartNeeded
 
-__all__ = ["MAX_GAP_S", "Clock", "Timed"]
+__all__ = ["MAX_GAP_S", "Clock", "LeftOut", "Shown", "Timed"]
 
 #: A jump forward by more than this is a new clock, not a gap.
 MAX_GAP_S = 3600
@@ -17,8 +18,17 @@ _DISORDER_S = 1
 #: A declared end further away than this behind the last frame is not believed.
 _LONGEST_TAIL_S = 24 * 3600.0
 
+
+class LeftOut(NamedTuple):
+    """The place of a frame that was not decoded: its pts and duration in ticks, as a decoded one has them."""
+
+    pts: int
+    duration: int
+
+
+Shown = av.VideoFrame | LeftOut
 #: A frame, its time and its duration, both in seconds.
-Timed = tuple[av.VideoFrame, float, float]
+Timed = tuple[Shown, float, float]
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Clock:
     abut: bool
     health: Health
 
-    def timed(self, source: Iterator[av.VideoFrame]) -> Iterator[Timed]:
+    def timed(self, source: Iterator[Shown]) -> Iterator[Timed]:
         """Give every frame a time that never runs back; frames without one are counted and left out."""
         if self.synthetic:
             yield from self._counted(source)
@@ -85,7 +95,7 @@ class Clock:
             left = (self.end_s or 0.0) - before[1]
             yield before[0], before[1], min(before[2], max(float(self.step), left))
 
-    def _counted(self, source: Iterator[av.VideoFrame]) -> Iterator[Timed]:
+    def _counted(self, source: Iterator[Shown]) -> Iterator[Timed]:
         self.health.degrade("synthetic_time")
         step = self.step
         for i, frame in enumerate(source):

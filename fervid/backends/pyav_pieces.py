@@ -14,11 +14,13 @@ import av
 import numpy as np
 
 from fervid.backends.containers import blames_file, choose_stream, open_container
+from fervid.backends.pyav_clock import LeftOut
 from fervid.backends.pyav_frame import PyAVFrame
 from fervid.backends.pyav_reader import PyAVReader
+from fervid.backends.pyav_sieve import Unseen
 from fervid.errors import VideoError
 from fervid.pieces import CannotSpread, Index, Piece
-from fervid.video import RestartNeeded, check_file
+from fervid.video import RestartNeeded, Sampling, check_file
 
 __all__ = ["PieceReader", "read_duration", "read_index"]
 
@@ -66,12 +68,16 @@ def read_duration(path: Path, max_pixels: int) -> float:
 class PieceReader(PyAVReader):
     """A reader of one piece. Damage and doubtful timestamps raise RestartNeeded: such a file is read whole.
 
-    `own` counts the frames that belong to the piece; ask for frames until it has `met` its successor.
+    `own` and `own_left_out` count the frames of the piece, decoded and not; ask for frames until it has `met` its
+    successor.
     """
 
-    def __init__(self, path: Path, *, stream: int | None, max_pixels: int) -> None:
-        super().__init__(path, stream=stream, max_pixels=max_pixels, careful=False, synthetic_time=False)
-        self.own = 0
+    def __init__(
+        self, path: Path, *, stream: int | None, max_pixels: int, sampling: Sampling | None = None
+    ) -> None:  # fmt: skip
+        file: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels}
+        super().__init__(path, **file, careful=False, synthetic_time=False, sampling=sampling)
+        self.own = self.own_left_out = 0
         self._borders = _Border(math.inf), _Border(math.inf)
 
     def span_s(self, piece: Piece) -> tuple[float, float]:
@@ -82,19 +88,20 @@ class PieceReader(PyAVReader):
     def frames_of(self, piece: Piece) -> Iterator[PyAVFrame]:
         """Yield the frames from pieces.BEFORE_S before the piece on, at least, until nobody asks for more."""
         start_s, stop_s = self.span_s(piece)
-        source = chain(self._head_frames, self._decoding)
-        if piece.seek is not None:
-            source = chain((), self._decode(self._packets_from(piece.seek)))
+        seek = piece.seek
+        source = self._from_first() if seek is None else self._sifted(self._packets_from(seek))
         head, tail = self._borders = _Border(start_s), _Border(stop_s)
         last_end = 0.0
         for frame, pts_s, duration_s in self._clock.spans(self._clock.timed(source)):
-            shown = PyAVFrame(frame, pts_s, duration_s, self._scalers)
+            shown, left_out = self._wrapped(frame, pts_s, duration_s), isinstance(frame, LeftOut)
             head.take(shown)
             tail.take(shown)
             if start_s <= pts_s < stop_s:
-                self.own += 1
+                self.own += not left_out
+                self.own_left_out += left_out
                 self.end_s = last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
-            yield shown
+            if not self._is_spare(frame, duration_s):
+                yield shown
         if piece.stop is None:
             self.end_s = self._clock.finish(last_end)
 
@@ -136,13 +143,13 @@ class PieceReader(PyAVReader):
 
 
 class _Border:
-    """A digest of the first frames from a time on: when they are shown, for how long, and their luma."""
+    """A digest of the first decoded frames from a time on: when they are shown, for how long, and their luma."""
 
     def __init__(self, at_s: float) -> None:
         self.left, self._at_s, self._hash = _COMPARED, at_s, hashlib.sha256()
 
-    def take(self, frame: PyAVFrame) -> None:
-        if self.left and -math.inf < self._at_s <= frame.pts_s:
+    def take(self, frame: PyAVFrame | Unseen) -> None:
+        if isinstance(frame, PyAVFrame) and self.left and -math.inf < self._at_s <= frame.pts_s:
             self.left -= 1
             self._hash.update(struct.pack("dd", frame.pts_s, frame.duration_s))
             self._hash.update(frame.luma().tobytes())

@@ -4,19 +4,20 @@ import contextlib
 import os
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any, Self
 
 import av
 
 from fervid.backends.containers import blames_file, choose_stream, duration_tag, open_container
-from fervid.backends.pyav_clock import MAX_GAP_S, Clock, Timed
+from fervid.backends.pyav_clock import MAX_GAP_S, Clock, LeftOut, Shown
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
+from fervid.backends.pyav_sieve import Sieve, Unseen, may_leave_out
 from fervid.batches import VideoInfo
 from fervid.errors import VideoError
 from fervid.stopwatch import span
-from fervid.video import STILL_S, Health, RestartNeeded
+from fervid.video import STILL_S, Health, RestartNeeded, Sampling
 
 __all__ = ["PyAVReader"]
 
@@ -33,12 +34,11 @@ class PyAVReader:
 
     def __init__(
         self, path: Path, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool,
-        gap_s: float | None = None,
+        sampling: Sampling | None = None,
     ) -> None:  # fmt: skip
         self._path, self._wanted, self._max_pixels = path, stream, max_pixels
         self._careful, self._synthetic = careful, synthetic_time
-        self._gap_s = gap_s
-        self.health = Health(reference_only=gap_s is not None)
+        self.health = Health()
         self.end_s: float | None = None
         self._scalers = Scalers()
         self._container = self._open()
@@ -48,45 +48,61 @@ class PyAVReader:
             if self._tick > MAX_GAP_S and not synthetic_time:
                 raise RestartNeeded(synthetic_time=True)
             self._rate = self._declared_rate()
-            self._decoding = self._decode()
+            opening, self._again = tee(self._packets())
+            self._decoding = self._decode(opening)
             head = self._head()
             self._origin = self._time_zero(head[-1])
             self._clock = self._wind(self._declared_end())
             self._head_frames = head
             self.info = self._describe(head[-1])
+            self._sampling = sampling if may_leave_out(self._stream, self.info.container, head[-1]) else None
+            self.health.reference_only = bool(self._sampling and self._sampling.fast)
         except BaseException:
             self.close()
             raise
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Any]:
-        """Yield the frames (PyAVFrame) with start_s <= pts_s < stop_s, in the order of display."""
-        source: Iterator[av.VideoFrame] = chain(self._head_frames, self._decoding)
-        if start_s > 0 and not self._synthetic and self._seek(start_s):
-            source = self._decode()
+        """Yield the frames (PyAVFrame, Unseen) with start_s <= pts_s < stop_s, in the order of display."""
+        source = self._from(start_s)
         last_end = 0.0
-        for frame, pts_s, duration_s in self._near(self._clock.spans(self._clock.timed(source))):
+        for frame, pts_s, duration_s in self._clock.spans(self._clock.timed(source)):
             if stop_s is not None and pts_s >= stop_s:
                 last_end = stop_s
                 break
             last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
-            if pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s):
+            begun = pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s)
+            if begun and not self._is_spare(frame, duration_s):
                 yield self._wrapped(frame, pts_s, duration_s)
         else:
-            last_end = self._clock.finish(last_end + self._left_out_s(last_end))
+            last_end = self._clock.finish(last_end)
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
 
-    def _near(self, spans: Iterator[Timed]) -> Iterator[Timed]:
-        """Pass the frames on; where some are left out, see that those that are left stay near each other."""
-        before = None
-        for item in spans:
-            if self._gap_s is not None and before is not None and item[1] - before > self._gap_s + 1e-6:
-                raise RestartNeeded(every_frame=True)
-            before = item[1]
-            yield item
+    def _from(self, start_s: float) -> Iterator[Shown]:
+        """Decode from a little before start_s, or from the start."""
+        if start_s > 0 and not self._synthetic and self._seek(start_s):
+            return self._sifted(self._packets(), start_s)
+        return self._from_first(start_s)
 
-    def _left_out_s(self, last_end: float) -> float:
-        """How much of the end may be frames that were left out."""
-        return min(self._gap_s or 0.0, max(0.0, (self._clock.end_s or 0.0) - last_end))
+    def _from_first(self, start_s: float = 0.0) -> Iterator[Shown]:
+        """Go on where opening ended; or begin again, now that time zero is known, if frames may be left out."""
+        head, self._head_frames = self._head_frames, []
+        if self._sampling is None:
+            del self._again  # nothing is kept for it
+            return chain(head, self._decoding)
+        self._stream.codec_context.flush_buffers()
+        self.health.packets = self.health.decoded = 0
+        return self._sifted(self._again, start_s)
+
+    def _sifted(self, packets: Iterator[Any], start_s: float = 0.0) -> Iterator[Shown]:
+        """Decode what may be looked at."""
+        if self._sampling is None:
+            return self._decode(packets)
+        sieve = Sieve(self._stream, self._sampling, self._origin, self.health, start_s=start_s)
+        return sieve.in_place(self._decode(packets, sieve))
+
+    def _is_spare(self, frame: Shown, duration_s: float) -> bool:
+        """Whether a frame was left out and another will do: not for a still, which is looked at in each second."""
+        return self.health.reference_only and isinstance(frame, LeftOut) and duration_s < STILL_S
 
     def frame_times(self) -> list[tuple[float, float]]:
         """Give (pts_s, duration_s) of every displayed frame from the packets alone; this uses the reader up."""
@@ -110,7 +126,9 @@ class PyAVReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _wrapped(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> Any:
+    def _wrapped(self, frame: Any, pts_s: float, duration_s: float) -> Any:
+        if isinstance(frame, LeftOut):
+            return Unseen(pts_s, duration_s)
         return PyAVFrame(frame, pts_s, duration_s, self._scalers)
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -129,8 +147,6 @@ class PyAVReader:
                 reason="too_large",
             )
         context.options = {"max_pixels": str(self._max_pixels)}
-        if self._gap_s is not None:
-            context.skip_frame = "NONREF"
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
@@ -218,12 +234,14 @@ class PyAVReader:
                 self._damage()
         yield None
 
-    def _decode(self, packets: Iterator[Any] | None = None) -> Iterator[av.VideoFrame]:
+    def _decode(self, packets: Iterator[Any], sieve: Sieve | None = None) -> Iterator[av.VideoFrame]:
         """Decode packet by packet: one bad packet costs its own frames only."""
-        for packet in packets if packets is not None else self._packets():
+        for packet in packets:
             self.health.packets += packet is not None and packet.size > 0
             if packet is not None and packet.is_corrupt:
                 self._damage()
+            if sieve:
+                self._stream.codec_context.skip_frame = sieve.setting(packet)
             try:
                 with span("decode"):
                     frames = self._stream.codec_context.decode(packet)
