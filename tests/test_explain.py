@@ -131,11 +131,10 @@ def run(*args: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A portrait, a small crop of the face in it, and a cup of coffee."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    pictures = tmp_path_factory.mktemp("pictures")
     Image.fromarray(ASTRONAUT).save(pictures / "portrait $1.png")
     Image.fromarray(ASTRONAUT[50:180, 160:290]).resize((48, 48)).save(pictures / "small.png")
     Image.fromarray(skimage.data.coffee()).save(pictures / "nobody.png")
@@ -166,7 +165,7 @@ def test_wrong_requests_exit_2(
     monkeypatch.chdir(tmp_path)
     code, _, error = run(folder / "small.png", *args)
     assert code == 2 and words in error and "Traceback" not in error
-    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- a video --------------------------------------------------------------------------------------------
