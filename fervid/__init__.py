@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from fervid.bulk import Event, Summary
     from fervid.pipeline import Models, Progress, Result
-    from fervid.shards import Shards
     from fervid.study.agreement import Agreement
     from fervid.study.report import Report
 
 __version__ = "0.1.0"
+Name = str | PathLike[str]
 __all__ = [
     "FervidError",
     "RunError",
@@ -47,12 +47,12 @@ __all__ = [
 
 
 def process(
-    path: str | PathLike[str],
-    out: str | PathLike[str] | None = None,
+    path: Name,
+    out: Name | None = None,
     *,
-    faces: str | PathLike[str] | None = None,
-    shots: str | PathLike[str] | None = None,
-    pipeline: str | PathLike[str] | None = None,
+    faces: Name | None = None,
+    shots: Name | None = None,
+    pipeline: Name | None = None,
     models: "Models | None" = None,
     shards: int | str | None = None,
     on_progress: "Callable[[Progress], None] | None" = None,
@@ -71,42 +71,34 @@ def process(
     """
     with span("start-up"):
         from fervid.config import load_config
-        from fervid.pipeline import check_paths, process_video
-        from fervid.pipeline import load_models as load
+        from fervid.paths import check_paths
+        from fervid.pipeline import process_video
         from fervid.source import read_video
 
         config = load_config(pipeline, **options)
         video = Path(path)
         timeline, readings, cuts = (Path(file) if file is not None else None for file in (out, faces, shots))
         check_paths(video, timeline, readings, cuts)
-        if models is None:  # what is no video is told before seconds go into loading them
+        if models is None:  # opening takes a hundredth of loading them: what is no video is told first
             read_video(video, config, lambda reader: None)
-            models = load(config)
-        spread = _spread(shards, on_progress)
+            models = load_models(pipeline, **options)
+        spread = None
+        if shards is not None:
+            from fervid.engine import default_workers
+            from fervid.shards import choose_shards
+
+            spread = choose_shards(shards, default_workers(), on_progress)
     return process_video(
         video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress, spread=spread
     )
 
 
-def _spread(shards: int | str | None, on_progress: "Callable[[Progress], None] | None") -> "Shards | None":
-    """What --shards means for one video on this machine."""
-    if shards is None:
-        return None
-    from dataclasses import replace
-
-    from fervid.engine import default_workers
-    from fervid.shards import choose_shards
-
-    chosen = choose_shards(shards, default_workers())
-    return replace(chosen, on_progress=on_progress) if chosen else None
-
-
 def batch(
-    inputs: str | PathLike[str] | Iterable[str | PathLike[str]],
-    out: str | PathLike[str],
+    inputs: Name | Iterable[Name],
+    out: Name,
     *,
     listed: Iterable[str] = (),
-    pipeline: str | PathLike[str] | None = None,
+    pipeline: Name | None = None,
     workers: int | None = None,
     timeout_s: float | None = None,
     stall_s: float | None = 600.0,
@@ -138,20 +130,15 @@ def batch(
     from fervid.bulk import Request, run_batch
     from fervid.config import load_config
     from fervid.engines import Crew, open_engine
-    from fervid.errors import ConfigError
 
-    numbers = {"workers": workers, "timeout": timeout_s, "stall": stall_s, "memory": memory_gb}
-    for name, value in (numbers | {"gpus_per_worker": gpus_per_worker}).items():
-        if value is not None and value <= 0:
-            raise ConfigError(f"{name} = {value:g}: expected a number above 0")
+    crew = Crew(workers, timeout_s, stall_s, memory_gb, shards, address, gpus_per_worker)
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
-    crew = Crew(workers, timeout_s, stall_s, memory_gb, shards, address, gpus_per_worker)
     return run_batch(request, config, open_engine(engine, config, crew, Path(out)), on_event)
 
 
-def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:
+def forget(video: Name, out: Name) -> list[str]:
     """Erase every trace of one video from a folder of results; give the names that are gone."""
     from fervid.bulk import forget as erase
 
@@ -159,8 +146,8 @@ def forget(video: str | PathLike[str], out: str | PathLike[str]) -> list[str]:
 
 
 def agree(
-    timeline: str | PathLike[str],
-    ratings: str | PathLike[str] | Iterable[str | PathLike[str]],
+    timeline: Name,
+    ratings: Name | Iterable[Name],
     *,
     track: int | None = None,
     person: int | None = None,
@@ -187,12 +174,12 @@ def agree(
 
 
 def disfa(
-    root: str | PathLike[str],
-    out: str | PathLike[str],
+    root: Name,
+    out: Name,
     *,
     camera: str = "left",
     workers: int | None = None,
-    pipeline: str | PathLike[str] | None = "disfa",
+    pipeline: Name | None = "disfa",
     on_event: "Callable[[Event], None] | None" = None,
     **options: Any,
 ) -> "Report":
@@ -206,17 +193,14 @@ def disfa(
     """
     from fervid.config import load_config
     from fervid.engines import Crew, open_engine
-    from fervid.errors import ConfigError
     from fervid.study.report import run_disfa
 
-    if workers is not None and workers <= 0:
-        raise ConfigError(f"workers = {workers}: expected a number above 0")
     config = load_config(pipeline, **options)
     engine = open_engine("local", config, Crew(workers), Path(out))
     return run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
 
 
-def load_models(pipeline: str | PathLike[str] | None = None, **options: Any) -> "Models":
+def load_models(pipeline: Name | None = None, **options: Any) -> "Models":
     """Load the networks once, to hand them to several calls of `process` with the same options."""
     from fervid.config import load_config
     from fervid.pipeline import load_models as load
@@ -224,14 +208,14 @@ def load_models(pipeline: str | PathLike[str] | None = None, **options: Any) -> 
     return load(load_config(pipeline, **options))
 
 
-def load_timeline(path: str | PathLike[str], by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":
+def load_timeline(path: Name, by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":
     """Read a timeline, or a folder of them, into pandas; see fervid.store.load_timeline."""
     from fervid.store import load_timeline as load
 
     return load(Path(path), by, time_index=time_index)
 
 
-def load_timelines(folder: str | PathLike[str], by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":
+def load_timelines(folder: Name, by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":
     """Read all timelines of a results folder as one frame; see fervid.store.load_timeline."""
     from fervid.errors import DataError
 
@@ -240,9 +224,7 @@ def load_timelines(folder: str | PathLike[str], by: str = "track", *, time_index
     return load_timeline(folder, by, time_index=time_index)
 
 
-def probe(
-    path: str | PathLike[str], *, pipeline: str | PathLike[str] | None = None, **options: Any
-) -> dict[str, Any]:  # fmt: skip
+def probe(path: Name, *, pipeline: Name | None = None, **options: Any) -> dict[str, Any]:
     """Tell what is in a video file, and what `process` would do with it under the same options."""
     from fervid.config import load_config
     from fervid.description import describe_video
@@ -251,12 +233,7 @@ def probe(
 
 
 def plot(
-    timeline: str | PathLike[str],
-    out: str | PathLike[str],
-    *,
-    tracks: Iterable[int] | None = None,
-    each: bool = False,
-    **style: Any,
+    timeline: Name, out: Name, *, tracks: Iterable[int] | None = None, each: bool = False, **style: Any
 ) -> dict[str, Any]:
     """Draw a timeline's probabilities over time into a .png or .svg; tell the caption and where it is.
 
@@ -269,11 +246,11 @@ def plot(
 
 
 def overlay(
-    video: str | PathLike[str],
-    timeline: str | PathLike[str],
-    out: str | PathLike[str],
+    video: Name,
+    timeline: Name,
+    out: Name,
     *,
-    faces: str | PathLike[str] | None = None,
+    faces: Name | None = None,
     on_progress: "Callable[[Progress], None] | None" = None,
     **options: Any,
 ) -> dict[str, Any]:
@@ -288,7 +265,7 @@ def overlay(
     return overlay(Path(video), Path(timeline), Path(out), readings, Options(**options), on_progress=on_progress)
 
 
-def export(timeline: str | PathLike[str], out: str | PathLike[str], to: str | None = None) -> dict[str, Any]:
+def export(timeline: Name, out: Name, to: str | None = None) -> dict[str, Any]:
     """Write a timeline for other programs: csv, elan (.eaf), srt or boris (.xlsx, .csv, .tsv)."""
     from fervid.views.export import export
 
@@ -296,11 +273,11 @@ def export(timeline: str | PathLike[str], out: str | PathLike[str], to: str | No
 
 
 def report(
-    timeline: str | PathLike[str],
-    out: str | PathLike[str],
+    timeline: Name,
+    out: Name,
     *,
-    video: str | PathLike[str] | None = None,
-    faces: str | PathLike[str] | None = None,
+    video: Name | None = None,
+    faces: Name | None = None,
     transcode: bool = False,
     force: bool = False,
     embed_mb: float = 50.0,

@@ -272,7 +272,8 @@ def forget(video: str | os.PathLike[str], out: Path) -> list[str]:
         gone += [row for row in books.rows.values() if row.sha256 in copies and row not in gone]
         if not gone:
             raise DataError(
-                f"{video}: nothing of it in {out}; expected a video, or a path of {out / 'manifest.parquet'}"
+                f"{video}: nothing of it is in {out}; name the video's file, or what the column path of "
+                f"{out / 'manifest.parquet'} calls it"
             )
         for row in gone:
             _erase(out, row)

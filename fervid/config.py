@@ -89,7 +89,10 @@ class Config:
         """
         longer = max(width_px, height_px)
         if self.min_face_px is not None and self.min_face_px > longer:
-            raise ConfigError(f"min_face_px = {self.min_face_px:g}: larger than the picture, {width_px}x{height_px}")
+            raise ConfigError(
+                f"a least face of {self.min_face_px:g} pixels is larger than the picture, {width_px}x{height_px}; "
+                "give a smaller --min-face"
+            )
         if self.min_face_px is None:
             picture = min(self.picture_px, longer)
             return picture, 20 * longer / picture
@@ -119,29 +122,37 @@ def _within(name: str, value: float | None, low: float, high: float, unit: str) 
 def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> Config:
     """Read a preset by name or a TOML file, and put the options that are not None over it.
 
-    ConfigError names the file, the key and the nearest known one. `fps` may be "native", and `persons` "none".
+    ConfigError names the key, the nearest known one, and the file if the value stands there. `fps` may be "native", and
+    `persons` "none".
     """
-    values = _read(pipeline) if pipeline is not None else {}
-    values |= {name: value for name, value in options.items() if value is not None}
-    where = f"{pipeline}: " if pipeline is not None else ""
+    given = _checked({name: value for name, value in options.items() if value is not None})
+    if pipeline is None:
+        return Config(**given)
+    try:
+        own = _checked(_read(pipeline))
+        Config(**own)
+    except ConfigError as e:
+        raise ConfigError(f"{pipeline}: {e}") from None
+    return Config(**own | given)
+
+
+def _checked(values: dict[str, Any]) -> dict[str, Any]:
+    """Hold values against the names and types of Config's fields; give them as it takes them."""
     for name in values:
         if name not in _KINDS:
             near = difflib.get_close_matches(name, _KINDS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{where}unknown key {name!r}{hint} (known: {', '.join(_KINDS)})")
-    if values.get("persons") == "none":  # switches off what a preset switches on
-        del values["persons"]
+            raise ConfigError(f"unknown key {name!r}{hint} (known: {', '.join(_KINDS)})")
     if isinstance(values.get("fps"), str):
-        values["fps"] = _fps(values["fps"], where)
+        values["fps"] = _fps(values["fps"])
     for name, value in values.items():
         if not isinstance(value, _KINDS[name]) or isinstance(value, bool) != (_KINDS[name] == (bool,)):
-            raise ConfigError(f"{where}{name} = {value!r}: expected {_named(_KINDS[name])}")
+            raise ConfigError(f"{name} = {value!r}: expected {_named(_KINDS[name])}")
     for name in _REALS & values.keys():
         values[name] = float(values[name]) if values[name] is not None else None
-    try:
-        return Config(**values)
-    except ConfigError as e:
-        raise ConfigError(f"{where}{e}") from None
+    if values.get("persons") == "none":  # switches off what a preset switches on
+        values["persons"] = None
+    return values
 
 
 _NUMBER = (int, float)
@@ -158,13 +169,13 @@ def _named(kinds: tuple[type, ...]) -> str:
     return "text" if str in kinds else "a whole number" if float not in kinds else "a number"
 
 
-def _fps(text: str, where: str) -> float | None:
+def _fps(text: str) -> float | None:
     if text == "native":
         return None
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f'{where}fps = {text!r}: expected a number or "native"') from None
+        raise ConfigError(f'fps = {text!r}: expected a number or "native"') from None
 
 
 def presets() -> dict[str, Path]:
@@ -180,6 +191,6 @@ def _read(pipeline: str | PathLike[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{pipeline}: no such pipeline; expected {', '.join(known)} or a .toml file") from None
+        raise ConfigError(f"no such pipeline; expected {', '.join(known)} or a .toml file") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise ConfigError(f"{pipeline}: not a readable TOML file ({e})") from None
+        raise ConfigError(f"not a readable TOML file ({e})") from None

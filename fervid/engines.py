@@ -28,6 +28,12 @@ class Crew:
     address: str | None = None
     gpus_per_worker: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("workers", "timeout_s", "stall_s", "memory_gb", "gpus_per_worker"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} = {value:g}: expected a number above 0")
+
 
 def open_engine(name: str, config: Config, crew: Crew, out: Path) -> Engine:
     """The engine of this name, "local" or "ray", for results below `out`; ConfigError if there is none."""

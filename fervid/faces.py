@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +22,7 @@ __all__ = [
     "crop_face",
     "detect",
     "every_look",
+    "gather",
     "upright",
 ]
 
@@ -71,6 +73,25 @@ class Portraits(Protocol):
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """Boxes (m, 4) and landmarks (m, 5, 2) -> tilted squares (m, 4), as crop_face takes them."""
 
+
+class Searched(Protocol):
+    """n looks, wherever their pixels lie: times as in FrameBatch, picture (n, h, w, 3), thumb (n, 18, 32, 3)."""
+
+    @property
+    def pts_s(self) -> np.ndarray: ...
+
+    @property
+    def duration_s(self) -> np.ndarray: ...
+
+    @property
+    def picture(self) -> Any: ...
+
+    @property
+    def thumb(self) -> np.ndarray: ...
+
+
+#: Cuts each face's tilted square (m, 4) out of its frame, at a side in pixels -> (m, side, side) uint8.
+Cut = Callable[[np.ndarray, int], np.ndarray]
 
 #: How a detector is led through the looks: batches, detector, smallest face in parts of the picture's width -> each
 #: batch with its detections.
@@ -127,35 +148,46 @@ def detect(
     `portraits` asks for a second crop of each face, for persons.py.
     """
     for batch, found in find(frames, detector, min_face_px / video.width_px):
-        height, width = batch.picture.shape[1:3]
-        scale = np.array([video.width_px / width, video.height_px / height], np.float32)
-        box = found.box_px * np.tile(scale, 2)
-        landmarks = found.landmarks_px * scale
-        crop = np.zeros((len(found), crop_px, crop_px), np.uint8)
-        side = portraits.portrait_px if portraits else 0
-        portrait = np.zeros((len(found), side, side), np.uint8)
-        wider = portraits.squares(box, landmarks) if portraits else box
-        with span("crop"):
-            for i, (frame, square) in enumerate(zip(found.frame, framing.squares(box, landmarks))):
-                luma = batch.luma[frame]
-                stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
-                crop[i] = crop_face(luma, square, crop_px, stored, limited=batch.limited[frame])
-                if side:
-                    portrait[i] = crop_face(luma, wider[i], side, stored, limited=batch.limited[frame])
-        with span("shots"):
-            thumb = batch.thumb
-        yield FaceBatch(
-            look_s=batch.pts_s,
-            duration_s=batch.duration_s,
-            thumb=thumb,
-            pts_s=batch.pts_s[found.frame],
-            box_px=box,
-            score=found.score,
-            landmarks_px=landmarks,
-            quality=quality(box, found.score, landmarks, crop),
-            crop=crop,
-            portrait=portrait,
-        )
+        cut = partial(_cut_out, batch, found.frame, video)
+        yield gather(batch, found, video, cut, framing=framing, crop_px=crop_px, portraits=portraits)
+
+
+def _cut_out(batch: FrameBatch, frame: np.ndarray, video: VideoInfo, square: np.ndarray, side_px: int) -> np.ndarray:
+    crop = np.zeros((len(frame), side_px, side_px), np.uint8)
+    for i, look in enumerate(frame):
+        luma = batch.luma[look]
+        stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
+        crop[i] = crop_face(luma, square[i], side_px, stored, limited=batch.limited[look])
+    return crop
+
+
+def gather(
+    batch: Searched, found: Detections, video: VideoInfo, cut: Cut, *, framing: Framing, crop_px: int,
+    portraits: Portraits | None = None,
+) -> FaceBatch:  # fmt: skip
+    """Bring detections to displayed pixels of the video and have their faces cut out; the options are detect's."""
+    height, width = batch.picture.shape[1:3]
+    scale = np.array([video.width_px / width, video.height_px / height], np.float32)
+    box, landmarks = found.box_px * np.tile(scale, 2), found.landmarks_px * scale
+    with span("crop"):
+        crop = cut(framing.squares(box, landmarks), crop_px)
+        portrait = np.zeros((len(found), 0, 0), np.uint8)
+        if portraits:
+            portrait = cut(portraits.squares(box, landmarks), portraits.portrait_px)
+    with span("shots"):
+        thumb = batch.thumb
+    return FaceBatch(
+        look_s=batch.pts_s,
+        duration_s=batch.duration_s,
+        thumb=thumb,
+        pts_s=batch.pts_s[found.frame],
+        box_px=box,
+        score=found.score,
+        landmarks_px=landmarks,
+        quality=quality(box, found.score, landmarks, crop),
+        crop=crop,
+        portrait=portrait,
+    )
 
 
 def upright(box_px: np.ndarray) -> np.ndarray:

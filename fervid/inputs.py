@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fervid.errors import UsageError
+from fervid.folders import files_below, identity
 from fervid.store import spelled
 
 __all__ = ["Input", "find_videos", "looks_like_video", "name_inputs", "read_list"]
@@ -52,16 +53,15 @@ def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str
     `given` does not exist, or if nothing at all is found.
     """
     names = [os.fspath(item) for item in given]
-    out_id = _identity(out)
     seen: set[tuple] = set()
     found: list[Input] = []
     for item in [*_expand(names), *map(Path, listed)]:
-        if out_id and _identity(item) == out_id:
+        if (itself := identity(item)) and itself == identity(out):
             raise UsageError(f"{item}: is the folder for the results too; name another one with --out")
-        for one in _candidates(item, out_id):
-            identity = _identity(one.path) or one.parts  # what has vanished is known by its name
-            if identity not in seen:
-                seen.add(identity)
+        for one in _candidates(item, out):
+            known = identity(one.path) or one.parts  # what has vanished is known by its name
+            if known not in seen:
+                seen.add(known)
                 found.append(one)
     if not found:
         what = ", ".join(names) or "no input"
@@ -69,7 +69,7 @@ def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str
     return found
 
 
-def _candidates(item: Path, out_id: tuple[int, int] | None) -> Iterator[Input]:
+def _candidates(item: Path, out: Path) -> Iterator[Input]:
     """A file as it is, whatever it is; of a folder what looks like a video."""
     try:
         is_folder = item.is_dir()
@@ -77,7 +77,7 @@ def _candidates(item: Path, out_id: tuple[int, int] | None) -> Iterator[Input]:
         yield Input(item, _parts(item), 1, f"{item}: cannot be looked at ({getattr(e, 'strerror', e)})")
         return
     if is_folder:
-        yield from _walk(item, out_id)
+        yield from _walk(item, out)
     else:
         yield Input(item, _parts(item), 1)
 
@@ -108,22 +108,12 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _walk(root: Path, out_id: tuple[int, int] | None) -> Iterator[Input]:
-    """Every video below a folder, in a steady order; folders reached twice (loops of links) are entered once."""
-    entered = {out_id}
+def _walk(root: Path, out: Path) -> Iterator[Input]:
+    """Every video below a folder but those in the folder of results, and then the folders that cannot be read."""
     trouble: list[OSError] = []
-    for place, folders, files in os.walk(root, onerror=trouble.append, followlinks=True):
-        here = Path(place)
-        identity = _identity(here)
-        if identity in entered:
-            folders.clear()
-            continue
-        entered.add(identity)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = here / name
-            if not name.startswith(".") and (path.suffix.lower() in _SUFFIXES or looks_like_video(path)):
-                yield Input(path, _parts(path), len(path.relative_to(root).parts))
+    for path in files_below(root, without=out, on_trouble=trouble.append):
+        if path.suffix.lower() in _SUFFIXES or looks_like_video(path):
+            yield Input(path, _parts(path), len(path.relative_to(root).parts))
     for error in trouble:
         path = Path(error.filename)
         inner = max(1, len(path.relative_to(root).parts))
@@ -132,14 +122,6 @@ def _walk(root: Path, out_id: tuple[int, int] | None) -> Iterator[Input]:
 
 def _parts(path: Path) -> tuple[str, ...]:
     return tuple(spelled(part) for part in Path(os.path.abspath(path)).parts[1:]) or ("root",)  # noqa: PTH100 - keeps links
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
 
 
 def looks_like_video(path: Path) -> bool:

@@ -28,6 +28,11 @@ THUMB = (18, 32)
 FLAT = 4.0
 #: Two looks of one shot correlate more than this.
 ALIKE = 0.62
+#: Where the camera moved between them, the part in common has kept its colour, and its brightness, within this (of 255,
+#: at one contrast): else any head before any smooth wall is like any other, once it is shifted there.
+_COLOUR, _GREY = 6.0, 12.0
+#: What stands still changes less than this (of 255).
+_CHANGE = 10.0
 #: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several; and for
 #: how long at the most.
 FAST, SLOW, _FOR_S = 60.0, 6.0, 0.3
@@ -55,13 +60,14 @@ def samples(height: int, width: int) -> np.ndarray:
 class Sight:
     """One look: its thumbnail without the means of its colours, centred (3, 18, 32), and what is often asked of it.
 
-    norm: the length of `centred`; coarse (432,): its means over 2 x 2 fields, where what moves a little stays, and
-    their length.
+    mean: the means of its colours (3, 1); norm: the length of `centred`; coarse (432,): its means over 2 x 2 fields,
+    where what moves a little stays, and their length.
     """
 
     look: int
     pts_s: float
     centred: np.ndarray = field(repr=False)
+    mean: np.ndarray = field(repr=False)
     norm: float
     coarse: np.ndarray = field(repr=False)
     coarse_norm: float
@@ -90,13 +96,14 @@ def sights(pts_s: np.ndarray, thumb: np.ndarray, first: int = 0) -> list[Sight]:
     """Times (n,) and thumbnails (n, 18, 32, 3) -> n sights, numbered from `first`."""
     n = len(thumb)
     planes = np.ascontiguousarray(thumb.reshape(n, THUMB[0] * THUMB[1], 3).swapaxes(1, 2), np.float64)
-    planes -= planes.mean(2, keepdims=True)
+    mean = planes.mean(2, keepdims=True)
+    planes -= mean
     norm = np.sqrt((planes**2).sum((1, 2)))
     planes = planes.reshape(n, 3, *THUMB)
     rows = planes[:, :, 0::2] + planes[:, :, 1::2]
     coarse = ((rows[..., 0::2] + rows[..., 1::2]) / 4).reshape(n, 3 * THUMB[0] * THUMB[1] // 4)
     lengths = np.sqrt((coarse**2).sum(1))
-    each = zip(pts_s.tolist(), planes, norm.tolist(), coarse, lengths.tolist())
+    each = zip(pts_s.tolist(), planes, mean, norm.tolist(), coarse, lengths.tolist())
     return [Sight(first + i, *one) for i, one in enumerate(each)]
 
 
@@ -137,7 +144,8 @@ def _within(sums: np.ndarray, box: np.ndarray) -> np.ndarray:
 def likeness(one: Sight, other: Sight, reach: float) -> float:
     """The best normalised correlation of two looks over shifts up to `reach` columns (and half as many rows), -1..1.
 
-    Over the part in common, so that the camera may move (Lewis 1995, Fast Normalized Cross-Correlation).
+    Over the part in common, so that the camera may move (Lewis 1995, Fast Normalized Cross-Correlation), at the shifts
+    at which that part has about the same colours in both.
     """
     (down, across, area), in_one, in_other = _shifts(int(reach / 2), int(reach))
     product = np.fft.irfft2((one.spectrum * np.conj(other.spectrum)).sum(0), _PADDED)[down, across]
@@ -146,17 +154,23 @@ def likeness(one: Sight, other: Sight, reach: float) -> float:
     mine_2, yours_2 = (sums[3] - (sums[:3] ** 2).sum(0) / area for sums in (mine, yours))
     flat = area * 3 * FLAT**2
     fair = (mine_2 > flat) & (yours_2 > flat)
+    gain = (np.where(fair, mine_2, 1) / np.where(fair, yours_2, 1)) ** 0.25
+    differ = (mine[:3] / area + one.mean) / gain - (yours[:3] / area + other.mean) * gain
+    grey = differ.mean(0)
+    fair &= (np.abs(grey) < _GREY) & (np.linalg.norm(differ - grey, axis=0) < _COLOUR)
     return float(np.where(fair, common / np.sqrt(np.maximum(mine_2 * yours_2, 1e-9)), -1.0).max())
 
 
 def still(one: Sight, other: Sight) -> float:
     """The correlation of the half of the fields that changed least, unmoved: 1 where things move before a still ground.
 
-    Of two unrelated pictures it is about 0.75, because the half is chosen. -1 if that half shows nothing.
+    Of two unrelated pictures it is about 0.75, because the half is chosen. -1 if it changed too, or shows nothing.
     """
-    change = np.abs(one.centred - other.centred).sum(0)
-    half = change <= np.median(change)
-    mine, yours = one.centred[:, half], other.centred[:, half]
+    change = np.linalg.norm(one.centred - other.centred + (one.mean - other.mean)[..., None], axis=0) / math.sqrt(3)
+    most = np.median(change)
+    if most > _CHANGE:
+        return -1.0
+    mine, yours = one.centred[:, change <= most], other.centred[:, change <= most]
     mine, yours = (part - part.mean(1, keepdims=True) for part in (mine, yours))
     if min(mine.std(), yours.std()) <= FLAT:
         return -1.0

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,24 +13,24 @@ from fervid import __version__
 from fervid.batches import EmotionBatch
 from fervid.config import Config
 from fervid.emotions import classify
-from fervid.errors import FervidError, OutputError, VideoError
-from fervid.parts import refusal, write_atomically
+from fervid.errors import VideoError
+from fervid.parts import write_atomically
+from fervid.paths import blaming_video, check_paths, fingerprint
 from fervid.persons import Gallery
 from fervid.pieces import CannotSpread
 from fervid.shots import Shot, ShotFinder, divide
 from fervid.smoothing import baseline, smooth
 from fervid.source import Models, Source, Spread, WholeVideo, read_video
 from fervid.stopwatch import span
-from fervid.store import NUMBERS, SCHEMA_VERSION, FacesWriter, shots_table, spelled, to_table, write_table
+from fervid.store import NUMBERS, SCHEMA_VERSION, FacesWriter, shots_table, to_table, write_table
 from fervid.timeline import NO_DATA, Rows, fill_gaps, summarise
 from fervid.tracks import Tracker, link
-from fervid.video import Reader, check_file
+from fervid.video import Reader
 
 __all__ = [
     "Models",
     "Progress",
     "Result",
-    "check_paths",
     "load_models",
     "model_hash",
     "process_video",
@@ -128,8 +128,8 @@ def process_video(
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
-    from fervid.backends.device import one_thread
     from fervid.backends.heap import share_heap
+    from fervid.backends.threads import one_thread
 
     check_paths(path, out, faces_out, shots_out)
     share_heap()
@@ -150,9 +150,9 @@ def process_video(
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
         shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
-        with _blaming_video(path):
+        with blaming_video(path):
             with span("fingerprint"):
-                source = _fingerprint(path)
+                source = fingerprint(path)
             (table, shots, provenance), _ = one_thread(read_video)(path, config, work, device=models.device)
         if part:
             with span("write"):
@@ -265,44 +265,3 @@ class _Line:
             "status": "degraded" if health.reasons else "ok",
             "reasons": list(health.reasons),
         }  # fmt: skip
-
-
-_NOT_PARQUET = {".csv", ".tsv", ".txt", ".json", ".xlsx", ".html"}
-
-
-def check_paths(path: Path, *outputs: Path | None) -> None:
-    """Refuse an input that is no file, and an output that is the input or is named twice, before anything is loaded."""
-    check_file(path)
-    if path.suffix.lower() == ".parquet":
-        raise VideoError(f"{path}: is a table, not a video; the video comes first", reason="not_media")
-    named = [out for out in outputs if out is not None]
-    for out in named:
-        if out.suffix.lower() in _NOT_PARQUET:
-            raise OutputError(f"{out}: results are Parquet; name it {out.with_suffix('.parquet').name}")
-        try:
-            placed, itself = out.parent.is_dir(), out.exists() and out.samefile(path)
-        except OSError as e:
-            raise refusal(out, e) from e
-        if not placed:
-            raise OutputError(f"{out}: cannot be written (no folder {out.parent}); name a file in a folder that exists")
-        if itself:
-            raise OutputError(f"{out}: is the video itself; name another file with --out")
-    if len({out.resolve() for out in named}) < len(named):
-        raise OutputError(f"{named[0]}: named for two results; give --faces and --shots files of their own")
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
-
-
-@contextmanager
-def _blaming_video(path: Path) -> Iterator[None]:
-    """What the system refuses while the video is read is about the video, and not about where the result goes."""
-    try:
-        yield
-    except OSError as e:
-        if isinstance(e, FervidError):
-            raise
-        raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from e

@@ -87,15 +87,17 @@ class Shards:
         return source, replace(models, classifier=Recalled(models.classifier))
 
 
-def choose_shards(asked: int | str | None, workers: int) -> Shards | None:
+def choose_shards(
+    asked: int | str | None, workers: int, on_progress: Callable[[Progress], None] | None = None
+) -> Shards | None:
     """What `--shards` means: "auto" spreads videos of LONG_S and more over `workers`, a number any over so many."""
     if asked is None or asked == 1 or (asked == "auto" and workers == 1):
         return None
     if asked == "auto":
-        return Shards(workers, LONG_S)
+        return Shards(workers, LONG_S, on_progress)
     if not isinstance(asked, int) or asked < 1:
         raise ConfigError(f"shards = {asked!r}: expected auto, or a number of workers from 1")
-    return Shards(asked)
+    return Shards(asked, on_progress=on_progress)
 
 
 def share_job(

@@ -181,7 +181,8 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
         known = "the manifest of a batch" if Path(path).name == "manifest.parquet" else "but not one that fervid wrote"
         raise DataError(f"{path}: a Parquet file, {known}; expected a timeline") from None
     except (OSError, pa.ArrowException, ValueError) as e:
-        why = "no Parquet file" if "magic bytes" in str(e) else " ".join(str(e).split())
+        folder, foreign = Path(path).is_dir(), "magic bytes" in str(e)
+        why = "a folder" if folder else "no Parquet file" if foreign else " ".join(str(e).split())
         raise DataError(f"{path}: not a timeline ({why}); expected what fervid process writes, are the arguments in "
                         "their order?") from None  # fmt: skip
 
@@ -192,24 +193,27 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     if "second" not in pq.read_schema(path).names:
         what = "shots" if "kind" in pq.read_schema(path).names else "face_readings"
         return {"says": {what: pq.read_metadata(path).num_rows}} | provenance
-    return {"says": overview(load_timeline(path))} | provenance
+    return {"says": overview(load_timeline(path), provenance)} | provenance
 
 
-def overview(frame: "pd.DataFrame") -> dict[str, Any]:
+def overview(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[str, Any]:
     """Say in a few numbers what a timeline (as load_timeline gives it, by track) holds.
 
-    `dominant`: for which share of the time that faces were visible each expression was the most probable one;
-    `clear`: for which share of it one expression reached one half.
+    `persons` and `shots` are None where nobody looked for them. `dominant`: for which share of the time that faces were
+    visible each expression was the most probable one; `clear`: for which share of it one expression reached one half.
     """
     faces = frame[frame["status"] == "ok"]
     total = float(faces["face_seconds"].sum())
     time = faces.groupby("dominant", observed=True)["face_seconds"].sum().sort_values(ascending=False)
     clear = faces["face_seconds"][faces[[name for name in EMOTIONS if name in faces]].max(axis=1) >= 0.5].sum()
+    cuts = provenance.get("config", {}).get("cuts", True)
     return {
         "seconds": int(frame["second"].nunique()),
         "seconds_with_face": int(faces["second"].nunique()),
         "seconds_without_data": int((frame["status"] == "no_data").sum()),
         "tracks": int(faces["track"].nunique()),
+        "persons": int(faces["person"].nunique()) if "person" in faces else None,
+        "shots": provenance.get("counters", {}).get("shots") if cuts else None,
         "face_seconds": round(total, 1),
         "clear": round(float(clear) / max(total, 1e-9), 3),
         "dominant": {k: round(float(v) / max(total, 1e-9), 3) for k, v in time.items() if v > 0},
@@ -220,8 +224,9 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     """Read a timeline, or a folder of them, into pandas.
 
     by="track": the rows as stored. by="second": one row a second, tracks weighted by face_seconds. by="video": one row
-    a video. With time_index the rows are indexed by `second` as a timedelta, ready to resample. A folder's rows begin
-    with `file`, the timeline that they come from, and are indexed by that as well.
+    a video, whose `status` and `reason` tell whether it is degraded, as the manifest does. With time_index the rows are
+    indexed by `second` as a timedelta, ready to resample. A folder's rows begin with `file`, the timeline that they
+    come from, and are indexed by that as well.
     """
     if by not in ("track", "second", "video"):
         raise DataError(f'by={by!r}: expected "track", "second" or "video"')
@@ -230,8 +235,7 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     files = sorted(inside) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: no timeline in this folder")
-    for file in files:
-        read_provenance(file)
+    made = {str(file.relative_to(path)): read_provenance(file) for file in files}
     import pandas as pd
 
     frames = []
@@ -249,7 +253,11 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
         frame[word] = frame[word].astype("category")
     if by != "track":
         frame = pool(frame, [*keys, "second"] if by == "second" else keys)
-    if time_index and by != "video":
+    if by == "video":
+        own = [made[name] for name in frame.get("file", made)]
+        frame.insert(len(keys), "status", [facts.get("status", "ok") for facts in own])
+        frame.insert(len(keys) + 1, "reason", [", ".join(facts.get("reasons", ())) for facts in own])
+    elif time_index:
         frame["second"] = pd.to_timedelta(frame["second"], unit="s")
         frame = frame.set_index(["file", "second"] if path.is_dir() else "second")
     return frame
@@ -280,8 +288,9 @@ def pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
         pooled.insert(1, "n_sampled", rows["n_sampled"].first())
     else:
         pooled.insert(0, "seconds", rows["second"].nunique())
-        seen = frame[frame["status"] == "ok"].groupby(keys, observed=True)["second"].nunique()
-        pooled.insert(1, "seconds_with_face", seen.reindex(pooled.index, fill_value=0))
+        for i, (status, name) in enumerate((("ok", "seconds_with_face"), ("no_data", "seconds_without_data")), 1):
+            those = frame[frame["status"] == status].groupby(keys, observed=True)["second"].nunique()
+            pooled.insert(i, name, those.reindex(pooled.index, fill_value=0))
     p = pooled[labels].to_numpy(dtype=float)
     pooled["entropy"] = -(p * np.log(np.maximum(p, 1e-12))).sum(1)
     has_face = pooled[labels].notna().any(axis=1)

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.cbook import get_sample_data
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from tests.films import photograph
+from tests.films import RATE, SIZE, Film, photograph
 from tests.people import Scene, Sightings, sightings
 
 #: Of each portrait: the part that is shown, the box of the face in it as MTCNN draws it, and the ellipse of the head.
@@ -80,3 +80,30 @@ def write(path: Path, scene: Scene, seed: int) -> list[Sightings]:
             target.mux(stream.encode(frame))
         target.mux(stream.encode())
     return looks
+
+
+def dialogue(seed: int, shots: int = 8) -> Film:
+    """A film of portraits joined by hard cuts: in each shot another head, that sways a little before a smooth wall."""
+    random = np.random.default_rng(seed)
+    parts = [_portrait(random, i, int(random.uniform(1.6, 4) * RATE)) for i in range(shots)]
+    starts = np.cumsum([len(part) for part in parts])[:-1]
+    return Film(np.concatenate(parts), [(int(start), 0, "cut") for start in starts])
+
+
+def _portrait(random: np.random.Generator, who: int, frames: int) -> np.ndarray:
+    """Pictures (frames, 90, 160, 3) of a head of a third to nine tenths of the height, with grain."""
+    width, height = SIZE
+    corners = random.uniform(50, 205) + random.normal(0, 12, 3) + random.normal(0, 15, (2, 2, 1))
+    wall = Image.fromarray(corners.clip(0, 255).astype(np.uint8)).resize(SIZE, Image.Resampling.BILINEAR)
+    skin, _ = head(who)
+    size = random.uniform(0.35, 0.9) * height
+    skin = skin.resize((max(1, round(size * skin.width / skin.height)), round(size)), Image.Resampling.LANCZOS)
+    place = random.uniform((0.2, 0.4), (0.8, 0.6)) * SIZE
+    sway, pace = random.uniform(0, 0.06, 2) * SIZE, random.uniform(1, 4, 2)
+    pictures = []
+    for t in np.arange(frames) / RATE:
+        x, y = place + sway * np.sin(pace * t)
+        frame = wall.copy()
+        frame.paste(skin, (round(x - skin.width / 2), round(y - skin.height / 2)), skin)
+        pictures.append(np.asarray(frame) + random.normal(0, 3, (height, width, 3)))
+    return np.clip(pictures, 0, 255).astype(np.uint8)

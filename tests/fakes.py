@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
-from hypothesis import settings
 from scipy import ndimage
 
 from fervid.batches import EmotionBatch, FaceBatch, ShotBatch, VideoInfo, concatenate
 from fervid.faces import Detections, Framing, upright
 from fervid.video import Health
-
-#: Hypothesis on a busy machine: no deadlines, the same examples in every run, nothing kept on disk.
-steady = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 
 T = TypeVar("T")
 Box = tuple[float, float, float, float]

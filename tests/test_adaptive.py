@@ -16,7 +16,8 @@ from fervid.faces import Detections, every_look
 from fervid.frames import ANCHOR_S
 from tests.benchmarks.adaptive import joined, read
 from tests.benchmarks.detection import match
-from tests.fakes import Box, FakeDetector, counted, draw_faces, split, steady
+from tests.fakes import Box, FakeDetector, counted, draw_faces, split
+from tests.steady import steady
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
 

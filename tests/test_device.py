@@ -40,7 +40,8 @@ from fervid.source import find_faces
 from fervid.video import full_range, open_video
 from tests.agreement import differences
 from tests.clips import two_sizes, write_clip
-from tests.fakes import FakeClassifier, FakeDetector, steady
+from tests.fakes import FakeClassifier, FakeDetector
+from tests.steady import steady
 
 CPU = torch.device("cpu")
 SAMPLES = Path(__file__).parents[1] / "sample_videos"

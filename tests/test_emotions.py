@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from fervid.batches import EmotionBatch, concatenate
 from fervid.emotions import classify
 from fervid.tracks import Tracker, link
-from tests.fakes import Face, FakeClassifier, Seen, counted, same, shot_batch, split, steady
+from tests.fakes import Face, FakeClassifier, Seen, counted, same, shot_batch, split
+from tests.steady import steady
 
 
 def looks(faces: list[int]) -> list[Seen]:

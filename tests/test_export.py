@@ -18,7 +18,7 @@ from fervid.store import load_timeline
 from fervid.views.boris import COLUMNS, events
 from fervid.views.export import cues
 from fervid.views.timelines import Interval, Timeline, merge_seconds, open_timeline
-from tests.fakes import steady
+from tests.steady import steady
 from tests.stories import by_hand, face_at, rewrite, tell, write_pictures
 from tests.test_cli import run
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fervid.batches import FaceBatch, FrameBatch
 from fervid.faces import Framing, crop_face, detect
-from tests.fakes import DARK, MARKS, PLAIN, FakeDetector, draw_faces, same, split, steady, video
+from tests.fakes import DARK, MARKS, PLAIN, FakeDetector, draw_faces, same, split, video
+from tests.steady import steady
 
 
 def zoomed(zoom: float) -> Framing:

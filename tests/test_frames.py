@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fervid import frames
 from fervid.frames import batch_frames, choose_frames, hold_still, picture_size
-from tests.fakes import FakeFrame, FakeReader, at_rate, draw_faces, steady, video
+from tests.fakes import FakeFrame, FakeReader, at_rate, draw_faces, video
+from tests.steady import steady
 
 NTSC, FILM = Fraction(30_000, 1001), Fraction(24_000, 1001)
 

@@ -1,5 +1,6 @@
 """Where shots.py begins a shot, adaptive.py has searched: no face of a new shot is taken over from the old one."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from fervid.faces import Detections
 from fervid.frames import ANCHOR_S
 from fervid.shots import ShotFinder
 from tests.benchmarks.adaptive import joined, read
-from tests.fakes import FakeDetector, split, steady
+from tests.edited import splice
+from tests.fakes import FakeDetector, split
 from tests.films import RATE, Film, film
+from tests.steady import steady
 
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
+made = cache(film)  # for tests that see one film at several rates, and change nothing in it
 ONE = np.float32([[4, 4, 20, 20]])
 
 
@@ -62,7 +66,7 @@ def check(batches: list[FrameBatch]) -> list[str]:
 @pytest.mark.parametrize("fps", [RATE, 5])
 @pytest.mark.parametrize("seed, disturb", [(7, ""), (8, "flicker"), (9, "pan"), (10, "crossing")])
 def test_a_new_shot_begins_with_a_key_look(fps, seed, disturb):
-    shown = film(seed, ("cut", "cut", "fade", "dissolve"), disturb=disturb, shots=4)
+    shown = made(seed, ("cut", "cut", "fade", "dissolve"), disturb=disturb, shots=4)
     assert check([looks_of(shown, fps)])
 
 
@@ -73,6 +77,15 @@ def test_in_a_video_too(fps):
     assert searched(looks).mean() < 0.35
 
 
+@pytest.mark.parametrize("fps", [None, 5])
+@pytest.mark.parametrize("names", [("two_faces", "one_face"), ("one_face", "two_faces")])
+def test_from_portrait_to_portrait_in_a_video(tmp_path, names, fps):
+    one, other = (SAMPLES / f"{name}.mp4" for name in names)
+    splice(tmp_path / "film.mp4", [(one, 1, 3), (other, 2.5, 4.5)])
+    looks, _ = read(tmp_path / "film.mp4", fps, 4)
+    assert check(looks) == ["cut"]
+
+
 def test_a_shot_that_begins_out_of_black_begins_with_a_key_look():
     shown = film(11, ("cut",), shots=2)
     ((at, *_),) = shown.changes
@@ -80,15 +93,21 @@ def test_a_shot_that_begins_out_of_black_begins_with_a_key_look():
     assert check([looks_of(shown, RATE)]) == ["cut"]
 
 
-FILM = film(12, ("cut", "fade", "dissolve"), disturb="pan", shots=6)
+def six_shots() -> Film:
+    return made(12, ("cut", "fade", "dissolve"), disturb="pan", shots=6)
+
+
+@cache
+def key_looks(fps: int) -> np.ndarray:
+    return searched([looks_of(six_shots(), fps)])
 
 
 @steady
 @given(st.lists(st.integers(0, 999), max_size=6), st.sampled_from([5, RATE]))
 def test_key_looks_do_not_depend_on_batches(cuts, fps):
-    whole = looks_of(FILM, fps)
-    parts = [looks_of(FILM, fps, part[0], part[-1] + 1) for part in split(range(len(whole)), cuts)]
-    assert np.array_equal(searched([whole]), searched(parts))
+    whole = key_looks(fps)
+    parts = [looks_of(six_shots(), fps, part[0], part[-1] + 1) for part in split(range(len(whole)), cuts)]
+    assert np.array_equal(whole, searched(parts))
 
 
 @pytest.mark.parametrize("fps", [5, RATE])
@@ -96,5 +115,5 @@ def test_key_looks_do_not_depend_on_batches(cuts, fps):
 def test_a_piece_of_a_film_has_the_key_looks_of_the_whole(cells, fps):
     """As shards.around takes it up and lets it go, at the first looks of its intervals of ANCHOR_S."""
     first, last = (round(cell * ANCHOR_S * fps) for cell in cells)
-    whole, piece = searched([looks_of(FILM, fps)]), searched([looks_of(FILM, fps, first, last + 1)])
+    whole, piece = key_looks(fps), searched([looks_of(six_shots(), fps, first, last + 1)])
     assert len(whole) > last and np.array_equal(whole[first : last + 1], piece)

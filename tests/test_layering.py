@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ ROOT = Path(__file__).parent.parent / "fervid"
 
 #: Every module may import those before it. A new module has to find its place here.
 ORDER = (
-    "errors", "labels", "stopwatch", "pairing", "likeness", "batches", "parts",
+    "errors", "labels", "stopwatch", "folders", "pairing", "likeness", "batches", "parts",
     "video", "config", "frames", "pieces", "quality", "faces", "adaptive", "shots", "tracks", "emotions",
-    "timeline", "smoothing", "persons", "arrays", "store", "source", "description", "pipeline",
+    "timeline", "smoothing", "persons", "arrays", "store", "paths", "source", "description", "pipeline",
     "inputs", "jobs", "manifest", "worker", "engine", "shards", "engines", "bulk",
     "", "cli.shared", "cli.line", "cli.bulk", "cli.views", "cli.report", "cli.lab", "cli.study", "cli", "__main__",
 )  # fmt: skip
@@ -47,8 +48,8 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(tree: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
-    """Every import as (dotted name, whether it waits for a call); those for type checkers are no imports."""
+def _imports(tree: ast.AST, lazy: bool) -> Iterator[tuple[str, bool]]:
+    """Those for type checkers are no imports."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
@@ -58,13 +59,25 @@ def imports(tree: ast.AST, lazy: bool = False) -> Iterator[tuple[str, bool]]:
             assert node.level == 0, "imports are absolute"
             yield from ((f"{node.module}.{alias.name}", lazy) for alias in node.names)
         else:
-            yield from imports(node, lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+            yield from _imports(node, lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text("utf-8"))
+
+
+@cache
+def imports(module: str) -> list[tuple[str, bool]]:
+    """Every import as (dotted name, whether it waits for a call)."""
+    return list(_imports(tree(module), False))
+
+
+@cache
 def own_imports(module: str) -> list[tuple[str, bool]]:
     """The modules of fervid that one of them imports: "store", "backends.nets", "" for the package."""
     found = []
-    for name, lazy in imports(ast.parse(MODULES[module].read_text("utf-8"))):
+    for name, lazy in imports(module):
         if name.split(".")[0] == "fervid":
             inner = name.removeprefix("fervid").removeprefix(".")
             while inner not in MODULES:  # a name within a module
@@ -116,13 +129,13 @@ def test_lab_and_study_are_imported_by_nothing_on_the_line(room):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_heavy_imports_stay_in_backends_and_lab(module):
-    heavy = {name.split(".")[0] for name, _ in imports(ast.parse(MODULES[module].read_text("utf-8")))} & HEAVY
+    heavy = {name.split(".")[0] for name, _ in imports(module)} & HEAVY
     assert not heavy or package(module) in ("backends", "lab"), f"{module} imports {heavy}"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_late_imports_wait_for_a_call(module):
-    for name, lazy in imports(ast.parse(MODULES[module].read_text("utf-8"))):
+    for name, lazy in imports(module):
         if name.split(".")[0] in LATE:
             assert lazy and package(module) in LATE[name.split(".")[0]], f"{module} imports {name}"
 
@@ -135,17 +148,11 @@ def test_importing_the_command_line_loads_nothing_heavy():
     assert not loaded & (HEAVY | {"numpy", "pandas", "pyarrow", "scipy", "PIL", "matplotlib", "safetensors"})
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        *(m for m in MODULES if m != "cli"),
-        "cli",
-    ],
-)
+@pytest.mark.parametrize("module", MODULES)
 def test_names_in_all_exist(module):
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
-    defined, listed = names(tree.body), None
-    for node in tree.body:
+    body = tree(module).body
+    defined, listed = names(body), None
+    for node in body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             listed = ast.literal_eval(node.value)
     if listed is None:
@@ -172,6 +179,6 @@ def names(body: list[ast.stmt]) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_private_is_imported_across_modules(module):
-    for name, _ in imports(ast.parse(MODULES[module].read_text("utf-8"))):
+    for name, _ in imports(module):
         if name.startswith("fervid."):
             assert not name.rpartition(".")[2].startswith("_") or name == "fervid.__version__", f"{module}: {name}"

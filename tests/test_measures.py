@@ -10,7 +10,7 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from fervid.study import measures as m
 from fervid.study.blocks import DRAWS, Groups, Moving, estimate
-from tests.fakes import steady
+from tests.steady import steady
 
 NAN = np.nan
 RANDOM = np.random.default_rng(7)

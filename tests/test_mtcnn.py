@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from fervid.backends import mtcnn, overlap
 from fervid.backends.area_table import AreaTable
 from fervid.backends.mtcnn import MTCNN
 from fervid.backends.overlap import suppress
-from fervid.errors import ConfigError, DeviceError, MissingDependency
+from fervid.errors import ConfigError, MissingDependency
 from fervid.faces import Detections
 from tests.benchmarks.detection import Reference, match
-from tests.fakes import steady
+from tests.portraits import portraits
+from tests.steady import steady
 
 CPU = torch.device("cpu")
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
@@ -32,23 +32,8 @@ def detector() -> MTCNN:
 
 
 @pytest.fixture(scope="module")
-def portraits() -> np.ndarray:
-    """Collins at several sizes and places, one partly out of the picture, two at once, and a picture without her."""
-    return np.stack([
-        _paste((30, 40, 150)),
-        _paste((100, -50, 420)),
-        _paste((0, 150, 75), (150, 20, 250)),
-        _paste(),
-        _paste((325, 30, 260)),
-    ])  # fmt: skip
-
-
-def _paste(*places: tuple[int, int, int]) -> np.ndarray:
-    picture = Image.fromarray(np.full((270, 480, 3), (90, 110, 130), np.uint8))
-    portrait = Image.fromarray(skimage.data.astronaut()[:256, 96:352])
-    for x, y, side in places:
-        picture.paste(portrait.resize((side, side), Image.Resampling.BILINEAR), (x, y))
-    return np.asarray(picture)
+def pictures() -> np.ndarray:
+    return portraits(270)
 
 
 def _sample(name: str, *, every: int, n: int) -> np.ndarray:
@@ -71,10 +56,10 @@ def _assert_same_faces(expected: Detections, found: Detections) -> None:
 
 
 @pytest.mark.parametrize("min_face_px", [9, 20, 47.5])
-def test_finds_what_facenet_pytorch_finds(detector, portraits, min_face_px):
-    expected = Reference(min_face_px).detect(portraits)
+def test_finds_what_facenet_pytorch_finds(detector, pictures, min_face_px):
+    expected = Reference(min_face_px).detect(pictures)
     assert set(expected.frame) == {0, 1, 2, 4}
-    _assert_same_faces(expected, detector.detect(portraits, min_face_px))
+    _assert_same_faces(expected, detector.detect(pictures, min_face_px))
 
 
 @pytest.mark.parametrize("name, faces", [("one_face.mp4", 4), ("two_faces.mp4", 8)])
@@ -95,90 +80,26 @@ def test_agrees_where_nothing_passes_easily():
     _assert_same_faces(expected, MTCNN(thresholds=(0.2, 0.05, 0.005)).detect(picture))
 
 
-def test_agrees_on_a_fine_pyramid(portraits):
+def test_agrees_on_a_fine_pyramid(pictures):
     """Neighbouring scales overlap enough to suppress each other's boxes only if the pyramid is finer than usual."""
     reference = Reference(30)
     reference._net.factor = 0.9
-    _assert_same_faces(reference.detect(portraits), MTCNN(factor=0.9).detect(portraits, 30))
+    _assert_same_faces(reference.detect(pictures), MTCNN(factor=0.9).detect(pictures, 30))
 
 
-# -- batches ----------------------------------------------------------------------------------------------
-
-
-def _assert_equal(one: Detections, other: Detections) -> None:
-    for name in ("frame", "box_px", "score", "landmarks_px"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
-
-
-def _one_by_one(detector: MTCNN, picture: np.ndarray) -> Detections:
-    parts = [(i, detector.detect(picture[i : i + 1])) for i in range(len(picture))]
-    return Detections(
-        np.concatenate([part.frame + i for i, part in parts]),
-        *(np.concatenate([getattr(part, name) for _, part in parts]) for name in ("box_px", "score", "landmarks_px")),
-    )
-
-
-def test_the_batch_makes_no_difference(detector, portraits):
-    found = detector.detect(portraits)
-    assert len(found.frame) >= 5
-    _assert_equal(found, _one_by_one(detector, portraits))
-
-
-def test_passes_and_tiles_make_no_difference(detector, portraits, monkeypatch):
-    found = detector.detect(portraits)
+def test_passes_and_tiles_make_no_difference(detector, pictures, monkeypatch):
+    expected = vars(detector.detect(pictures))
     monkeypatch.setattr(mtcnn, "_PASS_PIXELS", 2 * 270 * 480)
     monkeypatch.setattr(mtcnn, "_TILE_PIXELS", 3000)
     monkeypatch.setattr(overlap, "_PAIRS", 7)
-    _assert_equal(found, detector.detect(portraits))
-
-
-def test_faces_come_in_order(detector, portraits):
-    found = detector.detect(portraits[::-1])
-    assert (np.diff(found.frame) >= 0).all()
-    for frame in set(found.frame):
-        assert (np.diff(found.score[found.frame == frame]) <= 0).all()
-
-
-def test_leaves_the_pictures_and_the_threads_alone(detector, portraits):
-    before, threads = portraits.copy(), torch.get_num_threads()
-    detector.detect(portraits)
-    assert (portraits == before).all()
-    assert torch.get_num_threads() == threads
-
-
-# -- pictures without faces -------------------------------------------------------------------------------
-
-
-def _noise() -> np.ndarray:
-    grey = np.random.default_rng(5).integers(0, 256, (2, 120, 160, 1), np.uint8)
-    return np.repeat(grey, 3, 3)
-
-
-@pytest.mark.parametrize(
-    "picture",
-    [
-        np.zeros((0, 90, 120, 3), np.uint8),
-        np.zeros((2, 90, 120, 3), np.uint8),
-        np.full((2, 90, 120, 3), 255, np.uint8),
-        np.full((1, 1, 640, 3), 80, np.uint8),
-        np.full((1, 640, 1, 3), 80, np.uint8),
-        np.full((1, 11, 11, 3), 80, np.uint8),
-        np.full((1, 20, 20, 3), 80, np.uint8),
-        np.zeros((1, 0, 0, 3), np.uint8),
-    ],
-    ids=lambda picture: "x".join(map(str, picture.shape)),
-)
-def test_nothing_to_find(detector, picture):
-    found = detector.detect(picture)
-    assert found.frame.shape == (0,) and found.frame.dtype == np.int64
-    assert found.box_px.shape == (0, 4) and found.box_px.dtype == np.float32
-    assert found.score.shape == (0,) and found.score.dtype == np.float32
-    assert found.landmarks_px.shape == (0, 5, 2) and found.landmarks_px.dtype == np.float32
+    for name, values in vars(detector.detect(pictures)).items():
+        np.testing.assert_array_equal(values, expected[name], strict=True)
 
 
 def test_noise_that_all_passes_stays_bounded():
     """Thousands of candidates: many chunks, no crash, and nothing but numbers."""
-    found = MTCNN(thresholds=(0.01, 0.01, 0.01)).detect(_noise())
+    grey = np.random.default_rng(5).integers(0, 256, (2, 120, 160, 1), np.uint8)
+    found = MTCNN(thresholds=(0.01, 0.01, 0.01)).detect(np.repeat(grey, 3, 3))
     assert len(found.frame) > 0
     assert np.isfinite(found.box_px).all() and np.isfinite(found.landmarks_px).all()
 
@@ -186,30 +107,10 @@ def test_noise_that_all_passes_stays_bounded():
 # -- what cannot work -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "picture, min_face_px",
-    [
-        (np.zeros((90, 120, 3), np.uint8), 20),
-        (np.zeros((1, 90, 120, 4), np.uint8), 20),
-        (np.zeros((1, 90, 120, 3), np.float32), 20),
-        (np.zeros((1, 90, 120, 3), np.uint8), 0),
-        (np.zeros((1, 90, 120, 3), np.uint8), float("nan")),
-    ],
-)
-def test_rejects_what_is_no_picture(detector, picture, min_face_px):
-    with pytest.raises(ValueError, match="expected picture uint8"):
-        detector.detect(picture, min_face_px)
-
-
 @pytest.mark.parametrize("options", [{"thresholds": (0.6, 0.7)}, {"thresholds": (0.6, 0.7, 1.0)}, {"factor": 1.0}])
 def test_rejects_impossible_options(options):
     with pytest.raises(ConfigError, match="between 0 and 1"):
         MTCNN(**options)
-
-
-def test_rejects_an_unknown_device():
-    with pytest.raises(DeviceError):
-        MTCNN(device="abacus")
 
 
 def test_names_what_to_install(monkeypatch):

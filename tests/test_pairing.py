@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
 
 from fervid.pairing import pair
-from tests.fakes import steady
+from tests.steady import steady
 
 
 @steady

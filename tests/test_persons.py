@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from fervid.batches import TrackBatch
 from fervid.persons import Gallery, group
-from tests.fakes import FakeEmbedder, split, steady
+from tests.fakes import FakeEmbedder, split
+from tests.steady import steady
 
 SIDE = 48
 
@@ -17,8 +18,10 @@ SIDE = 48
 def passed(faces: Sequence[tuple[float, int, int]], quality: float = 1.0, cuts: Sequence[int] = ()) -> Gallery:
     """Faces as (time, track, who): who stands in the portrait's brightness, and FakeEmbedder reads it there."""
     gallery = Gallery(FakeEmbedder())
-    times = sorted({t for t, _, _ in faces})
-    parts = [batch_of([f for f in faces if f[0] in part], part, quality) for part in split(times, cuts)]
+    seen_at: dict[float, list[tuple[float, int, int]]] = {}
+    for face in faces:
+        seen_at.setdefault(face[0], []).append(face)
+    parts = [batch_of([f for t in part for f in seen_at[t]], part, quality) for part in split(sorted(seen_at), cuts)]
     assert list(gallery.watch(iter(parts))) == parts
     return gallery
 

@@ -328,7 +328,7 @@ def test_the_index_of_a_batch_tells_what_failed(tmp_path: Path) -> None:
     folder = tmp_path / "results"
     folder.mkdir()
     write(folder / "good.mp4.parquet", one_row(0), 4)
-    outcomes = [("good.mp4", "ok", "", ""), ("<i>bad.mp4", "failed", "not_media", "bad.mp4: is <none>")]
+    outcomes = [("good.mp4", "ok", "", ""), ("<i>bad.mp4", "failed", "not_media", "/home/ada/<i>bad.mp4: is <none>")]
     with open_manifest(folder) as manifest:
         for name, *came in outcomes:
             job = Job(Path(name), name, folder / f"{name}.parquet")
@@ -337,7 +337,7 @@ def test_the_index_of_a_batch_tells_what_failed(tmp_path: Path) -> None:
     assert (facts["videos"], facts["reports"]) == (2, 1)
     text = (tmp_path / "pages" / "index.html").read_text("utf-8")
     assert "2 videos: 1 ok, 1 failed" in text and "not_media" in text
-    assert "&lt;i&gt;bad.mp4" in text and "is &lt;none&gt;" in text
+    assert "&lt;i&gt;bad.mp4" in text and "is &lt;none&gt;" in text and "/home/ada" not in text
 
 
 # -- what is refused ---------------------------------------------------------------------------------------

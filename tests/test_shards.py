@@ -33,7 +33,8 @@ from fervid.video import MAX_PIXELS, open_video
 from tests import poison
 from tests.broken_clips import cut, overwritten
 from tests.clips import add_video, encode, joined, write_clip
-from tests.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split, steady
+from tests.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
+from tests.steady import steady
 from tests.test_jobs import tree
 from tests.test_pipeline import scene, write
 
@@ -221,14 +222,15 @@ def over(workers: int, **options) -> Shards:
     return Shards(workers, load=poison.load_fakes, **{"piece_s": 1.5} | options)
 
 
+@pytest.mark.parametrize(
+    "workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("options", [{}, pytest.param({"fps": None, "max_gap_s": 0.3}, marks=pytest.mark.slow)])
-def test_one_two_and_three_workers_give_the_same_bytes(film, tmp_path, options):
-    whole = results(film, tmp_path / "whole", **options)
-    for workers in (1, 2, 3):
-        moves = []
-        found = results(film, tmp_path / str(workers), over(workers, on_progress=moves.append), **options)
-        assert found == whole and found[2] == ""
-        assert moves and moves[-1].done_s <= 8.1 and moves[-1].end_s == pytest.approx(8)
+def test_one_two_and_three_workers_give_the_same_bytes(film, tmp_path, workers, options):
+    whole, moves = results(film, tmp_path / "whole", **options), []
+    found = results(film, tmp_path / "spread", over(workers, on_progress=moves.append), **options)
+    assert found == whole and found[2] == ""
+    assert moves and moves[-1].done_s <= 8.1 and moves[-1].end_s == pytest.approx(8)
 
 
 def noisy(path: Path, n: int = 125) -> Path:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from fervid.likeness import FAST, alike, sights, thumbnails
 from fervid.shots import ShotFinder, divide
-from tests.fakes import Seen, counted, face_batch, split, steady
+from tests.cast import dialogue
+from tests.fakes import Seen, counted, face_batch, split
 from tests.films import RATE, Film, film, score, shot
+from tests.steady import steady
 
 
 def found(shown: Film, fps: float = RATE) -> ShotFinder:
@@ -53,6 +55,18 @@ def test_an_edited_film(edited, fps):
     finder = found(edited.sampled(fps), fps)
     assert score(edited, spans(finder), 0.1) == (3, 0, 0)
     assert {one.kind for one in finder.shots()} == {"start", "cut", "fade", "dissolve"}
+
+
+@pytest.mark.parametrize("fps", [25, 5])
+def test_one_portrait_before_a_smooth_wall_is_not_like_the_next(fps):
+    """The same two heads again and again: only a wall's colour, and a shift, is between one shot and the next."""
+    shown = dialogue(6)
+    assert score(shown, spans(found(shown.sampled(fps), fps)), 0.1) == (7, 0, 0)
+
+
+def test_a_camera_that_turns_in_changing_light_is_one_shot():
+    pictures = shot(np.random.default_rng(2), "coffee", 60, speed=0.8) * np.linspace(1, 0.6, 60)[:, None, None, None]
+    assert found(Film(pictures.astype(np.uint8))).edges == []
 
 
 @pytest.mark.parametrize("disturb", ["flash", "flicker", "pan"])

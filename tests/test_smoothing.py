@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fervid.smoothing import baseline, smooth
 from fervid.timeline import Rows
-from tests.fakes import steady
+from tests.steady import steady
 
 LABELS = ("anger", "neutral")
 

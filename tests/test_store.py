@@ -207,8 +207,9 @@ def test_describe_says_what_the_timeline_says(timeline):
     facts = describe_timeline(timeline)
     assert facts["version"] == "test"
     assert facts["says"] == {
-        "seconds": 4, "seconds_with_face": 2, "seconds_without_data": 1, "tracks": 3,
-        "face_seconds": 1.8, "clear": 1.0, "dominant": {"happiness": 0.571, "neutral": 0.286, "anger": 0.143},
+        "seconds": 4, "seconds_with_face": 2, "seconds_without_data": 1, "tracks": 3, "persons": None,
+        "shots": None, "face_seconds": 1.8, "clear": 1.0,
+        "dominant": {"happiness": 0.571, "neutral": 0.286, "anger": 0.143},
     }  # fmt: skip
 
 
@@ -282,6 +283,18 @@ def test_a_folder_is_one_data_set(tmp_path, timeline):
     assert by_video["face_seconds"].to_dict() == {"a.mp4": 1.75, "b.mp4": 0}
     assert by_video["seconds_with_face"].to_dict() == {"a.mp4": 2, "b.mp4": 0}
     assert by_video["dominant"].to_dict() == {"a.mp4": "happiness", "b.mp4": None}
+
+
+def test_by_video_tells_what_is_degraded(tmp_path):
+    (tmp_path / "a").mkdir()  # a/b.parquet is read before a.parquet, and its name sorts behind
+    damaged = {"status": "degraded", "reasons": ["truncated", "seconds_lost"]}
+    write_table(table_of(LOOKS, 6.0, provenance=damaged), tmp_path / "a" / "b.parquet")
+    write_table(table_of(LOOKS, provenance={"status": "ok", "reasons": []}), tmp_path / "a.parquet")
+    told = load_timeline(tmp_path, by="video").set_index("file")[["status", "reason", "seconds_without_data"]]
+    assert told.loc["a/b.parquet"].tolist() == ["degraded", "truncated, seconds_lost", 3]
+    assert told.loc["a.parquet"].tolist() == ["ok", "", 1]
+    alone = load_timeline(tmp_path / "a" / "b.parquet", by="video").iloc[0]
+    assert (alone["status"], alone["seconds"], alone["seconds_without_data"]) == ("degraded", 6, 3)
 
 
 def test_a_damaged_timeline_in_a_folder_is_told(tmp_path, timeline):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fervid.frames import choose_frames
 from fervid.timeline import NO_DATA, NO_FACE, OK, Rows, fill_gaps, summarise
-from tests.fakes import LABELS, Face, Seen, at_rate, counted, emotion_batch, split, steady, video
+from tests.fakes import LABELS, Face, Seen, at_rate, counted, emotion_batch, split, video
+from tests.steady import steady
 
 VIDEO = video(200, 100)
 REAL = ("entropy", "spread", "score", "face_px", "x", "y", "w", "h", "quality")

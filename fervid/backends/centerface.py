@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from fervid.backends.centerface_net import OpenVinoNet, TorchNet
-from fervid.backends.device import has_bf16, one_thread, resolve_device
+from fervid.backends.device import has_bf16, resolve_device
 from fervid.backends.heap import share_heap
 from fervid.backends.overlap import suppress
+from fervid.backends.threads import one_thread
 from fervid.errors import ConfigError
 from fervid.faces import Detections
 from fervid.stopwatch import span

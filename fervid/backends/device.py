@@ -1,18 +1,13 @@
-"""Where torch runs: the device asked for, and one thread on a CPU."""
+"""Where torch runs: the device asked for."""
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
 
 import torch
 
 from fervid.errors import DeviceError
 
-__all__ = ["bind_thread", "enough_memory", "exact", "has_bf16", "limit_memory", "one_thread", "resolve_device"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+__all__ = ["bind_thread", "enough_memory", "exact", "has_bf16", "limit_memory", "resolve_device"]
 
 
 def resolve_device(asked: str) -> str:
@@ -70,24 +65,3 @@ def exact() -> Iterator[None]:
     """Convolve in float32 proper on a GPU: by default cuDNN rounds it to the ten bits of TF32, which moves boxes."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
-
-
-def one_thread(call: Callable[P, R]) -> Callable[P, R]:
-    """Run a function with one torch thread, and put the number back.
-
-    Two threads beside a busy decoder ran 28 times slower than one (FACTS); and the same thread count everywhere gives
-    the same last bits everywhere.
-    """
-
-    @functools.wraps(call)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        before = torch.get_num_threads()
-        if before == 1:
-            return call(*args, **kwargs)
-        torch.set_num_threads(1)
-        try:
-            return call(*args, **kwargs)
-        finally:
-            torch.set_num_threads(before)
-
-    return wrapper

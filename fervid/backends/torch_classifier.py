@@ -12,9 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fervid.backends.device import enough_memory, exact, has_bf16, one_thread, resolve_device
+from fervid.backends.device import enough_memory, exact, has_bf16, resolve_device
 from fervid.backends.graphs import Graphed
 from fervid.backends.nets import ARCHITECTURES, Network, build, folded
+from fervid.backends.threads import one_thread
 from fervid.backends.weight_files import FACTS, find_weights
 from fervid.errors import RunError, WeightsError
 from fervid.faces import Framing

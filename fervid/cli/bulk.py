@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fervid.cli.shared import (
+    GOES_ON,
     Baseline,
     Debug,
     Detection,
@@ -32,7 +33,7 @@ from fervid.cli.shared import (
 __all__ = ["batch", "forget"]
 
 
-@command("fervid batch videos/ --out results --workers 4")
+@command("fervid batch videos/ --out results --workers 4", again=f"{GOES_ON} (but not with --fresh)")
 def batch(
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, patterns.", show_default=False)
@@ -100,14 +101,21 @@ def batch(
 
 @command("fervid forget videos/private.mp4 --out results")
 def forget(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The file, or its path in the manifest.")],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The file, or its `path` in the manifest.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.", show_default=False)],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Erase every trace of one video from a folder of results."""
+    """Erase one video from a folder of results: its timeline and its row in the manifest, and those of copies of it.
+
+    The video itself stays, and so do pages, figures, exports and --faces tables that you wrote elsewhere.
+    """
     import fervid
+    from fervid.views import batch as view
     from fervid.views import terminal
 
-    facts = {"forgotten": fervid.forget(video, out)}
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
+    names = fervid.forget(video, out)
+    if as_json:
+        terminal.print_json({"forgotten": names})
+    else:
+        view.print_forgotten(names, out)

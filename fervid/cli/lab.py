@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fervid.cli.shared import Debug, Device, Json, JsonCommand, command
+from fervid.cli.shared import GOES_ON, Debug, Device, Json, JsonCommand, command
 
 __all__ = ["ARCHITECTURES", "evaluate", "explain", "score", "train"]
 
@@ -18,7 +18,7 @@ ARCHITECTURES = (
 )
 
 
-@command("fervid train --data train.parquet --validation public.parquet --out runs/mine --arch resnet18")
+@command("fervid train --data train.parquet --validation public.parquet --out runs/mine --arch resnet18", again=GOES_ON)
 def train(
     data: Annotated[Path, typer.Option(help="Training faces: a file or a folder.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the weights, curves and checkpoint.", show_default=False)],

@@ -56,7 +56,7 @@ def process(
     detection: Detection = None,
     max_pixels: MaxPixels = None,
     shards: ShardsOption = None,
-    profile: Annotated[bool, typer.Option(help="Also tell which stage took how many seconds.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Also tell which stage took how many seconds.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
     debug: Debug = False,

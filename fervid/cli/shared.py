@@ -1,17 +1,19 @@
 """What all commands share: the app, options that several take, and errors as one line and an exit code."""
 
 import functools
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from fervid.errors import FervidError
+from fervid.errors import ConfigError, FervidError
 
 __all__ = [
+    "GOES_ON",
     "Baseline",
     "Debug",
     "Detection",
@@ -99,6 +101,10 @@ Baseline = Annotated[bool, typer.Option("--baseline", help="Add *_baseline colum
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
+_ANEW = "nothing unfinished is left, and the same command begins anew"
+GOES_ON = "what is finished stays, and the same command goes on from there"
+
+
 class JsonCommand(TyperCommand):
     """A command whose --json may stand alone: it then means `--json -`."""
 
@@ -112,8 +118,11 @@ class JsonCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def command(example: str, cls: type[TyperCommand] = TyperCommand) -> Callable:
-    """Register a command; turn fervid's errors into one line and an exit code."""
+def command(example: str, cls: type[TyperCommand] = TyperCommand, *, again: str = _ANEW) -> Callable:
+    """Register a command; turn fervid's errors into one line and an exit code.
+
+    `again` tells who interrupts it what the same command would do.
+    """
 
     def register(call: Callable) -> Callable:
         @functools.wraps(call)
@@ -121,14 +130,15 @@ def command(example: str, cls: type[TyperCommand] = TyperCommand) -> Callable:
             try:
                 code = call(*args, **kwargs)
             except KeyboardInterrupt:
-                sys.stderr.write("fervid: interrupted; no unfinished result is left\n")
+                sys.stderr.write(f"fervid: interrupted; {again}\n")
                 code = 130
             except FervidError as e:
                 if kwargs.get("debug"):
                     raise
                 from fervid.views.terminal import plain
 
-                sys.stderr.write(f"fervid: {plain(str(e))}\n")
+                said = _as_written(str(e), kwargs) if isinstance(e, ConfigError) else str(e)
+                sys.stderr.write(f"fervid: {plain(said)}\n")
                 code = e.exit_code
             raise typer.Exit(code or 0)
 
@@ -139,6 +149,18 @@ def command(example: str, cls: type[TyperCommand] = TyperCommand) -> Callable:
 
 def _needs_arguments(call: Callable) -> bool:
     return call.__name__ != "doctor"
+
+
+def _as_written(message: str, parameters: Iterable[str]) -> str:
+    """Name the option as it was written: what begins with "smooth_s = 0.01: " is about --smooth 0.01.
+
+    A value that stands in a file has the file's name before it, and keeps the file's key.
+    """
+    found = re.match(r"((\w+?)(?:_(?:s|px|in|mb|gb))?) = (\S+|'.*?'): ", message)
+    if found is None:
+        return message
+    name = next((name for name in found.group(1, 2) if name in parameters), None)
+    return f"--{name.replace('_', '-')} {found[3]}: {message[found.end() :]}" if name else message
 
 
 def shards_asked(text: str | None) -> int | str | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fervid.cli.shared import Debug, JsonCommand, LineDevice, LineWeights, Quiet, command
+from fervid.cli.shared import GOES_ON, Debug, JsonCommand, LineDevice, LineWeights, Quiet, command
 
 __all__ = ["agree", "disfa"]
 
@@ -54,7 +54,7 @@ def agree(
         agreement.print_agreement(result, written)
 
 
-@command("fervid disfa DISFA/ --out disfa --workers 4", cls=JsonCommand)
+@command("fervid disfa DISFA/ --out disfa --workers 4", cls=JsonCommand, again=GOES_ON)
 def disfa(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder that DISFA lies in.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)],

@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from fervid.backends.device import one_thread
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.threads import one_thread
 from fervid.backends.torch_classifier import TorchClassifier
 from fervid.batches import FrameBatch, TrackBatch, VideoInfo
 from fervid.config import Config, load_config

@@ -8,6 +8,7 @@ from pathlib import Path
 from fervid.errors import DataError
 from fervid.lab.fer2013 import read_kaggle_csv, read_parquet
 from fervid.lab.listing import Listing, split_named
+from fervid.lab.pictures import SUFFIXES, pictures_below
 from fervid.labels import emotion, emotions_in
 
 __all__ = ["RAFDB", "read_layout"]
@@ -21,7 +22,6 @@ _JAFFE_PICTURE = re.compile(r"[A-Z]{2}[._-](AN|DI|FE|HA|SA|SU|NE)\d([._-]\d+)?$"
 _JAFFE = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "SA": "sadness", "SU": "surprise",
           "NE": "neutral"}  # fmt: skip
 _KAGGLE = ("fer2013.csv", "icml_face_data.csv")
-_PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm", ".gif"}
 #: What a list may call its columns: file, label, split.
 _LIST_COLUMNS = (
     {"file", "filename", "file_name", "image", "img", "path", "pth", "name", "picture"},
@@ -40,7 +40,7 @@ def read_layout(path: Path) -> Listing:
         return read_parquet(path)
     if path.name in _RAFDB_LISTS:
         root = path.parent.parent if path.parent.name == "EmoLabel" else path.parent
-        if listed := _rafdb_pictures(_pictures(root)):
+        if listed := _rafdb_pictures(pictures_below(root)):
             return _read_rafdb(path, [path], listed)
     if path.suffix == ".csv":
         return _read_csv(path)
@@ -53,7 +53,7 @@ def _read_folder(root: Path) -> Listing:
     for name in _KAGGLE:
         if (root / name).is_file():
             return read_kaggle_csv(root / name)
-    pictures = _pictures(root)
+    pictures = pictures_below(root)
     if not pictures:
         raise DataError(f"{root}: no pictures and no {' or '.join(_KAGGLE)} here; found {_glimpse(root)}")
     if rafdb := _rafdb_pictures(pictures):
@@ -68,12 +68,6 @@ def _read_folder(root: Path) -> Listing:
             return _read_csv(tables[0])
     said = [_class_folder(p, root) or _class_named(p.stem) for p in pictures]
     return Listing(root, pictures, said, [_split_folder(p, root) for p in pictures], [str(p) for p in pictures])
-
-
-def _pictures(root: Path) -> list[Path]:
-    """Every picture below a folder, sorted; hidden folders and those that archives leave behind do not count."""
-    found = (p for p in root.rglob("*") if p.suffix.lower() in _PICTURES)
-    return sorted(p for p in found if not any(part.startswith((".", "__MACOSX")) for part in p.relative_to(root).parts))
 
 
 def _glimpse(folder: Path) -> str:
@@ -182,7 +176,7 @@ def _read_list(path: Path) -> Listing:
     if not rows:
         raise DataError(f"{path}: empty; expected rows of a file and its label")
     (at_file, at_label, at_split), first = _columns(rows[0][1], path)
-    known = {key: picture for picture in _pictures(path.parent) for key in (picture.stem, picture.name)}
+    known = {key: picture for picture in pictures_below(path.parent) for key in (picture.stem, picture.name)}
     files, said, splits = [], [], []
     for number, cells in rows[first:]:
         where = f"{path} row {number}"
@@ -206,7 +200,7 @@ def _columns(cells: list[str], path: Path) -> tuple[tuple[int, int, int], int]:
     if at[0] >= 0 and at[1] >= 0:
         return (at[0], at[1], at[2]), 1
     if len(cells) == 2:
-        first_is_face = Path(cells[0]).suffix.lower() in _PICTURES or bool(emotions_in(cells[1]))
+        first_is_face = Path(cells[0]).suffix.lower() in SUFFIXES or bool(emotions_in(cells[1]))
         return (0, 1, -1), 0 if first_is_face else 1
     raise DataError(f"{path} row 1: expected two columns, file and label, found {', '.join(cells)}")
 

@@ -1,7 +1,6 @@
 """Still pictures for the lab: find them, read them safely, and cut the main face out as the line would."""
 
 import io
-import os
 import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from PIL import Image, ImageOps
 from fervid.config import Config
 from fervid.errors import DataError
 from fervid.faces import FaceDetector, Framing, crop_face
+from fervid.folders import files_below
 from fervid.video import MAX_PIXELS
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "find_pictures",
     "is_crop",
     "main_faces",
+    "pictures_below",
     "read_picture",
     "square_crop",
     "whole",
@@ -67,29 +68,15 @@ def find_pictures(path: Path) -> list[Path]:
         if not path.exists():
             raise DataError(f"{path}: no such picture or folder")
         return [path]
-    found = sorted(_walk(path, set()))
+    found = pictures_below(path)
     if not found:
         raise DataError(f"{path}: no picture in this folder; expected {', '.join(sorted(SUFFIXES))}")
     return found
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    place = folder.stat()
-    if (place.st_dev, place.st_ino) in seen:
-        return
-    seen.add((place.st_dev, place.st_ino))
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as e:
-        raise DataError(f"{folder}: cannot be read ({e.strerror or e})") from None
-    for entry in entries:
-        inside = folder / entry.name
-        if entry.name.startswith("."):
-            continue
-        if inside.is_dir():
-            yield from _walk(inside, seen)
-        elif inside.suffix.lower() in SUFFIXES:
-            yield inside
+def pictures_below(folder: Path) -> list[Path]:
+    """Give what has the name of a picture below a folder, sorted; see folders.files_below."""
+    return sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
 
 
 def read_picture(picture: Path | bytes, name: str = "") -> np.ndarray:

@@ -17,18 +17,19 @@ from fervid.errors import WeightsError
 __all__ = ["load_backbone", "settle_norms", "weights_url"]
 
 
-def load_backbone(net: Network, arch: str, init: str | None) -> None:
-    """Load all but the head into `net`, from what a recipe's `init` names (see Recipe.init).
+def load_backbone(net: Network, arch: str, init: str | None) -> bool:
+    """Load all but the head into `net` from what a recipe's `init` names (Recipe.init) -> whether its norms are frozen.
 
     A head is never taken over: its rows stand for the classes of another set. WeightsError says what is missing, and
-    where to put a file when there is no network.
+    where to put a file when there is no network. Frozen norms want `settle_norms` before a network goes on learning.
     """
     init = init or ("download" if arch in ("vggface2", "dlibface") else "scratch")
     if init == "scratch":
-        return
+        return False
     path = _download(arch) if init == "download" else bundled().get(init, Path(init))
-    found = read_dlib_weights(path) if path.suffix == ".dat" else _read(path)
-    _fill(net, found, f"{path}: not the weights of a {arch}")
+    of_dlib = path.suffix == ".dat"
+    _fill(net, read_dlib_weights(path) if of_dlib else _read(path), f"{path}: not the weights of a {arch}")
+    return of_dlib
 
 
 @torch.no_grad()

@@ -82,8 +82,8 @@ class Run:
         self.answer = ask_teachers(self.faces, self.tasks, recipe, device)
         self.target = self.targets(recipe.vote_weight)
         self.net, self.averaged = self._build(), self._build().eval()
-        load_backbone(self.net, recipe.arch, recipe.init)
-        if recipe.arch == "dlibface" and not recipe.freeze:
+        frozen_norms = load_backbone(self.net, recipe.arch, recipe.init)
+        if frozen_norms and not recipe.freeze:
             settle_norms(self.net, self._normalise(torch.from_numpy(self.faces.image[:1024, None]).float() / 255))
         self.averaged.load_state_dict(self.net.state_dict())
         if recipe.freeze:

@@ -86,7 +86,7 @@ def compare(
 
 
 def _checked(reading: Reading, max_lag_s: int, block_s: int) -> Reading:
-    for name, value, least in (("max-lag", max_lag_s, 0), ("block", block_s, 1)):
+    for name, value, least in (("max_lag_s", max_lag_s, 0), ("block_s", block_s, 1)):
         if value < least:
             raise ConfigError(f"{name} = {value}: expected {least} s or more")
     if reading.person is not None and reading.track is not None:

@@ -4,15 +4,14 @@ Mavadati, Mahoor, Bartlett, Trinh & Cohn (2013), IEEE Transactions on Affective 
 film of four minutes, two cameras, 20 frames a second, 4845 frames; intensities 0 to 5.
 """
 
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fervid.errors import ConfigError, DataError
+from fervid.folders import files_below
 
 __all__ = [
     "CAMERAS",
@@ -83,7 +82,7 @@ def find_corpus(root: Path, camera: str = "left") -> Corpus:
     videos: dict[tuple[str, str], list[Path]] = {}
     codes: dict[str, dict[int, Path]] = {}
     troubles: list[str] = []
-    for path in _files(root):
+    for path in files_below(root, on_trouble=lambda e: troubles.append(f"{e.filename}: cannot be read ({e.strerror})")):
         if (found := _coded(path)) is not None:
             subject, unit = found
             other = codes.setdefault(subject, {}).setdefault(unit, path)
@@ -112,13 +111,6 @@ def find_corpus(root: Path, camera: str = "left") -> Corpus:
             else:
                 recordings.append(Recording(subject, side, files[0]))
     return Corpus(root, tuple(recordings), codes, tuple(troubles))
-
-
-def _files(root: Path) -> Iterator[Path]:
-    """All files below a folder in order, without what systems leave behind (._names, __MACOSX)."""
-    for folder, inner, names in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__MACOSX")))
-        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
 
 
 def _coded(path: Path) -> tuple[str, int] | None:

@@ -4,6 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,8 @@ from fervid.views.terminal import clock, plain, print_facts
 if TYPE_CHECKING:
     from fervid.bulk import Begun, Ended, Event, Summary
     from fervid.engine import Moved
-    from fervid.manifest import Row
 
-__all__ = ["Tally", "print_summary", "watch_batch"]
+__all__ = ["Tally", "print_forgotten", "print_summary", "sentence", "watch_batch"]
 
 #: More troubles than these are left to the manifest.
 _SHOWN = 40
@@ -76,7 +76,7 @@ class Tally:
 
     @property
     def speed(self) -> float:
-        """Seconds of video a second; hours an hour are the same number."""
+        """Seconds of video a second."""
         then_s, then = self._trail[0] if len(self._trail) > 1 else (self._started, 0.0)
         return max(self.video_s - then, 0.0) / max(self._now() - then_s, 1e-3)
 
@@ -95,7 +95,7 @@ class Tally:
         """The totals in one line."""
         left = f"  {clock(self.left_s)} left" if self.left_s is not None else ""
         counts = "  ".join(f"{name} {n}" for name, n in self.status.items())
-        return f"{self.done} of {self.total}  {counts}{left}  {self.speed:.1f} h of video an hour"
+        return f"{self.done} of {self.total}  {counts}{left}  {self.speed:.1f}x real time"
 
 
 @contextmanager
@@ -166,20 +166,22 @@ class _Bars:
 
 def _opening(event: "Begun") -> str:
     before = f"; {len(event.finished)} finished before" if event.finished else ""
+    if not event.jobs:
+        return f"nothing to do{before}"
     size = f"{event.bytes / 1e9:.2f} GB" if event.bytes >= 1e8 else f"{event.bytes / 1e6:.1f} MB"
-    return f"{event.jobs} videos to do, {size}{before}"
+    return f"{event.jobs} {'video' if event.jobs == 1 else 'videos'} to do, {size}{before}"
 
 
 def _verdict(event: "Ended") -> str:
     row = event.row
-    why = f": {_sentence(row) or row.reason}" if row.status != "ok" else ""
+    why = f": {sentence(row.path, row.message) or row.reason}" if row.status != "ok" else ""
     return f"{row.status:<8}  {plain(row.path)}{plain(why)}"
 
 
-def _sentence(row: "Row") -> str:
-    """The message of a row without the name that stands beside it."""
-    name, _, rest = row.message.partition(": ")
-    return rest if name.endswith(row.path) else row.message
+def sentence(path: str, message: str) -> str:
+    """The message of a manifest's row without the name that stands beside it."""
+    name, _, rest = message.partition(": ")
+    return rest if name.endswith(path) else message
 
 
 def _short(name: str, most: int = 30) -> str:
@@ -191,10 +193,11 @@ def print_summary(summary: "Summary") -> None:
     """Say on stdout what the batch comes to: totals, then a table of what failed or is degraded, and why."""
     counts = ", ".join(f"{summary.count(name)} {name}" for name in ("ok", "degraded", "failed"))
     before = f" ({summary.skipped} finished before)" if summary.skipped else ""
-    speed = summary.video_s / max(summary.taken_s, 1e-3)
+    speed = f"{summary.video_s / max(summary.taken_s, 1e-3):.1f}x real time"
+    video = f" for {clock(summary.video_s)} of video, {speed}" if summary.video_s else ""
     print_facts({
         "videos": f"{len(summary.rows)}: {counts}{before}",
-        "took": f"{clock(summary.taken_s)}; {clock(summary.video_s)} of video, {speed:.1f} x real time",
+        "took": f"{clock(summary.taken_s)}{video}",
         "results": f"{summary.out}, listed in manifest.parquet",
     })  # fmt: skip
     troubles = summary.troubles
@@ -204,7 +207,7 @@ def print_summary(summary: "Summary") -> None:
     for name in ("status", "video", "why"):
         table.add_column(name, overflow="fold")
     for row in troubles[:_SHOWN]:
-        said = _sentence(row)
+        said = sentence(row.path, row.message)
         why = row.reason if row.reason in said or not said else f"{row.reason}: {said}"
         table.add_row(row.status, escape(plain(row.path)), escape(plain(why)))
     console = Console(file=sys.stdout, highlight=False)
@@ -213,4 +216,13 @@ def print_summary(summary: "Summary") -> None:
     if len(troubles) > _SHOWN:
         console.print(f"... and {len(troubles) - _SHOWN} more, in {escape(plain(str(summary.out)))}/manifest.parquet")
     if any(row.status == "failed" for row in troubles):
-        console.print("--retry-failed tries the failed ones again")
+        console.print("\nWhat failed is tried again when the file has changed, or with --retry-failed.")
+
+
+def print_forgotten(names: list[str], out: Path) -> None:
+    """Say on stdout what is gone, and what is not."""
+    print_facts({
+        "forgotten": names,
+        "gone": f"timelines and manifest rows in {out}",
+        "not gone": "the videos themselves: while they lie there, the next batch makes their timelines again",
+    })  # fmt: skip

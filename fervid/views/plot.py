@@ -46,7 +46,7 @@ class Style:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"unknown kind {self.kind!r}: expected {' or '.join(KINDS)}")
-        for name, value, least, most in (("width", self.width_in, 2, 40), ("height", self.height_in, 1, 60),
+        for name, value, least, most in (("width_in", self.width_in, 2, 40), ("height_in", self.height_in, 1, 60),
                                          ("dpi", self.dpi, 50, 1200)):  # fmt: skip
             if value is not None and not least <= value <= most:
                 raise ConfigError(f"{name} = {value:g}: expected {least} to {most}")

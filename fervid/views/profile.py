@@ -30,4 +30,4 @@ def print_profile(watch: Stopwatch) -> None:
     rows.append(("in all", f"{facts['cpu_s']:.2f}", "", f"{facts['wall_s']:.2f}", ""))
     sys.stdout.write("\n")
     for stage, *figures in rows:
-        sys.stdout.write(f"{stage:<14}" + "".join(f"{figure:>9}" for figure in figures).rstrip() + "\n")
+        sys.stdout.write(f"{stage:<16}" + "".join(f"{figure:>9}" for figure in figures).rstrip() + "\n")

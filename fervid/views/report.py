@@ -85,7 +85,7 @@ def _check(timeline: Path, out: Path, options: ReportOptions) -> None:
         raise OutputError(f"{out}: a report is one web page; name it, such as {example}")
     if not 0 <= options.embed_mb <= MOST_EMBED_MB:
         raise ConfigError(
-            f"embed = {options.embed_mb:g}: expected 0 to {MOST_EMBED_MB:g} MB, for browsers hold no more"
+            f"embed_mb = {options.embed_mb:g}: expected 0 to {MOST_EMBED_MB:g} MB, for browsers hold no more"
         )
     for wanted, name in ((options.faces, "--faces"), (options.transcode, "--transcode")):
         if wanted and options.video is None:

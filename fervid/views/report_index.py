@@ -16,6 +16,7 @@ from fervid.manifest import MANIFEST, read_manifest
 from fervid.parts import write_atomically
 from fervid.store import overview, spelled
 from fervid.views import report_summary as summary
+from fervid.views.batch import sentence
 from fervid.views.report import PLAIN, ReportOptions, fill_page, write_page
 from fervid.views.report_data import Timeline, read_timeline
 from fervid.views.terminal import clock
@@ -83,7 +84,7 @@ def _may_be_timeline(path: Path) -> bool:
 def _row(folder: Path, out: Path, entry: _Entry) -> tuple[str, str]:
     """Write the report of one video -> its row in the index, its status."""
     if entry.timeline is None:
-        return _blank_row(entry.name, entry.status, entry.reason, entry.message), entry.status
+        return _blank_row(entry.name, entry.status, entry.reason, sentence(entry.name, entry.message)), entry.status
     try:
         read = read_timeline(entry.timeline)
     except DataError as e:
@@ -110,7 +111,7 @@ def _made(path: Path) -> Path:
 
 
 def _full_row(timeline: Timeline, name: str, place: Path, status: str, reason: str) -> str:
-    says = overview(timeline.frame)
+    says = overview(timeline.frame, timeline.provenance)
     seconds, seen = says["seconds"], says["seconds_with_face"]
     share = seen / seconds if seconds else 0.0
     parts = summary.shares(timeline)

@@ -72,14 +72,18 @@ def summary(result: "Result") -> dict[str, Any]:
     named = {"video": str(result.path), "out": str(result.out) if result.out else None}
     named |= {"read_whole": result.whole} if result.whole else {}
     named |= {"decoder_note": result.decoder_note} if result.decoder_note else {}
-    return named | {"status": result.status, "reasons": result.reasons} | overview(result.to_pandas())
+    return (
+        named | {"status": result.status, "reasons": result.reasons} | overview(result.to_pandas(), result.provenance)
+    )
 
 
 def print_result(result: "Result", taken_s: float) -> None:
     """Say on stdout what the timeline says and where it is."""
     facts = summary(result)
+    persons = f", persons: {facts['persons']}" if facts["persons"] is not None else ""
     rows = {
-        "faces": f"{facts['seconds_with_face']} of {facts['seconds']} seconds, tracks: {facts['tracks']}",
+        "faces": f"{facts['seconds_with_face']} of {facts['seconds']} seconds, tracks: {facts['tracks']}{persons}",
+        "shots": facts["shots"] or "not looked for (cuts = false): on an edited film a track may go on over a cut",
         "dominant": ", ".join(f"{name} {part:.0%}" for name, part in facts["dominant"].items()) or "no face found",
     }
     if facts["tracks"]:

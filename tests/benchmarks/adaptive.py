@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fervid.adaptive import between_keys
-from fervid.backends.device import one_thread
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.threads import one_thread
 from fervid.batches import FrameBatch
 from fervid.config import Config
 from fervid.faces import Detections, Finder, every_look

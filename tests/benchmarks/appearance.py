@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fervid.backends.device import one_thread
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.threads import one_thread
 from fervid.backends.torch_classifier import TorchClassifier
 from fervid.batches import TrackBatch, concatenate
 from fervid.config import Config

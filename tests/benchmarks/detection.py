@@ -17,8 +17,8 @@ import av
 import numpy as np
 import torch
 
-from fervid.backends.device import one_thread
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.threads import one_thread
 from fervid.faces import Detections
 
 ROUNDS = 5

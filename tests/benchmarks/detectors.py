@@ -23,8 +23,8 @@ import numpy as np
 from fervid.adaptive import between_keys
 from fervid.backends.centerface import CenterFace
 from fervid.backends.centerface_net import TorchNet
-from fervid.backends.device import one_thread
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.threads import one_thread
 from fervid.config import Config
 from fervid.faces import Detections, FaceDetector, every_look
 from fervid.frames import picture_size

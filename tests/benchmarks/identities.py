@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.backends.device import one_thread
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.threads import one_thread
 from fervid.config import Config
 from fervid.frames import choose_frames
 from fervid.shots import ShotFinder, divide

@@ -15,7 +15,7 @@ from fervid.batches import FrameBatch
 from fervid.shots import ShotFinder
 from tests.benchmarks.adaptive import read
 from tests.benchmarks.shots import CASES
-from tests.films import RATE, film
+from tests.films import RATE
 from tests.test_key_looks import looks_of, searched
 
 
@@ -41,8 +41,8 @@ def main() -> None:
     heads = ("looks", "key", "cuts, fades", "with key", "dissolves", "with key")
     print(f"{'':26}" + "".join(f"{head:>12}" for head in heads))
     total = np.zeros(6, int)
-    for case, (kinds, disturb) in CASES.items():
-        films = [film(seed, kinds, disturb=disturb, shots=5) for seed in range(args.first, args.first + args.films)]
+    for case, make in CASES.items():
+        films = [make(seed, shots=5) for seed in range(args.first, args.first + args.films)]
         for fps in (RATE, 5):
             row = np.sum([count([looks_of(shown, fps)]) for shown in films], axis=0)
             total += row

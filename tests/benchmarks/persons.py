@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervid.backends.device import one_thread
 from fervid.backends.embedders import load_embedder
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.threads import one_thread
 from fervid.backends.torch_classifier import TorchClassifier
 from fervid.config import Config
 from fervid.faces import crop_face

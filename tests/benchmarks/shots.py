@@ -7,6 +7,8 @@ of the truth and of what was found meet, within half a frame at 25 looks a secon
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from time import process_time
 
 import numpy as np
@@ -14,18 +16,30 @@ import numpy as np
 from fervid.frames import BATCH
 from fervid.likeness import thumbnails
 from fervid.shots import ShotFinder
+from tests.cast import dialogue
 from tests.films import RATE, Film, film, score
 
-CASES = {
-    "hard": (("cut",), ""),
-    "fade": (("fade",), ""),
-    "dissolve": (("dissolve",), ""),
-    "mixed": (("cut", "cut", "fade", "dissolve"), ""),
-    "flash": (("cut",), "flash"),
-    "fast pan": (("cut",), "pan"),
-    "flicker": (("cut",), "flicker"),
-    "strobe": (("cut",), "strobe"),
-    "crossing": (("cut",), "crossing"),
+
+def grey(seed: int, shots: int = 8) -> Film:
+    """A film of portraits in black and white (ITU-R BT.601)."""
+    shown = dialogue(seed, shots)
+    luma = (shown.pictures @ np.float32([0.299, 0.587, 0.114])).round().astype(np.uint8)
+    return Film(np.repeat(luma[..., None], 3, -1), shown.changes)
+
+
+#: What makes the film of a seed, with so many shots.
+CASES: dict[str, Callable[..., Film]] = {
+    "hard": partial(film, kinds=("cut",)),
+    "fade": partial(film, kinds=("fade",)),
+    "dissolve": partial(film, kinds=("dissolve",)),
+    "mixed": partial(film, kinds=("cut", "cut", "fade", "dissolve")),
+    "flash": partial(film, kinds=("cut",), disturb="flash"),
+    "fast pan": partial(film, kinds=("cut",), disturb="pan"),
+    "flicker": partial(film, kinds=("cut",), disturb="flicker"),
+    "strobe": partial(film, kinds=("cut",), disturb="strobe"),
+    "crossing": partial(film, kinds=("cut",), disturb="crossing"),
+    "portraits": dialogue,
+    "grey portraits": grey,
 }
 
 
@@ -62,13 +76,13 @@ METHODS = {
 
 def main(films: int = 4, first: int = 1000) -> None:
     """Print the table, with the false and the missed changes of fervid, and the CPU time of a look."""
-    print(f"{'F1, %':12}" + "".join(f"{f'{name} {fps}/s':>16}" for fps in (RATE, 5) for name in METHODS))
+    print(f"{'F1, %':15}" + "".join(f"{f'{name} {fps}/s':>16}" for fps in (RATE, 5) for name in METHODS))
     spent = dict.fromkeys(METHODS, 0.0)
     n = 0
-    for case, (kinds, disturb) in CASES.items():
+    for case, make in CASES.items():
         counts = {(name, fps): np.zeros(3) for fps in (RATE, 5) for name in METHODS}
         for seed in range(first, first + films):
-            whole = film(seed, kinds, disturb=disturb)
+            whole = make(seed)
             for fps in (RATE, 5):
                 shown = whole.sampled(fps)
                 n += len(shown.pictures)
@@ -79,12 +93,12 @@ def main(films: int = 4, first: int = 1000) -> None:
                     counts[name, fps] += score(whole, found, 0.5 / RATE if fps == RATE else 0.1)
         shares = (200 * hit / max(2 * hit + false + missed, 1) for hit, false, missed in counts.values())
         print(
-            f"{case:12}"
+            f"{case:15}"
             + "".join(f"{share:16.1f}" for share in shares)
             + "   "
             + " ".join(f"{int(c[1])}+{int(c[2])}-" for (name, _), c in counts.items() if name == "fervid")
         )
-    print(f"{'ms a look':12}" + "".join(f"{name} {1e3 * s / n:.2f}   " for name, s in spent.items()))
+    print(f"{'ms a look':15}" + "".join(f"{name} {1e3 * s / n:.2f}   " for name, s in spent.items()))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervid.backends.device import one_thread
 from fervid.backends.heap import share_heap
 from fervid.backends.mtcnn import MTCNN
+from fervid.backends.threads import one_thread
 from fervid.frames import picture_size
 from fervid.store import to_table, write_table
 from fervid.timeline import fill_gaps, summarise
