@@ -37,8 +37,8 @@ class PyAVReader:
         sampling: Sampling | None = None,
     ) -> None:  # fmt: skip
         self._path, self._wanted, self._max_pixels = path, stream, max_pixels
-        self._careful, self._synthetic = careful, synthetic_time
-        self.health = Health()
+        self._careful, self._synthetic, self._sampling = careful, synthetic_time, sampling
+        self.health = Health(reference_only=bool(sampling and sampling.fast))
         self.end_s: float | None = None
         self._scalers = Scalers()
         self._container = self._open()
@@ -55,8 +55,8 @@ class PyAVReader:
             self._clock = self._wind(self._declared_end())
             self._head_frames = head
             self.info = self._describe(head[-1])
-            self._sampling = sampling if may_leave_out(self._stream, self.info.container, head[-1]) else None
-            self.health.reference_only = bool(self._sampling and self._sampling.fast)
+            if not may_leave_out(self._stream, self.info.container, head[-1]):
+                self._sampling = None
         except BaseException:
             self.close()
             raise
@@ -147,6 +147,8 @@ class PyAVReader:
                 reason="too_large",
             )
         context.options = {"max_pixels": str(self._max_pixels)}
+        if self.health.reference_only:
+            context.options |= {"skip_loop_filter": "bidir"}  # not on B-frames: tests/benchmarks/sampling.py
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 

@@ -82,7 +82,10 @@ DetectorName = Annotated[str | None, typer.Option(help="mtcnn (default), or cent
 LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
 LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
 Detection = Annotated[str | None, typer.Option(help="Search for faces in key looks (adaptive, default), or every one.")]
-Sampling = Annotated[str | None, typer.Option(help="exact (default), or fast: frames that no other needs are skipped.")]
+Sampling = Annotated[
+    str | None,
+    typer.Option(help="exact (default), or fast: less decoding; looks up to a step later, probabilities within 0.15."),
+]
 Precision = Annotated[str | None, typer.Option(help="Of the networks: auto (default), fp32 or bf16.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
 ShardsOption = Annotated[
