@@ -26,7 +26,8 @@ from fervid.source import read_video, sampling_of
 from fervid.video import MAX_PIXELS, Health, Reader, RestartNeeded, Sampling, cell_of, open_video
 from tests.broken_clips import overwritten
 from tests.clips import joined, write_clip
-from tests.fakes import FakeClassifier, FakeDetector, steady
+from tests.fakes import FakeClassifier, FakeDetector
+from tests.steady import steady
 
 MODELS = Models(FakeDetector(), FakeClassifier(), "cpu")
 SAMPLES = Path(__file__).parents[1] / "sample_videos"
