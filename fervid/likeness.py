@@ -1,6 +1,7 @@
 """How alike two looks are, wherever the camera pointed and however bright it was, on thumbnails -> -1..1."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 
@@ -28,11 +29,12 @@ THUMB = (18, 32)
 FLAT = 4.0
 #: Two looks of one shot correlate more than this.
 ALIKE = 0.62
-#: Where the camera moved between them, the part in common has kept its colour, and its brightness, within this (of 255,
-#: at one contrast): else any head before any smooth wall is like any other, once it is shifted there.
-_COLOUR, _GREY = 6.0, 12.0
-#: What stands still changes less than this (of 255).
-_CHANGE = 10.0
+#: Where the camera moved between them, what they have in common kept its colour and its brightness within this (of 255,
+#: at one contrast), or half of it changed less than this, in parts of its contrast: else any head before any smooth
+#: wall would be like any other, once it is shifted there.
+_COLOUR, _GREY, _KEPT = 6.0, 12.0, 0.3
+#: What stands still changes less than this, of 255, or less than _KEPT.
+_STILL = 13.0
 #: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several; and for
 #: how long at the most.
 FAST, SLOW, _FOR_S = 60.0, 6.0, 0.3
@@ -144,8 +146,8 @@ def _within(sums: np.ndarray, box: np.ndarray) -> np.ndarray:
 def likeness(one: Sight, other: Sight, reach: float) -> float:
     """The best normalised correlation of two looks over shifts up to `reach` columns (and half as many rows), -1..1.
 
-    Over the part in common, so that the camera may move (Lewis 1995, Fast Normalized Cross-Correlation), at the shifts
-    at which that part has about the same colours in both.
+    Over the part in common, so that the camera may move (Lewis 1995, Fast Normalized Cross-Correlation), which
+    has about the same colours then.
     """
     (down, across, area), in_one, in_other = _shifts(int(reach / 2), int(reach))
     product = np.fft.irfft2((one.spectrum * np.conj(other.spectrum)).sum(0), _PADDED)[down, across]
@@ -154,11 +156,30 @@ def likeness(one: Sight, other: Sight, reach: float) -> float:
     mine_2, yours_2 = (sums[3] - (sums[:3] ** 2).sum(0) / area for sums in (mine, yours))
     flat = area * 3 * FLAT**2
     fair = (mine_2 > flat) & (yours_2 > flat)
-    gain = (np.where(fair, mine_2, 1) / np.where(fair, yours_2, 1)) ** 0.25
+    alike = np.where(fair, common / np.sqrt(np.maximum(mine_2 * yours_2, 1e-9)), -1.0)
+    gain = np.where(fair, mine_2 / np.maximum(yours_2, 1e-9), 1.0) ** 0.25
     differ = (mine[:3] / area + one.mean) / gain - (yours[:3] / area + other.mean) * gain
     grey = differ.mean(0)
-    fair &= (np.abs(grey) < _GREY) & (np.linalg.norm(differ - grey, axis=0) < _COLOUR)
-    return float(np.where(fair, common / np.sqrt(np.maximum(mine_2 * yours_2, 1e-9)), -1.0).max())
+    same = (np.abs(grey) < _GREY) & (np.linalg.norm(differ - grey, axis=0) < _COLOUR)
+    best = int(alike.argmax())
+    if not same[best]:
+        most = _KEPT * math.sqrt(max(mine_2[best], yours_2[best]) / (3 * area[best]))
+        if not _unchanged(_part(one, in_one[:, best]), _part(other, in_other[:, best]), most).any():
+            alike = np.where(same, alike, -1.0)
+    return float(alike.max())
+
+
+def _part(sight: Sight, box: Iterable[int]) -> np.ndarray:
+    """The fields (3, n) in a rectangle, in their own colours."""
+    top, bottom, left, right = box
+    return sight.centred[:, top:bottom, left:right].reshape(3, -1) + sight.mean
+
+
+def _unchanged(mine: np.ndarray, yours: np.ndarray, most: float) -> np.ndarray:
+    """The half of the fields (n,) that changed least; none if it changed by more than `most`, of 255."""
+    change = np.linalg.norm(mine - yours, axis=0) / math.sqrt(3)
+    middle = np.median(change)
+    return (change <= middle) & (middle <= most)
 
 
 def still(one: Sight, other: Sight) -> float:
@@ -166,12 +187,11 @@ def still(one: Sight, other: Sight) -> float:
 
     Of two unrelated pictures it is about 0.75, because the half is chosen. -1 if it changed too, or shows nothing.
     """
-    change = np.linalg.norm(one.centred - other.centred + (one.mean - other.mean)[..., None], axis=0) / math.sqrt(3)
-    most = np.median(change)
-    if most > _CHANGE:
+    mine, yours = (_part(sight, (0, THUMB[0], 0, THUMB[1])) for sight in (one, other))
+    half = _unchanged(mine, yours, max(_STILL, _KEPT * max(one.contrast, other.contrast)))
+    if not half.any():
         return -1.0
-    mine, yours = one.centred[:, change <= most], other.centred[:, change <= most]
-    mine, yours = (part - part.mean(1, keepdims=True) for part in (mine, yours))
+    mine, yours = (part[:, half] - part[:, half].mean(1, keepdims=True) for part in (mine, yours))
     if min(mine.std(), yours.std()) <= FLAT:
         return -1.0
     return float(np.vdot(mine, yours) / math.sqrt(np.vdot(mine, mine) * np.vdot(yours, yours)))

@@ -19,15 +19,10 @@ from fervid.lab.layouts import RAFDB
 from fervid.lab.leakage import find_duplicates
 from fervid.lab.listing import split_named
 from fervid.labels import EMOTIONS, emotions_in
+from tests.little_faces import encoded
 
 NOISE = np.random.default_rng(0)
 VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
-
-
-def encoded(image: np.ndarray, form: str = "png", **options: object) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, form, **options)
-    return file.getvalue()
 
 
 def put(root: Path, *names: str, grey: int = 90) -> None:

@@ -381,7 +381,7 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
 
 @pytest.mark.parametrize("name", ["one_face.mp4", "two_faces.mp4", "cut_to_nobody.mp4"])
 def test_the_timeline_is_that_of_the_cpu(models, name):
-    config = load_config(device="cpu", fps=2, end_s=4.0, detection="every", precision="fp32")
+    config = load_config(device="cpu", fps=2, end_s=3.0, detection="every", precision="fp32")
     expected = process_video(SAMPLES / name, None, config, models)
     found = process_video(SAMPLES / name, None, config, replace(models, on_device=DeviceLine("cpu")))
     off = differences(expected.to_pandas(), found.to_pandas())

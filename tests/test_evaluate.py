@@ -1,14 +1,11 @@
 """`fervid evaluate`: figures derived by hand, heads and classes matched by name, and the way from raw pictures."""
 
 import csv
-import io
 import json
 import shlex
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import skimage.data
 import torch
@@ -26,6 +23,7 @@ from fervid.lab.metrics import calibration_error, fit_temperature, reliability, 
 from fervid.labels import EMOTIONS
 from fervid.views import terminal
 from fervid.views.figures import PALETTE, write_evaluation
+from tests.little_faces import write_parquet
 
 # -- figures by hand ------------------------------------------------------------------------------------
 
@@ -252,12 +250,7 @@ def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def parquet(noise: FaceSet, tmp_path: Path) -> Path:
-    files = [io.BytesIO() for _ in noise.image]
-    for file, image in zip(files, noise.image):
-        Image.fromarray(image).save(file, "png")
-    path = tmp_path / "noise.parquet"
-    pq.write_table(pa.table({"image": [file.getvalue() for file in files], "emotion": noise.label}), path)
-    return path
+    return write_parquet(tmp_path / "noise.parquet", noise)
 
 
 def test_json_goes_to_stdout_or_into_a_file(parquet: Path, tmp_path: Path) -> None:

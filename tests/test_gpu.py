@@ -9,21 +9,16 @@ from tests.gpu_checks import CHECKS, missing
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 
 
-@pytest.mark.gpu
-@NO_GPU
 @pytest.mark.parametrize("name", CHECKS)
-def test_a_gpu_finds_what_the_cpu_finds(name):
-    if reason := missing(name, "cuda:0"):
+@pytest.mark.parametrize(
+    "device",
+    [pytest.param("cuda:0", marks=(pytest.mark.gpu, NO_GPU)), pytest.param("cpu", marks=pytest.mark.slow)],
+)
+def test_a_gpu_finds_what_the_cpu_finds(name, device):
+    """On the CPU the checks themselves are tried."""
+    if reason := missing(name, device):
         pytest.skip(reason)
-    CHECKS[name]("cuda:0")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_checks_themselves(name):
-    if reason := missing(name, "cpu"):
-        pytest.skip(reason)
-    CHECKS[name]("cpu")
+    CHECKS[name](device)
 
 
 @pytest.mark.slow

@@ -1,43 +1,28 @@
 """The lab in small: a real training run on a handful of pictures, scores derived by hand."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
 from fervid.backends.nets import build, folded
 from fervid.backends.torch_classifier import TorchClassifier
 from fervid.errors import WeightsError
 from fervid.lab.datasets import FER2013, FaceSet
 from fervid.lab.evaluate import evaluate_weights
-
-
-def webp(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "webp", lossless=True)
-    return file.getvalue()
+from tests.little_faces import some_faces, write_parquet
 
 
 @pytest.fixture
 def faces() -> FaceSet:
-    """64 pictures whose brightness is their class: darker for anger, brighter for neutral."""
-    label = np.arange(64) % 7
-    noise = np.random.default_rng(0).integers(0, 24, (64, 48, 48))
-    return FaceSet("little", FER2013, (noise + label[:, None, None] * 32).astype(np.uint8), label)
+    return some_faces(64)
 
 
 @pytest.fixture
 def parquet(faces: FaceSet, tmp_path: Path) -> Path:
-    columns = {"image": [webp(i) for i in faces.image], "emotion": faces.label}
-    path = tmp_path / "little.parquet"
-    pq.write_table(pa.table(columns), path)
-    return path
+    return write_parquet(tmp_path / "little.parquet", faces)
 
 
 def test_scores_of_bundled_weights(parquet: Path) -> None:

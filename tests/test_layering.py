@@ -148,6 +148,22 @@ def test_importing_the_command_line_loads_nothing_heavy():
     assert not loaded & (HEAVY | {"numpy", "pandas", "pyarrow", "scipy", "PIL", "matplotlib", "safetensors"})
 
 
+def test_the_line_itself_loads_no_torch():
+    """Its models do: who brings others, as the workers in these tests do, does not wait for it."""
+    program = """
+import sys
+from pathlib import Path
+from fervid.config import Config
+from fervid.pipeline import process_video
+from tests.poison import load_fakes
+process_video(Path("sample_videos/one_face.mp4"), None, Config(end_s=1), load_fakes(Config()))
+print(*sys.modules)
+"""
+    call = [sys.executable, "-c", program]
+    done = subprocess.run(call, cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    assert not {"torch", "pandas", "hypothesis"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_names_in_all_exist(module):
     body = tree(module).body

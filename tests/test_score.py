@@ -21,10 +21,10 @@ from tests.fakes import FakeDetector, draw_faces
 ASTRONAUT = skimage.data.astronaut()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Good pictures, a crop, no face, and what calls itself a picture."""
-    pictures = tmp_path / "pictures"
+    pictures = tmp_path_factory.mktemp("score") / "pictures"
     (pictures / "b" / "c").mkdir(parents=True)
     Image.fromarray(ASTRONAUT).save(pictures / "portrait.jpg", quality=95)
     Image.fromarray(ASTRONAUT[50:180, 160:290]).resize((48, 48)).convert("L").save(pictures / "b" / "crop.PNG")
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     (pictures / "a text.png").write_text("words")
     (pictures / "empty.jpg").touch()
     (pictures / "cut.jpg").write_bytes((pictures / "portrait.jpg").read_bytes()[:3000])
-    (pictures / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
+    (pictures / "gone.jpg").symlink_to(pictures.parent / "nothing.jpg")
     (pictures / "link.jpg").symlink_to(pictures / "portrait.jpg")
     (pictures / "loop").symlink_to(pictures, target_is_directory=True)
     os.mkfifo(pictures / "pipe.jpg")
@@ -48,8 +48,13 @@ def run(*args: object) -> tuple[int, str, list[dict[str, str]]]:
     return result.exit_code, result.stdout, rows
 
 
-def test_every_file_is_a_row(folder: Path, tmp_path: Path) -> None:
-    code, printed, rows = run(folder, "--out", tmp_path / "s.csv", "--json")
+@pytest.fixture(scope="module")
+def scored(folder: Path) -> tuple[int, str, list[dict[str, str]]]:
+    return run(folder, "--out", folder.parent / "s.csv", "--json")
+
+
+def test_every_file_is_a_row(folder: Path, scored: tuple[int, str, list[dict[str, str]]]) -> None:
+    code, printed, rows = scored
     assert code == 1  # some cannot be read
     face = {row["path"]: row["face"] for row in rows}
     assert face == {
@@ -58,7 +63,7 @@ def test_every_file_is_a_row(folder: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     assert list(face) == sorted(face, key=lambda name: Path(name).parts)
     assert json.loads(printed) == {
-        "out": str(tmp_path / "s.csv"), "pictures": 9, "scored": 3, "no_face": 1, "unreadable": 5,
+        "out": str(folder.parent / "s.csv"), "pictures": 9, "scored": 3, "no_face": 1, "unreadable": 5,
     }  # fmt: skip
     reasons = {row["path"]: row["reason"] for row in rows}
     assert "empty" in reasons["empty.jpg"] and "regular file" in reasons["pipe.jpg"] and "link" in reasons["gone.jpg"]
@@ -67,8 +72,8 @@ def test_every_file_is_a_row(folder: Path, tmp_path: Path) -> None:
         assert bool(row["x0"]) == (row["face"] == "found")
 
 
-def test_a_row_holds_the_classes_and_where_the_face_is(folder: Path, tmp_path: Path) -> None:
-    _, _, rows = run(folder, "--out", tmp_path / "s.csv")
+def test_a_row_holds_the_classes_and_where_the_face_is(scored: tuple[int, str, list[dict[str, str]]]) -> None:
+    _, _, rows = scored
     row = rows[-1]
     prob = [float(row[name]) for name in FER2013]
     assert max(prob) == float(row["happiness"]) and sum(prob) == pytest.approx(1, abs=1e-4)

@@ -184,7 +184,7 @@ def test_a_quarter_of_an_hour_of_one_face_waits_for_nothing():
 
 def test_false_alarms_do_not_pile_up_in_memory():
     tracker = Tracker()
-    looks = [Seen(i / 25, (face(100), face(random, 500))) for i, random in enumerate(np.arange(3000) * 997 % 5000)]
+    looks = [Seen(i / 25, (face(100), face(random, 500))) for i, random in enumerate(np.arange(1500) * 997 % 5000)]
     for _ in link([shot_batch([look]) for look in looks], tracker):
         assert len(tracker.refused) < 100
 

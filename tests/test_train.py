@@ -1,6 +1,5 @@
 """Training in small: every network, every way to balance, a run that is stopped, shared, frozen, taught or swept."""
 
-import io
 import json
 import subprocess
 import sys
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -35,6 +32,7 @@ from fervid.lab.sweep import sweep
 from fervid.lab.targets import ask_teachers, find_tasks
 from fervid.lab.train import Run, train
 from fervid.labels import EMOTIONS
+from tests.little_faces import some_faces, write_parquet
 
 #: Seconds for an epoch of 16 pictures; the others show the same in a moment.
 HEAVY = {
@@ -49,13 +47,6 @@ HEAVY = {
     "dlibface",
 }
 TINY = Recipe(arch="basecnn", epochs=1, batch_size=8, vote_weight=0, warmup_epochs=0)
-
-
-def some_faces(n: int, name: str = "little", seed: int = 0) -> FaceSet:
-    """Pictures whose brightness is their class: darker for anger, brighter for neutral."""
-    label = np.arange(n) % 7
-    noise = np.random.default_rng(seed).integers(0, 24, (n, 48, 48))
-    return FaceSet(name, FER2013, (noise + label[:, None, None] * 32).astype(np.uint8), label)
 
 
 def with_votes(faces: FaceSet) -> FaceSet:
@@ -81,13 +72,7 @@ def material() -> Material:
 
 @pytest.fixture
 def parquet(tmp_path: Path) -> Path:
-    faces = some_faces(40)
-    files = [io.BytesIO() for _ in faces.image]
-    for file, image in zip(files, faces.image):
-        Image.fromarray(image).save(file, "png")
-    path = tmp_path / "little.parquet"
-    pq.write_table(pa.table({"image": [file.getvalue() for file in files], "emotion": faces.label}), path)
-    return path
+    return write_parquet(tmp_path / "little.parquet", some_faces(40))
 
 
 def facts_of(weights: Path) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def _privacy(film: Film | None) -> str:
 
 
 def fill_page(template: str, *, scripts: tuple[str, ...], media: str = "'none'", **slots: str) -> str:
-    """Fill a template in assets/ with scripts, style and text, and lock it: only what stands in it may run or load."""
+    """Fill a template in assets/ and the head of all, and lock the page: only what stands in it may run or load."""
     style = _asset("uPlot.min.css") + _asset("report.css") + _colours()
     run = [_asset(scripts[0])] if scripts[0] in _CHART else []
     run.append("(() => {\n" + "\n".join(_asset(name) for name in scripts[len(run) :]) + "\n})();")
@@ -153,7 +153,7 @@ def fill_page(template: str, *, scripts: tuple[str, ...], media: str = "'none'",
         "licence": escape(_asset("uPlot.LICENSE").replace("--", "- -")) if scripts[0] in _CHART else "",
         "version": escape(__version__),
     }  # fmt: skip
-    return _fill(_asset(template), slots)
+    return _fill(_asset("head.html") + _asset(template), slots)
 
 
 def _fill(template: str, slots: Mapping[str, str]) -> str:
