@@ -30,7 +30,7 @@ class Config:
     """Looks a second, by timestamp; None looks at every frame ("native")."""
     reader: str = "av"
     sampling: str = "exact"
-    """exact: the first frame of each 1 / fps of a second; fast: any frame of it, B-frames not deblocked."""
+    """exact: the first frame of each 1 / fps of a second; fast: any frame of it, so that fewer are decoded."""
     detector: str = "mtcnn"
     detection: str = "adaptive"
     """every: the detector searches every look; adaptive: key looks, and it confirms the faces between them."""

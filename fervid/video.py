@@ -81,7 +81,7 @@ class Health:
     untimed: int = 0
     epochs: int = 1
     reference_only: bool = False
-    """Whether it was read for Sampling.fast: any frame of a cell is looked at, and B-frames are not smoothed."""
+    """Whether it was read for Sampling.fast: any frame of a cell will do, mostly one to which others refer."""
     decoder: str = "cpu"
     """What decoded: cpu, or nvdec, the decoder of a GPU."""
     turned_back: str = ""
@@ -96,8 +96,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What will be looked at: the first frame of each cell, 1 / fps of a second; if `fast`, any frame of each will do,
-    and B-frames need no deblocking: their luma is within 44 dB (tests/benchmarks/sampling.py)."""
+    """What will be looked at: the first frame of each cell, 1 / fps of a second; if `fast`, any frame of each."""
 
     fps: float
     fast: bool = False

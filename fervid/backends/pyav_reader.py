@@ -56,7 +56,7 @@ class PyAVReader:
             self._head_frames = head
             self.info = self._describe(head[-1])
             if not may_leave_out(self._stream, self.info.container, head[-1]):
-                self._sampling = None
+                self._sampling, self.health.reference_only = None, False
         except BaseException:
             self.close()
             raise
@@ -147,8 +147,6 @@ class PyAVReader:
                 reason="too_large",
             )
         context.options = {"max_pixels": str(self._max_pixels)}
-        if self.health.reference_only:
-            context.options |= {"skip_loop_filter": "bidir"}  # not on B-frames: tests/benchmarks/sampling.py
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
