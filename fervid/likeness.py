@@ -27,11 +27,11 @@ __all__ = [
 THUMB = (18, 32)
 #: A thumbnail of less contrast (standard deviation, of 255) shows nothing: black, white, a title card's ground.
 FLAT = 4.0
-#: Two looks of one shot correlate more than this.
-ALIKE = 0.62
-#: Where the camera moved between them, what they have in common kept its colour and its brightness within this (of 255,
-#: at one contrast), or half of it changed less than this, in parts of its contrast: else any head before any smooth
-#: wall would be like any other, once it is shifted there.
+#: Two looks of one shot correlate more than this; where they do unmoved, and more than _SURE, nothing else is asked.
+ALIKE, _SURE = 0.62, 0.7
+#: Else what they have in common kept its colour and its brightness within this (of 255, at one contrast), or half of it
+#: changed less than this, in parts of its contrast: any head before any smooth wall is like any other, once it is
+#: shifted there.
 _COLOUR, _GREY, _KEPT = 6.0, 12.0, 0.3
 #: What stands still changes less than this, of 255, or less than _KEPT.
 _STILL = 13.0
@@ -117,7 +117,7 @@ def alike(one: Sight, other: Sight, columns_per_s: float) -> bool:
     """
     if min(one.contrast, other.contrast) < FLAT:
         return max(one.contrast, other.contrast) < FLAT
-    if correlation(one, other) > ALIKE:
+    if correlation(one, other) > _SURE:
         return True
     return likeness(one, other, 4 + columns_per_s * min(abs(one.pts_s - other.pts_s), _FOR_S)) > ALIKE
 

@@ -20,11 +20,16 @@ from tests.cast import dialogue
 from tests.films import RATE, Film, film, score
 
 
-def grey(seed: int, shots: int = 8) -> Film:
-    """A film of portraits in black and white (ITU-R BT.601)."""
+def grey(pictures: np.ndarray) -> np.ndarray:
+    """Pictures in black and white (ITU-R BT.601)."""
+    luma = (pictures @ np.float32([0.299, 0.587, 0.114])).round().astype(np.uint8)
+    return np.repeat(luma[..., None], 3, -1)
+
+
+def grey_dialogue(seed: int, shots: int = 8) -> Film:
+    """A film of portraits in black and white."""
     shown = dialogue(seed, shots)
-    luma = (shown.pictures @ np.float32([0.299, 0.587, 0.114])).round().astype(np.uint8)
-    return Film(np.repeat(luma[..., None], 3, -1), shown.changes)
+    return Film(grey(shown.pictures), shown.changes)
 
 
 #: What makes the film of a seed, with so many shots.
@@ -39,7 +44,7 @@ CASES: dict[str, Callable[..., Film]] = {
     "strobe": partial(film, kinds=("cut",), disturb="strobe"),
     "crossing": partial(film, kinds=("cut",), disturb="crossing"),
     "portraits": dialogue,
-    "grey portraits": grey,
+    "grey portraits": grey_dialogue,
 }
 
 
