@@ -27,12 +27,19 @@ from fervid.frames import ANCHOR_S
 from fervid.likeness import FAST, SLOW, Sight, alike, sights
 from fervid.stopwatch import span
 
-__all__ = ["between_keys"]
+__all__ = ["FAST_STRIDE", "STRIDE", "Stride", "between_keys"]
 
-#: From one key look to the next: at least so many looks, as long as they take no more than a second.
-_LEAST, _LONGEST_S = 5, 1.0
-#: Where looks are dense: a key look in so many seconds.
-_REST_S = 0.4
+
+@dataclass(frozen=True)
+class Stride:
+    """From one key look to the next: at least so many looks, and rest_s, as long as they take at most longest_s."""
+
+    looks: int
+    rest_s: float
+    longest_s: float
+
+
+STRIDE, FAST_STRIDE = Stride(5, 0.4, 1.0), Stride(10, 0.8, 2.0)
 #: Looks that wait: until so many key looks can be searched together, or so many bytes of pixels are held.
 _KEYS, _BYTES = 6, 3 * 2**24
 #: Along ways longer than _FARTHEST, in face sizes and growth, faces are not expected but searched for nearby, if there
@@ -63,7 +70,7 @@ class _Look:
 
 
 def between_keys(
-    frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float
+    frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float, *, stride: Stride = STRIDE
 ) -> Generator[tuple[FrameBatch, Detections]]:
     """Find the faces of at least min_face parts of the picture's width in every look -> each batch, its detections."""
     batches: deque[tuple[FrameBatch, list[_Look]]] = deque()
@@ -71,7 +78,7 @@ def between_keys(
     for batch in frames:
         with span("shots"):
             looks = zip(batch.pts_s, batch.picture, batch.luma, sights(batch.pts_s, batch.thumb), batch.pts_s)
-            batches.append((batch, [_join(waiting, _Look(*look)) for look in looks]))
+            batches.append((batch, [_join(waiting, _Look(*look), stride) for look in looks]))
         held = sum(look.bytes for _, looks in batches for look in looks)
         if sum(look.key for look in waiting) > _KEYS or held > _BYTES:
             last = max(i for i, look in enumerate(waiting) if look.key)
@@ -84,17 +91,17 @@ def between_keys(
         yield from _settled(batches)
 
 
-def _join(before: list[_Look], look: _Look) -> _Look:
+def _join(before: list[_Look], look: _Look, stride: Stride) -> _Look:
     """Put a look behind those that wait; if it shows the last one's frame it is that one, and where faces rest."""
     if before and before[-1].luma is look.luma:
         before[-1].key, before[-1].last_s, before[-1].sight = True, look.pts_s, look.sight
         return before[-1]
-    _choose(before, look)
+    _choose(before, look, stride)
     before.append(look)
     return look
 
 
-def _choose(before: list[_Look], look: _Look) -> None:
+def _choose(before: list[_Look], look: _Look, stride: Stride) -> None:
     """Make a look a key look if it is the first, if the last one is long ago, or if a shot may begin there.
 
     Where the picture is not like the one before, the last look of the old shot is a key look too: no span crosses a
@@ -110,7 +117,8 @@ def _choose(before: list[_Look], look: _Look) -> None:
     most = max(1, int(0.75 * _BYTES) // look.bytes)
     rest_s, n = look.pts_s - before[start].last_s + 1e-6, len(before) - start
     anchor = look.pts_s // ANCHOR_S > before[-1].last_s // ANCHOR_S  # a video can be taken up here
-    look.key = anchor or rest_s >= _LONGEST_S or (rest_s >= _REST_S and n >= _LEAST) or n >= most
+    far = rest_s >= stride.longest_s or (rest_s >= stride.rest_s and n >= stride.looks)
+    look.key = anchor or far or n >= most
     look.key = look.key or not alike(before[start].sight, look.sight, SLOW)
 
 

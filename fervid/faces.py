@@ -232,9 +232,11 @@ def crop_face(
 
 def _cut(luma: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Columns and rows from low to high (x, y) of luma, its edge repeated where they lie outside."""
-    width, height = luma.shape[::-1]
-    if (low >= 0).all() and high[0] <= width and high[1] <= height:
-        return luma[low[1] : high[1], low[0] : high[0]]
-    columns = np.clip(np.arange(low[0], high[0]), 0, width - 1)
-    rows = np.clip(np.arange(low[1], high[1]), 0, height - 1)
-    return luma[np.ix_(rows, columns)]
+    size = np.array(luma.shape[::-1])
+    first, last = np.clip(low, 0, size - 1), np.clip(high, 1, size)
+    inside = luma[first[1] : last[1], first[0] : last[0]]
+    before, after = np.maximum(first - low, 0), np.maximum(high - last, 0)
+    if not (before.any() or after.any()):
+        return inside
+    columns, rows = high - low  # fewer than come out of np.pad where nothing of the square lies inside
+    return np.pad(inside, [(before[1], after[1]), (before[0], after[0])], "edge")[:rows, :columns]

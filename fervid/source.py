@@ -7,10 +7,11 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from fervid.adaptive import between_keys
+from fervid.adaptive import FAST_STRIDE, STRIDE, between_keys
 from fervid.batches import FaceBatch, VideoInfo
 from fervid.config import Config
 from fervid.emotions import Classifier
@@ -142,7 +143,8 @@ def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: 
             return
         finder = every_look
         if config.detection == "adaptive":
-            looks, finder = hold_still(looks), between_keys
+            stride = FAST_STRIDE if config.sampling == "fast" else STRIDE
+            looks, finder = hold_still(looks), partial(between_keys, stride=stride)
         frames = led(batch_frames(looks, video, size_px))
         yield from detect(frames, models.detector, video, find=lambda *looked: led(finder(*looked)), **task)
 

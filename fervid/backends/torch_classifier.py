@@ -62,7 +62,7 @@ class TorchClassifier:
         self.precision = precision
         if precision == "auto":
             self.precision = "bf16" if has_bf16(self.device) else "fp32"
-        self.batch_size = 64 if self.device == "cpu" else 256
+        self.batch_size = 32 if self.device == "cpu" else 256
         with enough_memory(self.device):
             self.net = self._load(facts["arch"])
             if self.device != "cpu":
