@@ -141,12 +141,12 @@ def find_faces(looks: Iterable[Look], video: VideoInfo, config: Config, models: 
             staged = led(models.on_device.stage(decoded, video, size_px))
             yield from led(models.on_device.find(staged, video, **task))
             return
-        finder = every_look
+        finder, fast = every_look, config.sampling == "fast"
         if config.detection == "adaptive":
-            stride = FAST_STRIDE if config.sampling == "fast" else STRIDE
-            looks, finder = hold_still(looks), partial(between_keys, stride=stride)
+            looks, finder = hold_still(looks), partial(between_keys, stride=FAST_STRIDE if fast else STRIDE)
         frames = led(batch_frames(looks, video, size_px))
-        yield from detect(frames, models.detector, video, find=lambda *looked: led(finder(*looked)), **task)
+        task |= {"find": lambda *looked: led(finder(*looked)), "rough": fast}
+        yield from detect(frames, models.detector, video, **task)
 
 
 def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:

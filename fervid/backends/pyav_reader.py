@@ -25,6 +25,9 @@ __all__ = ["PyAVReader"]
 _SEEKABLE = {"mov", "matroska"}
 #: Frame rates outside these (exclusive) are not believed.
 _SLOWEST, _FASTEST = Fraction(1, 3600), 10_000
+#: Codecs whose B-frames fast sampling leaves undeblocked. Not HEVC: some encoders make every frame a B-frame, and what
+#: is left out in one frame goes on to all that refer to it.
+_ROUGH = {"h264"}
 _UNTIMED_AT_START = 64
 _FAILURES_IN_A_ROW = 32
 
@@ -56,6 +59,8 @@ class PyAVReader:
             self._head_frames = head
             self.info = self._describe(head[-1])
             if not may_leave_out(self._stream, self.info.container, head[-1]):
+                if self.health.reference_only and self.info.codec in _ROUGH:
+                    raise RestartNeeded(every_frame=True)
                 self._sampling, self.health.reference_only = None, False
         except BaseException:
             self.close()
@@ -147,6 +152,8 @@ class PyAVReader:
                 reason="too_large",
             )
         context.options = {"max_pixels": str(self._max_pixels)}
+        if self._sampling and self._sampling.fast and context.name in _ROUGH:
+            context.options |= {"skip_loop_filter": "bidir"}
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 

@@ -7,6 +7,7 @@ video.Sampling), which the packets tell: one of that cell that is shown before i
 lead anybody to look at a frame that was left out, the video is read again with every frame: so the looks are the same.
 """
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from heapq import heappop, heappush
@@ -60,8 +61,12 @@ class Sieve:
     def __init__(
         self, stream: Any, sampling: Sampling, origin: Fraction, health: Health, *, start_s: float = 0.0
     ) -> None:
-        self._stream, self._tick = stream, Fraction(stream.time_base)
-        self._sampling, self._origin, self._start_s, self._health = sampling, origin, start_s, health
+        self._stream, self._sampling, self._start_s, self._health = stream, sampling, start_s, health
+        tick = Fraction(stream.time_base)
+        self._least, self._most = math.ceil(-_BACK_S / tick), math.floor(MAX_GAP_S / tick)
+        # pts * tick - origin in whole numbers: Fractions take ten times as long, and this is asked for every packet
+        self._scale, self._zero = tick.numerator * origin.denominator, origin.numerator * tick.denominator
+        self._unit = tick.denominator * origin.denominator
         self._first: dict[int, int] = {}
         self._latest: int | None = None
         self._one_clock = True
@@ -85,7 +90,7 @@ class Sieve:
         pts, latest = packet.pts, packet.pts if self._latest is None else self._latest
         self._latest = max(pts, latest)
         self._one_clock = not self._jumps(latest, pts)
-        pts_s = float(pts * self._tick - self._origin)
+        pts_s = (pts * self._scale - self._zero) / self._unit
         unwanted = pts_s < self._start_s or self._comes_later(pts, self._sampling.cell(pts_s))
         return unwanted and self._one_clock and pts < latest  # shown before another that was read before it: a B-frame
 
@@ -119,7 +124,7 @@ class Sieve:
             heappop(self._waiting)  # the decoder knew better: others refer to it
 
     def _jumps(self, before: int, pts: int) -> bool:
-        return not -_BACK_S <= (pts - before) * self._tick <= MAX_GAP_S
+        return not self._least <= pts - before <= self._most
 
 
 def _layer(packet: Any, extradata: bytes | None) -> int:
