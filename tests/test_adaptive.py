@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid import adaptive
-from fervid.adaptive import between_keys
+from fervid.adaptive import FAST_STRIDE, between_keys
 from fervid.backends.mtcnn import MTCNN
 from fervid.batches import FrameBatch
 from fervid.faces import Detections, every_look
@@ -105,6 +105,15 @@ def test_time_decides_how_far_key_looks_are_apart():
         detector = Counting()
         found([draw_faces((10, 10, 30, 30))] * 11, [], detector, fps)
         assert detector.searched == searched, fps
+
+
+def test_fast_sampling_searches_every_two_seconds_and_finds_the_same():
+    path = drift(41, (2, 10, 14, 24), 1)
+    looks = looks_of([draw_faces(box) for box in path], [])
+    detector = Counting()
+    boxes = joined(between_keys(looks, detector, 0.05, stride=FAST_STRIDE)).box_px
+    assert boxes.tolist() == [list(map(float, box)) for box in path]
+    assert (detector.searched, detector.asked) == (5, 36)
 
 
 def test_large_frames_do_not_pile_up(monkeypatch):

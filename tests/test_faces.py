@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid.batches import FaceBatch, FrameBatch
-from fervid.faces import Framing, crop_face, detect
+from fervid.faces import Framing, _cut, crop_face, detect
 from tests.fakes import DARK, MARKS, PLAIN, FakeDetector, draw_faces, same, split, video
 from tests.steady import steady
 
@@ -90,6 +90,25 @@ def test_large_boxes_are_antialiased():
     board = np.indices((64, 64)).sum(0) % 2 * 255  # a chessboard has no place in 8 x 8 pixels but as grey
     crop = crop_face(board.astype(np.uint8), upright((0, 0, 64, 64)), 8)
     assert np.abs(crop.astype(int) - 127).max() <= 2
+
+
+@given(at=st.tuples(*[st.integers(-60, 60)] * 2), side=st.tuples(*[st.integers(1, 70)] * 2))
+def test_any_rectangle_repeats_the_edges(at, side):
+    luma = np.random.default_rng(0).integers(0, 255, (30, 40), np.uint8)
+    low = np.array(at)
+    high = low + side
+    columns, rows = (np.clip(np.arange(*ends), 0, size - 1) for *ends, size in zip(low, high, (40, 30)))
+    assert np.array_equal(_cut(luma, low, high), luma[np.ix_(rows, columns)])
+
+
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("side", [30, 90, 400])
+def test_rough_crops_are_nearly_the_same(side, limited):
+    down, across = np.indices((400, 500)) / 30
+    luma = (125 + 60 * np.sin(down) + 45 * np.cos(across + down)).astype(np.uint8)
+    square = np.array([240.0, 190.0, side, 0.3])
+    one, rough = (crop_face(luma, square, 48, limited=limited, rough=rough).astype(int) for rough in (False, True))
+    assert np.abs(one - rough).max() <= 3
 
 
 def test_turned_luma_is_cut_as_any_other():

@@ -84,7 +84,7 @@ LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda 
 Detection = Annotated[str | None, typer.Option(help="Search for faces in key looks (adaptive, default), or every one.")]
 Sampling = Annotated[
     str | None,
-    typer.Option(help="exact (default), or fast: looks up to a step later, so that fewer frames are decoded."),
+    typer.Option(help="exact (default), or fast: looks up to a step later, fewer key looks, rougher pixels."),
 ]
 Precision = Annotated[str | None, typer.Option(help="Of the networks: auto (default), fp32 or bf16.")]
 MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]

@@ -7,11 +7,12 @@ begin a track) and for all; CPU milliseconds a look are medians of rounds taken 
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from fervid.adaptive import between_keys
+from fervid.adaptive import FAST_STRIDE, STRIDE, Stride, between_keys
 from fervid.backends.mtcnn import MTCNN
 from fervid.backends.threads import one_thread
 from fervid.batches import FrameBatch
@@ -28,13 +29,16 @@ def main() -> None:
     parser.add_argument("--fps", nargs="+", default=["5", "native"])
     parser.add_argument("--seconds", type=float, default=20, help="of each video (default 20)")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--fast", action="store_true", help="key looks as far apart as in fast sampling")
     args = parser.parse_args()
     columns = ("recall .9", "recall", "prec. .9", "precision", "IoU", "IoU p10", "every ms", "ms", "times")
     print(f"{'video':22s} {'fps':>6s} {'looks':>5s} {'faces':>5s}", *(f"{name:>9s}" for name in columns))
     for path in args.video:
         for fps in args.fps:
             looks, min_face = read(path, None if fps == "native" else float(fps), args.seconds)
-            compare(path.stem[:22], fps, looks, min_face, args.rounds)
+            compare(
+                f"{path.stem[:22]:22s} {fps:>6s}", looks, min_face, args.rounds, FAST_STRIDE if args.fast else STRIDE
+            )
 
 
 def read(path: Path, fps: float | None, seconds: float) -> tuple[list[FrameBatch], float]:
@@ -48,11 +52,11 @@ def read(path: Path, fps: float | None, seconds: float) -> tuple[list[FrameBatch
 
 
 @one_thread
-def compare(name: str, fps: str, looks: list[FrameBatch], min_face: float, rounds: int) -> None:
+def compare(name: str, looks: list[FrameBatch], min_face: float, rounds: int, stride: Stride) -> None:
     """Print one line."""
     detector = MTCNN()
     n = sum(map(len, looks))
-    finders: list[Finder] = [every_look, between_keys]
+    finders: list[Finder] = [every_look, partial(between_keys, stride=stride)]
     spent, found = [], []
     for _ in range(rounds):
         for finder in finders:
@@ -65,7 +69,7 @@ def compare(name: str, fps: str, looks: list[FrameBatch], min_face: float, round
     every_ms, some_ms = (1e3 * np.median(spent[i::2]) / n for i in (0, 1))
     shares = [share(f, pairs[:, i], least) for i, f in enumerate((every, some)) for least in (0.9, 0.0)]
     figures = (*shares, np.median(overlap), np.percentile(overlap, 10), every_ms, some_ms, every_ms / some_ms)
-    print(f"{name:22s} {fps:>6s} {n:5d} {len(every):5d}", *(f"{figure:9.3f}" for figure in figures), flush=True)
+    print(f"{name} {n:5d} {len(every):5d}", *(f"{figure:9.3f}" for figure in figures), flush=True)
 
 
 def share(found: Detections, matched: np.ndarray, least: float) -> float:

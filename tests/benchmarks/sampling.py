@@ -1,8 +1,9 @@
 """What sampling saves of decoding, and what fast sampling changes: `python -m tests.benchmarks.sampling VIDEO...`.
 
 For each video: CPU seconds of decoding every frame and of decoding for exact and fast sampling at 5 looks a second, in
-turns, medians of --rounds. Then (unless --no-line) the line with every look searched, on the same frames with
-deblocking and without it on B-frames, on all but key frames, on all: how far the luma is off, and the readings.
+turns, medians of --rounds. Then (unless --no-line) the seconds of the fast line beside those of the exact one; and,
+with --deblocking, the line with every look searched, on the same frames with deblocking and without it on B-frames, on
+all but key frames, on all: how far the luma is off, and the readings.
 """
 
 import argparse
@@ -29,11 +30,14 @@ def main() -> None:
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-line", action="store_true")
+    parser.add_argument("--deblocking", action="store_true")
     args = parser.parse_args()
-    line = None if args.no_line else Line()
+    line = Line() if args.deblocking else None
     for video in args.videos:
         print(video.name)
         decoding(video, args.rounds)
+        if not args.no_line:
+            tolerance(video)
         if line:
             compare(video, line)
 
@@ -54,6 +58,43 @@ def decoding(video: Path, rounds: int) -> None:
     for name, seconds in taken.items():
         spent = statistics.median(seconds)
         print(f"  {name:12} {decoded[name]:6} frames {spent:7.2f} CPU s {spent / base:6.2f}", flush=True)
+
+
+def tolerance(video: Path) -> None:
+    """How far the seconds of fast sampling are from those of exact sampling, faces paired by their boxes."""
+    import fervid
+    from fervid.labels import EMOTIONS
+
+    runs = []
+    for sampling in ("exact", "fast"):
+        options = {"device": "cpu", "fps": FPS, "sampling": sampling}
+        table = fervid.process(video, models=fervid.load_models(**options), **options).to_pandas()
+        runs.append(table[table["track"].notna()].reset_index())
+    exact, fast = runs
+    pairs = exact.merge(fast, on="second", suffixes=("", "_b"))
+    pairs["overlap"] = overlap(*(pairs[[f"{k}{side}" for k in "xywh"]].to_numpy(float).T for side in ("", "_b")))
+    pairs = pairs.sort_values("overlap", ascending=False, kind="stable")
+    pairs = pairs[pairs["overlap"] > 0.3].drop_duplicates("index").drop_duplicates("index_b")
+    names = [name for name in EMOTIONS if name in pairs]
+    off = np.abs(pairs[names].to_numpy(float) - pairs[[f"{name}_b" for name in names]].to_numpy(float))
+    same = pairs["dominant"].astype(object) == pairs["dominant_b"].astype(object)
+    print(
+        f"  seconds of tracks {len(exact)}, {len(fast)}, paired {len(pairs)}; looks with the face "
+        f"{exact['n_faces'].sum()}, {fast['n_faces'].sum()}"
+    )
+    if len(pairs):
+        print(
+            f"  overlap median {pairs['overlap'].median():.3f}; probabilities off by mean {np.nanmean(off):.4f}, "
+            f"95% {np.nanpercentile(off, 95):.3f}, max {np.nanmax(off):.3f}; same dominant {same.sum()}",
+            flush=True,
+        )
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Of mean boxes (4, n), x, y, w, h: what they share in parts of both together."""
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[:2] + one[2:], other[:2] + other[2:])
+    shared = np.clip(high - low, 0, None).prod(0)
+    return shared / (one[2:].prod(0) + other[2:].prod(0) - shared)
 
 
 class Line:
