@@ -44,6 +44,8 @@ class Unseen:
         """Ask for every frame."""
         raise RestartNeeded(every_frame=True)
 
+    canvas = picture
+
     def luma(self) -> NoReturn:
         """Ask for every frame."""
         raise RestartNeeded(every_frame=True)
