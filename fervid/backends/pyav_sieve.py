@@ -45,6 +45,8 @@ class Unseen:
         """Ask for every frame."""
         raise RestartNeeded(every_frame=True)
 
+    canvas = picture
+
     def luma(self) -> NoReturn:
         """Ask for every frame."""
         raise RestartNeeded(every_frame=True)

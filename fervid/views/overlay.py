@@ -59,7 +59,7 @@ def overlay(
     hidden = hidden_places(faces, story) if faces and options.blur_faces else None
     _check_video(check_file(video), story, options.force)
     settings = story.provenance["config"]
-    config = load_config(stream=settings.get("stream"), max_pixels=settings.get("max_pixels"))
+    config = load_config(fps="native", stream=settings.get("stream"), max_pixels=settings.get("max_pixels"))
     with write_atomically(out) as part:
         facts, _ = read_video(
             video, config, lambda reader: _Copy(reader, story, places, hidden).write(part, options, on_progress)

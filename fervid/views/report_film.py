@@ -112,10 +112,10 @@ def open_film(timeline: Timeline, video: Path, page: Path, *, transcode: bool, e
 
 
 def _config(timeline: Timeline) -> Config:
-    """Read the film as the timeline's maker did: the same stream, the same limit."""
+    """Read the film as the timeline's maker did, the same stream, the same limit; but every frame of it."""
     made = timeline.provenance.get("config", {})
     options = {name: made[name] for name in ("stream", "max_pixels") if made.get(name) is not None}
-    return load_config(None, **options)
+    return load_config(None, fps="native", **options)
 
 
 def _write_copy(video: Path, part: Path, config: Config) -> None:
