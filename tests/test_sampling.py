@@ -303,6 +303,13 @@ def test_every_cell_that_has_a_frame_has_its_look(name, make):
     assert fast.health.decoded <= exact.health.decoded
 
 
+@pytest.mark.parametrize("name", ["interlaced.mp4", "b_frames.avi", "raw.h264"])
+def test_h264_that_cannot_be_fast_is_read_in_full_quality(name, make):
+    fast = watch(make(name), Config(fps=8, sampling="fast"))
+    assert any(fast.taken.values()) and not fast.health.reference_only
+    assert fast.truth == watch(make(name), Config(fps=8), every=True).truth
+
+
 def test_a_part_is_sampled_alike():
     fast = watch(ONE_FACE, Config(fps=5, sampling="fast", start_s=2.0, end_s=4.0))
     assert [cell_of(at, 5) for at, *_ in fast.looks] == list(range(10, 20))
