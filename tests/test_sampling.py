@@ -1,5 +1,6 @@
 """Frames that nobody looks at are left out of decoding, never out of the truth: the looks are those of every frame."""
 
+import gc
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -8,6 +9,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -174,6 +176,17 @@ def test_native_rate_and_other_work_leave_nothing_out():
     assert watch(ONE_FACE, Config(fps=None)).health.left_out == 0
     with open_video(ONE_FACE) as video:
         assert len([frame.luma() for frame in video.frames()]) == 180
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(5), Sampling(5, fast=True)])
+def test_packets_that_are_decoded_are_let_go(sampling):
+    kept = []
+    with open_video(ONE_FACE, sampling=sampling) as video:
+        for i, _ in enumerate(video.frames()):
+            if i % 50 == 49:
+                gc.collect()
+                kept.append(sum(isinstance(thing, av.Packet) for thing in gc.get_objects()))
+    assert kept and max(kept) < 80  # of 180
 
 
 @pytest.mark.parametrize("fast", [False, True])

@@ -3,6 +3,7 @@
 The pixels come from FFmpeg as CUDA memory in NV12 or P010 and become tensors by DLPack, without a copy over the bus.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,9 @@ class NvdecReader(PyAVReader):
         context.options = {**context.options, "extra_hw_frames": _EXTRA_FRAMES}
         context.thread_count = 1  # the GPU is what works in parallel
 
-    def _head(self) -> list[av.VideoFrame]:
+    def _head(self, frames: Iterator[av.VideoFrame]) -> list[av.VideoFrame]:
         """See by the first frames whether the GPU has decoded them: FFmpeg turns to the CPU by itself."""
-        head = super()._head()
+        head = super()._head(frames)
         if not all(map(_on_gpu, head)):
             codec, layout = self._stream.codec_context.name, (head[-1].sw_format or head[-1].format).name
             raise NotOnGPU(self._path, f"{codec} in {layout}, unless it is NVIDIA's libnvcuvid that is missing")

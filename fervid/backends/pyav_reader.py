@@ -51,12 +51,12 @@ class PyAVReader:
             if self._tick > MAX_GAP_S and not synthetic_time:
                 raise RestartNeeded(synthetic_time=True)
             self._rate = self._declared_rate()
-            opening, self._again = tee(self._packets())
-            self._decoding = self._decode(opening)
-            head = self._head()
+            opening, again = tee(self._packets())
+            decoding = self._decode(opening)
+            head = self._head(decoding)
             self._origin = self._time_zero(head[-1])
             self._clock = self._wind(self._declared_end())
-            self._head_frames = head
+            self._opened: tuple[Iterator[Shown], Iterator[Any]] = chain(head, decoding), again
             self.info = self._describe(head[-1])
             if not may_leave_out(self._stream, self.info.container, head[-1]):
                 if self.health.reference_only and self.info.codec in _ROUGH:
@@ -90,13 +90,13 @@ class PyAVReader:
 
     def _from_first(self, start_s: float = 0.0) -> Iterator[Shown]:
         """Go on where opening ended; or begin again, now that time zero is known, if frames may be left out."""
-        head, self._head_frames = self._head_frames, []
+        frames, packets = self._opened
+        self._opened = iter(()), iter(())  # of the two that are left, one would keep every packet for the other
         if self._sampling is None:
-            del self._again  # nothing is kept for it
-            return chain(head, self._decoding)
+            return frames
         self._stream.codec_context.flush_buffers()
         self.health.packets = self.health.decoded = 0
-        return self._sifted(self._again, start_s)
+        return self._sifted(packets, start_s)
 
     def _sifted(self, packets: Iterator[Any], start_s: float = 0.0) -> Iterator[Shown]:
         """Decode what may be looked at."""
@@ -166,10 +166,10 @@ class PyAVReader:
                 return Fraction(rate.numerator, rate.denominator)
         return None
 
-    def _head(self) -> list[av.VideoFrame]:
+    def _head(self, frames: Iterator[av.VideoFrame]) -> list[av.VideoFrame]:
         """Decode up to the first frame that has a time (any frame, when times are synthetic)."""
         head: list[av.VideoFrame] = []
-        for frame in self._decoding:
+        for frame in frames:
             head.append(frame)
             if self._synthetic or frame.pts is not None:
                 return head
