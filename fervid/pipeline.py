@@ -254,7 +254,7 @@ class _Line:
             "searched": "every" if self.models.on_device else self.config.detection,
             "decoder": health.decoder,
             "decoder_note": health.turned_back or None,
-            "sampling": "fast" if health.reference_only else "exact",
+            "sampling": self.config.sampling,
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,

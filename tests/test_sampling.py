@@ -329,11 +329,12 @@ def test_a_part_is_sampled_alike():
     assert [cell_of(at, 5) for at, *_ in fast.looks] == list(range(10, 20))
 
 
-@pytest.mark.parametrize(("name", "used"), [("h264.mp4", "fast"), ("vp9.webm", "exact")])
-def test_the_provenance_says_what_was_done(name, used, make):
+@pytest.mark.parametrize(("name", "spared"), [("h264.mp4", True), ("vp9.webm", False)])
+def test_the_provenance_says_what_was_done(name, spared, make):
+    """Crops and key looks are those of fast sampling even where every frame has to be decoded."""
     result = process_video(make(name), None, Config(fps=5, sampling="fast", end_s=1), MODELS)
-    assert (result.provenance["sampling"], result.provenance["config"]["sampling"]) == (used, "fast")
-    assert result.status == "ok"
+    assert result.provenance["sampling"] == "fast" and result.status == "ok"
+    assert (result.provenance["counters"]["frames_left_out"] > 0) == spared
 
 
 @pytest.mark.parametrize("options", [{"fps": "native"}, {"reader": "decord"}])
