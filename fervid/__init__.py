@@ -72,6 +72,7 @@ def process(
     with span("start-up"):
         from fervid.config import load_config
         from fervid.paths import check_paths
+        from fervid.pipeline import load_models as load
         from fervid.pipeline import process_video
         from fervid.source import read_video
 
@@ -81,7 +82,7 @@ def process(
         check_paths(video, timeline, readings, cuts)
         if models is None:  # opening takes a hundredth of loading them: what is no video is told first
             read_video(video, config, lambda reader: None)
-            models = load_models(pipeline, **options)
+            models = load(config)
         spread = None
         if shards is not None:
             from fervid.engine import default_workers

@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 
 from fervid.batches import FrameBatch
-from fervid.faces import Detections, FaceDetector
+from fervid.faces import NOBODY, Detections, FaceDetector
 from fervid.frames import ANCHOR_S
 from fervid.likeness import FAST, SLOW, Sight, alike, sights
 from fervid.stopwatch import span
@@ -211,7 +211,7 @@ def _confirm(drawn: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> N
     """Show the detector the boxes drawn in each look; a look gets its faces if every one of them is a face."""
     for look, box in drawn:
         if not len(box):
-            look.found = _NOBODY
+            look.found = NOBODY
     drawn = [(look, box) for look, box in drawn if len(box)]
     if not drawn:
         return
@@ -261,8 +261,3 @@ def _joined(parts: list[Detections]) -> Detections:
     frame = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     box, score, marks = (np.concatenate([getattr(p, k) for p in parts]) for k in ("box_px", "score", "landmarks_px"))
     return Detections(frame, box, score, marks)
-
-
-_NOBODY = Detections(
-    np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
-)

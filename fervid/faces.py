@@ -14,6 +14,7 @@ from fervid.stopwatch import span
 from fervid.video import full_range
 
 __all__ = [
+    "NOBODY",
     "Detections",
     "FaceDetector",
     "Finder",
@@ -42,6 +43,15 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+
+#: No face at all.
+NOBODY = Detections(
+    frame=np.zeros(0, np.int64),
+    box_px=np.zeros((0, 4), np.float32),
+    score=np.zeros(0, np.float32),
+    landmarks_px=np.zeros((0, 5, 2), np.float32),
+)
 
 
 class FaceDetector(Protocol):

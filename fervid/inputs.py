@@ -53,10 +53,11 @@ def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str
     `given` does not exist, or if nothing at all is found.
     """
     names = [os.fspath(item) for item in given]
+    results = identity(out)
     seen: set[tuple] = set()
     found: list[Input] = []
     for item in [*_expand(names), *map(Path, listed)]:
-        if (itself := identity(item)) and itself == identity(out):
+        if results and identity(item) == results:
             raise UsageError(f"{item}: is the folder for the results too; name another one with --out")
         for one in _candidates(item, out):
             known = identity(one.path) or one.parts  # what has vanished is known by its name

@@ -16,7 +16,7 @@ from fervid.backends.heap import share_heap
 from fervid.backends.overlap import suppress
 from fervid.backends.threads import one_thread
 from fervid.errors import ConfigError
-from fervid.faces import Detections
+from fervid.faces import NOBODY, Detections
 from fervid.stopwatch import span
 
 __all__ = ["CenterFace"]
@@ -70,7 +70,7 @@ class CenterFace:
                 "expected picture uint8 (n, h, w, 3) and min_face_px > 0, "
                 f"found {picture.dtype} {picture.shape} and {min_face_px}"
             )
-        found = [_NOBODY]
+        found = [NOBODY]
         with span("detect: CenterFace"):
             for first, maps in self._seen(_padded(picture), self._at_once):
                 frame, box, score, landmarks = _faces(maps, self._thresholds)
@@ -111,9 +111,6 @@ class CenterFace:
 
 
 _COLUMNS = ("frame", "box_px", "score", "landmarks_px")
-_NOBODY = Detections(
-    np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
-)
 
 
 def _padded(picture: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ from fervid.backends.mtcnn_nets import CELL, STRIDE, Weights, load_net, onet, pn
 from fervid.backends.overlap import suppress
 from fervid.backends.threads import one_thread
 from fervid.errors import ConfigError
-from fervid.faces import Detections
+from fervid.faces import NOBODY, Detections
 from fervid.stopwatch import span
 
 __all__ = ["MTCNN"]
@@ -79,7 +79,7 @@ class MTCNN:
         n, height, width, _ = picture.shape
         scales = list(scales_of(height, width, min_face_px, self._factor))
         if n == 0 or not scales:
-            return _NOBODY
+            return NOBODY
         found = []
         step = max(1, _PASS_PIXELS // (height * width))
         with torch.inference_mode():
@@ -166,14 +166,6 @@ class _Candidates:
     frame: np.ndarray
     box: np.ndarray
     score: np.ndarray
-
-
-_NOBODY = Detections(
-    frame=np.zeros(0, np.int64),
-    box_px=np.zeros((0, 4), np.float32),
-    score=np.zeros(0, np.float32),
-    landmarks_px=np.zeros((0, 5, 2), np.float32),
-)
 
 
 def _judge(

@@ -10,10 +10,10 @@ import argparse
 from itertools import permutations
 from pathlib import Path
 
-import av
 import numpy as np
 
 from fervid.frames import choose_frames
+from fervid.video import Sampling, open_video
 from tests.benchmarks.shots import METHODS, grey
 from tests.films import RATE, SIZE, Film
 
@@ -22,19 +22,10 @@ _PART_S = 3.0
 
 def parts(path: Path, fps: float) -> list[np.ndarray]:
     """The pictures (n, 90, 160, 3) of a video, so many a second, in parts of three seconds."""
-    with av.open(str(path)) as container:
-        shown = [_Shown(frame) for frame in container.decode(video=0)]
-    pictures = np.stack([look[0].picture for look in choose_frames(shown, fps)])
+    with open_video(path, sampling=Sampling(fps)) as video:
+        pictures = np.stack([frame.picture(*SIZE) for frame, *_ in choose_frames(video.frames(), fps)])
     n = round(_PART_S * fps)
     return [pictures[i : i + n] for i in range(0, len(pictures) - n // 2, n)]
-
-
-class _Shown:
-    duration_s = 0.0
-
-    def __init__(self, frame: av.VideoFrame) -> None:
-        self.pts_s = float(frame.time or 0)
-        self.picture = frame.reformat(*SIZE, "rgb24", interpolation="AREA").to_ndarray()
 
 
 def main() -> None:
