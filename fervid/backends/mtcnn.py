@@ -37,7 +37,7 @@ __all__ = ["MTCNN"]
 _PASS_PIXELS = 2**23  # of the pictures that go through the stages together: 67 MB of AreaTable
 _TILE_PIXELS = 2**18  # of a pyramid level that P-Net sees at once: 20 MB of activations
 _CUT = 8  # chunks of crops that are cut out at once
-_REFINE, _FINISH = (24, 32), (48, 16)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
+_REFINE, _FINISH = (24, 32), (48, 4)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
 _EXPECTED = 0.95  # of a face's box is what O-Net is shown to confirm it: boxes then keep their size
 #: How faces are looked for nearby: in windows of so many sides of the face expected, so many pixels across; and at
 #: which scales, for faces of half to twice its size.
