@@ -1,5 +1,6 @@
 """When each frame is shown: times that never run back, durations that hold, an end that can be believed."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -54,16 +55,19 @@ class Clock:
         if self.synthetic:
             yield from self._counted(source)
             return
-        shift, last, last_duration, disorder, seen = -self.origin, None, Fraction(0), 0, 0
+        # whole numbers of the unit that tick, origin and step are multiples of: Fractions take ten times as long
+        unit = math.lcm(self.tick.denominator, self.origin.denominator, self.step.denominator)
+        tick, shift, step = int(self.tick * unit), -int(self.origin * unit), int(self.step * unit)
+        last, last_duration, disorder, seen = None, 0, 0, 0
         for frame in source:
             seen += 1
             if frame.pts is None:
                 self.health.untimed += 1
                 continue
-            time, duration = frame.pts * self.tick + shift, (frame.duration or 0) * self.tick
-            if last is not None and (time < last - _DISORDER_S or time > last + last_duration + MAX_GAP_S):
-                shift += last + (last_duration or self.step) - time
-                time = frame.pts * self.tick + shift
+            time, duration = frame.pts * tick + shift, (frame.duration or 0) * tick
+            if last is not None and not last - _DISORDER_S * unit <= time <= last + last_duration + MAX_GAP_S * unit:
+                ahead = last + (last_duration or step) - time
+                shift, time = shift + ahead, time + ahead
                 self.health.epochs += 1
                 self.health.degrade("time_jumps")
             elif last is not None and time < last:
@@ -74,7 +78,7 @@ class Clock:
                 continue
             last, last_duration = time, duration
             if time >= 0:
-                yield frame, float(time), float(duration)
+                yield frame, time / unit, duration / unit
         if self.health.untimed > seen / 2:
             raise RestartNeeded(synthetic_time=True)
 
