@@ -447,6 +447,14 @@ def test_a_wrong_recipe_names_file_and_key(text: str, words: str, tmp_path: Path
     assert str(path) in str(caught.value)
 
 
+def test_a_wrong_option_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("epochs = 3")
+    with pytest.raises(ConfigError, match="mixup = 11: expected 0 to 10") as caught:
+        load_recipe(path, mixup=11.0)
+    assert str(path) not in str(caught.value)
+
+
 def test_a_grid_is_every_combination(tmp_path: Path) -> None:
     path = tmp_path / "g.toml"
     path.write_text('arch = ["basecnn", "baseline"]\nseed = [0, 1]\nepochs = 2\nteacher = ["a"]\n')

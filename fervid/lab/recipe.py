@@ -123,11 +123,15 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 def load_recipe(path: Path | None = None, **options: Any) -> Recipe:
     """Read a recipe from a TOML file, and put the options that are not None over it.
 
-    ConfigError names the file, the key and what was expected.
+    ConfigError names the key, what was expected, and the file if it is the file's.
     """
-    values = _read(path) if path is not None else {}
-    values |= {name: value for name, value in options.items() if value is not None}
-    return _make(values, f"{path}: " if path is not None else "")
+    written = _read(path) if path is not None else {}
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return _make(written | given, "")
+    except ConfigError:
+        _make(written, f"{path}: ")
+        raise
 
 
 def load_grid(path: Path, base: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
