@@ -143,9 +143,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folder_becomes_a_grid(folder: Path, tmp_path: Path) -> None:
     code, printed, _ = run(folder, "--out", tmp_path / "grid.png")
-    assert code == 0 and "2" in printed.splitlines()[0]  # nobody is in the third
+    assert code == 0 and "2" in printed.splitlines()[0]
+    assert printed.splitlines()[-1].split() == [str(folder / "nobody.png"), "no", "face", "found"]
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.width > grid.height
+
+
+def test_a_broken_picture_is_left_out_and_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "a\n.png").write_text("no picture")
+    (tmp_path / "some" / "empty.jpg").touch()
+    with pytest.raises(DataError, match="none of 2 pictures can be read"):
+        explain(tmp_path / "some", list, Question(), "seresnet", "cpu")
+    (tmp_path / "some" / "small.png").write_bytes((folder / "small.png").read_bytes())
+    code, printed, _ = run(tmp_path / "some", "--out", tmp_path / "grid.png")
+    assert code == 1 and (tmp_path / "grid.png").is_file() and printed.split()[:2] == ["faces", "1"]
+    broken, empty = printed.splitlines()[-2:]
+    assert r"a\n.png" in broken and "not a readable picture" in broken and "empty.jpg" in empty
+    code, _, error = run(tmp_path / "some" / "empty.jpg", "--out", tmp_path / "one.png")
+    assert code == 2 and "the file is empty" in error and not (tmp_path / "one.png").exists()
 
 
 def test_a_picture_without_a_face_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:

@@ -140,14 +140,23 @@ def explain(
     weights: Weights = "seresnet",
     device: Device = "auto",
     debug: Debug = False,
-) -> None:
-    """Show where in the faces a classifier finds its evidence: the main face of each picture, or a video's tracks."""
-    from fervid.lab.explain import Question, explain
+) -> int:
+    """Show where in the faces a classifier finds its evidence: the main face of each picture, or a video's tracks.
+
+    Pictures that cannot be read, or show no face, are left out and named; those that cannot be read exit with 1.
+    """
+    from fervid.lab.explain import LeftOut, Question, explain
     from fervid.views import heat, terminal
 
     question = Question(method, emotion, not no_detect, track, fps)
-    shown = explain(source, lambda looks: heat.write_explanation(looks, out), question, weights, device)
-    terminal.print_facts({"faces": shown, "method": method, "written": out})
+    left_out: list[LeftOut] = []
+    shown = explain(
+        source, lambda looks: heat.write_explanation(looks, out), question, weights, device,
+        on_left_out=left_out.append,
+    )  # fmt: skip
+    names = {"left out": {str(one.path): one.reason for one in left_out}} if left_out else {}
+    terminal.print_facts({"faces": shown, "method": method, "written": out} | names)
+    return 0 if all(one.readable for one in left_out) else 1
 
 
 @command("fervid score pictures --out scores.csv")

@@ -19,14 +19,14 @@ from fervid.faces import FaceDetector, detect
 from fervid.frames import batch_frames, choose_frames, picture_size
 from fervid.lab import attribution
 from fervid.lab.attribution import METHODS
-from fervid.lab.pictures import SUFFIXES, find_pictures, is_crop, main_faces, read_picture, whole
+from fervid.lab.pictures import SUFFIXES, find_pictures, is_crop, main_faces, try_picture, whole
 from fervid.labels import emotion
 from fervid.shots import ShotFinder, divide
 from fervid.source import read_video
 from fervid.tracks import Tracker, link
 from fervid.video import Reader
 
-__all__ = ["METHODS", "Explained", "Explainer", "Look", "Question", "explain"]
+__all__ = ["METHODS", "Explained", "Explainer", "LeftOut", "Look", "Question", "explain"]
 
 T = TypeVar("T")
 
@@ -61,6 +61,15 @@ class Look:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A picture that is not shown, and why: it cannot be read, or it shows no face."""
+
+    path: Path
+    reason: str
+    readable: bool
+
+
+@dataclass(frozen=True)
 class Question:
     """What to explain, how, and in which faces. `emotion` None: whatever each face is called."""
 
@@ -77,16 +86,17 @@ class Question:
 
 def explain(
     source: Path, draw: Callable[[Iterable[Look]], T], question: Question, weights: str = "seresnet",
-    device: str = "auto",
+    device: str = "auto", *, on_left_out: Callable[[LeftOut], None] = lambda one: None,
 ) -> T:  # fmt: skip
     """Explain a picture, a folder of pictures or a video, and hand the looks to `draw` as they come.
 
-    `draw` may be called anew from the start: a damaged video has to be read twice.
+    `draw` may be called anew from the start: a damaged video has to be read twice. Pictures that cannot be read or show
+    no face go to `on_left_out`; DataError if none is left.
     """
     explainer = Explainer(TorchClassifier(weights, device), question.method, question.emotion)
     detector = MTCNN(device=explainer.classifier.device)
     if source.is_dir() or source.suffix.lower() in SUFFIXES:
-        return draw(_pictures(find_pictures(source), explainer, detector if question.detect else None))
+        return draw(_pictures(find_pictures(source), explainer, detector if question.detect else None, on_left_out))
     config = load_config(fps=question.fps, weights=weights, device=device)
     result, _ = read_video(source, config, lambda reader: draw(_video(reader, explainer, detector, config, question)))
     return result
@@ -125,23 +135,46 @@ class Explainer:
         return heat.float().cpu().numpy()[:, None], (self.method,)
 
 
-def _pictures(paths: list[Path], explainer: Explainer, detector: FaceDetector | None) -> Iterator[Look]:
-    """Explain the main face of each picture; one that is small, or all without a detector, are faces already."""
-    seen = 0
+def _pictures(
+    paths: list[Path], explainer: Explainer, detector: FaceDetector | None, on_left_out: Callable[[LeftOut], None]
+) -> Iterator[Look]:
+    """Explain the main face of each picture, and tell of those that have none to show."""
+    left_out = []
     for path in paths:
-        picture, crop_px = read_picture(path), explainer.classifier.crop_px
-        if detector is None or is_crop(picture):
-            crop, square = whole(picture, crop_px), np.zeros((0, 4))
-        else:
-            (face,) = main_faces([picture], detector)
-            if face is None:
-                continue
-            crop = face.crop(picture, explainer.classifier.framing, crop_px)
-            square = explainer.classifier.framing.squares(face.box_px[None], face.landmarks_px[None])
-        seen += 1
+        picture, reason = try_picture(path)
+        found = None if picture is None else _main_crop(picture, explainer.classifier, detector)
+        if picture is None or found is None:
+            left_out.append(LeftOut(path, reason or "no face found", picture is not None))
+            on_left_out(left_out[-1])
+            continue
+        crop, square = found
         yield Look(picture, tuple(explainer.explain(crop[None], [path.name])), square)
-    if not seen:
-        raise DataError(f"{paths[0]}: no face found in {len(paths)} picture(s); for face crops use --no-detect")
+    if len(left_out) == len(paths):
+        raise _none_left(left_out)
+
+
+def _main_crop(
+    picture: np.ndarray, classifier: TorchClassifier, detector: FaceDetector | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The main face of a picture and its square (1, 4); a small one, or any without a detector, is a face already."""
+    if detector is None or is_crop(picture):
+        return whole(picture, classifier.crop_px), np.zeros((0, 4))
+    (face,) = main_faces([picture], detector)
+    if face is None:
+        return None
+    square = classifier.framing.squares(face.box_px[None], face.landmarks_px[None])
+    return face.crop(picture, classifier.framing, classifier.crop_px), square
+
+
+def _none_left(left_out: list[LeftOut]) -> DataError:
+    faceless = [one for one in left_out if one.readable]
+    unreadable = len(left_out) - len(faceless)
+    if not faceless:
+        others = f" (none of {unreadable} pictures can be read)" if unreadable > 1 else ""
+        return DataError(f"{left_out[0].path}: {left_out[0].reason}{others}")
+    others = f", and {unreadable} cannot be read" if unreadable else ""
+    found = f"no face found in {len(faceless)} picture(s){others}"
+    return DataError(f"{faceless[0].path}: {found}; for face crops use --no-detect")
 
 
 def _video(

@@ -28,6 +28,7 @@ __all__ = [
     "pictures_below",
     "read_picture",
     "square_crop",
+    "try_picture",
     "whole",
 ]
 
@@ -108,6 +109,14 @@ def read_picture(picture: Path | bytes, name: str = "") -> np.ndarray:
         raise DataError(f"{name}: no permission to read it") from None
     except Exception as e:  # decoders of damaged pictures raise nearly anything
         raise DataError(f"{name}: not a readable picture ({type(e).__name__}); remove or replace it") from e
+
+
+def try_picture(path: Path) -> tuple[np.ndarray | None, str]:
+    """Read a picture (read_picture), for who goes on without it -> it and "", or None and the reason."""
+    try:
+        return read_picture(path), ""
+    except DataError as e:
+        return None, str(e).removeprefix(f"{path}: ")
 
 
 def _check_regular(path: Path, name: str) -> None:

@@ -9,9 +9,8 @@ import numpy as np
 
 from fervid.backends.mtcnn import MTCNN
 from fervid.backends.torch_classifier import TorchClassifier
-from fervid.errors import DataError
 from fervid.faces import FaceDetector
-from fervid.lab.pictures import Face, batches, find_pictures, is_crop, main_faces, read_picture, whole
+from fervid.lab.pictures import Face, batches, find_pictures, is_crop, main_faces, try_picture, whole
 from fervid.parts import write_atomically
 from fervid.store import spelled
 
@@ -60,7 +59,7 @@ def score_folder(
 
 def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector | None) -> Iterator[Row]:
     """Score a few pictures -> a row each, in order."""
-    read = [_read(path) for path in paths]
+    read = [try_picture(path) for path in paths]
     pictures = [picture for picture, _ in read if picture is not None]
     faces = iter(_faces(pictures, detector))
     crops, rows = [], []
@@ -89,10 +88,3 @@ def _faces(pictures: list[np.ndarray], detector: FaceDetector | None) -> list[Fa
         return ["given"] * len(pictures)
     seen = iter(main_faces([picture for picture in pictures if not is_crop(picture)], detector))
     return ["given" if is_crop(picture) else next(seen) for picture in pictures]
-
-
-def _read(path: Path) -> tuple[np.ndarray | None, str]:
-    try:
-        return read_picture(path), ""
-    except DataError as e:
-        return None, str(e).removeprefix(f"{path}: ")

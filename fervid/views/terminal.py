@@ -103,15 +103,16 @@ def print_result(result: "Result", taken_s: float) -> None:
 
 def print_facts(facts: Mapping[str, Any], indent: int = 0) -> None:
     """Print nested facts as aligned lines on stdout."""
-    width = max((len(str(k)) for k in facts), default=0)
-    for name, value in facts.items():
+    width = max((len(plain(str(k))) for k in facts), default=0)
+    for key, value in facts.items():
+        name = plain(str(key))
         if isinstance(value, Mapping):
             sys.stdout.write(f"{' ' * indent}{name}\n")
             print_facts(value, indent + 2)
         else:
             text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
             shown = "-" if text is None or text == "" else plain(str(text))
-            sys.stdout.write(f"{' ' * indent}{name!s:<{width}}  {shown}\n")
+            sys.stdout.write(f"{' ' * indent}{name:<{width}}  {shown}\n")
 
 
 def print_json(facts: Any) -> None:
