@@ -15,7 +15,7 @@ from fervid.cli import app
 from fervid.errors import DataError
 from fervid.lab.datasets import FER2013
 from fervid.lab.pictures import find_pictures, main_faces, read_picture
-from fervid.lab.score import score_folder
+from fervid.lab.score import Tally, score_folder
 from tests.fakes import FakeDetector, draw_faces
 
 ASTRONAUT = skimage.data.astronaut()
@@ -94,6 +94,13 @@ def test_aligned_crops_are_used_whole(folder: Path, tmp_path: Path) -> None:
     code, _, rows = run(folder / "b", "--out", tmp_path / "s.csv", "--no-detect")
     assert code == 0 and [row["face"] for row in rows] == ["given", "given"]
     assert all(row["happiness"] and not row["x0"] for row in rows)
+
+
+def test_many_crops_without_a_face_are_told_how_to_be_taken(folder: Path, tmp_path: Path) -> None:
+    code, printed, _ = run(folder / "b", "--out", tmp_path / "s.csv")
+    assert code == 0 and "no face was found in 1 of 2 pictures" in printed and "--no-detect" in printed
+    assert not Tally(tmp_path, pictures=25, scored=19, no_face=1, unreadable=5).hint
+    assert Tally(tmp_path, pictures=24, scored=18, no_face=1, unreadable=5).hint
 
 
 def test_one_picture_is_a_folder_of_one(folder: Path, tmp_path: Path) -> None:

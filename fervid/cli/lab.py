@@ -176,5 +176,8 @@ def score(
     from fervid.views import terminal
 
     tally = score_folder(folder, out, weights, device, detect=not no_detect)
-    (terminal.print_json if as_json else terminal.print_facts)(asdict(tally))
+    if as_json:
+        terminal.print_json(asdict(tally))
+    else:
+        terminal.print_facts(asdict(tally) | ({"hint": tally.hint} if tally.hint else {}))
     return 1 if tally.unreadable else 0

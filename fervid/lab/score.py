@@ -18,6 +18,9 @@ __all__ = ["Tally", "score_folder"]
 
 _BOX = ("x0", "y0", "x1", "y1")
 
+#: From this share of the pictures on, missing faces suggest that these are no photographs but crops.
+_MANY_FACELESS = 1 / 20
+
 Row = dict[str, object]
 
 
@@ -30,6 +33,17 @@ class Tally:
     scored: int
     no_face: int
     unreadable: int
+
+    @property
+    def hint(self) -> str:
+        """What to do about many pictures without a face, or "" where they are few."""
+        read = self.pictures - self.unreadable
+        if self.no_face <= read * _MANY_FACELESS:
+            return ""
+        return (
+            f"no face was found in {self.no_face} of {read} pictures; if they are face crops already (aligned, with "
+            "the face from edge to edge), --no-detect takes each as it is"
+        )
 
 
 def score_folder(
