@@ -479,6 +479,19 @@ def test_a_sweep_ends_in_a_table(material: Material, tmp_path: Path) -> None:
     assert all(Path(row["weights"]).is_file() for row in rows)
 
 
+def test_a_sweep_repeated_tells_how_long_training_took(material: Material, tmp_path: Path) -> None:
+    def repeat() -> float | None:
+        (row,) = sweep(lambda recipe: material, [({"seed": 0}, TINY)], tmp_path)
+        return row["seconds"]
+
+    repeat()
+    curves = tmp_path / "seed=0" / "curves.csv"
+    curves.write_text("epoch,seconds\n1,1000.5\n2,2000\n")  # nothing is trained now
+    assert repeat() == 3000.5
+    curves.unlink()
+    assert repeat() is None
+
+
 def test_the_command_trains_and_sweeps(parquet: Path, tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("batch_size = 16\nvote_weight = 0\n")
     args = ["--data", parquet, "--recipe", tmp_path / "r.toml", "--arch", "basecnn", "--epochs", 1, "--device", "cpu"]

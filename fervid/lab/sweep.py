@@ -1,10 +1,10 @@
 """Train every combination of a grid of options, and put what came out into one table."""
 
+import csv
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from fervid.lab.curves import write_rows
@@ -34,9 +34,8 @@ def sweep(
         read_as = (recipe.labels, recipe.size_px)
         if read_as not in found:
             found[read_as] = read(recipe)
-        started = perf_counter()
         weights = train(found[read_as], out / name, recipe, device=device, on_epoch=on_epoch)
-        rows.append(_result(name, special, weights) | {"seconds": round(perf_counter() - started, 1)})
+        rows.append(_result(name, special, weights) | {"seconds": _trained_s(out / name / "curves.csv")})
         rows.sort(key=lambda row: -row["accuracy"])
         write_rows(out / "results.csv", rows)
     return rows
@@ -45,6 +44,14 @@ def sweep(
 def _name(special: dict[str, Any]) -> str:
     """Name a run, and its folder, by its options: "arch=baseline,balance=none"."""
     return ",".join(f"{key}={re.sub(r'[^A-Za-z0-9.+-]+', '_', str(value))}" for key, value in special.items())
+
+
+def _trained_s(curves: Path) -> float | None:
+    """How long all epochs of a run took, whenever they were run; None if the course of the run is gone."""
+    if not curves.is_file():
+        return None
+    with curves.open(newline="", encoding="utf-8") as file:
+        return round(sum(float(row["seconds"]) for row in csv.DictReader(file)), 1)
 
 
 def _result(name: str, special: dict[str, Any], weights: Path) -> dict[str, Any]:
