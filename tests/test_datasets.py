@@ -249,7 +249,7 @@ def test_fer2013_as_folders(tmp_path: Path) -> None:
         load_faces(tmp_path / "test", "train")
     with pytest.raises(DataError, match="no split 'public'; it has train, test"):
         load_faces(tmp_path, "public")
-    with pytest.raises(DataError, match="no split val or public to watch; it has test, train"):
+    with pytest.raises(DataError, match="to watch; it has test, train: leave --validation out, and every 10th"):
         load_validation(tmp_path)
 
 

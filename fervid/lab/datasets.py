@@ -104,7 +104,10 @@ def load_validation(path: str | Path, *, labels: str = "auto", size_px: int = 48
     present = set(whole.split) - {""}
     split = next((name for name in ("val", "public") if name in present), None)
     if present and split is None:
-        raise DataError(f"{path}: no split val or public to watch; it has {', '.join(sorted(present))}")
+        raise DataError(
+            f"{path}: no split val or public to watch; it has {', '.join(sorted(present))}: leave --validation out, and "
+            "every 10th training face is watched"
+        )
     return _face_set(whole, split, labels, size_px)
 
 
