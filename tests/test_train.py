@@ -176,6 +176,24 @@ def test_offline_vggface2_says_where_to_put_the_file(
         assert words in error
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--device", "cuda:99"], "--device cuda:99"),
+        (["--init", "gone.pt"], "gone.pt: no such weights to begin with; expected"),
+        (["--teacher", "seresnet", "--teacher", "gone.safetensors"], "gone.safetensors: no such weights"),
+        (["--sweep", "grid.toml"], "gone.pt: no such weights to begin with"),
+    ],
+)
+def test_what_a_run_needs_is_looked_for_before_the_faces(
+    args: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.toml").write_text('init = ["scratch", "gone.pt"]')
+    code, _, error = run_command("--data", "faces that were never read", "--out", "out", *args)
+    assert code == 2 and words in error and "never read" not in error and not Path("out").exists()
+
+
 # -- the faces --------------------------------------------------------------------------------------
 
 

@@ -66,6 +66,7 @@ def train(
     from fervid.lab import sweep as sweeps
     from fervid.lab import train as training
     from fervid.lab.material import Source
+    from fervid.lab.needs import check_needs
     from fervid.lab.recipe import load_grid, load_recipe
 
     options = load_recipe(
@@ -77,6 +78,7 @@ def train(
     )  # fmt: skip
     read = functools.partial(Source(data, validation, split, drop_duplicates).read, say=typer.echo)
     if sweep is None:
+        check_needs(options, device)
         weights = training.train(read(options), out, options, device=device, on_epoch=typer.echo)
         typer.echo(f"weights: {weights}")
         return

@@ -105,8 +105,8 @@ def load_validation(path: str | Path, *, labels: str = "auto", size_px: int = 48
     split = next((name for name in ("val", "public") if name in present), None)
     if present and split is None:
         raise DataError(
-            f"{path}: no split val or public to watch; it has {', '.join(sorted(present))}: leave --validation out, and "
-            "every 10th training face is watched"
+            f"{path}: no split val or public to watch; it has {', '.join(sorted(present))}: leave --validation out, "
+            "and every 10th training face is watched"
         )
     return _face_set(whole, split, labels, size_px)
 

@@ -1,5 +1,6 @@
 """Begin a network with what others have trained: a file, a bundled model, or a download."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fervid.backends.nets import Network
 from fervid.backends.weight_files import bundled
 from fervid.errors import WeightsError
 
-__all__ = ["load_backbone", "settle_norms", "weights_url"]
+__all__ = ["find_backbone", "load_backbone", "settle_norms", "weights_url"]
 
 
 def load_backbone(net: Network, arch: str, init: str | None) -> bool:
@@ -23,13 +24,28 @@ def load_backbone(net: Network, arch: str, init: str | None) -> bool:
     A head is never taken over: its rows stand for the classes of another set. WeightsError says what is missing, and
     where to put a file when there is no network. Frozen norms want `settle_norms` before a network goes on learning.
     """
-    init = init or ("download" if arch in ("vggface2", "dlibface") else "scratch")
-    if init == "scratch":
+    path = find_backbone(arch, init)
+    if path is None:
         return False
-    path = _download(arch) if init == "download" else bundled().get(init, Path(init))
     of_dlib = path.suffix == ".dat"
     _fill(net, read_dlib_weights(path) if of_dlib else _read(path), f"{path}: not the weights of a {arch}")
     return of_dlib
+
+
+def find_backbone(arch: str, init: str | None) -> Path | None:
+    """Find the file that a recipe's `init` names, fetched if need be; None to begin from scratch."""
+    init = init or ("download" if arch in ("vggface2", "dlibface") else "scratch")
+    if init == "scratch":
+        return None
+    path = _download(arch) if init == "download" else bundled().get(init, Path(init))
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: no such weights to begin with; expected a .safetensors, .pt or .dat file, "
+            f"{', '.join(bundled())}, download or scratch"
+        )
+    if not os.access(path, os.R_OK):
+        raise WeightsError(f"{path}: no permission to read it")
+    return path
 
 
 @torch.no_grad()
@@ -85,8 +101,6 @@ def _download(arch: str) -> Path:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Read a state dict; a .pt is unpickled by torch's own reader, which makes tensors only and runs no code."""
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights to begin with; expected a .safetensors or .pt file")
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
