@@ -285,6 +285,13 @@ def test_sfew_has_a_test_split_without_labels(tmp_path: Path) -> None:
         load_faces(tmp_path, "test")
 
 
+@pytest.mark.parametrize("others", [("train/happy/a.png", "train/sad/b.png"), ()])
+def test_a_folder_that_is_no_class_is_named(others: tuple[str, ...], tmp_path: Path) -> None:
+    put(tmp_path, *others, "train/confusion/c.png")
+    with pytest.raises(DataError, match=r"confusion/c\.png: unknown label 'confusion'; expected a name: anger"):
+        load_faces(tmp_path, "train")
+
+
 def test_a_picture_outside_of_the_splits_is_named(tmp_path: Path) -> None:
     put(tmp_path, "train/happy/a.png", "test/happy/b.png", "happy/c.png")
     with pytest.raises(DataError, match=r"happy/c\.png is outside of its splits train, test"):

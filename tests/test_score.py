@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fervid.cli import app
-from fervid.errors import DataError
+from fervid.errors import DataError, OutputError
 from fervid.lab.datasets import FER2013
 from fervid.lab.pictures import find_pictures, main_faces, read_picture
 from fervid.lab.score import Tally, score_folder
@@ -86,8 +86,17 @@ def test_a_row_holds_the_classes_and_where_the_face_is(scored: tuple[int, str, l
 
 def test_the_same_folder_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     for name in "ab":
-        score_folder(folder / "b", tmp_path / name, device="cpu")
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+        score_folder(folder / "b", tmp_path / f"{name}.csv", device="cpu")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_a_table_is_csv_and_says_so(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"is a folder; name a file, such as .*scores\.csv"):
+        score_folder(folder, tmp_path, device="cpu")
+    for name in ("s.parquet", "s"):
+        with pytest.raises(OutputError, match=r"ends with \.csv, found"):
+            score_folder(folder, tmp_path / name, device="cpu")
+    assert not list(tmp_path.iterdir())
 
 
 def test_aligned_crops_are_used_whole(folder: Path, tmp_path: Path) -> None:

@@ -445,7 +445,8 @@ def test_a_recipe_comes_from_a_file_and_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("archh = 'x'", "did you mean 'arch'"),
+        ("archh = 'x'", r"unknown key 'archh'; did you mean 'arch'\?$"),
+        ("zzz = 1", "unknown key 'zzz'; expected one of arch, init, freeze"),
         ("arch = 'x'", "expected one of seresnet, baseline"),
         ("epochs = 0", "epochs = 0: expected 1 to"),
         ("epochs = 1.5", "expected a whole number"),
@@ -464,6 +465,13 @@ def test_a_wrong_recipe_names_file_and_key(text: str, words: str, tmp_path: Path
     with pytest.raises(ConfigError, match=words) as caught:
         load_recipe(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"r\.toml: no such file; expected a TOML file$"):
+        load_recipe(tmp_path / "r.toml")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load_grid(tmp_path, TINY)
 
 
 def test_a_wrong_option_is_not_blamed_on_the_file(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def train(
     freeze: Annotated[bool | None, typer.Option("--freeze", help="Train the head alone.", show_default=False)] = None,
     dropout: Annotated[float | None, typer.Option(help="Before the head (0.3).")] = None,
     labels: Annotated[str | None, typer.Option(help="auto, hard or ferplus.")] = None,
-    size_px: Annotated[int | None, typer.Option(help="Side of the pictures: 48 or 64 (48).", metavar="PX")] = None,
+    size_px: Annotated[int | None, typer.Option(help="Side of the pictures, 16 to 1024 (48).", metavar="PX")] = None,
     balance: Annotated[str | None, typer.Option(help="none, weights, oversample, smote or adasyn (none).")] = None,
     heads: Annotated[str | None, typer.Option(help="hard, or both: labels and votes (hard).")] = None,
     vote_weight: Annotated[float | None, typer.Option(help="Share of the votes in the target (0.5).")] = None,
@@ -91,7 +91,9 @@ def train(
 @command("fervid evaluate --data public.parquet --weights seresnet --out results", cls=JsonCommand)
 def evaluate(
     data: Annotated[Path, typer.Option(help="Labelled faces: a file or a folder, as for train.", show_default=False)],
-    split: Annotated[str | None, typer.Option(help="train, public or private, where the set has splits.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val, public, private or test, where there are several.")
+    ] = None,
     labels: Annotated[str, typer.Option(help="auto, hard, or ferplus: the majority of the taggers.")] = "auto",
     weights: Annotated[
         list[str], typer.Option(help="A bundled model or a .safetensors file; more than one are an ensemble.")

@@ -66,8 +66,22 @@ def _read_folder(root: Path) -> Listing:
             raise DataError(f"{root}: several lists, {', '.join(t.name for t in tables)}; name the one to read")
         if tables:
             return _read_csv(tables[0])
-    said = [_class_folder(p, root) or _class_named(p.stem) for p in pictures]
+    said = _classes(pictures, root)
     return Listing(root, pictures, said, [_split_folder(p, root) for p in pictures], [str(p) for p in pictures])
+
+
+def _classes(pictures: list[Path], root: Path) -> list[str]:
+    """What folders or names call each picture; in a set of class folders, a folder that is no class as it stands."""
+    by_folder = [_class_folder(p, root) for p in pictures]
+    by_name = [_class_named(p.stem) for p in pictures]
+    if any(by_name) and not any(by_folder):
+        return by_name
+    return [folder or name or _foreign_folder(p, root) for p, folder, name in zip(pictures, by_folder, by_name)]
+
+
+def _foreign_folder(picture: Path, root: Path) -> str:
+    """The folders above a picture that name neither class nor split, or ""."""
+    return "/".join(part for part in picture.relative_to(root).parts[:-1] if not split_named(part))
 
 
 def _glimpse(folder: Path) -> str:

@@ -168,8 +168,8 @@ def _make(values: dict[str, Any], where: str) -> Recipe:
     for name in values:
         if name not in _TYPES:
             near = difflib.get_close_matches(name, _TYPES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"{where}unknown key {name!r}{hint} (known: {', '.join(_TYPES)})")
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(_TYPES)}"
+            raise ConfigError(f"{where}unknown key {name!r}; {hint}")
     try:
         return Recipe(**{name: _convert(name, value) for name, value in values.items()})
     except ConfigError as e:
@@ -195,5 +195,8 @@ def _convert(name: str, value: Any) -> Any:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+    except OSError as e:
+        reason = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read ({e.strerror})"
+        raise ConfigError(f"{path}: {reason}; expected a TOML file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise ConfigError(f"{path}: not a readable TOML file ({e})") from None

@@ -9,6 +9,7 @@ import numpy as np
 
 from fervid.backends.mtcnn import MTCNN
 from fervid.backends.torch_classifier import TorchClassifier
+from fervid.errors import OutputError
 from fervid.faces import FaceDetector
 from fervid.lab.pictures import Face, batches, find_pictures, is_crop, main_faces, try_picture, whole
 from fervid.parts import write_atomically
@@ -55,6 +56,7 @@ def score_folder(
     picture that cannot be read; the detector's score and box in pixels of the picture; one probability a class;
     reason. Without `detect` every picture is a face crop; those of at most 64 pixels a side always are.
     """
+    _check_out(out)
     paths = find_pictures(folder)
     classifier = TorchClassifier(weights, device)
     detector = MTCNN(device=classifier.device) if detect else None
@@ -69,6 +71,13 @@ def score_folder(
                 writer.writerow(rows[-1])
     face = [row["face"] for row in rows]
     return Tally(out, len(rows), face.count("found") + face.count("given"), face.count("none"), face.count(""))
+
+
+def _check_out(out: Path) -> None:
+    if out.is_dir():
+        raise OutputError(f"{out}: is a folder; name a file, such as {out / 'scores.csv'}")
+    if out.suffix.lower() != ".csv":
+        raise OutputError(f"{out}: expected a name that ends with .csv, found {out.suffix or 'no suffix'}")
 
 
 def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector | None) -> Iterator[Row]:
