@@ -451,6 +451,14 @@ def test_a_damaged_picture_is_named(damage: str, tmp_path: Path) -> None:
         load_faces(tmp_path)
 
 
+def test_damaged_pictures_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "happy/a.png", "sad/d.png")
+    for name in ("happy/b.png", "sad/c.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"happy/b\.png: .* \(the first of 2, out of 4 pictures\)$"):
+        load_faces(tmp_path)
+
+
 def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such data set; expected a folder"):
         load_faces(tmp_path / "missing")

@@ -114,12 +114,21 @@ def read_pictures(listing: Listing, size_px: int) -> np.ndarray:
     """Decode all pictures -> (n, size_px, size_px) uint8 grey, resized with antialiasing.
 
     A picture that is not square is cut to the square in its middle, so that no face is squeezed: list faces, not
-    whole scenes. DataError names the first picture that cannot be read.
+    whole scenes. DataError names the first picture that cannot be read, and counts the others.
     """
     image = np.empty((len(listing), size_px, size_px), np.uint8)
+    broken: list[DataError] = []
     for i, (picture, source) in enumerate(zip(listing.picture, listing.source)):
-        pixels = _pixels(picture, source) if isinstance(picture, str) else read_picture(picture, source)
+        try:
+            pixels = _pixels(picture, source) if isinstance(picture, str) else read_picture(picture, source)
+        except DataError as e:
+            broken.append(e)
+            continue
         image[i] = square_crop(pixels, size_px)
+    if len(broken) > 1:
+        raise DataError(f"{broken[0]} (the first of {len(broken)}, out of {len(listing)} pictures)") from broken[0]
+    if broken:
+        raise broken[0]
     return image
 
 
