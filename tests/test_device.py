@@ -220,6 +220,16 @@ def test_nv12_becomes_the_picture_that_the_cpu_makes(size_px, matrix):
     assert np.percentile(off, 99) <= (3 if 640 % size_px[0] == 0 else 12)  # swscale rounds odd ratios its own way
 
 
+def test_lines_may_be_longer_than_they_are_wide(tmp_path):
+    """As a GPU's are, to multiples of 256 bytes and more."""
+    frame = _decoded(write_clip(tmp_path / "narrow.mp4", n=1, size=(126, 94)))
+    planes = frame.reformat(format="nv12", width=126, height=94)
+    assert planes.planes[0].line_size > planes.width
+    found, expected = Nv12Frame(planes, 0.0, 0.04), PyAVFrame(frame, 0.0, 0.04, Scalers())
+    np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
+    assert _apart(found.picture(64, 48).numpy(), expected.picture(64, 48)).mean() < 3
+
+
 def test_ten_bits_become_eight():
     frame = _decoded(SAMPLES / "one_face.mp4")
     ten = frame.reformat(format="p010le")
