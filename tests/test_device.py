@@ -386,6 +386,22 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
     assert [len(batch) for batch in staged[2:]] == [2] * (len(staged) - 3) + [len(staged[-1])]
 
 
+class _TooLarge:
+    """A frame of NVDEC for whose picture there is no memory."""
+
+    pts_s, duration_s = 0.0, 0.04
+
+    def picture(self, width_px: int, height_px: int) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_a_frame_that_cannot_be_converted_there_is_told():
+    line = DeviceLine("cpu", _Forgetful(100))  # type: ignore[arg-type]
+    told = pytest.raises(VideoError, match=r"one_face.mp4: a frame of 640x360 does not fit")
+    with open_video(SAMPLES / "one_face.mp4") as video, told:
+        list(line.stage([(_TooLarge(), 0.0, 0.04)], video.info, (64, 36)))  # type: ignore[list-item]
+
+
 # -- the whole line ---------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ class Nv12Frame:
         size_px = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
         luma, chroma = self._plane(0), self._plane(1)
         rgb = rgb_of(luma, chroma, size_px, luma_weights(int(self._frame.colorspace)), limited=self._limited)
-        return torch.rot90(rgb, self._turns).contiguous()
+        return torch.rot90(rgb, self._turns).contiguous() if self._turns else rgb
 
     def luma(self) -> np.ndarray:
         """Give the luma (H, W) uint8 as an array all the same, stretched to 0..255."""
@@ -52,7 +52,8 @@ class Nv12Frame:
 
     def stored_luma(self) -> tuple[Tensor, bool]:
         """Give a copy of the luma plane (H, W), and whether it is limited."""
-        return torch.rot90(self._plane(0), self._turns).clone(), self._limited
+        luma = self._plane(0)
+        return (torch.rot90(luma, self._turns) if self._turns else luma.clone()), self._limited
 
     def glance(self) -> np.ndarray | None:
         """Nothing that lies on a GPU is cheap to look at from here."""

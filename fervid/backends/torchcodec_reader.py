@@ -31,8 +31,7 @@ class _RGBFrame:
 
     def _luma(self) -> Tensor:
         rgb = self._reader.pixels(self._number)
-        weights = torch.tensor(self._reader.weights, device=rgb.device)
-        return (rgb.float() @ weights).round_().clamp_(0, 255).to(torch.uint8)
+        return (rgb.float() @ self._reader.weights).round_().clamp_(0, 255).to(torch.uint8)
 
     def glance(self) -> np.ndarray | None:
         """Nothing is cheap here."""
@@ -103,7 +102,8 @@ class TorchcodecReader(IndexedReader[Tensor]):
             str(self._path.absolute()), stream_index=self.info.stream, dimension_order="NHWC",
             num_ffmpeg_threads=threads, device=self._device, seek_mode="exact",
         )  # fmt: skip
-        self.weights = luma_weights(decoder.metadata.color_space)
+        # on the device once: a copy for each frame would wait there for all that is computed
+        self.weights = torch.tensor(luma_weights(decoder.metadata.color_space), device=self._device)
         if self._on_gpu and decoder.cpu_fallback:
             raise NotOnGPU(self._path, f"{decoder.cpu_fallback}")
         return decoder
