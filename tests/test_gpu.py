@@ -1,4 +1,4 @@
-"""The line on a GPU, held to the CPU: `python -m pytest -m gpu`. Never run yet; the same checks run on "cpu" too."""
+"""The line on a GPU, held to the CPU: `python -m pytest -m gpu tests/test_gpu.py`. Not run yet; they run on "cpu" too."""
 
 import json
 import os

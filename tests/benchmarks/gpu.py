@@ -91,6 +91,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "--only", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help="leave out others"
     )
     args = parser.parse_args(arguments)
+    if args.device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"--device {args.device}: torch {torch.__version__} sees no CUDA device")
     facts: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         end = time.perf_counter() + args.seconds

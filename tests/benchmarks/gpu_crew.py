@@ -74,13 +74,13 @@ def busy(device: str) -> Iterator[Callable[[], str]]:
         yield lambda: _means(lines)
     finally:
         watch.terminate()
-        lines += (watch.communicate()[0] or b"").decode(errors="replace").splitlines()[1:]
+        lines += (watch.communicate()[0] or b"").decode(errors="replace").splitlines()
 
 
 def _means(lines: list[str]) -> str:
     """Lines of "GPU, decoder" in percent, some not a number -> what they say."""
     seen: tuple[list[float], list[float]] = ([], [])
-    for line in lines:
+    for line in lines[1:]:
         for column, part in zip(seen, line.split(",")):
             with suppress(ValueError):
                 column.append(float(part))
