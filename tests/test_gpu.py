@@ -1,4 +1,4 @@
-"""The line on a GPU, held to the CPU: `python -m pytest -m gpu tests/test_gpu.py`. Not run yet; they run on "cpu" too."""
+"""The line on a GPU, held to the CPU: `python -m pytest -m gpu tests/test_gpu.py`. Not run yet on one."""
 
 import json
 import os
