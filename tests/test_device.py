@@ -220,6 +220,16 @@ def test_nv12_becomes_the_picture_that_the_cpu_makes(size_px, matrix):
     assert np.percentile(off, 99) <= (3 if 640 % size_px[0] == 0 else 12)  # swscale rounds odd ratios its own way
 
 
+def test_lines_may_be_longer_than_they_are_wide(tmp_path):
+    """As a GPU's are, to multiples of 256 bytes and more."""
+    frame = _decoded(write_clip(tmp_path / "narrow.mp4", n=1, size=(126, 94)))
+    planes = frame.reformat(format="nv12", width=126, height=94)
+    assert planes.planes[0].line_size > planes.width
+    found, expected = Nv12Frame(planes, 0.0, 0.04), PyAVFrame(frame, 0.0, 0.04, Scalers())
+    np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
+    assert _apart(found.picture(64, 48).numpy(), expected.picture(64, 48)).mean() < 3
+
+
 def test_ten_bits_become_eight():
     frame = _decoded(SAMPLES / "one_face.mp4")
     ten = frame.reformat(format="p010le")
@@ -374,6 +384,22 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
         staged = list(line.stage(looks, video.info, (64, 36)))
     assert np.concatenate([batch.pts_s for batch in staged]).tolist() == [pts_s for _, pts_s, _ in looks]
     assert [len(batch) for batch in staged[2:]] == [2] * (len(staged) - 3) + [len(staged[-1])]
+
+
+class _TooLarge:
+    """A frame of NVDEC for whose picture there is no memory."""
+
+    pts_s, duration_s = 0.0, 0.04
+
+    def picture(self, width_px: int, height_px: int) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_a_frame_that_cannot_be_converted_there_is_told():
+    line = DeviceLine("cpu", _Forgetful(100))  # type: ignore[arg-type]
+    told = pytest.raises(VideoError, match=r"one_face.mp4: a frame of 640x360 does not fit")
+    with open_video(SAMPLES / "one_face.mp4") as video, told:
+        list(line.stage([(_TooLarge(), 0.0, 0.04)], video.info, (64, 36)))  # type: ignore[list-item]
 
 
 # -- the whole line ---------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from fervid.batches import FaceBatch, VideoInfo
 from fervid.faces import Framing, Portraits, gather
 from fervid.frames import Look
 from fervid.stopwatch import span
+from fervid.video import Frame
 
 __all__ = ["DeviceLine", "Staged"]
 
@@ -83,10 +84,14 @@ class DeviceLine:
         self.most = room(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
         waiting: list[_Pixels] = []
         before = None
+
+        def convert(one: Sequence[Frame]) -> tuple:
+            return (one[0].picture(*size_px), *one[0].stored_luma())
+
         for frame, pts_s, duration_s in looks:
             if frame is not before:
-                with span("scale"):
-                    before, pixels = frame, (frame.picture(*size_px), *frame.stored_luma())
+                with span("scale"):  # NVDEC's frames are converted on the device, where room for one may be missing
+                    before, pixels = frame, in_halves([frame], convert, self._lower, _named(video))[0]
             look = _Pixels(pts_s, duration_s, *pixels)
             if waiting and (len(waiting) >= self.most or not look.fits(waiting[0])):
                 yield from self._sent(waiting, video)
