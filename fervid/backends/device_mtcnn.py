@@ -91,11 +91,11 @@ class DeviceMTCNN:
             offset = feature @ self._pnet["head.weight"][1:].mT + self._pnet["head.bias"][1:]
             seen.append(torch.cat((logits[..., None], offset), 3).flatten(1, 2))
             box.append(_cells(logits.shape[1], logits.shape[2], scale))
-            level += [i] * len(box[-1])
+            level.append(torch.full((len(box[-1]),), i))
         every = torch.cat(seen, 1)
         frame, cell = torch.nonzero(every[..., 0] >= self._least, as_tuple=True)
         where = torch.cat(box).to(every.device)[cell]
-        group = torch.tensor(level, device=every.device)[cell]
+        group = torch.cat(level).to(every.device)[cell]
         found = every[frame, cell]
         score = torch.sigmoid(found[:, 0])
         kept = suppress(where, score, frame, 0.5, group=group)
