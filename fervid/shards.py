@@ -205,7 +205,7 @@ class _Pieces:
     """The faces of a video that is read in pieces: a Source (see source.py)."""
 
     def __init__(self, reader: Reader, config: Config, shards: Shards, pieces: list[Piece]) -> None:
-        self.info, self.health = reader.info, Health(reference_only=reader.health.reference_only)
+        self.info, self.health = reader.info, Health()
         self.end_s: float | None = None
         self._config, self._shards, self._pieces = config, shards, pieces
         self._done_s: dict[str, float] = {}

@@ -80,8 +80,6 @@ class Health:
     """Frames that were not decoded, because nobody was to look at them and no other refers to them."""
     untimed: int = 0
     epochs: int = 1
-    reference_only: bool = False
-    """Whether it was read for Sampling.fast: any frame of a cell will do, mostly one to which others refer."""
     decoder: str = "cpu"
     """What decoded: cpu, or nvdec, the decoder of a GPU."""
     turned_back: str = ""

@@ -104,7 +104,7 @@ class Seen:
     @property
     def truth(self) -> tuple:
         """All but how much of it was decoded."""
-        health = asdict(replace(self.health, decoded=0, left_out=0, packets=0, reference_only=False))
+        health = asdict(replace(self.health, decoded=0, left_out=0, packets=0))
         return self.looks, health, self.end_s
 
 
@@ -302,7 +302,6 @@ def test_nobody_looks_at_what_is_left_out(packets, fps, fast, delay):
 def test_half_of_the_frames_give_as_many_looks():
     exact, fast = (watch(ONE_FACE, Config(fps=5, sampling=sampling)) for sampling in ("exact", "fast"))
     assert fast.health.decoded < 100 and fast.health.decoded + fast.health.left_out == 180
-    assert (exact.health.reference_only, fast.health.reference_only) == (False, True)
     assert fast.end_s == exact.end_s and not fast.health.reasons
     assert [cell_of(at, 5) for at, *_ in fast.looks] == [cell_of(at, 5) for at, *_ in exact.looks] == list(range(30))
     frames = [i / 30 for i in range(180)]
@@ -320,7 +319,7 @@ def test_every_cell_that_has_a_frame_has_its_look(name, make):
 @pytest.mark.parametrize("name", ["interlaced.mp4", "b_frames.avi", "raw.h264"])
 def test_h264_that_cannot_be_fast_is_read_in_full_quality(name, make):
     fast = watch(make(name), Config(fps=8, sampling="fast"))
-    assert any(fast.taken.values()) and not fast.health.reference_only
+    assert any(fast.taken.values()) and not fast.health.left_out
     assert fast.truth == watch(make(name), Config(fps=8), every=True).truth
 
 

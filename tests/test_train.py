@@ -257,7 +257,7 @@ def test_augmentation_keeps_to_the_kinds_asked_for() -> None:
 
 def test_training_writes_weights_facts_and_curves(material: Material, tmp_path: Path) -> None:
     lines: list[str] = []
-    recipe = replace(TINY, epochs=2, window_px=40, mixup=0.2, balance="weights")
+    recipe = replace(TINY, arch="secnn13", epochs=2, window_px=40, mixup=0.2, balance="weights")
     weights = train(material, tmp_path, recipe, on_epoch=lines.append)
     facts = facts_of(weights)
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
@@ -436,6 +436,7 @@ def test_a_recipe_comes_from_a_file_and_options(tmp_path: Path) -> None:
         ("augment_kinds = ['colour']", "expected one of flip"),
         ("heads = 'both'\nlabels = 'ferplus'", "choose"),
         ("window_px = 64", "within the picture of 48"),
+        ("window_px = 40\narch = 'baseline'", "expect faces of one size"),
         ("epochs", "not a readable TOML"),
     ],
 )

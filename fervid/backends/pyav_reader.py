@@ -41,9 +41,8 @@ class PyAVReader:
     ) -> None:  # fmt: skip
         self._path, self._wanted, self._max_pixels = path, stream, max_pixels
         self._careful, self._synthetic, self._sampling = careful, synthetic_time, sampling
-        self.health = Health(reference_only=bool(sampling and sampling.fast))
+        self.health, self._scalers = Health(), Scalers()
         self.end_s: float | None = None
-        self._scalers = Scalers()
         self._container = self._open()
         try:
             self._prepare()
@@ -59,9 +58,9 @@ class PyAVReader:
             self._opened: tuple[Iterator[Shown], Iterator[Any]] = chain(head, decoding), again
             self.info = self._describe(head[-1])
             if not may_leave_out(self._stream, self.info.container, head[-1]):
-                if self.health.reference_only and self.info.codec in _ROUGH:
+                if self._fast and self.info.codec in _ROUGH:
                     raise RestartNeeded(every_frame=True)
-                self._sampling, self.health.reference_only = None, False
+                self._sampling = None
         except BaseException:
             self.close()
             raise
@@ -105,9 +104,13 @@ class PyAVReader:
         sieve = Sieve(self._stream, self._sampling, self._origin, self.health, start_s=start_s)
         return sieve.in_place(self._decode(packets, sieve))
 
+    @property
+    def _fast(self) -> bool:
+        return self._sampling is not None and self._sampling.fast
+
     def _is_spare(self, frame: Shown, duration_s: float) -> bool:
         """Whether a frame was left out and another will do: not for a still, which is looked at in each second."""
-        return self.health.reference_only and isinstance(frame, LeftOut) and duration_s < STILL_S
+        return self._fast and isinstance(frame, LeftOut) and duration_s < STILL_S
 
     def frame_times(self) -> list[tuple[float, float]]:
         """Give (pts_s, duration_s) of every displayed frame from the packets alone; this uses the reader up."""
@@ -132,9 +135,8 @@ class PyAVReader:
         self.close()
 
     def _wrapped(self, frame: Any, pts_s: float, duration_s: float) -> Any:
-        if isinstance(frame, LeftOut):
-            return Unseen(pts_s, duration_s)
-        return PyAVFrame(frame, pts_s, duration_s, self._scalers)
+        left_out = isinstance(frame, LeftOut)
+        return Unseen(pts_s, duration_s) if left_out else PyAVFrame(frame, pts_s, duration_s, self._scalers)
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class PyAVReader:
                 reason="too_large",
             )
         context.options = {"max_pixels": str(self._max_pixels)}
-        if self._sampling and self._sampling.fast and context.name in _ROUGH:
+        if self._fast and context.name in _ROUGH:
             context.options |= {"skip_loop_filter": "bidir"}
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
@@ -197,8 +199,8 @@ class PyAVReader:
         )  # fmt: skip
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
-        aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        width, height = max(1, round(first.width * float(aspect))), first.height
+        width = max(1, round(first.width * float(self._stream.sample_aspect_ratio or 1)))
+        height = first.height
         rotation = round(first.rotation / 90) * 90 % 360
         if rotation % 180:
             width, height = height, width

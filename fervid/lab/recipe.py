@@ -14,6 +14,8 @@ from fervid.lab.augment import KINDS
 
 __all__ = ["BALANCES", "Recipe", "load_grid", "load_recipe"]
 
+#: Architectures whose dense layers stand over a grid: a window, smaller than what they are shown later, misleads them.
+_FIXED_PLACES = ("baseline", "basecnn")
 BALANCES = ("none", "weights", "oversample", "smote", "adasyn")
 
 
@@ -94,6 +96,10 @@ class Recipe:
         if self.window_px is not None and self.window_px > self.size_px:
             raise ConfigError(
                 f"window_px = {self.window_px}: a window lies within the picture of {self.size_px} pixels"
+            )
+        if self.window_px not in (None, self.size_px) and self.arch in _FIXED_PLACES:
+            raise ConfigError(
+                f"window_px = {self.window_px}: the dense layers of {self.arch} expect faces of one size; leave it out"
             )
         if self.heads == "both" and self.labels == "ferplus":
             raise ConfigError('heads = "both" learns labels and votes; labels = "ferplus" makes both the same: choose')
