@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fervid.backends import device_areas, device_boxes, device_crops, device_memory
 from fervid.backends.area_table import AreaTable, bins
-from fervid.backends.device import enough_memory
+from fervid.backends.device import enough_memory, exact, lacks_memory
 from fervid.backends.device_areas import Areas
 from fervid.backends.device_boxes import suppress
 from fervid.backends.device_crops import cut_faces, full_range_of, thumbnails_of
@@ -305,6 +305,77 @@ def test_one_that_does_not_fit_is_told():
 def test_no_room_for_the_networks_is_told():
     with pytest.raises(DeviceError, match="cuda:1 has no room for the networks"), enough_memory("cuda:1"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+def test_memory_runs_out_in_the_words_of_cuda_too():
+    for words in (
+        "CUDA error: out of memory\nmore",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
+    ):
+        with (
+            pytest.raises(DeviceError, match=r"cuda:0 has no room for the networks \(CUDA error"),
+            enough_memory("cuda:0"),
+        ):
+            raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="misaligned address"), enough_memory("cuda:0"):
+        raise RuntimeError("CUDA error: misaligned address")
+    try:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    except RuntimeError as e:
+        assert lacks_memory(e)
+
+
+def test_copies_wait_for_the_search_that_has_the_memory(monkeypatch):
+    line = DeviceLine("cpu", _Forgetful(100))  # type: ignore[arg-type]
+    whole = line._together
+
+    def scarce(arrays: Sequence) -> torch.Tensor:
+        if not line._searching.locked():
+            raise RuntimeError("CUDA error: out of memory")
+        return whole(arrays)
+
+    monkeypatch.setattr(line, "_together", scarce)
+    with open_video(SAMPLES / "one_face.mp4") as video:
+        looks = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 9)]
+        assert [len(batch) for batch in line.stage(looks, video.info, (64, 36))] == [8, 1]
+
+
+# -- precision --------------------------------------------------------------------------------------------
+
+
+def _precision() -> tuple:
+    cudnn = torch.backends.cudnn
+    return cudnn.deterministic, cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def test_float32_is_float32_until_the_last_thread_is_done():
+    before = _precision()
+    assert before[1] == "tf32"
+    one, other = exact(), exact()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert _precision() == (True, "ieee", "ieee")
+    other.__exit__(None, None, None)
+    assert _precision() == before
+
+
+def test_float32_is_float32_whatever_the_program_asked_for():
+    places = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    asked = [place.fp32_precision for place in places]
+    try:
+        for place, precision in zip(places, ("ieee", "tf32")):  # torch's older names for these now raise
+            place.fp32_precision = precision
+        with pytest.raises(ValueError, match="within"), exact():
+            assert _precision() == (True, "ieee", "ieee")
+            raise ValueError("within")
+        assert _precision() == (False, "ieee", "tf32")
+    finally:
+        for place, precision in zip(places, asked):
+            place.fp32_precision = precision
 
 
 def test_the_classifier_takes_the_largest_batch_that_fits(monkeypatch):
