@@ -72,6 +72,16 @@ def refusal(out: Path, error: OSError | ValueError) -> RunError | OutputError:
     return OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists and is writable")
 
 
+def make_folder(out: Path) -> None:
+    """Make a folder for results, before work is done for them; OutputError if there can be none."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"{out}: is a file; name a folder with --out") from None
+    except OSError as e:
+        raise OutputError(f"{out}: cannot be made ({e.strerror}); name a folder with --out") from None
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:

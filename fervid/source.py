@@ -19,13 +19,13 @@ from fervid.errors import VideoError
 from fervid.faces import FaceDetector, Framing, Portraits, detect, every_look
 from fervid.frames import Look, batch_frames, choose_frames, hold_still, picture_size
 from fervid.persons import Embedder
-from fervid.video import Health, Reader, RestartNeeded, Sampling, open_video
+from fervid.video import Health, NotOnGPU, Reader, RestartNeeded, Sampling, open_video
 
 __all__ = ["Models", "OnDevice", "Source", "Spread", "WholeVideo", "ahead", "find_faces", "read_video", "sampling_of"]
 
 T = TypeVar("T")
 
-#: Looks decoded ahead for a GPU: few, for its own decoder has few places to decode to.
+#: Looks decoded ahead for a GPU: enough to bridge an uneven decoder, few enough not to fill the GPU's memory.
 _DECODED = 4
 
 
@@ -100,17 +100,24 @@ def read_video(
 ) -> tuple[T, dict[str, bool]]:
     """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took.
 
-    `device` is where the line runs, if one does: some readers can decode there.
+    `device` is where the line runs, if one does: some readers can decode there. With the reader auto the work begins
+    again on the CPU if the GPU's decoder gives up midway.
     """
     options = {"careful": False, "synthetic_time": False, "every_frame": False}
+    name, turned_back = config.reader, ""
     while True:
         try:
             with open_video(
-                path, reader=config.reader, stream=config.stream, max_pixels=config.max_pixels,
+                path, reader=name, stream=config.stream, max_pixels=config.max_pixels,
                 careful=options["careful"], synthetic_time=options["synthetic_time"],
                 sampling=None if any(options.values()) else sampling_of(config), device=device,
             ) as reader:  # fmt: skip
+                reader.health.turned_back = reader.health.turned_back or turned_back
                 return work(reader), options
+        except NotOnGPU as e:
+            if name != "auto":
+                raise
+            name, turned_back = "av", e.why
         except RestartNeeded as again:
             if all(options[name] for name in again.options):
                 message = f"{path}: the reader asks again and again for {again}"

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from fervid.batches import VideoInfo
-from fervid.errors import ConfigError, VideoError
+from fervid.errors import ConfigError, DeviceError, MissingDependency, VideoError
 
 __all__ = [
     "MAX_PIXELS",
@@ -207,10 +207,10 @@ def open_video(
             from fervid.backends.nvdec_reader import NvdecReader
 
             return NvdecReader(path, str(device), **file)
-        except NotOnGPU as e:
+        except (NotOnGPU, DeviceError, MissingDependency) as e:
             if reader == "nvdec":
                 raise
-            turned_back = e.why
+            turned_back = e.why if isinstance(e, NotOnGPU) else str(e)
     elif reader == "nvdec" and device:
         raise ConfigError("--reader nvdec decodes on a GPU and needs --device cuda; use --reader av on a CPU")
     from fervid.backends.pyav_reader import PyAVReader

@@ -4,14 +4,17 @@ Each gives what it measured, and raises AssertionError beyond its tolerance. On 
 same tolerances, but for what only a GPU has.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
+import pandas as pd
 import torch
 
 from fervid.backends.device_crops import cut_faces
@@ -83,17 +86,26 @@ def timelines(
     The reference is the CPU's own line in fp32, which shares no code with the GPU's from frames to faces.
     """
     worst: Facts = {"box": 0.0, "prob": 0.0}
-    config = load_config(fps=5, detection="every", precision="fp32", device="cpu")
-    on_cpu, on_device = load_models(config), _models(device, precision)
-    for name in NAMES:
-        expected = process_video(SAMPLES / name, None, config, on_cpu)
-        found = process_video(SAMPLES / name, None, replace(config, reader=reader), on_device)
-        off = differences(expected.to_pandas(), found.to_pandas())
+    on_device = _models(device, precision)
+    for name, expected in _timelines_of_the_cpu().items():
+        found = process_video(SAMPLES / name, None, replace(_CONFIG, reader=reader), on_device)
+        off = differences(expected, found.to_pandas())
         assert off["rows_that_differ"] == off["other_dominant"] == 0, (name, off)
         assert off["box"] <= box and off["prob"] <= prob, (name, off)
         worst |= {key: max(float(worst[key]), float(off[key])) for key in ("box", "prob")}
         worst["decoder"] = found.provenance["decoder"]
+        by_nvdec = reader in ("nvdec", "torchcodec") and device != "cpu"
+        assert worst["decoder"] == ("nvdec" if by_nvdec else "cpu"), (name, worst)
     return worst
+
+
+_CONFIG = load_config(fps=5, detection="every", precision="fp32", device="cpu")
+
+
+@cache
+def _timelines_of_the_cpu() -> dict[str, pd.DataFrame]:
+    models = load_models(_CONFIG)
+    return {name: process_video(SAMPLES / name, None, _CONFIG, models).to_pandas() for name in NAMES}
 
 
 def as_asked(device: str) -> Facts:
@@ -161,12 +173,18 @@ CHECKS: dict[str, Callable[[str], Facts]] = {
     "twice": twice, "memory": memory, "nvdec_frames": nvdec_frames, "nvdec": nvdec, "torchcodec": by_torchcodec,
 }  # fmt: skip
 ONLY_ON_A_GPU = ("nvdec_frames", "nvdec")
+BY_NVDEC = (*ONLY_ON_A_GPU, "torchcodec")
 
 
 def missing(name: str, device: str) -> str:
     """Why a check cannot run here; "" if it can."""
     if name in ONLY_ON_A_GPU and device == "cpu":
         return "needs a GPU"
+    if name in BY_NVDEC and device != "cpu":
+        try:
+            ctypes.CDLL("libnvcuvid.so.1")
+        except OSError as e:
+            return f"the driver's decoder library is not to be found ({e}): put its folder into LD_LIBRARY_PATH"
     if name == "torchcodec":
         try:
             import torchcodec.decoders  # noqa: F401

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fervid.backends import device_areas, device_boxes, device_crops, device_memory
 from fervid.backends.area_table import AreaTable, bins
-from fervid.backends.device import enough_memory
+from fervid.backends.device import enough_memory, exact, lacks_memory
 from fervid.backends.device_areas import Areas
 from fervid.backends.device_boxes import suppress
 from fervid.backends.device_crops import cut_faces, full_range_of, thumbnails_of
@@ -220,6 +220,16 @@ def test_nv12_becomes_the_picture_that_the_cpu_makes(size_px, matrix):
     assert np.percentile(off, 99) <= (3 if 640 % size_px[0] == 0 else 12)  # swscale rounds odd ratios its own way
 
 
+def test_lines_may_be_longer_than_they_are_wide(tmp_path):
+    """As a GPU's are, to multiples of 256 bytes and more."""
+    frame = _decoded(write_clip(tmp_path / "narrow.mp4", n=1, size=(126, 94)))
+    planes = frame.reformat(format="nv12", width=126, height=94)
+    assert planes.planes[0].line_size > planes.width
+    found, expected = Nv12Frame(planes, 0.0, 0.04), PyAVFrame(frame, 0.0, 0.04, Scalers())
+    np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
+    assert _apart(found.picture(64, 48).numpy(), expected.picture(64, 48)).mean() < 3
+
+
 def test_ten_bits_become_eight():
     frame = _decoded(SAMPLES / "one_face.mp4")
     ten = frame.reformat(format="p010le")
@@ -295,6 +305,77 @@ def test_one_that_does_not_fit_is_told():
 def test_no_room_for_the_networks_is_told():
     with pytest.raises(DeviceError, match="cuda:1 has no room for the networks"), enough_memory("cuda:1"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+def test_memory_runs_out_in_the_words_of_cuda_too():
+    for words in (
+        "CUDA error: out of memory\nmore",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
+    ):
+        with (
+            pytest.raises(DeviceError, match=r"cuda:0 has no room for the networks \(CUDA error"),
+            enough_memory("cuda:0"),
+        ):
+            raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="misaligned address"), enough_memory("cuda:0"):
+        raise RuntimeError("CUDA error: misaligned address")
+    try:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    except RuntimeError as e:
+        assert lacks_memory(e)
+
+
+def test_copies_wait_for_the_search_that_has_the_memory(monkeypatch):
+    line = DeviceLine("cpu", _Forgetful(100))  # type: ignore[arg-type]
+    whole = line._together
+
+    def scarce(arrays: Sequence) -> torch.Tensor:
+        if not line._searching.locked():
+            raise RuntimeError("CUDA error: out of memory")
+        return whole(arrays)
+
+    monkeypatch.setattr(line, "_together", scarce)
+    with open_video(SAMPLES / "one_face.mp4") as video:
+        looks = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 9)]
+        assert [len(batch) for batch in line.stage(looks, video.info, (64, 36))] == [8, 1]
+
+
+# -- precision --------------------------------------------------------------------------------------------
+
+
+def _precision() -> tuple:
+    cudnn = torch.backends.cudnn
+    return cudnn.deterministic, cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def test_float32_is_float32_until_the_last_thread_is_done():
+    before = _precision()
+    assert before[1] == "tf32"
+    one, other = exact(), exact()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert _precision() == (True, "ieee", "ieee")
+    other.__exit__(None, None, None)
+    assert _precision() == before
+
+
+def test_float32_is_float32_whatever_the_program_asked_for():
+    places = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    asked = [place.fp32_precision for place in places]
+    try:
+        for place, precision in zip(places, ("ieee", "tf32")):  # torch's older names for these now raise
+            place.fp32_precision = precision
+        with pytest.raises(ValueError, match="within"), exact():
+            assert _precision() == (True, "ieee", "ieee")
+            raise ValueError("within")
+        assert _precision() == (False, "ieee", "tf32")
+    finally:
+        for place, precision in zip(places, asked):
+            place.fp32_precision = precision
 
 
 def test_the_classifier_takes_the_largest_batch_that_fits(monkeypatch):
@@ -374,6 +455,22 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
         staged = list(line.stage(looks, video.info, (64, 36)))
     assert np.concatenate([batch.pts_s for batch in staged]).tolist() == [pts_s for _, pts_s, _ in looks]
     assert [len(batch) for batch in staged[2:]] == [2] * (len(staged) - 3) + [len(staged[-1])]
+
+
+class _TooLarge:
+    """A frame of NVDEC for whose picture there is no memory."""
+
+    pts_s, duration_s = 0.0, 0.04
+
+    def picture(self, width_px: int, height_px: int) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def test_a_frame_that_cannot_be_converted_there_is_told():
+    line = DeviceLine("cpu", _Forgetful(100))  # type: ignore[arg-type]
+    told = pytest.raises(VideoError, match=r"one_face.mp4: a frame of 640x360 does not fit")
+    with open_video(SAMPLES / "one_face.mp4") as video, told:
+        list(line.stage([(_TooLarge(), 0.0, 0.04)], video.info, (64, 36)))  # type: ignore[list-item]
 
 
 # -- the whole line ---------------------------------------------------------------------------------------

@@ -91,6 +91,14 @@ def test_the_interval_is_that_of_a_coin() -> None:
     assert (scores.accuracy_low, scores.accuracy_high) == (0.4, 0.6)
 
 
+def test_a_few_faces_that_are_all_right_prove_little() -> None:
+    prob = said(0, 1, 0)
+    right, wrong = (score(prob, prob, label, ("a", "b")) for label in (np.array([0, 1, 0]), np.array([1, 0, 1])))
+    # three coins of this weight fall on one side in one case of forty: 0.2924 ** 3 = 0.025
+    assert (right.accuracy_low, right.accuracy_high) == (pytest.approx(0.2924, abs=1e-4), 1)
+    assert (wrong.accuracy_low, wrong.accuracy_high) == (0, pytest.approx(0.7076, abs=1e-4))
+
+
 # -- heads, classes, views ------------------------------------------------------------------------------
 
 SEVEN = Head("fer2013", FER2013, 2.0, 0)
@@ -127,10 +135,11 @@ def test_an_unknown_head_names_the_known_ones() -> None:
 
 def test_classes_that_are_not_asked_for_take_no_part() -> None:
     image = np.zeros((1, 4, 4), np.uint8)
-    prob, raw = Judge(FakeTwoHeads(), SEVEN).probabilities(image, ("fear", "anger"), "none")
-    # fear is output 2, anger output 0; the temperature is 2
-    assert prob[0] == pytest.approx(softmax([2 / 2, 0]))
-    assert raw[0] == pytest.approx(softmax([2, 0]))
+    judge, asked = Judge(FakeTwoHeads(), SEVEN), ("fear", "contempt", "anger")
+    prob, raw = (judge.probabilities(judge.logits(image, "none"), asked, calibrated=one) for one in (True, False))
+    # fear is output 2, anger output 0, contempt is none of its; the temperature is 2
+    assert prob[0] == pytest.approx([*softmax([2 / 2, 0])[:1], 0, *softmax([2 / 2, 0])[1:]])
+    assert raw[0] == pytest.approx([*softmax([2, 0])[:1], 0, *softmax([2, 0])[1:]])
 
 
 def test_only_shared_classes_are_compared_and_it_is_said() -> None:
@@ -142,6 +151,7 @@ def test_only_shared_classes_are_compared_and_it_is_said() -> None:
     assert (facts["n"], facts["faces_left_out"]) == (6, 1)
     assert facts["classes"]["surprise"]["recall"] == 1  # the last of FER2013's outputs that is asked for
     assert facts["accuracy"] == round(1 / 6, 4)
+    assert facts["accuracy_any_answer"] == 0  # it says neutral, the last of all, which none of the faces is
 
 
 def test_no_face_of_a_known_class_is_an_error() -> None:
@@ -189,9 +199,12 @@ def test_an_ensemble_of_one_model_twice_is_that_model(seresnet: TorchClassifier,
 @pytest.mark.parametrize("tta", ["flip", "tencrop"])
 def test_views_do_not_care_which_way_a_face_looks(seresnet: TorchClassifier, noise: FaceSet, tta: str) -> None:
     judge, some = Judge(seresnet, seresnet.head), noise.image[:4]
-    there, back = (judge.probabilities(image, FER2013, tta)[0] for image in (some, some[:, :, ::-1]))
+    there, back, plain = (
+        judge.probabilities(judge.logits(image, way), FER2013)
+        for image, way in ((some, tta), (some[:, :, ::-1], tta), (some, "none"))
+    )
     assert np.allclose(there, back, atol=1e-6) and (tta != "flip" or (there == back).all())
-    assert not np.allclose(there, judge.probabilities(some, FER2013, "none")[0], atol=1e-3)
+    assert not np.allclose(there, plain, atol=1e-3)
 
 
 @pytest.fixture(scope="module")

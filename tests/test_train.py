@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from fervid import cli
 from fervid.backends import nets
 from fervid.backends.torch_classifier import TorchClassifier
-from fervid.errors import ConfigError, DataError, MissingDependency, RunError, WeightsError
+from fervid.errors import ConfigError, DataError, MissingDependency, OutputError, RunError, WeightsError
 from fervid.lab import pretrained
 from fervid.lab.augment import KINDS, augment
 from fervid.lab.balance import balance, class_weights
@@ -281,6 +281,7 @@ def test_training_writes_weights_facts_and_curves(material: Material, tmp_path: 
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert facts["heads"][0]["labels"] == list(FER2013) and facts["heads"][0]["temperature"] > 0
     assert facts["input_px"] == 48 and facts["epochs"] == 2 and facts["recipe"]["mixup"] == 0.2
+    assert weights.stat().st_mode == weights.with_suffix(".json").stat().st_mode
     head, *rows = (tmp_path / "curves.csv").read_text().splitlines()
     assert head == "epoch,rate,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds"
     assert [row.split(",")[0] for row in rows] == ["1", "2"]
@@ -292,6 +293,18 @@ def test_the_same_seed_gives_the_same_bytes(material: Material, tmp_path: Path) 
     first, second = (train(material, tmp_path / name, TINY) for name in "ab")
     other = train(material, tmp_path / "c", replace(TINY, seed=1))
     assert first.read_bytes() == second.read_bytes() != other.read_bytes()
+
+
+def test_one_class_alone_is_nothing_to_learn(material: Material) -> None:
+    happy = material.faces.take(material.faces.label == 3)
+    with pytest.raises(DataError, match="faces are happiness; expected at least two classes"):
+        Material(happy, material.validation)
+
+
+def test_a_folder_that_cannot_be_is_refused_before_the_work(material: Material, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file: is a file; name a folder"):
+        train(material, tmp_path / "file", TINY)
 
 
 def test_a_stopped_run_goes_on_where_it_was(material: Material, tmp_path: Path) -> None:
@@ -306,12 +319,19 @@ def test_a_stopped_run_goes_on_where_it_was(material: Material, tmp_path: Path) 
     with pytest.raises(Stopped):
         train(material, tmp_path / "parts", recipe, on_epoch=stop)
     parts = train(material, tmp_path / "parts", recipe, on_epoch=lines.append)
-    assert len(lines) == 1 and parts.read_bytes() == whole.read_bytes()
+    assert lines[0].startswith("1 of 2 epochs") and len(lines) == 2 and parts.read_bytes() == whole.read_bytes()
     assert (tmp_path / "parts" / "curves.csv").read_text().count("\n") == 3
     again = train(material, tmp_path / "parts", recipe, on_epoch=lines.append)  # nothing left to do
-    assert len(lines) == 1 and again.read_bytes() == whole.read_bytes()
+    assert lines[2].startswith("2 of 2 epochs") and len(lines) == 3 and again.read_bytes() == whole.read_bytes()
     with pytest.raises(DataError, match="another recipe"):
         train(material, tmp_path / "parts", replace(recipe, epochs=3))
+    turned = replace(material.faces, labels=material.faces.labels[::-1])
+    with pytest.raises(DataError, match="other faces"):
+        train(Material(turned, material.validation), tmp_path / "parts", recipe)
+    checkpoint = tmp_path / "parts" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(DataError, match=r"checkpoint\.pt: not a checkpoint"):
+        train(material, tmp_path / "parts", recipe)
 
 
 def test_patience_ends_a_run_and_keeps_the_best(material: Material, tmp_path: Path) -> None:

@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fervid.backends.pyav_frame import PyAVFrame, Scalers
+from fervid.backends.pyav_reader import PyAVReader
 from fervid.batches import VideoInfo
-from fervid.errors import ConfigError, FervidError, VideoError
-from fervid.video import STILL_S, Health, NotOnGPU, RestartNeeded, full_range, open_video
+from fervid.config import load_config
+from fervid.errors import ConfigError, DeviceError, FervidError, MissingDependency, VideoError
+from fervid.source import read_video
+from fervid.video import STILL_S, Health, NotOnGPU, Reader, RestartNeeded, full_range, open_video
 from tests.broken_clips import (
     bomb,
     concat_list,
@@ -890,3 +894,38 @@ def test_auto_turns_to_the_cpu_and_says_why(clean, monkeypatch):
         assert (video.health.decoder, video.health.turned_back) == ("cpu", "ffv1 in yuv444p")
     with pytest.raises(VideoError, match=r"ffv1 in yuv444p.*--reader auto"):
         open_video(clean("h264.mp4"), reader="nvdec", device="cuda:0")
+
+
+@pytest.mark.parametrize("error", [MissingDependency("needs FFmpeg 8"), DeviceError("FFmpeg cannot decode on cuda:0")])
+def test_auto_needs_no_decoder_on_the_gpu(clean, monkeypatch, error):
+    def refuse(path: Path, device: str, **_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("fervid.backends.nvdec_reader.NvdecReader", refuse)
+    with open_video(clean("h264.mp4"), reader="auto", device="cuda:0") as video:
+        assert video.health.turned_back == str(error)
+    with pytest.raises(type(error)):
+        open_video(clean("h264.mp4"), reader="nvdec", device="cuda:0")
+
+
+class _GivesUp(PyAVReader):
+    """A GPU's decoder that stops taking the video after ten frames."""
+
+    def __init__(self, path: Path, device: str, **file: Any) -> None:
+        super().__init__(path, **file)
+
+    def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Any]:
+        yield from islice(super().frames(start_s, stop_s), 10)
+        raise NotOnGPU(self._path, "at 0.4 s it changes to yuv444p")
+
+
+def test_auto_begins_again_on_the_cpu_where_the_gpu_gives_up(clean, monkeypatch):
+    monkeypatch.setattr("fervid.backends.nvdec_reader.NvdecReader", _GivesUp)
+
+    def work(reader: Reader) -> tuple[int, str, str]:
+        return len(list(reader.frames())), reader.health.decoder, reader.health.turned_back
+
+    found, _ = read_video(clean("h264.mp4"), load_config(reader="auto"), work, device="cuda:0")
+    assert found == (50, "cpu", "at 0.4 s it changes to yuv444p")
+    with pytest.raises(NotOnGPU, match="yuv444p"):
+        read_video(clean("h264.mp4"), load_config(reader="nvdec"), work, device="cuda:0")

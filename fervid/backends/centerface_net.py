@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fervid.backends.device import exact
 from fervid.backends.onnx_file import Step, read_onnx
 from fervid.errors import MissingDependency, WeightsError
 
@@ -88,6 +89,7 @@ class TorchNet:
         }
         self._layers = _released(list(_layers(steps, floats, self._dtype)))
 
+    @exact()
     @torch.inference_mode()
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Pictures -> maps, as the module says."""

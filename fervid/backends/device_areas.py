@@ -56,6 +56,8 @@ class Areas:
 def shrunk(plane: Tensor, rows: int, columns: int) -> Tensor:
     """Resize one picture (H, W, C) uint8 by area -> (rows, columns, C) float32, parts of pixels in parts."""
     for axis, cells in enumerate((rows, columns)):
+        if cells == plane.shape[axis]:
+            continue
         until = torch.linspace(0, plane.shape[axis], cells + 1, dtype=torch.float64, device=plane.device)
         whole = until.long().clamp_(max=plane.shape[axis] - 1)
         share = (until - whole).view((-1, 1, 1) if axis == 0 else (-1, 1))

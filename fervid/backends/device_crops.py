@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fervid.backends.device import exact
 from fervid.backends.device_areas import resize, tent_filter
 from fervid.likeness import THUMB, samples
 
@@ -18,6 +19,7 @@ __all__ = ["cut_faces", "full_range_of", "thumbnails_of"]
 _PIXELS = 2**23
 
 
+@exact()
 def cut_faces(
     luma: Tensor, frame: np.ndarray, square: np.ndarray, size_px: int, *,
     stretch: tuple[float, float] = (1.0, 1.0), limited: bool = False,

@@ -7,6 +7,7 @@ tests/test_device.py, and run on a CPU too, where they are slower. Every look is
 to save arithmetic, and here that is not what is scarce.
 """
 
+import threading
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervid.backends.device import bind_thread, enough_memory
+from fervid.backends.device import bind_thread, enough_memory, lacks_memory
 from fervid.backends.device_crops import cut_faces, thumbnails_of
 from fervid.backends.device_memory import in_halves, room
 from fervid.backends.device_mtcnn import DeviceMTCNN
@@ -23,6 +24,7 @@ from fervid.batches import FaceBatch, VideoInfo
 from fervid.faces import Framing, Portraits, gather
 from fervid.frames import Look
 from fervid.stopwatch import span
+from fervid.video import Frame
 
 __all__ = ["DeviceLine", "Staged"]
 
@@ -75,6 +77,7 @@ class DeviceLine:
         with enough_memory(device):
             self.detector = detector or DeviceMTCNN(device)
         self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._searching = threading.Lock()
         self.most = 0
 
     def stage(self, looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Staged]:
@@ -83,10 +86,14 @@ class DeviceLine:
         self.most = room(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
         waiting: list[_Pixels] = []
         before = None
+
+        def convert(one: Sequence[Frame]) -> tuple:
+            return (one[0].picture(*size_px), *one[0].stored_luma())
+
         for frame, pts_s, duration_s in looks:
             if frame is not before:
-                with span("scale"):
-                    before, pixels = frame, (frame.picture(*size_px), *frame.stored_luma())
+                with span("scale"):  # NVDEC's frames are converted on the device, where room for one may be missing
+                    before, pixels = frame, in_halves([frame], convert, self._lower, _named(video))[0]
             look = _Pixels(pts_s, duration_s, *pixels)
             if waiting and (len(waiting) >= self.most or not look.fits(waiting[0])):
                 yield from self._sent(waiting, video)
@@ -116,6 +123,16 @@ class DeviceLine:
             return in_halves(looks, self._send, self._lower, _named(video))
 
     def _send(self, looks: list[_Pixels]) -> Staged:
+        """Copy the looks there; where memory is short, after the search that has it just now."""
+        try:
+            return self._copied(looks)
+        except RuntimeError as e:
+            if not lacks_memory(e):
+                raise
+        with self._searching:
+            return self._copied(looks)
+
+    def _copied(self, looks: list[_Pixels]) -> Staged:
         picture, luma = self._together([one.picture for one in looks]), self._together([one.luma for one in looks])
         ready = None
         if self._copies is not None:
@@ -144,12 +161,13 @@ class DeviceLine:
         self, batch: Staged, *, video: VideoInfo, framing: Framing, crop_px: int, portraits: Portraits | None,
         min_face_px: float,
     ) -> FaceBatch:  # fmt: skip
-        self._wait_for(batch)
-        with span("detect"):
-            found = self.detector.detect(batch.picture, min_face_px / video.width_px * batch.picture.shape[2])
-        stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
-        cut = partial(cut_faces, batch.luma, found.frame, stretch=stored, limited=batch.limited)
-        return gather(batch, found, video, cut, framing=framing, crop_px=crop_px, portraits=portraits)
+        with self._searching:
+            self._wait_for(batch)
+            with span("detect"):
+                found = self.detector.detect(batch.picture, min_face_px / video.width_px * batch.picture.shape[2])
+            stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
+            cut = partial(cut_faces, batch.luma, found.frame, stretch=stored, limited=batch.limited)
+            return gather(batch, found, video, cut, framing=framing, crop_px=crop_px, portraits=portraits)
 
     def _wait_for(self, batch: Staged) -> None:
         """Let this thread's stream wait for the copies, and keep their memory until this stream is done with it."""

@@ -5,6 +5,7 @@ from typing import Protocol, Self, TypeVar
 
 import torch
 
+from fervid.backends.device import lacks_memory
 from fervid.errors import VideoError
 
 __all__ = ["in_halves", "room"]
@@ -46,7 +47,9 @@ def in_halves(items: D, work: Callable[[D], R], on_halved: Callable[[int], None]
     """
     try:
         return [work(items)]
-    except torch.OutOfMemoryError as e:
+    except RuntimeError as e:
+        if not lacks_memory(e):
+            raise
         if len(items) == 1:
             reason = str(e).splitlines()[0]
             raise VideoError(

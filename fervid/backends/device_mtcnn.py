@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ __all__ = ["DeviceMTCNN"]
 
 #: R-Net's and O-Net's input: side of a crop, and crops in a chunk on a GPU and on a CPU.
 _REFINE, _FINISH = (24, 1024, 32), (48, 256, 16)
+#: Sizes of pictures for which is kept where the cells lie: to work that out costs a core some milliseconds.
+_SIZES = 4
 _THRESHOLDS, _FACTOR = (0.6, 0.7, 0.7), 0.709
 
 
@@ -58,6 +61,7 @@ class DeviceMTCNN:
         self.device, self._factor = torch.device(device), factor
         self._least = math.log(thresholds[0] / (1 - thresholds[0]))
         self._turn = threading.Lock()
+        self._cells = lru_cache(_SIZES)(partial(_cells_of, device=self.device))
         self._pnet = load_net("pnet", self.device)
         self._rnet = self._judge("rnet", rnet, _REFINE, thresholds[1])
         self._onet = self._judge("onet", onet, _FINISH, thresholds[2])
@@ -85,17 +89,15 @@ class DeviceMTCNN:
 
     def _propose(self, areas: Areas, scales: list[float]) -> _Faces:
         """P-Net over the pyramid: every square that may hold a face."""
-        box, level, seen = [], [], []
-        for i, scale in enumerate(scales):
+        seen, levels = [], []
+        for scale in scales:
             logits, feature = pnet(areas.level(int(areas.height * scale + 1), int(areas.width * scale + 1)), self._pnet)
             offset = feature @ self._pnet["head.weight"][1:].mT + self._pnet["head.bias"][1:]
             seen.append(torch.cat((logits[..., None], offset), 3).flatten(1, 2))
-            box.append(_cells(logits.shape[1], logits.shape[2], scale))
-            level += [i] * len(box[-1])
+            levels.append((logits.shape[1], logits.shape[2], scale))
         every = torch.cat(seen, 1)
         frame, cell = torch.nonzero(every[..., 0] >= self._least, as_tuple=True)
-        where = torch.cat(box).to(every.device)[cell]
-        group = torch.tensor(level, device=every.device)[cell]
+        where, group = (column[cell] for column in self._cells(tuple(levels)))
         found = every[frame, cell]
         score = torch.sigmoid(found[:, 0])
         kept = suppress(where, score, frame, 0.5, group=group)
@@ -142,11 +144,18 @@ def _shown(judge: _Judge, areas: Areas, faces: _Faces) -> tuple[_Faces, Tensor]:
     return _Faces(faces.frame[passed], faces.box[passed], score[passed]), out[passed, 1:]
 
 
-def _cells(rows: int, columns: int, scale: float) -> Tensor:
-    """Where P-Net's cells of a level lie in the picture, row by row -> (rows * columns, 4)."""
-    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    corner = STRIDE * torch.stack((x, y), 2).view(-1, 2).float()
-    return torch.cat(((corner + 1).div(scale).floor_(), (corner + CELL).div(scale).floor_()), 1)
+def _cells_of(levels: tuple[tuple[int, int, float], ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where P-Net's cells lie in the picture, level by level, row by row: box (c, 4), level (c,).
+
+    levels: rows, columns and scale of each. Worked out on the CPU, so that boxes are those of mtcnn.py.
+    """
+    box = []
+    for rows, columns, scale in levels:
+        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+        corner = STRIDE * torch.stack((x, y), 2).view(-1, 2).float()
+        box.append(torch.cat(((corner + 1).div(scale).floor_(), (corner + CELL).div(scale).floor_()), 1))
+    level = torch.arange(len(box)).repeat_interleave(torch.tensor([len(cells) for cells in box]))
+    return torch.cat(box).to(device), level.to(device)
 
 
 def _on_host(frame: Tensor, box: Tensor, score: Tensor, place: Tensor) -> Detections:

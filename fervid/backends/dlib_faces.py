@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import torch
 
+from fervid.backends.device import exact
 from fervid.backends.dlib_resnet import MEAN, SIDE_PX, STD, DlibResNet, find_dlib_weights, read_dlib_weights
 from fervid.backends.threads import one_thread
 from fervid.faces import Framing
@@ -46,6 +47,7 @@ class DlibFaces:
         return self.framing.squares(box_px, landmarks_px)
 
     @one_thread
+    @exact()
     @torch.inference_mode()
     def embed(self, portrait: np.ndarray) -> np.ndarray:
         """Grey crops (m, 150, 150) uint8 -> (m, 128) float32 of length 1."""

@@ -36,7 +36,8 @@ def diagnose() -> dict[str, Any]:
     from fervid.config import presets
     from fervid.video import MAX_PIXELS
 
-    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    usable = torch.cuda.is_available()  # a GPU whose driver is too old for this torch is counted, and cannot be asked
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count() if usable else 0)]
     return {
         "fervid": __version__,
         "python": platform.python_version(),

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from fervid.backends.device import exact
 from fervid.backends.downloads import VGGFACE2, fetch, place_of
 from fervid.backends.threads import one_thread
 from fervid.errors import MissingDependency, WeightsError
@@ -76,6 +77,7 @@ class FaceNet:
         return upright(box_px)
 
     @one_thread
+    @exact()
     @torch.inference_mode()
     def embed(self, portrait: np.ndarray) -> np.ndarray:
         """Grey crops (m, 160, 160) uint8 -> (m, 512) float32 of length 1."""

@@ -19,19 +19,17 @@ from fervid.backends.containers import open_container
 from fervid.backends.device_crops import full_range_of
 from fervid.backends.device_frame import luma_weights, rgb_of
 from fervid.backends.pyav_reader import PyAVReader
-from fervid.errors import DeviceError, MissingDependency, VideoError
+from fervid.errors import DeviceError, MissingDependency
 from fervid.video import NotOnGPU
 
 __all__ = ["Nv12Frame", "NvdecReader"]
 
-#: Decoded frames that may be held outside of the decoder; without them it runs out of places to decode to.
-_EXTRA_FRAMES = "8"
 _FFMPEG_8 = (60, 0, 0)
 _LAYOUTS = ("nv12", "p010le", "p016le")
 
 
 class Nv12Frame:
-    """A decoded frame of NV12 or P010, wherever its memory is. Copy what is needed of it soon: the decoder waits."""
+    """A decoded frame of NV12 or P010, wherever its memory is: a copy of the decoder's own, so it may be held."""
 
     def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> None:
         self.pts_s, self.duration_s = pts_s, duration_s
@@ -44,7 +42,7 @@ class Nv12Frame:
         size_px = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
         luma, chroma = self._plane(0), self._plane(1)
         rgb = rgb_of(luma, chroma, size_px, luma_weights(int(self._frame.colorspace)), limited=self._limited)
-        return torch.rot90(rgb, self._turns).contiguous()
+        return torch.rot90(rgb, self._turns).contiguous() if self._turns else rgb
 
     def luma(self) -> np.ndarray:
         """Give the luma (H, W) uint8 as an array all the same, stretched to 0..255."""
@@ -54,7 +52,8 @@ class Nv12Frame:
 
     def stored_luma(self) -> tuple[Tensor, bool]:
         """Give a copy of the luma plane (H, W), and whether it is limited."""
-        return torch.rot90(self._plane(0), self._turns).clone(), self._limited
+        luma = self._plane(0)
+        return (torch.rot90(luma, self._turns) if self._turns else luma.clone()), self._limited
 
     def glance(self) -> np.ndarray | None:
         """Nothing that lies on a GPU is cheap to look at from here."""
@@ -81,7 +80,7 @@ class NvdecReader(PyAVReader):
         self, path: Path, device: str, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool
     ) -> None:
         if careful:
-            raise NotOnGPU(path, "it is damaged")
+            raise NotOnGPU(path, "decoding it met errors: it is damaged, or the GPU's memory is full")
         self._device = torch.device(device)
         super().__init__(path, stream=stream, max_pixels=max_pixels, careful=False, synthetic_time=synthetic_time)
         self.health.decoder = "nvdec"
@@ -111,23 +110,26 @@ class NvdecReader(PyAVReader):
             return open_container(self._path, self._max_pixels, accelerated)
 
     def _prepare(self) -> None:
+        """Set the decoder up, on one thread: the GPU is what works in parallel.
+
+        No extra_hw_frames: FFmpeg 8 gives copies of its surfaces (AV_HWACCEL_FLAG_UNSAFE_OUTPUT is off), so holding
+        frames takes none from the decoder; and with more than 32 surfaces NVDEC may refuse what it can decode, which
+        H.264 without a VUI comes close to by itself.
+        """
         super()._prepare()
-        context = self._stream.codec_context
-        context.options = {**context.options, "extra_hw_frames": _EXTRA_FRAMES}
-        context.thread_count = 1  # the GPU is what works in parallel
+        self._stream.codec_context.thread_count = 1
 
     def _head(self, frames: Iterator[av.VideoFrame]) -> list[av.VideoFrame]:
         """See by the first frames whether the GPU has decoded them: FFmpeg turns to the CPU by itself."""
         head = super()._head(frames)
         if not all(map(_on_gpu, head)):
             codec, layout = self._stream.codec_context.name, (head[-1].sw_format or head[-1].format).name
-            raise NotOnGPU(self._path, f"{codec} in {layout}, unless it is NVIDIA's libnvcuvid that is missing")
+            raise NotOnGPU(self._path, f"{codec} in {layout}, unless libnvcuvid.so.1 or room on the GPU is missing")
         return head
 
     def _wrapped(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> Nv12Frame:
         if not _on_gpu(frame):
-            message = f"{self._path}: at {pts_s:.1f} s the GPU's decoder stops taking it; use --reader av"
-            raise VideoError(message, reason="unsupported")
+            raise NotOnGPU(self._path, f"at {pts_s:.1f} s it changes to {(frame.sw_format or frame.format).name}")
         return Nv12Frame(frame, pts_s, duration_s)
 
 

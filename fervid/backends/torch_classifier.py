@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fervid.backends.device import enough_memory, exact, has_bf16, resolve_device
+from fervid.backends.device import enough_memory, exact, has_bf16, lacks_memory, resolve_device
 from fervid.backends.graphs import Graphed
 from fervid.backends.nets import ARCHITECTURES, Network, build, folded
 from fervid.backends.threads import one_thread
@@ -99,7 +99,7 @@ class TorchClassifier:
             full = np.zeros((self.batch_size, 1, self.crop_px, self.crop_px), np.uint8)
             part = crop[start : start + self.batch_size]
             full[: len(part), 0] = part
-            parts.append(self._answer(torch.from_numpy(full).to(self.device))[: len(part)].cpu().numpy())
+            parts.append(self._answer(torch.from_numpy(full))[: len(part)].cpu().numpy())
         return np.concatenate(parts)
 
     @cached_property
@@ -114,15 +114,15 @@ class TorchClassifier:
         def answer(crop: torch.Tensor) -> torch.Tensor:
             return self.net.head(swift.features(self._scaled(crop).to(self._number)).float())
 
-        shape = (self.batch_size, 1, self.crop_px, self.crop_px)
-        try:
-            with exact():
-                return Graphed(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
-        except torch.OutOfMemoryError:
-            if self.batch_size == 1:
-                raise
-        self.batch_size //= 2
-        return self._recorded()
+        while True:
+            shape = (self.batch_size, 1, self.crop_px, self.crop_px)
+            try:
+                with exact():
+                    return Graphed(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
+            except RuntimeError as e:
+                if self.batch_size == 1 or not lacks_memory(e):
+                    raise
+            self.batch_size //= 2
 
     @property
     def _number(self) -> torch.dtype:

@@ -19,6 +19,9 @@ from fervid.video import NotOnGPU
 __all__ = ["TorchcodecReader"]
 
 
+_SAME_TIME_S = 0.001
+
+
 class _RGBFrame:
     """A frame by its number, decoded when its pixels are asked for; torchcodec gives RGB and no luma plane."""
 
@@ -28,8 +31,7 @@ class _RGBFrame:
 
     def _luma(self) -> Tensor:
         rgb = self._reader.pixels(self._number)
-        weights = torch.tensor(self._reader.weights, device=rgb.device)
-        return (rgb.float() @ weights).round_().clamp_(0, 255).to(torch.uint8)
+        return (rgb.float() @ self._reader.weights).round_().clamp_(0, 255).to(torch.uint8)
 
     def glance(self) -> np.ndarray | None:
         """Nothing is cheap here."""
@@ -100,13 +102,25 @@ class TorchcodecReader(IndexedReader[Tensor]):
             str(self._path.absolute()), stream_index=self.info.stream, dimension_order="NHWC",
             num_ffmpeg_threads=threads, device=self._device, seek_mode="exact",
         )  # fmt: skip
-        self.weights = luma_weights(decoder.metadata.color_space)
+        # on the device once: a copy for each frame would wait there for all that is computed
+        self.weights = torch.tensor(luma_weights(decoder.metadata.color_space), device=self._device)
         if self._on_gpu and decoder.cpu_fallback:
             raise NotOnGPU(self._path, f"{decoder.cpu_fallback}")
         return decoder
 
     def _decode(self, number: int) -> Tensor:
-        return self._decoder.get_frame_at(number).data
+        """Decode a frame, and hold it to its time and, on a GPU, to the size.
+
+        NVDEC's parser passes over damage without a word, and where the resolution changes torchcodec reads surfaces of
+        the old size as if they were of the new.
+        """
+        frame = self._decoder.get_frame_at(number)
+        if abs(frame.pts_seconds - self.info.start_s - self._times[number][0]) > _SAME_TIME_S:
+            raise self._refuse(f"frame {number} comes at {frame.pts_seconds:.3f} s, which is another's time")
+        size = (self._decoder.metadata.height, self._decoder.metadata.width)
+        if self._on_gpu and tuple(frame.data.shape[:2]) != size:
+            raise NotOnGPU(self._path, "its resolution changes")
+        return frame.data
 
     def _frame(self, number: int, pts_s: float, duration_s: float) -> Any:
         return (DeviceFrame if self._on_gpu else TorchcodecFrame)(self, number, pts_s, duration_s)

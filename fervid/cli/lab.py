@@ -68,6 +68,7 @@ def train(
     from fervid.lab.material import Source
     from fervid.lab.needs import check_needs
     from fervid.lab.recipe import load_grid, load_recipe
+    from fervid.parts import make_folder
 
     options = load_recipe(
         recipe, arch=arch, init=init, freeze=freeze, dropout=dropout, labels=labels, size_px=size_px, balance=balance,
@@ -76,6 +77,7 @@ def train(
         optimiser=optimiser, learning_rate=learning_rate, schedule=schedule, patience=patience, ema_decay=ema_decay,
         bf16=bf16, refit=refit, workers=workers, seed=seed,
     )  # fmt: skip
+    make_folder(out)
     read = functools.partial(Source(data, validation, split, drop_duplicates).read, say=typer.echo)
     if sweep is None:
         check_needs(options, device)
@@ -114,8 +116,11 @@ def evaluate(
 ) -> None:
     """Tell how good, and how honest, a classifier is on labelled faces."""
     from fervid.lab.evaluate import Exam, evaluate_weights
+    from fervid.parts import make_folder
     from fervid.views import figures, terminal
 
+    if out:
+        make_folder(out)
     exam = Exam(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
     facts = evaluate_weights(data, split, weights, device, exam)
     if out:

@@ -62,15 +62,24 @@ class Judge:
     classifier: TorchClassifier
     head: Head
 
-    def probabilities(self, image: np.ndarray, classes: tuple[str, ...], tta: str) -> tuple[np.ndarray, np.ndarray]:
-        """Grey faces (n, h, h) uint8 -> probabilities of `classes` (n, K): calibrated, and as the net says them.
+    def logits(self, image: np.ndarray, tta: str) -> np.ndarray:
+        """Grey faces (n, h, h) uint8 -> what the head says of each view (views, n, K) float64."""
+        seen = [
+            self.classifier.logits(view)[:, self.head.outputs] for view in views(image, tta, self.classifier.crop_px)
+        ]
+        return np.stack(seen).astype(np.float64)
 
-        Those of several views are averaged. Classes that are not asked for take no part in the sum of one.
+    def probabilities(self, logits: np.ndarray, classes: tuple[str, ...], *, calibrated: bool = True) -> np.ndarray:
+        """Logits (views, n, K) -> probabilities of `classes` (n, len(classes)), the mean over the views.
+
+        Of classes that the head has: the others take no part in the sum of one. 0 for those that it lacks.
         """
-        columns = [self.head.first + self.head.labels.index(name) for name in classes]
-        seen = [self.classifier.logits(view)[:, columns] for view in views(image, tta, self.classifier.crop_px)]
-        logits = np.stack(seen).astype(np.float64)
-        return softmax(logits / self.head.temperature, 2).mean(0), softmax(logits, 2).mean(0)
+        known = [name for name in classes if name in self.head.labels]
+        asked = logits[..., [self.head.labels.index(name) for name in known]]
+        prob = np.zeros((logits.shape[1], len(classes)))
+        heat = self.head.temperature if calibrated else 1.0
+        prob[:, [classes.index(name) for name in known]] = softmax(asked / heat, 2).mean(0)
+        return prob
 
 
 def evaluate_weights(
@@ -79,7 +88,8 @@ def evaluate_weights(
     """Score a bundled model or a .safetensors file on a data set, through the classifier that the line uses.
 
     Several `weights` are an ensemble: the mean of their calibrated probabilities. Classes that only the models or only
-    the data know are left out, and faces of such a class with them; the result says so. Plain values, ready for JSON.
+    the data know are left out, and faces of such a class with them; the result says so, and how often the models are
+    right if they may answer what the data lack ("accuracy_any_answer"). Plain values, ready for JSON.
     """
     exam = exam or Exam()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
@@ -101,7 +111,7 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam:
     compared = faces.take(np.isin(faces.label, [faces.labels.index(name) for name in classes]))
     if not len(compared):
         raise DataError(f"{faces.name}: none of its {len(faces)} faces has a class that is known: {', '.join(known)}")
-    scores = _examine(compared, judges, classes, exam)
+    scores, free = _examine(compared, judges, classes, exam)
     return {
         "n": scores.n, "weights": [_facts(judge) for judge in judges], "tta": exam.tta, "detect": exam.detect,
         "classes_compared": list(classes),
@@ -110,6 +120,7 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam:
             "only_in_model": sorted({name for judge in judges for name in judge.head.labels} - set(classes)),
         },
         "faces_left_out": len(faces) - len(compared),
+        "accuracy_any_answer": round(free, 4),
         **_plain(scores, classes),
     }  # fmt: skip
 
@@ -153,17 +164,26 @@ def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
     return large
 
 
-def _examine(faces: FaceSet, judges: list[Judge], classes: tuple[str, ...], exam: Exam) -> Scores:
-    """Ask every judge about every face, and score the mean of what they say."""
+def _examine(faces: FaceSet, judges: list[Judge], classes: tuple[str, ...], exam: Exam) -> tuple[Scores, float]:
+    """Ask every judge about every face -> the scores of the mean of what they say, the accuracy with any answer."""
     if exam.detect:
         found, crops = _crops(faces, judges, exam.detector)
     else:
         found, crops = np.ones(len(faces), bool), [faces.image] * len(judges)
-    said = [judge.probabilities(image, classes, exam.tta) for judge, image in zip(judges, crops)]
-    prob, raw = np.full((2, len(faces), len(classes)), 1 / len(classes))
-    prob[found], raw[found] = (np.mean(one, axis=0) for one in zip(*said))
+    said = [judge.logits(image, exam.tta) for judge, image in zip(judges, crops)]
+
+    def together(names: tuple[str, ...], *, calibrated: bool = True) -> np.ndarray:
+        each = [judge.probabilities(one, names, calibrated=calibrated) for judge, one in zip(judges, said)]
+        prob = np.full((len(faces), len(names)), 1 / len(names))
+        prob[found] = np.mean(each, axis=0)
+        return prob
+
     order = np.array([classes.index(name) if name in classes else -1 for name in faces.labels])
-    return score(prob, raw, order[faces.label], classes, found)
+    truth = order[faces.label]
+    others = {name for judge in judges for name in judge.head.labels} - set(classes)
+    free = found & (together((*classes, *sorted(others))).argmax(1) == truth)
+    scores = score(together(classes), together(classes, calibrated=False), truth, classes, found)
+    return scores, float(free.mean())
 
 
 def _crops(faces: FaceSet, judges: list[Judge], name: str) -> tuple[np.ndarray, list[np.ndarray]]:

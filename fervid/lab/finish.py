@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from fervid.lab.datasets import FER2013_FRAMING
@@ -31,7 +31,7 @@ def write_model(out: Path, run: "Run", material: Material) -> Path:
     if run.recipe.arch == "seresnet" if run.recipe.refit is None else run.recipe.refit:
         refit_head(run)
     state = {k: (v.half() if v.ndim > 1 else v).cpu().contiguous() for k, v in net.state_dict().items()}
-    save_file(state, weights)
+    weights.write_bytes(save(state))  # save_file lets nobody else read it
     net.load_state_dict(load_file(weights))
     mean, std = run.mean_std
     facts = {

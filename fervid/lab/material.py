@@ -1,5 +1,6 @@
 """What a training run is given: faces to learn from and faces to watch, checked against each other."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,8 +23,8 @@ _TEST = re.compile(r"(?<![A-Za-z])test|Test|TEST")
 class Material:
     """Faces to train on, and others to watch and calibrate on; both count the classes in the order of `faces`.
 
-    DataError when the faces come from a test split, when there are none, or when `validation` has a class that
-    `faces` lacks.
+    DataError when the faces come from a test split, when there are none or all of one class, or when `validation` has
+    a class that `faces` lacks.
     """
 
     faces: FaceSet
@@ -36,6 +37,9 @@ class Material:
         for part in (faces, validation):
             if len(part) < 2:
                 raise DataError(f"{part.name}: expected at least 2 faces, found {len(part)}")
+        if len(np.unique(faces.label)) < 2:
+            only = faces.labels[faces.label[0]]
+            raise DataError(f"{faces.name}: all of its {len(faces)} faces are {only}; expected at least two classes")
         if missing := [name for name in validation.labels if name not in faces.labels]:
             found = ", ".join(faces.labels)
             raise DataError(f"{validation.name} has {', '.join(missing)}, which {faces.name} lacks; it has {found}")
@@ -44,6 +48,18 @@ class Material:
             object.__setattr__(
                 self, "validation", replace(validation, labels=faces.labels, label=index[validation.label])
             )
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of all faces and labels: a run goes on only with the faces that it began with."""
+        digest = hashlib.sha256()
+        for part in (self.faces, self.validation):
+            digest.update(repr((part.labels, part.vote_labels)).encode())
+            for array in (part.image, part.label, part.votes):
+                if array is not None:
+                    digest.update(repr((array.dtype, array.shape)).encode())
+                    digest.update(array.tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

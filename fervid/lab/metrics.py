@@ -65,7 +65,8 @@ def score(
     """Score probabilities (n, K), calibrated and raw, against labels (n,); `found` (n,): was the face seen at all?
 
     The interval holds 95% of the accuracies of sets drawn anew from these faces (bootstrap, seed 0): with outcomes of
-    right and wrong, that is a binomial draw.
+    right and wrong, that is a binomial draw. Where all are right, or all wrong, drawing anew tells nothing: then it is
+    that of Clopper and Pearson (1934).
     """
     found = np.ones(len(label), bool) if found is None else found
     k, called = len(labels), prob.argmax(1)
@@ -74,16 +75,24 @@ def score(
     missed = np.bincount(label[~found], minlength=k)
     classes = {name: _class_score(confusion, missed, i) for i, name in enumerate(labels)}
     accuracy = float(right.mean())
-    draws = np.random.default_rng(0).binomial(len(label), accuracy, _DRAWS) / len(label)
-    low, high = np.percentile(draws, [2.5, 97.5])
+    low, high = _interval(int(right.sum()), len(label))
     return Scores(
         n=len(label),
-        accuracy=accuracy, accuracy_low=float(low), accuracy_high=float(high),
+        accuracy=accuracy, accuracy_low=low, accuracy_high=high,
         coverage=float(found.mean()), accuracy_found=float(right.sum() / max(found.sum(), 1)),
         macro_f1=float(np.mean([one.f1 for one in classes.values() if one.f1 is not None])),
         classes=classes, confusion=confusion,
         calibrated=reliability(prob[found], label[found]), uncalibrated=reliability(raw[found], label[found]),
     )  # fmt: skip
+
+
+def _interval(right: int, n: int) -> tuple[float, float]:
+    if right in (0, n):
+        reach = 0.025 ** (1 / n)
+        return (reach, 1.0) if right else (0.0, 1 - reach)
+    draws = np.random.default_rng(0).binomial(n, right / n, _DRAWS) / n
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _class_score(confusion: np.ndarray, missed: np.ndarray, i: int) -> ClassScore:

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from fervid.lab.parallel import place, spread, team, tell_all
 from fervid.lab.pretrained import load_backbone, settle_norms
 from fervid.lab.recipe import Recipe
 from fervid.lab.targets import Task, ask_teachers, find_tasks, loss_of, mix_answers, targets_of, truth_of
+from fervid.parts import make_folder
 
 __all__ = ["Run", "train"]
 
@@ -35,15 +37,18 @@ def train(
 ) -> Path:  # fmt: skip
     """Train by a recipe and write OUT/model.safetensors with model.json beside it, curves.csv and curves.png.
 
-    `on_epoch` is given one line an epoch. A run that was stopped goes on from OUT/checkpoint.pt. The weights are an
-    exponential moving average of the steps; temperatures are fitted on the validation faces.
+    `on_epoch` is given one line an epoch. A run that was stopped goes on from OUT/checkpoint.pt, and says so; DataError
+    if that is of another recipe or of other faces. The weights are an exponential moving average of the steps;
+    temperatures are fitted on the validation faces.
     """
     device = resolve_device(device)
     if recipe.workers > 1 and device != "cpu":
         raise DeviceError(f"workers = {recipe.workers} share the cores of a CPU: leave it out, or use --device cpu")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with team(recipe.workers, _train_beside, (material, out, recipe)):
         run = Run(material, recipe, device, out / "checkpoint.pt")
+        if run.epoch:
+            on_epoch(f"{run.epoch} of {recipe.epochs} epochs were done before ({out / 'checkpoint.pt'})")
         _epochs(run, material, out, on_epoch)
     draw_curves(out / "curves.png", run.history)
     return write_model(out, run, material)
@@ -73,6 +78,7 @@ class Run:
         self.recipe, self.device, self.step = recipe, torch.device(device), 0
         self.rank, self.workers = place()
         self.history: list[dict[str, float]] = []
+        self.material = material.fingerprint
         self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0}
         self.bf16 = recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_bf16(device))
         self.mean_std = _mean_std(material.faces.image)
@@ -244,7 +250,8 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Write all that a later session needs to go on."""
-        state = {"step": self.step, "history": self.history, "best": self.best, "recipe": asdict(self.recipe),
+        state = {"recipe": asdict(self.recipe), "material": self.material,
+                 "step": self.step, "history": self.history, "best": self.best,
                  "net": self.net.state_dict(), "averaged": self.averaged.state_dict(),
                  "optimiser": self.optimiser.state_dict()}  # fmt: skip
         part = path.with_suffix(".tmp")
@@ -252,9 +259,15 @@ class Run:
         part.replace(path)
 
     def _load(self, path: Path) -> None:
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["recipe"] != asdict(self.recipe):
-            raise DataError(f"{path}: this checkpoint has another recipe; use another --out or remove it")
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            known = state["recipe"], state["material"]
+        except (RuntimeError, OSError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as e:
+            reason = str(e).splitlines()[0]
+            raise DataError(f"{path}: not a checkpoint of this version of fervid ({reason}); remove it") from None
+        for found, mine, what in zip(known, (asdict(self.recipe), self.material), ("another recipe", "other faces")):
+            if found != mine:
+                raise DataError(f"{path}: this checkpoint has {what}; use another --out or remove it")
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.net.load_state_dict(state["net"])
         self.averaged.load_state_dict(state["averaged"])

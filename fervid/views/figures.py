@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.parts import write_atomically
+from fervid.parts import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def save_figure(figure: "Figure", out: Path, dpi: float | None = None) -> None:
 
 def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write what `fervid evaluate` found: evaluation.json, confusion.csv and .png, reliability.png. Gives the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = ("evaluation.json", "confusion.csv", "confusion.png", "reliability.png")
     paths = [folder / name for name in names]
     with write_atomically(paths[0]) as part:

@@ -166,7 +166,8 @@ _SHORT = {"happiness": "happy", "sadness": "sad"}
 def _headline(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of an evaluation in words."""
     split = f", {facts['split']}" if facts["split"] else ""
-    interval = f"95% interval {facts['accuracy_low']:.1%} to {facts['accuracy_high']:.1%}, bootstrap"
+    way = "bootstrap" if 0 < facts["accuracy"] < 1 else "Clopper-Pearson"
+    interval = f"95% interval {facts['accuracy_low']:.1%} to {facts['accuracy_high']:.1%}, {way}"
     rows = {
         "data": f"{facts['data']}{split}: {facts['n']} faces",
         "model": " + ".join(f"{one['name']} (head {one['head']})" for one in facts["weights"]),
@@ -178,6 +179,8 @@ def _headline(facts: Mapping[str, Any]) -> dict[str, Any]:
     if facts["detect"]:
         words = f"{facts['accuracy']:.1%} of all, {facts['accuracy_found']:.1%} of the faces found ({interval})"
         rows |= {"accuracy": words, "coverage": f"{facts['coverage']:.1%} of the faces were found"}
+    if barred := facts["classes_left_out"]["only_in_model"]:
+        rows["any answer"] = f"{facts['accuracy_any_answer']:.1%} where it may also say {', '.join(barred)}"
     if facts["tta"] != "none":
         rows["shown as"] = {"flip": "itself and mirrored", "tencrop": "ten windows"}[facts["tta"]]
     if "apart_from" in facts:

@@ -1,8 +1,9 @@
 """Correctness and speed of the line on a GPU, in under ten minutes: `python -m tests.benchmarks.gpu [--out FILE.json]`.
 
 First the checks of tests/gpu_checks.py, then the figures that the goals are about, each with its goal. Films are made
-here. What fails is told and the rest goes on; what the time left is too short for is left out, and told. A hang ends
-with the stacks of all threads. `--device cpu --tiny` tries the script itself: its figures mean nothing.
+here. Every task runs in a process beside this one, which another replaces when a task fails, crashes or hangs: so a GPU
+that one task has left in disorder spoils no other. What is left out for lack of time is told. A hang ends with the
+stacks of all threads. `--device cpu --tiny` tries the script itself: its figures mean nothing.
 """
 
 import argparse
@@ -15,9 +16,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -40,58 +42,105 @@ from fervid.timeline import summarise
 from fervid.tracks import Tracker, link
 from fervid.video import open_video
 from tests.benchmarks.films import make, pictures
-from tests.benchmarks.gpu_crew import busy, decoded_per_s, finish, together, warm_models
+from tests.benchmarks.gpu_crew import Apart, Crew, busy, decoded_per_s, finish, warm_models
 from tests.gpu_checks import CHECKS, missing
+
+#: Of the processes that share a GPU: how many at most, and how many at once.
+CREW = (8, 4, 2)
 
 
 @dataclass
 class Run:
-    """One run of the script: where, how small, until when, and what came out."""
+    """One run of the script: where, how small, until when, where its films are, and to whom it tells what came out."""
 
     device: str
     tiny: bool
     end: float
     folder: Path
-    facts: dict[str, Any] = field(default_factory=dict)
+    pipe: Connection
+    failed: bool = False
 
     @property
     def left_s(self) -> float:
         return self.end - time.perf_counter()
 
     def tell(self, name: str, value: object, goal: str = "") -> None:
-        self.facts[name] = value
-        shown = f"{value:,.4g}" if isinstance(value, float) else value
-        print(f"  {name:44s} {shown}{f'   (goal {goal})' if goal else ''}", flush=True)
+        show(name, value, goal)
+        self.pipe.send((name, value))
 
     def film(self, height: int, seconds: float) -> Path:
         """A film with one face, made once."""
         path = self.folder / f"{height}p_{seconds:g}s.mp4"
-        return path if path.exists() else make(path, height=height, minutes=seconds / 60)
+        if not path.exists():
+            make(path.with_stem("unfinished"), height=height, minutes=seconds / 60).rename(path)
+        return path
+
+
+def show(name: str, value: object, goal: str = "") -> None:
+    shown = f"{value:,.4g}" if isinstance(value, float) else value
+    print(f"  {name:44s} {shown}{f'   (goal {goal})' if goal else ''}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda:0")
-    parser.add_argument("--seconds", type=float, default=560, help="to end in (default 560)")
-    parser.add_argument("--out", type=Path, help="write all that was measured there, as JSON")
+    parser.add_argument("--seconds", type=float, default=540, help="to end in (default 540)")
+    parser.add_argument("--out", type=Path, help="write all that was measured there, as JSON, as it comes")
     parser.add_argument("--tiny", action="store_true", help="as little as possible of everything")
+    parser.add_argument(
+        "--only", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help="leave out others"
+    )
     args = parser.parse_args(arguments)
-    faulthandler.dump_traceback_later(args.seconds + 15, exit=True, file=sys.__stderr__)
+    if args.device != "cpu" and not torch.cuda.is_available():
+        parser.error(f"--device {args.device}: torch {torch.__version__} sees no CUDA device")
+    facts: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(args.device, args.tiny, time.perf_counter() + args.seconds, Path(folder))
-        try:
-            for name, (section, needed_s) in SECTIONS.items():
-                print(f"{name}, {run.left_s:.0f} s left", flush=True)
-                if run.left_s < needed_s and not run.tiny:
-                    run.tell(f"{name}: left out", f"{run.left_s:.0f} s left, {needed_s} needed")
-                    continue
-                with told(run, name):
-                    section(run)
-                if args.out:  # after each section: what is measured is kept, whatever comes
-                    args.out.write_text(json.dumps(run.facts, indent=2, default=str) + "\n")
-        finally:
+        end = time.perf_counter() + args.seconds
+        given = (args.device, args.tiny, end, Path(folder))
+        helper: Apart | None = None
+        for name in args.only:
+            left_s, (_, needed_s, most_s) = end - time.perf_counter(), TASKS[name]
+            print(f"{name}, {left_s:.0f} s left", flush=True)
+            if left_s < needed_s and not args.tiny:
+                facts[f"{name}: left out"] = f"{left_s:.0f} s left, {needed_s} needed"
+                show("left out", facts[f"{name}: left out"])
+                continue
+            helper = helper or Apart(perform, *given)
+            limit_s = left_s if args.tiny else min(most_s, left_s)
+            helper.ask((name, limit_s))
+            if wrong := helper.answer(min(limit_s + _START_S, left_s + 15), facts.__setitem__):
+                if wrong != FAILED:
+                    facts[f"{name}: FAILED"] = wrong
+                    show(f"{name}: FAILED", wrong)
+                helper.end(0)
+                helper = None
+            if args.out:
+                args.out.write_text(json.dumps(facts, indent=2, default=str) + "\n")
+        if helper:
+            helper.end()
+    if failed := [name for name in facts if name.endswith("FAILED")]:
+        print(f"{len(failed)} failed: {', '.join(failed)}", flush=True)
+    return facts
+
+
+#: The answer to a task that has failed and has told so.
+FAILED = "failed"
+#: Seconds that a process may take to start, and one that hangs to show its stacks.
+_START_S = 45
+
+
+def perform(pipe: Connection, device: str, tiny: bool, end: float, folder: Path) -> None:
+    """The other process: does the tasks that it is asked for."""
+    faulthandler.enable(sys.__stderr__)
+    with suppress(EOFError):
+        while task := pipe.recv():
+            name, limit_s = task
+            faulthandler.dump_traceback_later(limit_s, exit=True, file=sys.__stderr__)
+            run = Run(device, tiny, end, folder, pipe)
+            with told(run, name):
+                TASKS[name][0](run)
             faulthandler.cancel_dump_traceback_later()
-    return run.facts
+            pipe.send(FAILED if run.failed else "")
 
 
 @contextmanager
@@ -100,9 +149,22 @@ def told(run: Run, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as e:  # noqa: BLE001 - the rest has to be measured
+        run.failed = True
         run.tell(f"{name}: FAILED", f"{type(e).__name__}: {str(e)[:600]}")
         if not isinstance(e, (AssertionError, FervidError)):
             traceback.print_exc()
+
+
+def checked(name: str) -> Callable[[Run], None]:
+    """One of CHECKS as a task."""
+
+    def task(run: Run) -> None:
+        if reason := missing(name, run.device):
+            run.tell(f"check {name}: left out", reason)
+        elif not run.tiny or name in ("detector", "crops"):
+            run.tell(f"check {name}", CHECKS[name](run.device))
+
+    return task
 
 
 def machine(run: Run) -> None:
@@ -112,20 +174,10 @@ def machine(run: Run) -> None:
     run.tell(
         "versions", f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in ("torch", "av"))
     )
+    run.tell("CUDA, cuDNN, FFmpeg", [torch.version.cuda, torch.backends.cudnn.version(), facts["ffmpeg"]])
     if run.device != "cpu":
         free, total = torch.cuda.mem_get_info(run.device)
         run.tell("memory, GB free and in all", f"{free / 1e9:.1f}, {total / 1e9:.1f}")
-
-
-def correctness(run: Run) -> None:
-    for name, check in CHECKS.items():
-        if reason := missing(name, run.device):
-            run.tell(f"check {name}: left out", reason)
-            continue
-        if run.tiny and name not in ("detector", "crops"):
-            continue
-        with told(run, f"check {name}"):
-            run.tell(f"check {name}", check(run.device))
 
 
 def detection(run: Run) -> None:
@@ -137,8 +189,11 @@ def detection(run: Run) -> None:
         per_s = rate(run, lambda n=n: finder.detect(picture[:n], 20), n)
         run.tell(f"detection 640x360, {n} at once, frames/s", per_s, "5,000" if n >= 32 else "")
     if run.device != "cpu":
-        device_mtcnn.exact = nullcontext  # type: ignore[assignment]
-        run.tell("same, 64 at once, TF32 in P-Net", rate(run, lambda: finder.detect(picture[:64], 20), 64))
+        proper, device_mtcnn.exact = device_mtcnn.exact, nullcontext  # type: ignore[assignment]
+        try:
+            run.tell("same, 64 at once, TF32 in P-Net", rate(run, lambda: finder.detect(picture[:64], 20), 64))
+        finally:
+            device_mtcnn.exact = proper
 
 
 def classification(run: Run) -> None:
@@ -156,13 +211,11 @@ def native(run: Run) -> None:
         config = load_config(fps="native", reader=reader, device=run.device, end_s=frames / 30)
         process_video(film, None, config, models)
         with Stopwatch() as watch, busy(run.device) as load:
-            per_s = rate(
-                run, lambda c=config: process_video(film, None, c, models), frames, rounds=1 if run.tiny else 5
-            )
+            per_s = rate(run, lambda c=config: process_video(film, None, c, models), frames)
         run.tell(f"native 640x360, reader {reader}, frames/s", per_s, "2,000")
-        run.tell("  busy", load())
+        run.tell(f"native 640x360, reader {reader}: busy", load())
         shares = {s.stage: round(1e3 * s.wall_s / max(s.calls, 1), 2) for s in watch.stages()[:9]}
-        run.tell("  wall ms a call, by stage", shares)
+        run.tell(f"native 640x360, reader {reader}: wall ms a call", shares)
 
 
 def host(run: Run) -> None:
@@ -194,39 +247,40 @@ def share_of_decoding(run: Run) -> None:
         alone = statistics.median(decoded_per_s(film, reader, run.device, seconds) for _ in range(1 if run.tiny else 3))
         process_video(film, None, replace(config, end_s=min(1.0, seconds)), models)
         with busy(run.device) as load:
-            whole = rate(run, lambda c=config: process_video(film, None, c, models), round(30 * seconds), rounds=1)
+            whole = rate(run, lambda c=config: process_video(film, None, c, models), round(30 * seconds), rounds=3)
         run.tell(f"1080p, reader {reader}: decoder alone, frames/s", alone)
         run.tell(f"1080p, reader {reader}: line, frames/s", whole)
         run.tell(f"1080p, reader {reader}: share", whole / alone, "0.80")
-        run.tell("  busy", load())
+        run.tell(f"1080p, reader {reader}: busy", load())
 
 
 def several_decoders(run: Run) -> None:
     """Processes beside each other on one GPU, as `fervid batch --workers N` starts them, each with its own film."""
     film = run.film(1080 if not run.tiny else 360, 10 if run.tiny else 20)
-    for reader in readers(run, film)[:1] if run.tiny else readers(run, film):
-        for n in (2,) if run.tiny else (2, 4, 8):
-            if run.left_s < 60 and not run.tiny:
-                run.tell(f"{n} processes, reader {reader}: left out", f"{run.left_s:.0f} s left")
-                continue
-            seconds = 0.2 if run.tiny else 20.0
-            alone, whole, load = together(run.device, n, film, reader, seconds)
-            run.tell(f"1080p, {n} processes, {reader}: decoders alone, frames/s", alone)
-            run.tell(f"1080p, {n} processes, {reader}: line, frames/s", whole)
-            run.tell(f"1080p, {n} processes, {reader}: share", whole / alone, "0.80")
-            run.tell("  busy", load, "over 70% of the GPU")
+    able, seconds = readers(run, film), 0.2 if run.tiny else 20.0
+    for reader in able[:1] if run.tiny else able:
+        with told(run, f"several decoders, {reader}"), Crew(2 if run.tiny else CREW[0], run.device) as crew:
+            for n in (2,) if run.tiny else CREW:
+                if run.left_s < 45 and not run.tiny:
+                    run.tell(f"{n} processes, reader {reader}: left out", f"{run.left_s:.0f} s left")
+                    continue
+                alone, whole, load = crew.together(n, film, reader, seconds, run.left_s - 10)
+                run.tell(f"1080p, {n} processes, {reader}: decoders alone, frames/s", alone)
+                run.tell(f"1080p, {n} processes, {reader}: line, frames/s", whole)
+                run.tell(f"1080p, {n} processes, {reader}: share", whole / alone, "0.80")
+                run.tell(f"1080p, {n} processes, {reader}: busy", load, "over 70% of the GPU")
 
 
-#: In order, with the seconds that each is given up without.
-SECTIONS: dict[str, tuple[Callable[[Run], None], float]] = {
-    "machine": (machine, 0),
-    "correctness": (correctness, 60),
-    "detector alone": (detection, 20),
-    "classifier alone": (classification, 20),
-    "native rate": (native, 40),
-    "host": (host, 20),
-    "share of decoding": (share_of_decoding, 60),
-    "several decoders": (several_decoders, 60),
+#: In order, with the seconds that each is given up without, and those after which it is ended.
+TASKS: dict[str, tuple[Callable[[Run], None], float, float]] = {
+    "machine": (machine, 0, 60),
+    **{f"check {name}": (checked(name), 30, 75) for name in CHECKS},
+    "detector alone": (detection, 20, 60),
+    "classifier alone": (classification, 20, 60),
+    "native rate": (native, 40, 120),
+    "share of decoding": (share_of_decoding, 60, 150),
+    "several decoders": (several_decoders, 60, 300),
+    "host": (host, 20, 60),
 }
 
 
@@ -234,10 +288,13 @@ SECTIONS: dict[str, tuple[Callable[[Run], None], float]] = {
 
 
 def rate(run: Run, call: Callable[[], object], n: int, rounds: int = 5) -> float:
-    """How many of the n things of a call are done in a second: median, after one call to warm up."""
+    """How many of the n things of a call are done in a second: median, after one call to warm up.
+
+    At least so many rounds, and those that fit into two seconds: what watches the GPU beside it needs time to see.
+    """
     call()
-    taken = []
-    for _ in range(1 if run.tiny else rounds):
+    taken: list[float] = []
+    while len(taken) < (1 if run.tiny else rounds) or (sum(taken) < 2 and not run.tiny):
         finish(run.device)
         start = time.perf_counter()
         call()
@@ -254,8 +311,8 @@ def readers(run: Run, film: Path) -> list[str]:
             with open_video(film, reader=reader, device=run.device) as video:
                 next(iter(video.frames())).stored_luma()
             able.append(reader)
-        except FervidError as e:
-            run.tell(f"reader {reader}: left out", str(e)[:300])
+        except Exception as e:  # noqa: BLE001 - the others can
+            run.tell(f"reader {reader}: left out", f"{type(e).__name__}: {str(e)[:300]}")
     return able
 
 
