@@ -77,14 +77,15 @@ def train(
         optimiser=optimiser, learning_rate=learning_rate, schedule=schedule, patience=patience, ema_decay=ema_decay,
         bf16=bf16, refit=refit, workers=workers, seed=seed,
     )  # fmt: skip
+    grid = load_grid(sweep, options) if sweep else [({}, options)]
+    check_needs((recipe for _, recipe in grid), device)
     make_folder(out)
     read = functools.partial(Source(data, validation, split, drop_duplicates).read, say=typer.echo)
     if sweep is None:
-        check_needs(options, device)
         weights = training.train(read(options), out, options, device=device, on_epoch=typer.echo)
         typer.echo(f"weights: {weights}")
         return
-    rows = sweeps.sweep(read, load_grid(sweep, options), out, device=device, on_epoch=typer.echo)
+    rows = sweeps.sweep(read, grid, out, device=device, on_epoch=typer.echo)
     for row in rows:
         typer.echo(f"{row['accuracy']:.4f}  {row['run']}")
     typer.echo(f"results: {out / 'results.csv'}")

@@ -1,5 +1,7 @@
 """What a training run needs beside faces, looked for before minutes are spent on reading them."""
 
+from collections.abc import Iterable
+
 from fervid.backends.device import resolve_device
 from fervid.backends.weight_files import identify
 from fervid.lab.pretrained import find_backbone
@@ -8,12 +10,13 @@ from fervid.lab.recipe import Recipe
 __all__ = ["check_needs"]
 
 
-def check_needs(recipe: Recipe, device: str) -> None:
+def check_needs(recipes: Iterable[Recipe], device: str) -> None:
     """Look for the device, for the weights to begin with and for the teachers; WeightsError or DeviceError if absent.
 
     Weights that a recipe begins with and that others publish are fetched here.
     """
     resolve_device(device)
-    find_backbone(recipe.arch, recipe.init)
-    for teacher in recipe.teacher:
-        identify(teacher)
+    for recipe in recipes:
+        find_backbone(recipe.arch, recipe.init)
+        for teacher in recipe.teacher:
+            identify(teacher)

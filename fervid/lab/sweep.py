@@ -9,7 +9,6 @@ from typing import Any
 
 from fervid.lab.curves import write_rows
 from fervid.lab.material import Material
-from fervid.lab.needs import check_needs
 from fervid.lab.recipe import Recipe
 from fervid.lab.train import train
 
@@ -24,11 +23,9 @@ def sweep(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Train each run of a grid (see load_grid) in its folder under OUT -> the results, best first.
 
-    `read` gives the faces for a recipe; runs that read them alike share them. What the runs need beside them is looked
-    for before. OUT/results.csv is written after each run; a sweep that was stopped goes on where it was.
+    `read` gives the faces for a recipe; runs that read them alike share them. OUT/results.csv is written
+    after each run; a sweep that was stopped goes on where it was.
     """
-    for _, recipe in grid:
-        check_needs(recipe, device)
     found: dict[tuple[str, int], Material] = {}
     rows: list[dict[str, Any]] = []
     for number, (special, recipe) in enumerate(grid, 1):
