@@ -42,7 +42,10 @@ class Material:
             raise DataError(f"{faces.name}: all of its {len(faces)} faces are {only}; expected at least two classes")
         if missing := [name for name in validation.labels if name not in faces.labels]:
             found = ", ".join(faces.labels)
-            raise DataError(f"{validation.name} has {', '.join(missing)}, which {faces.name} lacks; it has {found}")
+            raise DataError(
+                f"{validation.name} has {', '.join(missing)}, which {faces.name} lacks; it has {found}: leave these faces "
+                "out of --validation, or leave --validation out, and every 10th training face is watched"
+            )
         if faces.labels != validation.labels:
             index = np.array([faces.labels.index(name) for name in validation.labels], np.int64)
             object.__setattr__(
