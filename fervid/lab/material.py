@@ -43,8 +43,8 @@ class Material:
         if missing := [name for name in validation.labels if name not in faces.labels]:
             found = ", ".join(faces.labels)
             raise DataError(
-                f"{validation.name} has {', '.join(missing)}, which {faces.name} lacks; it has {found}: leave these faces "
-                "out of --validation, or leave --validation out, and every 10th training face is watched"
+                f"{validation.name} has {', '.join(missing)}, which {faces.name} lacks; it has {found}: leave those "
+                "faces out of --validation, or leave --validation out, and every 10th training face is watched"
             )
         if faces.labels != validation.labels:
             index = np.array([faces.labels.index(name) for name in validation.labels], np.int64)
