@@ -79,7 +79,7 @@ def make_folder(out: Path) -> None:
     except FileExistsError:
         raise OutputError(f"{out}: is a file; name a folder with --out") from None
     except OSError as e:
-        raise OutputError(f"{out}: cannot be made ({e.strerror}); name a folder with --out") from None
+        raise OutputError(f"{out}: cannot be written ({e.strerror}); name a folder with --out") from None
 
 
 def _sync_folder(folder: Path) -> None:

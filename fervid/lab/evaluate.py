@@ -111,13 +111,14 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam:
     compared = faces.take(np.isin(faces.label, [faces.labels.index(name) for name in classes]))
     if not len(compared):
         raise DataError(f"{faces.name}: none of its {len(faces)} faces has a class that is known: {', '.join(known)}")
-    scores, free = _examine(compared, judges, classes, exam)
+    others = tuple(sorted({name for judge in judges for name in judge.head.labels} - set(classes)))
+    scores, free = _examine(compared, judges, (classes, others), exam)
     return {
         "n": scores.n, "weights": [_facts(judge) for judge in judges], "tta": exam.tta, "detect": exam.detect,
         "classes_compared": list(classes),
         "classes_left_out": {
             "only_in_data": [name for name in faces.labels if name not in classes],
-            "only_in_model": sorted({name for judge in judges for name in judge.head.labels} - set(classes)),
+            "only_in_model": list(others),
         },
         "faces_left_out": len(faces) - len(compared),
         "accuracy_any_answer": round(free, 4),
@@ -164,8 +165,14 @@ def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
     return large
 
 
-def _examine(faces: FaceSet, judges: list[Judge], classes: tuple[str, ...], exam: Exam) -> tuple[Scores, float]:
-    """Ask every judge about every face -> the scores of the mean of what they say, the accuracy with any answer."""
+def _examine(
+    faces: FaceSet, judges: list[Judge], answers: tuple[tuple[str, ...], tuple[str, ...]], exam: Exam
+) -> tuple[Scores, float]:
+    """Ask every judge about every face -> the scores of the mean of what they say, the accuracy with any answer.
+
+    `answers`: the classes that are compared, and those that only the judges know.
+    """
+    classes, others = answers
     if exam.detect:
         found, crops = _crops(faces, judges, exam.detector)
     else:
@@ -180,8 +187,7 @@ def _examine(faces: FaceSet, judges: list[Judge], classes: tuple[str, ...], exam
 
     order = np.array([classes.index(name) if name in classes else -1 for name in faces.labels])
     truth = order[faces.label]
-    others = {name for judge in judges for name in judge.head.labels} - set(classes)
-    free = found & (together((*classes, *sorted(others))).argmax(1) == truth)
+    free = found & (together(classes + others).argmax(1) == truth)
     scores = score(together(classes), together(classes, calibrated=False), truth, classes, found)
     return scores, float(free.mean())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from fervid.lab.datasets import FER2013_FRAMING
@@ -31,8 +31,9 @@ def write_model(out: Path, run: "Run", material: Material) -> Path:
     if run.recipe.arch == "seresnet" if run.recipe.refit is None else run.recipe.refit:
         refit_head(run)
     state = {k: (v.half() if v.ndim > 1 else v).cpu().contiguous() for k, v in net.state_dict().items()}
-    weights.write_bytes(save(state))  # save_file lets nobody else read it
-    net.load_state_dict(load_file(weights))
+    saved = save(state)
+    weights.write_bytes(saved)  # save_file lets nobody else read it
+    net.load_state_dict(load(saved))
     mean, std = run.mean_std
     facts = {
         "arch": run.recipe.arch, "heads": _judge(run, material),
@@ -40,7 +41,7 @@ def write_model(out: Path, run: "Run", material: Material) -> Path:
         "recipe": asdict(run.recipe), "epochs": run.epoch,
         "framing": asdict(FER2013_FRAMING),
         "trained_on": material.faces.name, "temperature_fitted_on": material.validation.name,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(saved).hexdigest(),
     }  # fmt: skip
     weights.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     return weights

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from fervid.parts import write_atomically
+from fervid.parts import make_folder, write_atomically
 from fervid.views.figures import PALETTE, new_figure, save_figure
 from fervid.views.terminal import clock, plain, print_facts
 
@@ -142,7 +142,7 @@ def _label_lines(labels: dict[str, Any]) -> dict[str, Any]:
 
 def write_agreement(result: "Agreement", folder: Path) -> list[Path]:
     """Write agreement.json, agreement.csv (a row a figure), agreement_seconds.csv and agreement.png; give the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = ("agreement.json", "agreement.csv", "agreement_seconds.csv", "agreement.png")
     paths = [folder / name for name in names]
     with write_atomically(paths[0]) as part:

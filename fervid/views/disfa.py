@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fervid.parts import write_atomically
+from fervid.parts import make_folder, write_atomically
 from fervid.views.agreement import interval_text, label_time
 from fervid.views.figures import PALETTE, new_figure, save_figure
 from fervid.views.terminal import plain
@@ -79,7 +79,7 @@ def _over(one: dict[str, Any], subjects: int) -> str:
 
 def write_report(report: "Report", folder: Path) -> list[Path]:
     """Write disfa.txt, disfa.csv (a row a recording and emotion), disfa.json, disfa_forest.png and disfa_course.png."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     names = ("disfa.txt", "disfa.csv", "disfa.json", "disfa_forest.png", "disfa_course.png")
     paths = [folder / name for name in names]
     with write_atomically(paths[0]) as part:

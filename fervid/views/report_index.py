@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fervid.errors import ConfigError, DataError, OutputError
 from fervid.manifest import MANIFEST, read_manifest
-from fervid.parts import write_atomically
+from fervid.parts import make_folder, write_atomically
 from fervid.store import overview, spelled
 from fervid.views import report_summary as summary
 from fervid.views.batch import sentence
@@ -103,10 +103,7 @@ def _place(timeline: Path) -> Path:
 
 
 def _made(path: Path) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise OutputError(f"{path.parent}: cannot be written ({e.strerror}); name a folder with --out") from None
+    make_folder(path.parent)
     return path
 
 
