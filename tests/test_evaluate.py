@@ -19,6 +19,7 @@ from fervid.config import DETECTORS
 from fervid.errors import ConfigError, DataError
 from fervid.lab.datasets import FER2013, FaceSet
 from fervid.lab.evaluate import Exam, Judge, choose_head, evaluate_faces, evaluate_weights, views
+from fervid.lab.framing import FER2013_FRAMING
 from fervid.lab.metrics import calibration_error, fit_temperature, reliability, score
 from fervid.labels import EMOTIONS
 from fervid.views import terminal
@@ -108,6 +109,7 @@ EIGHT = Head("ferplus", (*FER2013, "contempt"), 1.0, 7)
 class FakeTwoHeads:
     """Says of every picture that output k is as likely as e^k, on 15 outputs of two heads."""
 
+    framing = FER2013_FRAMING
     name, sha256, path, crop_px, heads = "fake", "0", Path("fake.safetensors"), 4, (SEVEN, EIGHT)
 
     def logits(self, crop: np.ndarray) -> np.ndarray:

@@ -278,7 +278,7 @@ def test_training_writes_weights_facts_and_curves(material: Material, tmp_path: 
     recipe = replace(TINY, arch="secnn13", epochs=2, window_px=40, mixup=0.2, balance="weights")
     weights = train(material, tmp_path, recipe, on_epoch=lines.append)
     facts = facts_of(weights)
-    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+    assert [line.split()[1] for line in lines[:2]] == ["1/2", "2/2"] and lines[2].startswith("framing: FER2013's: only")
     assert facts["heads"][0]["labels"] == list(FER2013) and facts["heads"][0]["temperature"] > 0
     assert facts["input_px"] == 48 and facts["epochs"] == 2 and facts["recipe"]["mixup"] == 0.2
     assert weights.stat().st_mode == weights.with_suffix(".json").stat().st_mode
@@ -319,10 +319,10 @@ def test_a_stopped_run_goes_on_where_it_was(material: Material, tmp_path: Path) 
     with pytest.raises(Stopped):
         train(material, tmp_path / "parts", recipe, on_epoch=stop)
     parts = train(material, tmp_path / "parts", recipe, on_epoch=lines.append)
-    assert lines[0].startswith("1 of 2 epochs") and len(lines) == 2 and parts.read_bytes() == whole.read_bytes()
+    assert lines[0].startswith("1 of 2 epochs") and len(lines) == 3 and parts.read_bytes() == whole.read_bytes()
     assert (tmp_path / "parts" / "curves.csv").read_text().count("\n") == 3
     again = train(material, tmp_path / "parts", recipe, on_epoch=lines.append)  # nothing left to do
-    assert lines[2].startswith("2 of 2 epochs") and len(lines) == 3 and again.read_bytes() == whole.read_bytes()
+    assert lines[3].startswith("2 of 2 epochs") and len(lines) == 5 and again.read_bytes() == whole.read_bytes()
     with pytest.raises(DataError, match="another recipe"):
         train(material, tmp_path / "parts", replace(recipe, epochs=3))
     turned = replace(material.faces, labels=material.faces.labels[::-1])
@@ -339,7 +339,7 @@ def test_patience_ends_a_run_and_keeps_the_best(material: Material, tmp_path: Pa
     lines: list[str] = []
     recipe = replace(TINY, epochs=9, patience=2, learning_rate=1e-9, freeze=True)
     weights = train(material, tmp_path, recipe, on_epoch=lines.append)
-    assert len(lines) == 3 and facts_of(weights)["epochs"] == 3
+    assert len(lines) == 4 and facts_of(weights)["epochs"] == 3
     best = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["best"]
     assert best["epoch"] == 1 and set(best["net"]) == set(load_file(weights))
 
@@ -378,6 +378,12 @@ def test_two_heads_learn_labels_and_votes(material: Material, tmp_path: Path) ->
         train(material, tmp_path / "x", replace(TINY, heads="both"))
 
 
+def ask(faces: FaceSet, recipe: Recipe) -> np.ndarray:
+    answer = ask_teachers(faces, find_tasks(faces, recipe), recipe, "cpu")
+    assert answer is not None
+    return answer.numpy()
+
+
 def test_a_pupil_comes_nearer_to_its_teacher(material: Material, tmp_path: Path) -> None:
     """The teacher swears that every face is disgusted."""
     weights = train(material, tmp_path / "teacher", TINY)
@@ -405,21 +411,21 @@ def test_a_pupil_comes_nearer_to_its_teacher(material: Material, tmp_path: Path)
 
 def test_a_teacher_is_heard_where_it_knows_the_classes(material: Material, tmp_path: Path) -> None:
     """One knows the labels only, one both heads: the votes are taught by the second alone."""
-    both = replace(TINY, heads="both")
+    both = replace(TINY, heads="both", bf16="off")
     material = Material(with_votes(material.faces), with_votes(material.validation))
     of_labels = str(train(material, tmp_path / "labels", TINY))
     of_both = str(train(material, tmp_path / "both", both))
     tasks = find_tasks(material.faces, both)
-    ask = [
-        ask_teachers(material.faces, tasks, replace(both, teacher=names), "cpu")
-        for names in ((of_both,), (of_labels, of_both))
-    ]
-    alone, together = (answer.numpy() for answer in ask if answer is not None)
+    alone, together = (
+        ask(material.faces, replace(both, teacher=names)) for names in ((of_both,), (of_labels, of_both))
+    )
     np.testing.assert_array_equal(alone[:, 7:], together[:, 7:])
     assert abs(alone[:, :7] - together[:, :7]).max() > 1e-3
     np.testing.assert_allclose(together[:, :7].sum(1), 1, rtol=1e-5)
     with pytest.raises(DataError, match="a teacher of ferplus must know"):
         ask_teachers(material.faces, tasks, replace(both, teacher=(of_labels,)), "cpu")
+    mirrored = replace(material.faces, image=np.ascontiguousarray(material.faces.image[:, :, ::-1]))
+    np.testing.assert_allclose(ask(mirrored, replace(both, teacher=(of_both,))), alone, atol=1e-6)
 
 
 def test_refitting_the_head_fits_the_pictures_better(material: Material, tmp_path: Path) -> None:
@@ -434,6 +440,15 @@ def test_two_processes_share_a_run(material: Material, tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
     assert (tmp_path / "a" / "curves.csv").read_text().count("\n") == 3
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_faces_that_teachers_are_asked_about(material: Material, tmp_path: Path) -> None:
+    faces = some_faces(31)
+    recipe = replace(TINY, teacher=(str(train(material, tmp_path / "teacher", TINY)),))
+    with team(2, ask, (faces, recipe)):
+        shared = ask(faces, recipe)
+    np.testing.assert_allclose(shared, ask(faces, recipe), atol=1e-6)
 
 
 def stumble() -> None:

@@ -6,19 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.faces import Framing
 from fervid.lab.fer2013 import FER2013, FERPLUS, majority
 from fervid.lab.layouts import read_layout
 from fervid.lab.listing import Listing, choose_split, label_rows, name_labels, read_pictures
 from fervid.labels import EMOTIONS
 
-__all__ = ["FER2013", "FER2013_FRAMING", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_validation"]
+__all__ = ["FER2013", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_validation"]
 
-#: Where MTCNN's landmarks and box lie in a picture of FER2013: medians over training pictures, enlarged four times
-#: (`python -m tests.benchmarks.framing`, which also tells how accuracy depends on the zoom).
-FER2013_FRAMING = Framing(
-    landmarks=((0.320, 0.391), (0.694, 0.388), (0.504, 0.606), (0.355, 0.790), (0.663, 0.786)), box=0.921, zoom=1.0
-)
 _LABELS = ("auto", "hard", "ferplus")
 
 

@@ -13,6 +13,7 @@ from fervid.backends.detectors import load_detector
 from fervid.backends.torch_classifier import Head, TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.lab.datasets import FaceSet, compare_classes, load_faces
+from fervid.lab.framing import tell_framing
 from fervid.lab.leakage import find_duplicates
 from fervid.lab.metrics import Reliability, Scores, calibration_error, fit_temperature, score
 from fervid.lab.pictures import SUFFIXES, batches, main_faces, read_picture
@@ -89,7 +90,8 @@ def evaluate_weights(
 
     Several `weights` are an ensemble: the mean of their calibrated probabilities. Classes that only the models or only
     the data know are left out, and faces of such a class with them; the result says so, and how often the models are
-    right if they may answer what the data lack ("accuracy_any_answer"). Plain values, ready for JSON.
+    right if they may answer what the data lack ("accuracy_any_answer"). "framed_otherwise" tells where faces fill these
+    pictures more, or less, than those that the (first) model learned from. Plain values, ready for JSON.
     """
     exam = exam or Exam()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
@@ -122,6 +124,7 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam:
         },
         "faces_left_out": len(faces) - len(compared),
         "accuracy_any_answer": round(free, 4),
+        "framed_otherwise": None if exam.detect else tell_framing(compared.image, classifiers[0].framing),
         **_plain(scores, classes),
     }  # fmt: skip
 

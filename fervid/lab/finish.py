@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from fervid.lab.datasets import FER2013_FRAMING
 from fervid.lab.material import Material
 from fervid.lab.metrics import fit_temperature
 from fervid.lab.targets import Task, loss_of, truth_of
@@ -35,11 +34,12 @@ def write_model(out: Path, run: "Run", material: Material) -> Path:
     weights.write_bytes(saved)  # save_file lets nobody else read it
     net.load_state_dict(load(saved))
     mean, std = run.mean_std
+    framing, framing_from = material.framing
     facts = {
         "arch": run.recipe.arch, "heads": _judge(run, material),
         "input_px": material.faces.image.shape[1], "mean": mean, "std": std,
         "recipe": asdict(run.recipe), "epochs": run.epoch,
-        "framing": asdict(FER2013_FRAMING),
+        "framing": asdict(framing), "framing_from": framing_from,
         "trained_on": material.faces.name, "temperature_fitted_on": material.validation.name,
         "sha256": hashlib.sha256(saved).hexdigest(),
     }  # fmt: skip

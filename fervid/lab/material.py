@@ -4,12 +4,15 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from fervid.errors import DataError
+from fervid.faces import Framing
 from fervid.lab.datasets import FaceSet, load_faces, load_validation
+from fervid.lab.framing import measure_framing
 from fervid.lab.leakage import find_duplicates
 from fervid.lab.recipe import Recipe
 
@@ -52,7 +55,7 @@ class Material:
                 self, "validation", replace(validation, labels=faces.labels, label=index[validation.label])
             )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The sha256 of all faces and labels: a run goes on only with the faces that it began with."""
         digest = hashlib.sha256()
@@ -63,6 +66,11 @@ class Material:
                     digest.update(repr((array.dtype, array.shape)).encode())
                     digest.update(array.tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def framing(self) -> tuple[Framing, str]:
+        """How faces lie in the training pictures, and what that was measured on."""
+        return measure_framing(self.faces.image)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import ProcessContext, ProcessException, spawn
 
 from fervid.errors import RunError
 
-__all__ = ["place", "spread", "team", "tell_all"]
+__all__ = ["join_rows", "place", "spread", "team", "tell_all"]
 
 
 @contextlib.contextmanager
@@ -85,3 +85,14 @@ def tell_all(values: list[float]) -> list[float]:
     said = torch.tensor(values, dtype=torch.float64)
     distributed.broadcast(said, 0)
     return said.tolist()
+
+
+def join_rows(part: torch.Tensor, n: int) -> torch.Tensor:
+    """Join what each process worked out for its rows, every `workers`-th from its rank on -> (n, ...), in all."""
+    rank, workers = place()
+    if workers == 1:
+        return part
+    rows = torch.zeros(n, *part.shape[1:])
+    rows[rank::workers] = part
+    distributed.all_reduce(rows)
+    return rows

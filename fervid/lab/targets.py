@@ -12,9 +12,12 @@ from fervid.backends.torch_classifier import TorchClassifier
 from fervid.errors import DataError
 from fervid.lab.balance import class_weights
 from fervid.lab.datasets import FER2013, FaceSet
+from fervid.lab.parallel import join_rows, place
 from fervid.lab.recipe import Recipe
 
 __all__ = ["Task", "ask_teachers", "find_tasks", "loss_of", "mix_answers", "targets_of", "truth_of"]
+
+_PRECISION = {"auto": "auto", "on": "bf16", "off": "fp32"}
 
 
 @dataclass(frozen=True)
@@ -80,35 +83,39 @@ def loss_of(logits: Tensor, target: Tensor, tasks: Sequence[Task]) -> Tensor:
 
 
 def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: str) -> Tensor | None:
-    """Give the mean answer of the recipe's teachers, who see each face as it is (n, outputs); None without teachers.
+    """Give the mean answer of the recipe's teachers, who see each face and its mirror image (n, outputs), or None.
 
     Each answers, calibrated, for every task whose classes one of its heads has: a teacher of FER2013's labels may stand
-    beside one that also knows votes. DataError if a teacher can answer for no task, or a task has no teacher.
+    beside one that also knows votes. Several processes share the faces. DataError if a teacher can answer for no task,
+    or a task has no teacher.
     """
     if not recipe.teacher:
         return None
+    rank, workers = place()
+    share = faces.take(np.arange(len(faces)) % workers == rank)
     heard: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
     for weights in recipe.teacher:
-        answers = _ask(weights, faces, tasks, device)
+        teacher = TorchClassifier(weights, device, precision=_PRECISION[recipe.bf16])
+        answers = _ask(teacher, weights, share, tasks)
         for name, prob in answers.items():
             heard[name].append(prob)
     for task in tasks:
         if not heard[task.name]:
             raise DataError(f"{recipe.teacher[0]}: a teacher of {task.name} must know {', '.join(task.labels)}")
-    return torch.cat([torch.stack(heard[task.name]).mean(0) for task in tasks], 1)
+    return join_rows(torch.cat([torch.stack(heard[task.name]).mean(0) for task in tasks], 1), len(faces))
 
 
-def _ask(weights: str, faces: FaceSet, tasks: Sequence[Task], device: str) -> dict[str, Tensor]:
-    teacher = TorchClassifier(weights, device)
+def _ask(teacher: TorchClassifier, weights: str, faces: FaceSet, tasks: Sequence[Task]) -> dict[str, Tensor]:
     heads = {frozenset(head.labels): head for head in teacher.heads}
     known = [task for task in tasks if frozenset(task.labels) in heads]
     if not known:
         raise DataError(f"{weights}: a teacher of {tasks[0].name} must know {', '.join(tasks[0].labels)}")
-    logits = torch.from_numpy(teacher.logits(_crops(faces.image, teacher.crop_px)))
+    crops = _crops(faces.image, teacher.crop_px)
+    seen = [torch.from_numpy(teacher.logits(np.ascontiguousarray(view))) for view in (crops, crops[:, :, ::-1])]
     answers = {}
     for task in known:
         head = heads[frozenset(task.labels)]
-        prob = torch.softmax(logits[:, head.outputs] / head.temperature, 1)
+        prob = torch.stack([torch.softmax(logits[:, head.outputs] / head.temperature, 1) for logits in seen]).mean(0)
         answers[task.name] = prob[:, [head.labels.index(name) for name in task.labels]]
     return answers
 

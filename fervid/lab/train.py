@@ -37,9 +37,9 @@ def train(
 ) -> Path:  # fmt: skip
     """Train by a recipe and write OUT/model.safetensors with model.json beside it, curves.csv and curves.png.
 
-    `on_epoch` is given one line an epoch. A run that was stopped goes on from OUT/checkpoint.pt, and says so; DataError
-    if that is of another recipe or of other faces. The weights are an exponential moving average of the steps;
-    temperatures are fitted on the validation faces.
+    `on_epoch` is given one line an epoch, and one on the framing. A run that was stopped goes on from
+    OUT/checkpoint.pt, and says so; DataError if that is of another recipe or of other faces. The weights are an
+    exponential moving average of the steps; temperatures are fitted on the validation faces.
     """
     device = resolve_device(device)
     if recipe.workers > 1 and device != "cpu":
@@ -51,6 +51,7 @@ def train(
             on_epoch(f"{run.epoch} of {recipe.epochs} epochs were done before ({out / 'checkpoint.pt'})")
         _epochs(run, material, out, on_epoch)
     draw_curves(out / "curves.png", run.history)
+    on_epoch(f"framing: {material.framing[1]}")
     return write_model(out, run, material)
 
 

@@ -181,6 +181,8 @@ def _headline(facts: Mapping[str, Any]) -> dict[str, Any]:
         rows |= {"accuracy": words, "coverage": f"{facts['coverage']:.1%} of the faces were found"}
     if barred := facts["classes_left_out"]["only_in_model"]:
         rows["any answer"] = f"{facts['accuracy_any_answer']:.1%} where it may also say {', '.join(barred)}"
+    if facts["framed_otherwise"]:
+        rows["framing"] = f"{facts['framed_otherwise']}; --detect would cut them out alike"
     if facts["tta"] != "none":
         rows["shown as"] = {"flip": "itself and mirrored", "tencrop": "ten windows"}[facts["tta"]]
     if "apart_from" in facts:

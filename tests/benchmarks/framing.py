@@ -16,8 +16,9 @@ from PIL import Image
 
 from fervid.backends.mtcnn import MTCNN
 from fervid.backends.torch_classifier import TorchClassifier
-from fervid.faces import Detections, Framing, crop_face
+from fervid.faces import Detections, crop_face
 from fervid.lab.datasets import load_faces
+from fervid.lab.framing import framing_of
 
 ENLARGE, MARGIN_PX, SURE = 4, 64, 0.9
 
@@ -41,15 +42,6 @@ def best_faces(large: np.ndarray, face_px: float) -> Detections:
     return Detections(*map(np.concatenate, zip(*parts)))
 
 
-def measure(found: Detections, size: int) -> Framing:
-    """Medians of where landmarks and boxes lie, in parts of the picture's side."""
-    width, height = (found.box_px[:, i + 2] - found.box_px[:, i] for i in (0, 1))
-    landmarks = np.median((found.landmarks_px.astype(float) - MARGIN_PX) / size, axis=0)
-    return Framing(
-        tuple(map(tuple, landmarks.round(3).tolist())), float(np.median(np.sqrt(width * height)) / size), 1.0
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -62,7 +54,7 @@ def main() -> None:
     image, label = faces.image[chosen], faces.label[chosen]
     large, size = enlarge(image), image.shape[1] * ENLARGE
     found = best_faces(large, size)
-    framing = measure(found, size)
+    framing = framing_of((found.box_px - MARGIN_PX) / size, (found.landmarks_px - MARGIN_PX) / size)
     print(f"faces found in {len(found)} of {len(image)} pictures")
     print(f"landmarks {framing.landmarks}\nbox {framing.box:.3f}")
 
@@ -74,7 +66,7 @@ def main() -> None:
 
     print(f"accuracy on these pictures as they are: {accuracy(image[found.frame]):.4f}")
     print(f"{'zoom':>6s} {'box alone':>10s} {'upright':>10s} {'turned':>10s}")
-    for zoom in (0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1):
+    for zoom in (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5):
         turned = replace(framing, zoom=zoom).squares(found.box_px, found.landmarks_px)
         upright = turned * [1, 1, 1, 0]
         middle = (found.box_px[:, :2] + found.box_px[:, 2:]) / 2
