@@ -1,6 +1,7 @@
 """Every layout that people have on disk, in small; what FER+'s taggers mean; faces that two sets share."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from fervid.labels import EMOTIONS, emotions_in
 from tests.little_faces import encoded
 
 NOISE = np.random.default_rng(0)
+CKPLUS = (*FER2013, "contempt")
 VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
 
@@ -65,6 +67,14 @@ USAGE = ["Training"] * 12 + ["PublicTest"] * 4 + ["PrivateTest"] * 4
 # --- FER2013 as tables
 
 
+def test_ck_plus_in_fer2013s_form_has_contempt(little: FaceSet, tmp_path: Path) -> None:
+    kaggle_csv(tmp_path / "ckextended.csv", replace(little, labels=CKPLUS, label=np.arange(20) % 8), USAGE)
+    faces = load_faces(tmp_path, "all")
+    assert told(faces)[:8] == [*FER2013, "contempt"] and len(faces) == 20
+    train = load_faces(tmp_path, "train")
+    assert train.labels == faces.labels == CKPLUS and len(train) == 12
+
+
 @pytest.mark.parametrize(
     ("name", "header"), [("fer2013.csv", "emotion,pixels,Usage"), ("icml_face_data.csv", "emotion, Usage, pixels")]
 )
@@ -78,7 +88,7 @@ def test_kaggles_csv_keeps_its_splits_apart(little: FaceSet, tmp_path: Path, nam
         assert public.name == f"{path.stem}/public"
         assert public.source[0] == f"{path} row 12"
         assert (load_validation(where).label == public.label).all()
-    with pytest.raises(DataError, match=r"name one of its splits: train, public, private"):
+    with pytest.raises(DataError, match=r"name one of its splits, train, public, private, or all"):
         load_faces(path)
     with pytest.raises(DataError, match=r"no split 'test'; it has train, public, private"):
         load_faces(path, "test")

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from fervid import cli
 from fervid.backends import nets
 from fervid.backends.torch_classifier import TorchClassifier
-from fervid.errors import ConfigError, DataError, MissingDependency, OutputError, RunError, WeightsError
-from fervid.lab import pretrained
+from fervid.errors import ConfigError, DataError, DeviceError, MissingDependency, OutputError, RunError, WeightsError
+from fervid.lab import needs, pretrained
 from fervid.lab.augment import KINDS, augment
 from fervid.lab.balance import balance, class_weights
 from fervid.lab.datasets import FER2013, FaceSet
@@ -237,7 +237,7 @@ def test_a_test_split_is_not_trained_on(parquet: Path) -> None:
     for name in ("fer2013_private_test", "fer2013/PrivateTest", "test"):
         with pytest.raises(DataError, match="test split"):
             Material(some_faces(14, name), some_faces(14))
-    for split in ("test", "PublicTest", "private"):
+    for split in ("test", "PublicTest", "private", "all"):
         with pytest.raises(DataError, match="test split"):
             Source(parquet, split=split)
     assert Material(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
@@ -460,6 +460,12 @@ def test_a_process_that_fails_ends_the_run() -> None:
     with pytest.raises(RunError, match="a stone in the way"), team(2, stumble, ()):
         torch.distributed.barrier()
     assert not torch.distributed.is_initialized()
+
+
+def test_workers_are_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "resolve_device", lambda device: device)
+    with pytest.raises(DeviceError, match="workers = 2 share the cores of a CPU"):
+        needs.check_needs([TINY, replace(TINY, workers=2)], "cuda:0")
 
 
 def test_one_worker_is_no_team() -> None:

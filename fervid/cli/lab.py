@@ -95,7 +95,7 @@ def train(
 def evaluate(
     data: Annotated[Path, typer.Option(help="Labelled faces: a file or a folder, as for train.", show_default=False)],
     split: Annotated[
-        str | None, typer.Option(help="train, val, public, private or test, where there are several.")
+        str | None, typer.Option(help="train, val, public, private, test or all, where there are several.")
     ] = None,
     labels: Annotated[str, typer.Option(help="auto, hard, or ferplus: the majority of the taggers.")] = "auto",
     weights: Annotated[

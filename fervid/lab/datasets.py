@@ -81,8 +81,8 @@ class FaceSet:
 def load_faces(path: str | Path, split: str | None = None, *, labels: str = "auto", size_px: int = 48) -> FaceSet:
     """Read a data set in the layout that lies at `path` (layouts.read_layout), as grey squares of size_px.
 
-    split: train, val, public, private or test; it may be left out where there is only one, and a set without splits
-    counts as training faces. labels: "hard", the set's own; "ferplus", the majority of FER+'s taggers over eight
+    split: train, val, public, private, test or all; it may be left out where there is only one, and a set without
+    splits counts as training faces. labels: "hard", the set's own; "ferplus", the majority of FER+'s taggers over eight
     classes (fer2013.majority), faces without one left out; "auto", the set's own where it has them, with the votes.
     DataError names the file and row, what was expected and what was found.
     """

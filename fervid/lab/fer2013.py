@@ -16,6 +16,8 @@ FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neut
 TAGS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
 FERPLUS = TAGS[:8]
 _NUMBERS = {str(i): name for i, name in enumerate(FER2013)}
+#: CK+ in FER2013's form (Kaggle's ckextended.csv) goes on where FER2013 ends.
+_CK_NUMBERS = _NUMBERS | {"7": "contempt"}
 
 
 def majority(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -31,9 +33,9 @@ def majority(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_kaggle_csv(path: Path) -> Listing:
-    """List Kaggle's fer2013.csv (emotion, pixels, Usage) or icml_face_data.csv; rows count from 0, as FER+ does.
+    """List Kaggle's fer2013.csv (emotion, pixels, Usage), icml_face_data.csv, or CK+'s ckextended.csv (7: contempt).
 
-    fer2013new.csv beside it gives the taggers' votes, row by row.
+    Rows count from 0, as FER+ does; fer2013new.csv beside it gives the taggers' votes, row by row.
     """
     table = _read_csv(path)
     _expect(table, {"emotion", "pixels"}, path)
@@ -42,7 +44,8 @@ def read_kaggle_csv(path: Path) -> Listing:
     votes = path.with_name("fer2013new.csv")
     counts = _read_votes(votes, path, usage) if votes.is_file() else None
     said = table["emotion"].str.strip().tolist()
-    return Listing(path, table["pixels"].tolist(), said, _splits(usage, source), source, _NUMBERS, counts)
+    numbers = _CK_NUMBERS if "7" in said else _NUMBERS
+    return Listing(path, table["pixels"].tolist(), said, _splits(usage, source), source, numbers, counts)
 
 
 def read_parquet(path: Path) -> Listing:

@@ -21,7 +21,7 @@ _RAFDB_PICTURE = re.compile(r"(train|test)_(\d+)(_aligned)?(\.\w+)?$")
 _JAFFE_PICTURE = re.compile(r"[A-Z]{2}[._-](AN|DI|FE|HA|SA|SU|NE)\d([._-]\d+)?$", re.IGNORECASE)
 _JAFFE = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "SA": "sadness", "SU": "surprise",
           "NE": "neutral"}  # fmt: skip
-_KAGGLE = ("fer2013.csv", "icml_face_data.csv")
+_KAGGLE = ("fer2013.csv", "icml_face_data.csv", "ckextended.csv")
 #: What a list may call its columns: file, label, split.
 _LIST_COLUMNS = (
     {"file", "filename", "file_name", "image", "img", "path", "pth", "name", "picture"},

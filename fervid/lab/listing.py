@@ -64,16 +64,18 @@ def split_named(text: str) -> str:
 def choose_split(listing: Listing, split: str | None) -> tuple[Listing, str]:
     """Keep one split -> (its entries, its name; "" where the layout has no more than one).
 
-    A layout without splits counts as training faces; one with a single split needs no name. DataError lists what is
-    there if the split is absent, or if none is named where there are several.
+    A layout without splits counts as training faces; one with a single split needs no name; "all" are all together.
+    DataError lists what is there if the split is absent, or if none is named where there are several.
     """
+    if split == "all":
+        return listing, ""
     path, present = listing.path, [name for name in SPLITS if name in set(listing.split)]
     if not present:
         if split in (None, "train"):
             return listing, ""
         raise DataError(f"{path}: no splits here, so none is called {split!r}; leave the split out to use every face")
     if split is None and len(present) > 1:
-        raise DataError(f"{path}: name one of its splits: {', '.join(present)}")
+        raise DataError(f"{path}: name one of its splits, {', '.join(present)}, or all")
     wanted = present[0] if split is None else split_named(split) or split
     if wanted not in present:
         raise DataError(f"{path}: no split {split!r}; it has {', '.join(present)}")

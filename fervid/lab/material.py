@@ -87,6 +87,8 @@ class Source:
     drop_duplicates: bool = False
 
     def __post_init__(self) -> None:
+        if self.split == "all":
+            raise DataError(f"{self.data}: all takes test splits too: train on the training split")
         if _TEST.search(self.split) or self.split in ("public", "private"):
             raise DataError(f"{self.data}: {self.split} is a test split: train on the training split")
 

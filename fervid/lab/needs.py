@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from fervid.backends.device import resolve_device
 from fervid.backends.weight_files import identify
+from fervid.errors import DeviceError
 from fervid.lab.pretrained import find_backbone
 from fervid.lab.recipe import Recipe
 
@@ -15,8 +16,10 @@ def check_needs(recipes: Iterable[Recipe], device: str) -> None:
 
     Weights that a recipe begins with and that others publish are fetched here.
     """
-    resolve_device(device)
+    device = resolve_device(device)
     for recipe in recipes:
+        if recipe.workers > 1 and device != "cpu":
+            raise DeviceError(f"workers = {recipe.workers} share the cores of a CPU: leave it out, or use --device cpu")
         find_backbone(recipe.arch, recipe.init)
         for teacher in recipe.teacher:
             identify(teacher)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from fervid.backends.device import has_bf16, resolve_device
 from fervid.backends.nets import Network, build
-from fervid.errors import DataError, DeviceError
+from fervid.errors import DataError
 from fervid.lab.augment import augment
 from fervid.lab.balance import balance
 from fervid.lab.curves import draw_curves, write_rows
 from fervid.lab.finish import write_model
 from fervid.lab.material import Material
+from fervid.lab.needs import check_needs
 from fervid.lab.parallel import place, spread, team, tell_all
 from fervid.lab.pretrained import load_backbone, settle_norms
 from fervid.lab.recipe import Recipe
@@ -42,8 +43,7 @@ def train(
     exponential moving average of the steps; temperatures are fitted on the validation faces.
     """
     device = resolve_device(device)
-    if recipe.workers > 1 and device != "cpu":
-        raise DeviceError(f"workers = {recipe.workers} share the cores of a CPU: leave it out, or use --device cpu")
+    check_needs([recipe], device)
     make_folder(out)
     with team(recipe.workers, _train_beside, (material, out, recipe)):
         run = Run(material, recipe, device, out / "checkpoint.pt")
