@@ -64,6 +64,24 @@ def kaggle_csv(path: Path, faces: FaceSet, usage: list[str], header: str = "emot
 USAGE = ["Training"] * 12 + ["PublicTest"] * 4 + ["PrivateTest"] * 4
 
 
+def test_ck_plus_as_it_is_released(tmp_path: Path) -> None:
+    """Whole sequences of pictures; a file of its own labels the last one."""
+    for stem in ("S005/001/S005_001_00000001", "S005/001/S005_001_00000011", "S010/002/S010_002_00000014"):
+        put(tmp_path, f"cohn-kanade-images/{stem}.png")
+    for stem, number in (("S005/001/S005_001_00000011", 3), ("S010/002/S010_002_00000014", 2)):
+        file = tmp_path / "Emotion" / f"{stem}_emotion.txt"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"   {number:.7e}\n")
+    faces = load_faces(tmp_path)
+    assert found(faces) == {"S005_001_00000011.png": "disgust", "S010_002_00000014.png": "contempt"}
+    file.write_text("   9.0000000e+00\n")
+    with pytest.raises(DataError, match=r"00000014_emotion\.txt: expected a number like .* from 0 to 7, found '9"):
+        load_faces(tmp_path)
+    file.rename(file.with_name("S010_002_00000015_emotion.txt")).write_text("1.0000000e+00")
+    with pytest.raises(DataError, match=r"no picture S010_002_00000015\.png below"):
+        load_faces(tmp_path)
+
+
 # --- FER2013 as tables
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fervid.errors import DataError
+from fervid.folders import files_below
 from fervid.lab.fer2013 import read_kaggle_csv, read_parquet
 from fervid.lab.listing import Listing, split_named
 from fervid.lab.pictures import SUFFIXES, pictures_below
@@ -21,6 +22,10 @@ _RAFDB_PICTURE = re.compile(r"(train|test)_(\d+)(_aligned)?(\.\w+)?$")
 _JAFFE_PICTURE = re.compile(r"[A-Z]{2}[._-](AN|DI|FE|HA|SA|SU|NE)\d([._-]\d+)?$", re.IGNORECASE)
 _JAFFE = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "SA": "sadness", "SU": "surprise",
           "NE": "neutral"}  # fmt: skip
+#: CK+'s numbers in its own release, where a file beside a sequence labels its last frame (Lucey et al. 2010).
+_CK_NUMBERS = {"0": "neutral", "1": "anger", "2": "contempt", "3": "disgust", "4": "fear", "5": "happiness",
+               "6": "sadness", "7": "surprise"}  # fmt: skip
+_CK_PICTURE = re.compile(r"S\d{3}_\d{3}_\d{8}$")
 _KAGGLE = ("fer2013.csv", "icml_face_data.csv", "ckextended.csv")
 #: What a list may call its columns: file, label, split.
 _LIST_COLUMNS = (
@@ -60,6 +65,9 @@ def _read_folder(root: Path) -> Listing:
         lists = _rafdb_lists(root)
         if lists or all(p.parent.name in _RAFDB_NUMBERS for p in pictures):
             return _read_rafdb(root, lists, rafdb)
+    frames = {p.stem: p for p in pictures if _CK_PICTURE.match(p.stem)}
+    if frames and (labels := [path for path in files_below(root) if path.name.endswith("_emotion.txt")]):
+        return _read_ck(root, sorted(labels), frames)
     if not any(_class_folder(p, root) for p in pictures):
         tables = sorted(root.glob("*.csv"))
         if len(tables) > 1:
@@ -171,6 +179,21 @@ def _lines(file: Path) -> list[str]:
         return file.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as e:
         raise DataError(f"{file}: not a text in UTF-8 ({e})") from e
+
+
+def _read_ck(root: Path, labels: list[Path], frames: dict[str, Path]) -> Listing:
+    """List the frames of CK+ that have a label: `S005_001_00000011_emotion.txt` holds "3.0000000e+00"."""
+    pictures, said = [], []
+    for file in labels:
+        stem, text = file.name.removesuffix("_emotion.txt"), " ".join(_lines(file)).strip()
+        number = text.split(".")[0]
+        if number not in _CK_NUMBERS:
+            raise DataError(f"{file}: expected a number like 3.0000000e+00 from 0 to 7, found {text!r}")
+        if stem not in frames:
+            raise DataError(f"{file}: no picture {stem}.png below {root}")
+        pictures.append(frames[stem])
+        said.append(number)
+    return Listing(root, pictures, said, [""] * len(said), [str(picture) for picture in pictures], _CK_NUMBERS)
 
 
 def _read_csv(path: Path) -> Listing:
