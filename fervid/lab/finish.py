@@ -63,13 +63,15 @@ def _facts(task: Task, logits: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
 
 
 def refit_head(run: "Run") -> None:
-    """Fit the last layer anew on the pictures as they are, by logistic regression to its end.
+    """Fit the last layer anew on the pictures and their mirror images, by logistic regression to its end.
 
-    Augmentation, dropout and smoothing blur its decision; the votes shift it to neutral. On PublicTest: 3 points more.
+    Augmentation, dropout and smoothing blur its decision; the votes shift it to neutral. On PublicTest that gave our
+    first model 3 points more.
     """
-    head = run.averaged.head
-    features = run.see(run.faces.image, run.averaged.features)
-    target = run.targets(run.recipe.head_vote_weight).to(run.device)
+    head, image = run.averaged.head, run.faces.image
+    views = (image, np.ascontiguousarray(image[:, :, ::-1]))
+    features = torch.cat([run.see(view, run.averaged.features) for view in views])
+    target = run.targets(run.recipe.head_vote_weight).repeat(len(views), 1).to(run.device)
     tasks = [Task(task.name, task.labels, task.first, weight=task.weight) for task in run.tasks]
     solver = torch.optim.LBFGS(head.parameters(), max_iter=80, history_size=20, line_search_fn="strong_wolfe")
 
