@@ -425,7 +425,10 @@ def test_a_teacher_is_heard_where_it_knows_the_classes(material: Material, tmp_p
     with pytest.raises(DataError, match="a teacher of ferplus must know"):
         ask_teachers(material.faces, tasks, replace(both, teacher=(of_labels,)), "cpu")
     mirrored = replace(material.faces, image=np.ascontiguousarray(material.faces.image[:, :, ::-1]))
-    np.testing.assert_allclose(ask(mirrored, replace(both, teacher=(of_both,))), alone, atol=1e-6)
+    asked = replace(both, teacher=(of_both,))
+    np.testing.assert_allclose(ask(mirrored, asked), alone, atol=1e-6)
+    one_way = replace(asked, augment_kinds=("move",))
+    assert abs(ask(mirrored, one_way) - ask(material.faces, one_way)).max() > 1e-3
 
 
 def test_refitting_the_head_fits_the_pictures_better(material: Material, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fervid.lab.datasets import FER2013, FaceSet
 from fervid.lab.parallel import join_rows, place
 from fervid.lab.recipe import Recipe
 
-__all__ = ["Task", "ask_teachers", "find_tasks", "loss_of", "mix_answers", "targets_of", "truth_of"]
+__all__ = ["Task", "ask_teachers", "find_tasks", "loss_of", "mirrored", "mix_answers", "targets_of", "truth_of"]
 
 _PRECISION = {"auto": "auto", "on": "bf16", "off": "fp32"}
 
@@ -83,7 +83,7 @@ def loss_of(logits: Tensor, target: Tensor, tasks: Sequence[Task]) -> Tensor:
 
 
 def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: str) -> Tensor | None:
-    """Give the mean answer of the recipe's teachers, who see each face and its mirror image (n, outputs), or None.
+    """Give the mean answer of the recipe's teachers, who see each face as it is and mirrored (n, outputs), or None.
 
     Each answers, calibrated, for every task whose classes one of its heads has: a teacher of FER2013's labels may stand
     beside one that also knows votes. Several processes share the faces. DataError if a teacher can answer for no task,
@@ -96,7 +96,8 @@ def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: 
     heard: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
     for weights in recipe.teacher:
         teacher = TorchClassifier(weights, device, precision=_PRECISION[recipe.bf16])
-        answers = _ask(teacher, weights, share, tasks)
+        views = mirrored(_crops(share.image, teacher.crop_px), recipe)
+        answers = _ask(teacher, weights, views, tasks)
         for name, prob in answers.items():
             heard[name].append(prob)
     for task in tasks:
@@ -105,13 +106,17 @@ def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: 
     return join_rows(torch.cat([torch.stack(heard[task.name]).mean(0) for task in tasks], 1), len(faces))
 
 
-def _ask(teacher: TorchClassifier, weights: str, faces: FaceSet, tasks: Sequence[Task]) -> dict[str, Tensor]:
+def mirrored(image: np.ndarray, recipe: Recipe) -> list[np.ndarray]:
+    """Give pictures (n, h, h) as they are, and their mirror images if training flips."""
+    return [image, np.ascontiguousarray(image[:, :, ::-1])] if "flip" in recipe.augment_kinds else [image]
+
+
+def _ask(teacher: TorchClassifier, weights: str, views: list[np.ndarray], tasks: Sequence[Task]) -> dict[str, Tensor]:
     heads = {frozenset(head.labels): head for head in teacher.heads}
     known = [task for task in tasks if frozenset(task.labels) in heads]
     if not known:
         raise DataError(f"{weights}: a teacher of {tasks[0].name} must know {', '.join(tasks[0].labels)}")
-    crops = _crops(faces.image, teacher.crop_px)
-    seen = [torch.from_numpy(teacher.logits(np.ascontiguousarray(view))) for view in (crops, crops[:, :, ::-1])]
+    seen = [torch.from_numpy(teacher.logits(view)) for view in views]
     answers = {}
     for task in known:
         head = heads[frozenset(task.labels)]
