@@ -67,7 +67,7 @@ def _read_folder(root: Path) -> Listing:
             return _read_rafdb(root, lists, rafdb)
     frames = {p.stem: p for p in pictures if _CK_PICTURE.match(p.stem)}
     if frames and (labels := [path for path in files_below(root) if path.name.endswith("_emotion.txt")]):
-        return _read_ck(root, sorted(labels), frames)
+        return _read_ck(root, labels, frames)
     if not any(_class_folder(p, root) for p in pictures):
         tables = sorted(root.glob("*.csv"))
         if len(tables) > 1:

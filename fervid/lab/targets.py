@@ -97,7 +97,7 @@ def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: 
     for weights in recipe.teacher:
         teacher = TorchClassifier(weights, device, precision=_PRECISION[recipe.bf16])
         views = mirrored(_crops(share.image, teacher.crop_px), recipe)
-        answers = _ask(teacher, weights, views, tasks)
+        answers = _ask(teacher, views, tasks)
         for name, prob in answers.items():
             heard[name].append(prob)
     for task in tasks:
@@ -111,11 +111,11 @@ def mirrored(image: np.ndarray, recipe: Recipe) -> list[np.ndarray]:
     return [image, np.ascontiguousarray(image[:, :, ::-1])] if "flip" in recipe.augment_kinds else [image]
 
 
-def _ask(teacher: TorchClassifier, weights: str, views: list[np.ndarray], tasks: Sequence[Task]) -> dict[str, Tensor]:
+def _ask(teacher: TorchClassifier, views: list[np.ndarray], tasks: Sequence[Task]) -> dict[str, Tensor]:
     heads = {frozenset(head.labels): head for head in teacher.heads}
     known = [task for task in tasks if frozenset(task.labels) in heads]
     if not known:
-        raise DataError(f"{weights}: a teacher of {tasks[0].name} must know {', '.join(tasks[0].labels)}")
+        raise DataError(f"{teacher.path}: a teacher of {tasks[0].name} must know {', '.join(tasks[0].labels)}")
     seen = [torch.from_numpy(teacher.logits(view)) for view in views]
     answers = {}
     for task in known:
