@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from fervid.batches import FaceBatch, VideoInfo
-from fervid.emotions import classify
-from fervid.shots import ShotFinder, divide
-from fervid.timeline import Rows, fill_gaps, summarise
-from fervid.tracks import Tracker, link
-from tests.fakes import Face, FakeClassifier, Seen, face_batch, video
+from fervid.emotions.classify import classify
+from fervid.shots.detect import ShotFinder, divide
+from fervid.timeline.aggregate import fill_gaps, summarise
+from fervid.tracks.tracker import Tracker, link
+from fervid.types import FaceBatch, Rows, VideoInfo
+from tests.helpers.fakes import Face, FakeClassifier, Seen, face_batch, video
 
 LABELS = FakeClassifier.labels
 NOISE = np.random.default_rng(3).integers(0, 255, (64, 18, 32, 3), np.uint8)

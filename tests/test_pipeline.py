@@ -15,16 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import fervid
-from fervid import frames
 from fervid.config import Config, load_config
-from fervid.description import describe_video
 from fervid.errors import OutputError, RunError, VideoError
-from fervid.pipeline import Models, Progress, process_video
-from fervid.source import ahead
-from fervid.store import load_timeline, read_provenance
-from fervid.video import RestartNeeded
-from tests.clips import add_video, encode
-from tests.fakes import LABELS, FakeClassifier, FakeDetector, draw_faces
+from fervid.pipeline import Models, process_video
+from fervid.runtime.threads import ahead
+from fervid.timeline.read import load_timeline, read_provenance
+from fervid.types import Progress
+from fervid.video import sampling as frames
+from fervid.video.probe import describe_video
+from fervid.video.reader import RestartNeeded
+from tests.helpers.clips import add_video, encode
+from tests.helpers.fakes import LABELS, FakeClassifier, FakeDetector, draw_faces
 
 SIZE = (128, 96)
 MODELS = Models(FakeDetector(), FakeClassifier(), "cpu")

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from fervid.cli.shared import GOES_ON, Debug, Device, Json, JsonCommand, command
+from fervid.cli.app import GOES_ON, Debug, Device, Json, JsonCommand, command
 
 __all__ = ["ARCHITECTURES", "evaluate", "explain", "score", "train"]
 
 
-#: As in fervid.backends.nets, which takes seconds to import; a test holds them together.
+#: As in fervid.networks.seresnet, which takes seconds to import; a test holds them together.
 ARCHITECTURES = (
     "seresnet, baseline, basecnn, secnn13, secnn15, secnn17, vgg16, resnet18, resnet50, efficientnet_b3, "
     "efficientnet_b4, vggface2, dlibface"
@@ -30,7 +30,7 @@ def train(
         bool, typer.Option("--drop-duplicates", help="Leave out training faces that are also validation faces.")
     ] = False,
     recipe: Annotated[
-        Path | None, typer.Option(help="A TOML file of these and all other options (fervid.lab.recipe).")
+        Path | None, typer.Option(help="A TOML file of these and all other options (fervid.lab.training.recipe).")
     ] = None,
     sweep: Annotated[Path | None, typer.Option(help="A TOML file; every combination of its lists is trained.")] = None,
     arch: Annotated[str | None, typer.Option(help=f"The network (seresnet): {ARCHITECTURES}.")] = None,
@@ -63,12 +63,12 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a classifier; a run that was stopped goes on where it was."""
-    from fervid.lab import sweep as sweeps
-    from fervid.lab import train as training
-    from fervid.lab.material import Source
-    from fervid.lab.needs import check_needs
-    from fervid.lab.recipe import load_grid, load_recipe
-    from fervid.parts import make_folder
+    from fervid.files import make_folder
+    from fervid.lab.training import sweep as sweeps
+    from fervid.lab.training import train as training
+    from fervid.lab.training.data import Source
+    from fervid.lab.training.recipe import load_grid, load_recipe
+    from fervid.lab.training.train import check_needs
 
     options = load_recipe(
         recipe, arch=arch, init=init, freeze=freeze, dropout=dropout, labels=labels, size_px=size_px, balance=balance,
@@ -116,16 +116,17 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Tell how good, and how honest, a classifier is on labelled faces."""
-    from fervid.lab.evaluate import Exam, evaluate_weights
-    from fervid.parts import make_folder
-    from fervid.views import figures, terminal
+    from fervid.files import make_folder
+    from fervid.lab.evaluation.evaluate import Exam, evaluate_weights
+    from fervid.views import terminal
+    from fervid.views.figures.evaluation import write_evaluation
 
     if out:
         make_folder(out)
     exam = Exam(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
     facts = evaluate_weights(data, split, weights, device, exam)
     if out:
-        figures.write_evaluation(facts, out)
+        write_evaluation(facts, out)
     if as_json:
         terminal.write_json(facts, as_json)
     if as_json != "-":
@@ -155,8 +156,9 @@ def explain(
 
     Pictures that cannot be read, or show no face, are left out and named; those that cannot be read exit with 1.
     """
-    from fervid.lab.explain import LeftOut, Question, explain
-    from fervid.views import heat, terminal
+    from fervid.lab.evaluation.explain import LeftOut, Question, explain
+    from fervid.views import terminal
+    from fervid.views.figures import heatmaps as heat
 
     question = Question(method, emotion, not no_detect, track, fps)
     left_out: list[LeftOut] = []
@@ -182,7 +184,7 @@ def score(
     """Score every picture in a folder: a row a file, a column a class. Pictures that cannot be read exit with 1."""
     from dataclasses import asdict
 
-    from fervid.lab.score import score_folder
+    from fervid.lab.evaluation.score import score_folder
     from fervid.views import terminal
 
     tally = score_folder(folder, out, weights, device, detect=not no_detect)

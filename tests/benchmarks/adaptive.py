@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.adaptive import FAST_STRIDE, STRIDE, Stride, between_keys
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
-from fervid.batches import FrameBatch
 from fervid.config import Config
-from fervid.faces import Detections, Finder, every_look
-from fervid.frames import batch_frames, choose_frames, picture_size
-from fervid.video import open_video
+from fervid.faces.detect import Finder, every_look
+from fervid.faces.detector import Detections
+from fervid.faces.keyframes import FAST_STRIDE, STRIDE, Stride, between_keys
+from fervid.faces.mtcnn import MTCNN
+from fervid.runtime.threads import one_thread
+from fervid.types import FrameBatch
+from fervid.video.open import open_video
+from fervid.video.sampling import batch_frames, choose_frames, picture_size
 from tests.benchmarks.detection import match
 
 

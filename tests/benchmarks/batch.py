@@ -17,10 +17,11 @@ from pathlib import Path
 
 import av
 
-from fervid.bulk import Ended, Event, Request, run_batch
 from fervid.config import Config
-from fervid.engine import LocalEngine
-from fervid.pipeline import Models, load_models, process_video
+from fervid.jobs.batch import Ended, Event, Request, run_batch
+from fervid.jobs.local_engine import LocalEngine
+from fervid.models import load_models
+from fervid.pipeline import Models, process_video
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 

@@ -20,15 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.adaptive import between_keys
-from fervid.backends.centerface import CenterFace
-from fervid.backends.centerface_net import TorchNet
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
 from fervid.config import Config
-from fervid.faces import Detections, FaceDetector, every_look
-from fervid.frames import picture_size
-from fervid.video import open_video
+from fervid.faces.centerface import CenterFace
+from fervid.faces.centerface_network import TorchNet
+from fervid.faces.detect import every_look
+from fervid.faces.detector import Detections, FaceDetector
+from fervid.faces.keyframes import between_keys
+from fervid.faces.mtcnn import MTCNN
+from fervid.runtime.threads import one_thread
+from fervid.video.open import open_video
+from fervid.video.sampling import picture_size
 from tests.benchmarks.adaptive import joined, read, share
 from tests.benchmarks.detection import match
 

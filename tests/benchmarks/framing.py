@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.torch_classifier import TorchClassifier
-from fervid.faces import Detections, crop_face
-from fervid.lab.datasets import load_faces
-from fervid.lab.framing import framing_of
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.faces.crop import crop_face
+from fervid.faces.detector import Detections
+from fervid.faces.mtcnn import MTCNN
+from fervid.lab.data.datasets import load_faces
+from fervid.lab.data.face_alignment import framing_of
 
 ENLARGE, MARGIN_PX, SURE = 4, 64, 0.9
 

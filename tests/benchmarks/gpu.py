@@ -1,8 +1,8 @@
 """Correctness and speed of the line on a GPU, in under ten minutes: `python -m tests.benchmarks.gpu [--out FILE.json]`.
 
-First the checks of tests/gpu_checks.py, then the figures that the goals are about, each with its goal. Films are made
-here. Every task runs in a process beside this one, which another replaces when a task fails, crashes or hangs: so a GPU
-that one task has left in disorder spoils no other. What is left out for lack of time is told. A hang ends with the
+First the checks of tests/helpers/gpu_checks.py, then the figures that the goals are about, each with its goal. Films
+are made here. Every task runs in a process beside this one, which another replaces when a task fails, crashes or hangs: so
+a GPU that one task has left in disorder spoils no other. What is left out for lack of time is told. A hang ends with the
 stacks of all threads. `--device cpu --tiny` tries the script itself: its figures mean nothing.
 """
 
@@ -26,24 +26,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from fervid.backends import device_mtcnn
-from fervid.backends.device_mtcnn import DeviceMTCNN
-from fervid.backends.doctor import diagnose
-from fervid.backends.torch_classifier import TorchClassifier
 from fervid.config import load_config
-from fervid.emotions import classify
+from fervid.cuda import mtcnn as device_mtcnn
+from fervid.cuda.mtcnn import DeviceMTCNN
+from fervid.doctor import diagnose
+from fervid.emotions.classify import classify
+from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import FervidError
-from fervid.pipeline import process_video
-from fervid.shards import Recalled
-from fervid.shots import ShotFinder, divide
-from fervid.source import WholeVideo
-from fervid.stopwatch import Stopwatch
-from fervid.timeline import summarise
-from fervid.tracks import Tracker, link
-from fervid.video import open_video
+from fervid.jobs.shards import Recalled
+from fervid.pipeline import WholeVideo, process_video
+from fervid.runtime.profiling import Stopwatch
+from fervid.shots.detect import ShotFinder, divide
+from fervid.timeline.aggregate import summarise
+from fervid.tracks.tracker import Tracker, link
+from fervid.video.open import open_video
 from tests.benchmarks.films import make, pictures
 from tests.benchmarks.gpu_crew import Apart, Crew, busy, decoded_per_s, finish, warm_models
-from tests.gpu_checks import CHECKS, missing
+from tests.helpers.gpu_checks import CHECKS, missing
 
 #: Of the processes that share a GPU: how many at most, and how many at once.
 CREW = (8, 4, 2)

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
 from fervid.config import Config
-from fervid.frames import choose_frames
-from fervid.shots import ShotFinder, divide
-from fervid.source import Models, find_faces
-from fervid.tracks import Tracker, link
-from fervid.video import open_video
-from tests.cast import write
-from tests.fakes import FakeClassifier
-from tests.people import Scene, Scores, Sightings, evaluate, iou
+from fervid.faces.mtcnn import MTCNN
+from fervid.models import Models
+from fervid.pipeline import find_faces
+from fervid.runtime.threads import one_thread
+from fervid.shots.detect import ShotFinder, divide
+from fervid.tracks.tracker import Tracker, link
+from fervid.video.open import open_video
+from fervid.video.sampling import choose_frames
+from tests.helpers.fakes import FakeClassifier
+from tests.helpers.simulated_people import Scene, Scores, Sightings, evaluate, iou
+from tests.helpers.walking_people import write
 
 SCENES = {
     "calm, 3": Scene(3, speed=0.5, size=(640, 360)),

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.kills import check, disturb, finish
+from tests.helpers.killed_batches import check, disturb, finish
 from tests.test_pipeline import scene, write
 
 _EACH = 10

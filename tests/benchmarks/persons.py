@@ -16,19 +16,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervid.backends.embedders import load_embedder
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
-from fervid.backends.torch_classifier import TorchClassifier
 from fervid.config import Config
-from fervid.faces import crop_face
-from fervid.frames import choose_frames
-from fervid.persons import Embedder, Gallery, group
-from fervid.shots import ShotFinder, divide
-from fervid.source import Models, find_faces
-from fervid.tracks import Tracker, link
-from fervid.video import open_video
-from tests.edited import SAMPLES
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.faces.crop import crop_face
+from fervid.faces.mtcnn import MTCNN
+from fervid.models import Models
+from fervid.pipeline import find_faces
+from fervid.runtime.threads import one_thread
+from fervid.shots.detect import ShotFinder, divide
+from fervid.tracks.embedders import load_embedder
+from fervid.tracks.persons import Embedder, Gallery, group
+from fervid.tracks.tracker import Tracker, link
+from fervid.video.open import open_video
+from fervid.video.sampling import choose_frames
+from tests.helpers.edited_films import SAMPLES
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 PIECE_S = 1.5

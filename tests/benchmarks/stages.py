@@ -15,16 +15,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervid.backends.heap import share_heap
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
-from fervid.frames import picture_size
-from fervid.store import to_table, write_table
-from fervid.timeline import fill_gaps, summarise
-from fervid.tracks import Tracker
-from fervid.video import open_video
+from fervid.faces.mtcnn import MTCNN
+from fervid.runtime.allocator import share_heap
+from fervid.runtime.threads import one_thread
+from fervid.timeline.aggregate import fill_gaps, summarise
+from fervid.timeline.schema import to_table
+from fervid.timeline.write import write_table
+from fervid.tracks.tracker import Tracker
+from fervid.video.open import open_video
+from fervid.video.sampling import picture_size
 from tests.benchmarks.films import pictures
-from tests.fakes import LABELS, Face, Seen, emotion_batch, video
+from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
 
 ROUNDS = 5
 

@@ -16,13 +16,12 @@ from unittest.mock import patch
 import numpy as np
 
 from fervid import tracks
-from fervid.batches import ShotBatch
-from fervid.likeness import thumbnails
-from fervid.shots import ShotFinder, divide
-from fervid.tracks import Tracker, link
-from tests.fakes import Face, Seen, face_batch, shot_batch
-from tests.films import PHOTOGRAPHS, RATE, shot
-from tests.people import Scene, Scores, Sightings, evaluate, sightings
+from fervid.shots.detect import ShotFinder, divide
+from fervid.tracks.tracker import Tracker, link
+from fervid.types import ShotBatch, thumbnails
+from tests.helpers.fakes import Face, Seen, face_batch, shot_batch
+from tests.helpers.films import PHOTOGRAPHS, RATE, shot
+from tests.helpers.simulated_people import Scene, Scores, Sightings, evaluate, sightings
 
 SCENES = {
     f"{name} {fps}/s{' cuts' if cuts_s else ''}": Scene(people, 20.0, fps, speed, shake, cuts_s=cuts_s, **other)
