@@ -1,4 +1,4 @@
-"""TODO."""
+"""The networks of the line, loaded once."""
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass

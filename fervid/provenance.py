@@ -1,4 +1,4 @@
-"""TODO."""
+"""What identifies a result: the source, the configuration, the models and the version of fervid."""
 
 import hashlib
 import json

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent / "fervid"
 #: The rooms of the house, in order: a module may import from its own room and from those before it, lazily too.
 #: A new file or folder at the top of fervid/ has to find its place here.
 ORDER = [
-    "errors", "_version", "labels", "types", "runtime", "config", "files", "networks",
+    "errors", "_version", "registry", "labels", "types", "runtime", "config", "files", "networks",
     "video", "shots", "faces", "tracks", "emotions", "timeline",
     "provenance", "cuda", "models", "pipeline", "jobs", "studies", "views", "lab", "doctor", "api", "", "cli",
     "__main__",

@@ -7,15 +7,10 @@ from typing import Annotated
 import typer
 
 from fervid.cli.app import GOES_ON, Debug, Device, Json, JsonCommand, command
+from fervid.networks.registry import ARCHITECTURES
+from fervid.registry import describe
 
-__all__ = ["ARCHITECTURES", "evaluate", "explain", "score", "train"]
-
-
-#: As in fervid.networks.seresnet, which takes seconds to import; a test holds them together.
-ARCHITECTURES = (
-    "seresnet, baseline, basecnn, secnn13, secnn15, secnn17, vgg16, resnet18, resnet50, efficientnet_b3, "
-    "efficientnet_b4, vggface2, dlibface"
-)
+__all__ = ["evaluate", "explain", "score", "train"]
 
 
 @command("fervid train --data train.parquet --validation public.parquet --out runs/mine --arch resnet18", again=GOES_ON)
@@ -33,7 +28,7 @@ def train(
         Path | None, typer.Option(help="A TOML file of these and all other options (fervid.lab.training.recipe).")
     ] = None,
     sweep: Annotated[Path | None, typer.Option(help="A TOML file; every combination of its lists is trained.")] = None,
-    arch: Annotated[str | None, typer.Option(help=f"The network (seresnet): {ARCHITECTURES}.")] = None,
+    arch: Annotated[str | None, typer.Option(help=f"The network (seresnet): {describe(ARCHITECTURES)}.")] = None,
     init: Annotated[str | None, typer.Option(help="Begin with a file, a bundled model, download or scratch.")] = None,
     freeze: Annotated[bool | None, typer.Option("--freeze", help="Train the head alone.", show_default=False)] = None,
     dropout: Annotated[float | None, typer.Option(help="Before the head (0.3).")] = None,

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Cut faces out of frames: upright, aligned, at the size the classifier expects."""
 
 import math
 from dataclasses import dataclass

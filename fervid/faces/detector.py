@@ -1,4 +1,4 @@
-"""TODO."""
+"""What every face detector offers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

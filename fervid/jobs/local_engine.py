@@ -1,4 +1,4 @@
-"""TODO."""
+"""The local engine: worker processes on this machine, replaced when they die, hang or swell."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What every architecture offers, and the blocks that several share."""
 
 import copy
 from itertools import pairwise

@@ -11,9 +11,8 @@ from fervid.errors import MissingDependency
 from fervid.networks.base import Block, Network
 from fervid.networks.dlib_resnet import SIDE_PX, DlibResNet
 
-__all__ = ["SECNN", "Backbone", "Baseline"]
+__all__ = ["SECNN", "Backbone", "Baseline", "DlibFace", "torchvision_backbone", "vgg16", "vggface2"]
 
-_TORCHVISION = ("resnet18", "resnet50", "efficientnet_b3", "efficientnet_b4")
 #: The side at which torchvision's networks see a face: they were made for 224, but a face of 48 pixels has nothing to
 #: show there, and 112 costs a quarter of it.
 _TORCHVISION_PX = 112
@@ -102,7 +101,8 @@ class Backbone(Network):
         return self.backbone((_resize(x, self.side_px) * self.contrast).expand(-1, 3, -1, -1))
 
 
-def _torchvision(n_classes: int, arch: str) -> Backbone:
+def torchvision_backbone(n_classes: int, arch: str) -> Backbone:
+    """Give a network of torchvision, such as resnet18 or efficientnet_b3, as a backbone with random weights."""
     from torchvision import models
 
     net = getattr(models, arch)(weights=None)
@@ -113,7 +113,7 @@ def _torchvision(n_classes: int, arch: str) -> Backbone:
     return Backbone(n_classes, net, n_features, side_px=_TORCHVISION_PX)
 
 
-def _vgg16(n_classes: int) -> Backbone:
+def vgg16(n_classes: int) -> Backbone:
     """Give VGG16's convolutions; an average stands for its two dense layers of 120 M weights."""
     from torchvision import models
 
@@ -128,7 +128,7 @@ def _vgg16(n_classes: int) -> Backbone:
     return Backbone(n_classes, net, 512, side_px=_TORCHVISION_PX)
 
 
-def _vggface2(n_classes: int) -> Backbone:
+def vggface2(n_classes: int) -> Backbone:
     """Give facenet-pytorch's InceptionResnetV1 with its embedding (512) as features, before the unit length."""
     try:
         from facenet_pytorch import InceptionResnetV1

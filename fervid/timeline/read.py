@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from fervid.errors import DataError, VideoError
 from fervid.files import check_file
 from fervid.labels import EMOTIONS
-from fervid.timeline.schema import _KEY, NUMBERS
+from fervid.timeline.schema import METADATA_KEY, NUMBERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ __all__ = ["Timeline", "describe_timeline", "load_timeline", "open_timeline", "o
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """Read how a timeline was made; DataError if the file is not one of fervid's."""
     try:
-        return json.loads((pq.read_metadata(path).metadata or {})[_KEY])
+        return json.loads((pq.read_metadata(path).metadata or {})[METADATA_KEY])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except KeyError:

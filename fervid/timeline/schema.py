@@ -11,7 +11,18 @@ from fervid.labels import EMOTIONS
 from fervid.shots.detect import Shot
 from fervid.types import Rows
 
-__all__ = ["NUMBERS", "SCHEMA_VERSION", "number_array", "shots_table", "timeline_schema", "to_table", "word_array"]
+__all__ = [
+    "METADATA_KEY",
+    "NUMBERS",
+    "SCHEMA_VERSION",
+    "WORD",
+    "file_metadata",
+    "number_array",
+    "shots_table",
+    "timeline_schema",
+    "to_table",
+    "word_array",
+]
 
 
 def number_array(values: np.ndarray, kind: pa.DataType, null: np.ndarray | None = None) -> pa.Array:
@@ -41,24 +52,29 @@ def _validity(null: np.ndarray | None) -> pa.Buffer | None:
 SCHEMA_VERSION = 2
 
 
-_KEY = b"fervid"
+METADATA_KEY = b"fervid"
 
 
-_WORD = pa.dictionary(pa.int32(), pa.string())
+WORD = pa.dictionary(pa.int32(), pa.string())
 
 
 #: Numbers of something, -1 (null in the file) where there is none.
 NUMBERS = ("shot", "track", "person")
 
 
+def file_metadata(provenance: dict[str, Any]) -> dict[bytes, str]:
+    """Give the key-value metadata of a Parquet file that carries a provenance."""
+    return {METADATA_KEY: json.dumps(provenance, sort_keys=True)}
+
+
 def timeline_schema(labels: tuple[str, ...], extra: tuple[str, ...] = ()) -> pa.Schema:
     """The columns of a timeline, in order; `labels` are the emotions that the classifier knows, `extra` on request."""
     real = pa.float32()
     return pa.schema(
-        [("video", _WORD), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", _WORD),
+        [("video", WORD), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", WORD),
          ("n_sampled", pa.int32()), ("n_faces", pa.int32()), ("face_seconds", real)]
         + [(name, real) for name in EMOTIONS if name in labels]
-        + [("dominant", _WORD)]
+        + [("dominant", WORD)]
         + [(name, real) for name in ("entropy", "spread", "score", "face_px", "x", "y", "w", "h")]
         + [(name, pa.int32() if name == "person" else real) for name in extra]
     )  # fmt: skip
@@ -72,7 +88,9 @@ def to_table(
     `extra` columns, those on request, come after those of every timeline.
     """
     rows = rows | (extra or {})
-    schema = timeline_schema(labels, tuple(extra or ())).with_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
+    schema = timeline_schema(labels, tuple(extra or ())).with_metadata(
+        {METADATA_KEY: json.dumps(provenance, sort_keys=True)}
+    )
     n = len(rows["second"])
     columns = []
     for field in schema:
@@ -80,7 +98,7 @@ def to_table(
         null = values == -1 if field.name in NUMBERS else values == "" if field.name == "dominant" else None
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
-        word = field.type == _WORD
+        word = field.type == WORD
         columns.append(word_array(values, null) if word else number_array(values, field.type, null))
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -88,11 +106,11 @@ def to_table(
 def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa.Table:
     """One row a shot: its number, start_s, end_s, the kind of change that begins it, and from when to when that is."""
     times = [(name, pa.float64()) for name in ("start_s", "end_s", "from_s", "to_s")]
-    schema = pa.schema([("video", _WORD), ("shot", pa.int32()), ("kind", _WORD), *times])
+    schema = pa.schema([("video", WORD), ("shot", pa.int32()), ("kind", WORD), *times])
     columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}
     columns["video"] = [spelled(video)] * len(shots)
     arrays = [
-        word_array(columns[f.name]) if f.type == _WORD else number_array(np.array(columns[f.name]), f.type)
+        word_array(columns[f.name]) if f.type == WORD else number_array(np.array(columns[f.name]), f.type)
         for f in schema
     ]
-    return pa.Table.from_arrays(arrays, schema=schema.with_metadata({_KEY: json.dumps(provenance, sort_keys=True)}))
+    return pa.Table.from_arrays(arrays, schema=schema.with_metadata(file_metadata(provenance)))

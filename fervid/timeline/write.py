@@ -1,6 +1,5 @@
-"""TODO."""
+"""Write timelines, shots and face readings as Parquet."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ import pyarrow.parquet as pq
 
 from fervid.files import refusal, spelled, write_atomically
 from fervid.timeline.read import read_provenance
-from fervid.timeline.schema import _KEY, _WORD, number_array, word_array
+from fervid.timeline.schema import WORD, file_metadata, number_array, word_array
 from fervid.types import EmotionBatch, VideoInfo
 
 __all__ = ["FacesWriter", "rename_timeline", "write_table"]
@@ -42,7 +41,7 @@ class FacesWriter:
         self._size = np.array([video.width_px, video.height_px], np.float64)
         places = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
         real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *places, *labels)]
-        self._schema = pa.schema([("video", _WORD), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
+        self._schema = pa.schema([("video", WORD), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
         self._folder, self._writer = part.parent, pq.ParquetWriter(part, self._schema, compression="zstd")
 
     def write(self, batch: EmotionBatch) -> None:
@@ -70,7 +69,7 @@ class FacesWriter:
         """Finish the file with the same provenance as its timeline."""
         if self._waiting:
             self._flush(self._waiting)
-        self._writer.add_key_value_metadata({_KEY: json.dumps(provenance, sort_keys=True)})
+        self._writer.add_key_value_metadata(file_metadata(provenance))
         with _blaming(self._folder):
             self._writer.close()
 
@@ -94,4 +93,4 @@ def rename_timeline(old: Path, new: Path, name: str) -> None:
     column = word_array([name] * len(table))
     table = table.set_column(0, table.schema.field(0), column)
     with write_atomically(new) as part:
-        write_table(table.replace_schema_metadata({_KEY: json.dumps(provenance, sort_keys=True)}), part)
+        write_table(table.replace_schema_metadata(file_metadata(provenance)), part)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Open a video with the reader that was asked for."""
 
 from collections.abc import Callable
 from pathlib import Path

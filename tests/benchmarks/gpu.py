@@ -1,9 +1,9 @@
 """Correctness and speed of the line on a GPU, in under ten minutes: `python -m tests.benchmarks.gpu [--out FILE.json]`.
 
 First the checks of tests/helpers/gpu_checks.py, then the figures that the goals are about, each with its goal. Films
-are made here. Every task runs in a process beside this one, which another replaces when a task fails, crashes or hangs: so
-a GPU that one task has left in disorder spoils no other. What is left out for lack of time is told. A hang ends with the
-stacks of all threads. `--device cpu --tiny` tries the script itself: its figures mean nothing.
+are made here. Every task runs in a process beside this one, which another replaces when a task fails, crashes or hangs:
+so a GPU that one task has left in disorder spoils no other. What is left out for lack of time is told. A hang ends with
+the stacks of all threads. `--device cpu --tiny` tries the script itself: its figures mean nothing.
 """
 
 import argparse

@@ -128,10 +128,6 @@ def test_the_line_does_not_import_torchvision() -> None:
     assert not {"torchvision", "facenet_pytorch", "fervid.networks.published"} & set(done.stdout.split())
 
 
-def test_the_command_line_lists_every_network() -> None:
-    assert tuple(cli.lab.ARCHITECTURES.split(", ")) == nets.ARCHITECTURES
-
-
 # -- where a network begins -------------------------------------------------------------------------
 
 

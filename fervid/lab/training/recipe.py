@@ -80,7 +80,7 @@ class Recipe:
     """vote_weight for that."""
 
     def __post_init__(self) -> None:
-        _one_of("arch", self.arch, ARCHITECTURES)
+        _one_of("arch", self.arch, tuple(ARCHITECTURES))
         _one_of("labels", self.labels, ("auto", "hard", "ferplus"))
         _one_of("balance", self.balance, BALANCES)
         _one_of("heads", self.heads, ("hard", "both"))

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The state of one training run: network, moving average, optimiser and history."""
 
 import contextlib
 import math

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Figures and tables of an evaluation: confusion matrix and reliability diagram."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fervid.files import make_folder, write_atomically
-from fervid.views.figures.style import _SHARES, PALETTE, new_figure, save_figure
+from fervid.views.figures.style import PALETTE, SHARES, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def _confusion_figure(rows: list[str], columns: list[str], counts: np.ndarray) -
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = new_figure(1.9 + 0.75 * len(columns), 1.3 + 0.62 * len(rows))
     axes = figure.add_subplot()
-    shown = axes.imshow(share, cmap=_SHARES, vmin=0, vmax=1, aspect="auto")
+    shown = axes.imshow(share, cmap=SHARES, vmin=0, vmax=1, aspect="auto")
     for i, j in np.ndindex(*share.shape):
         colour = "black" if share[i, j] > 0.5 else "white"
         axes.text(j, i, f"{share[i, j]:.2f}", ha="center", va="center", color=colour, fontsize=9)

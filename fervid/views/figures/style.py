@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["HEAT", "PALETTE", "new_figure", "save_figure"]
+__all__ = ["HEAT", "PALETTE", "SHARES", "new_figure", "save_figure"]
 
 #: One colour an emotion, everywhere. Okabe and Ito's (2008), told apart by the colour-blind too; neutral is grey.
 PALETTE = {
@@ -17,7 +17,7 @@ PALETTE = {
     "surprise": "#56B4E9", "neutral": "#8C8C8C", "contempt": "#000000",
 }  # fmt: skip
 #: Heat maps and shares: from dark to light for every eye (matplotlib's names).
-HEAT, _SHARES = "inferno", "cividis"
+HEAT, SHARES = "inferno", "cividis"
 
 
 def new_figure(width_in: float, height_in: float) -> "Figure":
