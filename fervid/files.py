@@ -15,20 +15,20 @@ from time import time
 from fervid.errors import DataError, FervidError, OutputError, RunError, VideoError
 
 __all__ = [
-    "blaming_video",
     "check_file",
-    "check_out",
+    "check_output",
     "check_paths",
     "content_hash",
     "files_below",
     "identity",
-    "part_of",
-    "refusal",
-    "remove_parts",
     "remove_stale",
-    "spelled",
+    "remove_temporaries",
     "stat_of",
+    "temporary_path",
+    "to_utf8",
+    "wrap_video_errors",
     "write_atomically",
+    "write_error",
 ]
 
 #: .NAME.MACHINE-PROCESS.tmp, or .NAME.PROCESS.tmp as fervid 0.1 wrote it.
@@ -48,12 +48,12 @@ def write_atomically(out: Path) -> Iterator[Path]:
             raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
         if out.exists() and not out.is_file():
             raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
-        part = part_of(out)
+        part = temporary_path(out)
         part.touch()
     except OutputError:
         raise
     except (OSError, ValueError) as e:
-        raise refusal(out, e) from e
+        raise write_error(out, e) from e
     written = False
     try:
         yield part
@@ -64,7 +64,7 @@ def write_atomically(out: Path) -> Iterator[Path]:
         _sync_folder(out.parent)
     except OSError as e:
         if written or e.errno in _ADVICE:
-            raise refusal(out, e) from e
+            raise write_error(out, e) from e
         raise
     finally:
         with suppress(OSError):
@@ -80,7 +80,7 @@ _ADVICE = {
 }  # fmt: skip
 
 
-def refusal(out: Path, error: OSError | ValueError) -> RunError | OutputError:
+def write_error(out: Path, error: OSError | ValueError) -> RunError | OutputError:
     """What to raise when a result cannot be written: RunError if the disk is to blame, OutputError if this place is."""
     reason = error.strerror or error if isinstance(error, OSError) else error
     if isinstance(error, OSError) and error.errno in _ADVICE:
@@ -106,7 +106,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def part_of(out: Path) -> Path:
+def temporary_path(out: Path) -> Path:
     """Where this process writes what becomes `out`: beside it, hidden, and no other process has the name."""
     return out.with_name(f".{out.name}.{_machine()}-{os.getpid()}.tmp")
 
@@ -132,7 +132,7 @@ def remove_stale(folder: Path) -> None:
                     (Path(place) / name).unlink()
 
 
-def remove_parts(out: Path) -> None:
+def remove_temporaries(out: Path) -> None:
     """Remove what others began of `out`, wherever they are: for who knows that nobody else writes it now.
 
     One that writes still, on a machine that is out of reach, does no harm: it would write the same bytes.
@@ -181,12 +181,12 @@ def check_file(path: Path) -> Path:
     return path
 
 
-def spelled(name: str) -> str:
+def to_utf8(name: str) -> str:
     """A file name as text that every format takes: bytes that are no UTF-8 are written as escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def check_out(out: Path, suffixes: tuple[str, ...], *inputs: Path | None) -> str:
+def check_output(out: Path, suffixes: tuple[str, ...], *inputs: Path | None) -> str:
     """Give the suffix of an output; OutputError if it is none of these, or if the output is one of the inputs."""
     suffix = out.suffix.lower()
     if suffix not in suffixes:
@@ -264,7 +264,7 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
         try:
             placed, itself = out.parent.is_dir(), out.exists() and out.samefile(path)
         except OSError as e:
-            raise refusal(out, e) from e
+            raise write_error(out, e) from e
         if not placed:
             raise OutputError(f"{out}: cannot be written (no folder {out.parent}); name a file in a folder that exists")
         if itself:
@@ -274,7 +274,7 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
 
 
 @contextmanager
-def blaming_video(path: Path) -> Iterator[None]:
+def wrap_video_errors(path: Path) -> Iterator[None]:
     """What the system refuses while the video is read is about the video, and not about where the result goes."""
     try:
         yield

@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 from fervid.config import Config
 from fervid.emotions.classify import Classifier
-from fervid.faces.crop import Framing
-from fervid.faces.detect import Portraits
+from fervid.faces.crop import FaceAlignment
+from fervid.faces.detect import RecognitionCrops
 from fervid.faces.detector import FaceDetector
 from fervid.tracks.persons import Embedder
 from fervid.types import FaceBatch, VideoInfo
-from fervid.video.sampling import Look
+from fervid.video.sampling import SampledFrame
 
 __all__ = ["Models", "OnDevice", "load_models"]
 
@@ -19,13 +19,19 @@ __all__ = ["Models", "OnDevice", "load_models"]
 class OnDevice(Protocol):
     """The line from looks to faces on a GPU: what frames.batch_frames and faces.detect do on a CPU."""
 
-    def stage(self, looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Any]:
+    def stage(self, looks: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Any]:
         """As frames.batch_frames; what it gives is for `find` alone."""
 
     def find(
-        self, batches: Iterable[Any], video: VideoInfo, *, framing: Framing, crop_px: int, min_face_px: float,
-        portraits: Portraits | None = None,
-    ) -> Generator[FaceBatch]:  # fmt: skip
+        self,
+        batches: Iterable[Any],
+        video: VideoInfo,
+        *,
+        framing: FaceAlignment,
+        crop_px: int,
+        min_face_px: float,
+        portraits: RecognitionCrops | None = None,
+    ) -> Generator[FaceBatch]:
         """As faces.detect, which searches every look."""
 
 
@@ -45,9 +51,9 @@ class Models:
 
 def load_models(config: Config) -> Models:
     """Load the detector and the classifier that a config names; every device and weights error comes from here."""
-    from fervid.runtime.allocator import unswept
+    from fervid.runtime.allocator import gc_paused
 
-    with unswept():
+    with gc_paused():
         from fervid.emotions.torch_classifier import TorchClassifier
         from fervid.faces.detectors import load_detector
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fervid.config import Config
-from fervid.files import spelled
+from fervid.files import to_utf8
 from fervid.timeline.schema import SCHEMA_VERSION
 
 __all__ = ["fingerprint", "job_key", "model_hash"]
@@ -14,9 +14,9 @@ __all__ = ["fingerprint", "job_key", "model_hash"]
 
 def model_hash(config: Config) -> str:
     """The sha256 of the models that a config names, without loading them."""
-    from fervid.networks.weights import identify
+    from fervid.networks.weights import model_fingerprint
 
-    own = identify(config.weights)
+    own = model_fingerprint(config.weights)
     if not config.persons:
         return own
     from fervid.tracks.embedders import find_embedder
@@ -29,7 +29,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
     """Name, bytes and sha256 of a file, for the provenance of what is made of it."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"name": spelled(path.name), "bytes": path.stat().st_size, "sha256": digest}
+    return {"name": to_utf8(path.name), "bytes": path.stat().st_size, "sha256": digest}
 
 
 def job_key(sha256: str, config: Config, model: str) -> str:

@@ -62,7 +62,7 @@ def _check(owner: object, **shapes: tuple[type[np.generic], tuple[int | None, ..
 
 B = TypeVar("B", bound="_Batch")
 #: What a batch has for each look; all else it has for each face.
-_OF_LOOKS = ("look_s", "duration_s", "thumb", "shot")
+_OF_LOOKS = ("sampled_s", "duration_s", "thumb", "shot")
 
 
 class _Batch:
@@ -79,7 +79,7 @@ class _Batch:
     def between(self: B, start_s: float, stop_s: float) -> B:
         """Keep the looks with start_s <= time < stop_s, and the faces in them."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        times = columns["look_s"], columns["pts_s"]
+        times = columns["sampled_s"], columns["pts_s"]
         looks, faces = ((start_s <= at) & (at < stop_s) for at in times)
         return type(self)(**{k: v[looks if k in _OF_LOOKS else faces] for k, v in columns.items()})
 
@@ -109,8 +109,12 @@ class FrameBatch(_Batch):
     limited: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self, pts_s=(np.float64, (None,)), duration_s=(np.float64, (None,)),
-               picture=(np.uint8, (None, None, None, 3)))  # fmt: skip
+        _check(
+            self,
+            pts_s=(np.float64, (None,)),
+            duration_s=(np.float64, (None,)),
+            picture=(np.uint8, (None, None, None, 3)),
+        )
         if len(self.luma) != len(self.pts_s):
             raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
         if not self.limited:
@@ -134,7 +138,7 @@ class FaceBatch(_Batch):
     to tell people apart by (persons.py), P = 0 if nobody asked for that.
     """
 
-    look_s: np.ndarray
+    sampled_s: np.ndarray
     duration_s: np.ndarray
     thumb: np.ndarray
     pts_s: np.ndarray
@@ -151,7 +155,7 @@ class FaceBatch(_Batch):
 
 
 _LOOK: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
-    "look_s": (np.float64, (None,)),
+    "sampled_s": (np.float64, (None,)),
     "duration_s": (np.float64, (None,)),
 }
 _PICTURES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
@@ -170,7 +174,7 @@ _FACE: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
 class ShotBatch(_Batch):
     """FaceBatch with shot (n,) int32 in place of the thumbnails: the number of the shot of each look, from 0."""
 
-    look_s: np.ndarray
+    sampled_s: np.ndarray
     duration_s: np.ndarray
     shot: np.ndarray
     pts_s: np.ndarray
@@ -201,7 +205,7 @@ class TrackBatch(ShotBatch):
 class EmotionBatch(_Batch):
     """TrackBatch with prob (m, K) float32 in place of the crops: rows sum to 1, columns are the classifier's."""
 
-    look_s: np.ndarray
+    sampled_s: np.ndarray
     duration_s: np.ndarray
     shot: np.ndarray
     pts_s: np.ndarray

@@ -40,12 +40,15 @@ __all__ = [
 ]
 
 app = typer.Typer(
-    name="fervid", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="fervid",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Video files into per-second emotion timelines, offline and in bulk.",
     epilog="Exit codes: 0 all well; 1 the video failed or is degraded; 2 the command is wrong; 3 the run had to stop; "
     "130 interrupted.",
-)  # fmt: skip
+)
 
 
 def _print_version(wanted: bool) -> None:

@@ -85,13 +85,35 @@ def batch(
     listed = read_list(None, sys.stdin.buffer.read()) if stdin else read_list(from_file)
     with view.watch_batch(quiet=quiet) as on_event:
         summary = fervid.batch(
-            inputs or (), out, listed=listed, on_event=on_event, workers=workers, retry_failed=retry_failed,
-            fresh=fresh, timeout_s=timeout, stall_s=stall, memory_gb=memory, engine=engine, address=address,
-            gpus_per_worker=gpus_per_worker, pipeline=pipeline, fps=fps, min_face_px=min_face, reader=reader,
-            weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
-            detector=detector, max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
+            inputs or (),
+            out,
+            listed=listed,
+            on_event=on_event,
+            workers=workers,
+            retry_failed=retry_failed,
+            fresh=fresh,
+            timeout_s=timeout,
+            stall_s=stall,
+            memory_gb=memory,
+            engine=engine,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
+            pipeline=pipeline,
+            fps=fps,
+            min_face_px=min_face,
+            reader=reader,
+            weights=weights,
+            device=device,
+            precision=precision,
+            sampling=sampling,
+            detection=detection,
+            detector=detector,
+            max_pixels=max_pixels,
+            persons=persons,
+            smooth_s=smooth,
+            baseline=baseline or None,
             shards=shards_asked(shards),
-        )  # fmt: skip
+        )
     if as_json:
         terminal.print_json(summary.to_dict())
     elif not quiet:

@@ -61,21 +61,43 @@ def train(
     from fervid.files import make_folder
     from fervid.lab.training import sweep as sweeps
     from fervid.lab.training import train as training
-    from fervid.lab.training.data import Source
+    from fervid.lab.training.data import DataSource
     from fervid.lab.training.recipe import load_grid, load_recipe
-    from fervid.lab.training.train import check_needs
+    from fervid.lab.training.train import preflight
 
     options = load_recipe(
-        recipe, arch=arch, init=init, freeze=freeze, dropout=dropout, labels=labels, size_px=size_px, balance=balance,
-        heads=heads, vote_weight=vote_weight, label_smoothing=label_smoothing, mixup=mixup, teacher=teacher or None,
-        teacher_weight=teacher_weight, augment=augment, window_px=window_px, epochs=epochs, batch_size=batch_size,
-        optimiser=optimiser, learning_rate=learning_rate, schedule=schedule, patience=patience, ema_decay=ema_decay,
-        bf16=bf16, refit=refit, workers=workers, seed=seed,
-    )  # fmt: skip
+        recipe,
+        arch=arch,
+        init=init,
+        freeze=freeze,
+        dropout=dropout,
+        labels=labels,
+        size_px=size_px,
+        balance=balance,
+        heads=heads,
+        vote_weight=vote_weight,
+        label_smoothing=label_smoothing,
+        mixup=mixup,
+        teacher=teacher or None,
+        teacher_weight=teacher_weight,
+        augment=augment,
+        window_px=window_px,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        patience=patience,
+        ema_decay=ema_decay,
+        bf16=bf16,
+        refit=refit,
+        workers=workers,
+        seed=seed,
+    )
     grid = load_grid(sweep, options) if sweep else [({}, options)]
-    check_needs((recipe for _, recipe in grid), device)
+    preflight((recipe for _, recipe in grid), device)
     make_folder(out)
-    read = functools.partial(Source(data, validation, split, drop_duplicates).read, say=typer.echo)
+    read = functools.partial(DataSource(data, validation, split, drop_duplicates).read, say=typer.echo)
     if sweep is None:
         weights = training.train(read(options), out, options, device=device, on_epoch=typer.echo)
         typer.echo(f"weights: {weights}")
@@ -112,13 +134,13 @@ def evaluate(
 ) -> None:
     """Tell how good, and how honest, a classifier is on labelled faces."""
     from fervid.files import make_folder
-    from fervid.lab.evaluation.evaluate import Exam, evaluate_weights
+    from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_weights
     from fervid.views import terminal
     from fervid.views.figures.evaluation import write_evaluation
 
     if out:
         make_folder(out)
-    exam = Exam(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
+    exam = EvalConfig(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
     facts = evaluate_weights(data, split, weights, device, exam)
     if out:
         write_evaluation(facts, out)
@@ -151,16 +173,20 @@ def explain(
 
     Pictures that cannot be read, or show no face, are left out and named; those that cannot be read exit with 1.
     """
-    from fervid.lab.evaluation.explain import LeftOut, Question, explain
+    from fervid.lab.evaluation.explain import ExplainConfig, LeftOut, explain
     from fervid.views import terminal
     from fervid.views.figures import heatmaps as heat
 
-    question = Question(method, emotion, not no_detect, track, fps)
+    question = ExplainConfig(method, emotion, not no_detect, track, fps)
     left_out: list[LeftOut] = []
     shown = explain(
-        source, lambda looks: heat.write_explanation(looks, out), question, weights, device,
+        source,
+        lambda looks: heat.write_explanation(looks, out),
+        question,
+        weights,
+        device,
         on_left_out=left_out.append,
-    )  # fmt: skip
+    )
     names = {"left out": {str(one.path): one.reason for one in left_out}} if left_out else {}
     terminal.print_facts({"faces": shown, "method": method, "written": out} | names)
     return 0 if all(one.readable for one in left_out) else 1

@@ -63,19 +63,37 @@ def process(
 ) -> int:
     """Turn one video into a per-second emotion timeline."""
     import fervid
-    from fervid.runtime.profiling import Stopwatch
+    from fervid.runtime.profiling import Profiler
     from fervid.views import terminal
     from fervid.views.terminal import print_profile
     from fervid.views.terminal import profile as by_stage
 
-    with Stopwatch() as watch, terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
+    with Profiler() as watch, terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
         result = fervid.process(
-            video, out, faces=faces, shots=shots, pipeline=pipeline, on_progress=on_progress, fps=fps,
-            min_face_px=min_face, start_s=start, end_s=end, stream=stream, reader=reader, detector=detector,
-            weights=weights, device=device, precision=precision, sampling=sampling, detection=detection,
-            max_pixels=max_pixels, persons=persons, smooth_s=smooth, baseline=baseline or None,
+            video,
+            out,
+            faces=faces,
+            shots=shots,
+            pipeline=pipeline,
+            on_progress=on_progress,
+            fps=fps,
+            min_face_px=min_face,
+            start_s=start,
+            end_s=end,
+            stream=stream,
+            reader=reader,
+            detector=detector,
+            weights=weights,
+            device=device,
+            precision=precision,
+            sampling=sampling,
+            detection=detection,
+            max_pixels=max_pixels,
+            persons=persons,
+            smooth_s=smooth,
+            baseline=baseline or None,
             shards=shards_asked(shards),
-        )  # fmt: skip
+        )
     if as_json:
         terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))
     elif not quiet:

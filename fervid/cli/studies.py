@@ -45,9 +45,16 @@ def agree(
     from fervid.views.figures import agreement
 
     result = fervid.agree(
-        timeline, ratings, track=track, person=person, scale=scale, gaps=gaps, ignore_unknown=ignore_unknown,
-        max_lag_s=max_lag, block_s=block,
-    )  # fmt: skip
+        timeline,
+        ratings,
+        track=track,
+        person=person,
+        scale=scale,
+        gaps=gaps,
+        ignore_unknown=ignore_unknown,
+        max_lag_s=max_lag,
+        block_s=block,
+    )
     written = agreement.write_agreement(result, out) if out else []
     if as_json:
         terminal.write_json(result.facts, as_json)

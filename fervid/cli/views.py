@@ -116,8 +116,6 @@ def report(
     import fervid
     from fervid.views import terminal
 
-    facts = fervid.report(
-        timeline, out, video=video, faces=faces, transcode=transcode, embed_mb=embed, force=force
-    )  # fmt: skip
+    facts = fervid.report(timeline, out, video=video, faces=faces, transcode=transcode, embed_mb=embed, force=force)
     (terminal.print_json if as_json else terminal.print_facts)(facts)
     return 1 if facts.get("unreadable") else 0

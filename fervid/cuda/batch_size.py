@@ -6,9 +6,9 @@ from typing import Protocol, Self, TypeVar
 import torch
 
 from fervid.errors import VideoError
-from fervid.runtime.device import lacks_memory
+from fervid.runtime.device import is_out_of_memory
 
-__all__ = ["in_halves", "room"]
+__all__ = ["max_batch_size", "retry_smaller"]
 
 
 class _Divisible(Protocol):
@@ -30,7 +30,7 @@ _SHARE = 0.4
 _PINNED_BYTES = 2**28
 
 
-def room(device: torch.device, picture_px: int, luma_px: int) -> int:
+def max_batch_size(device: torch.device, picture_px: int, luma_px: int) -> int:
     """How many looks of so many pixels to take at once: as many as the free memory of the device has room for."""
     if device.type != "cuda":
         return _MOST_ON_CPU
@@ -40,7 +40,7 @@ def room(device: torch.device, picture_px: int, luma_px: int) -> int:
     return max(1, min(_MOST, fitting, _PINNED_BYTES // (3 * picture_px + luma_px)))
 
 
-def in_halves(items: D, work: Callable[[D], R], on_halved: Callable[[int], None], what: str) -> list[R]:
+def retry_smaller(items: D, work: Callable[[D], R], on_halved: Callable[[int], None], what: str) -> list[R]:
     """Do the work on all items at once; if memory does not suffice, on each half, and so on -> results in order.
 
     on_halved hears how many were tried last. VideoError "too_large" if there is no room for a single one of `what`.
@@ -48,7 +48,7 @@ def in_halves(items: D, work: Callable[[D], R], on_halved: Callable[[int], None]
     try:
         return [work(items)]
     except RuntimeError as e:
-        if not lacks_memory(e):
+        if not is_out_of_memory(e):
             raise
         if len(items) == 1:
             reason = str(e).splitlines()[0]
@@ -61,4 +61,4 @@ def in_halves(items: D, work: Callable[[D], R], on_halved: Callable[[int], None]
         torch.cuda.empty_cache()
     half = (len(items) + 1) // 2
     on_halved(half)
-    return [r for part in (items[:half], items[half:]) for r in in_halves(part, work, on_halved, what)]
+    return [r for part in (items[:half], items[half:]) for r in retry_smaller(part, work, on_halved, what)]

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from fervid.faces.nms import suppress as suppress_on_cpu
+from fervid.faces.nms import nms as suppress_on_cpu
 
-__all__ = ["landmarks", "moved", "squared", "suppress"]
+__all__ = ["landmarks", "moved", "nms", "squared"]
 
 #: Pairs of boxes compared at once. A picture with more pairs than this (4,096 boxes) is left to overlap.py.
 _PAIRS = 2**24
@@ -13,10 +13,15 @@ _PAIRS = 2**24
 _ROUNDS = 4
 
 
-def suppress(
-    box: Tensor, score: Tensor, frame: Tensor, threshold: float, *,
-    group: Tensor | None = None, of_smaller: bool = False,
-) -> Tensor:  # fmt: skip
+def nms(
+    box: Tensor,
+    score: Tensor,
+    frame: Tensor,
+    threshold: float,
+    *,
+    group: Tensor | None = None,
+    of_smaller: bool = False,
+) -> Tensor:
     """Do what overlap.suppress does on the device of the boxes: greedy non-maximum suppression within each picture.
 
     box (m, 4), score (m,), frame (m,) int64; boxes of different `group` (m,) leave each other alone -> indices of the
@@ -50,7 +55,7 @@ def _batch(count: list[int]) -> tuple[int, int]:
 
 def _greedy(
     box: Tensor, count: list[int], most: int, group: Tensor | None, threshold: float, of_smaller: bool
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Which boxes (m, 4) stay, best first within each of the pictures that hold `count` of them -> mask (m,)."""
     numbers = torch.tensor(count, device=box.device)
     there = torch.arange(most, device=box.device) < numbers[:, None]
@@ -88,7 +93,7 @@ def _overlap(box: Tensor, of_smaller: bool) -> Tensor:
 
 def _on_cpu(
     members: Tensor, box: Tensor, score: Tensor, group: Tensor | None, threshold: float, of_smaller: bool
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """One crowded picture: overlap.py compares near boxes only, so that memory does not grow with the square."""
     names = torch.zeros_like(members) if group is None else group[members]
     boxes, scores, groups = (column.cpu().numpy() for column in (box[members], score[members], names))

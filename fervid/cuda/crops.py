@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervid.runtime.device import exact
+from fervid.runtime.device import deterministic_fp32
 from fervid.types import THUMB, samples
 from fervid.video.readers.tensor_frame import full_range_of
 from fervid.video.readers.tensor_resize import resize, tent_filter
@@ -20,11 +20,16 @@ __all__ = ["cut_faces", "thumbnails_of"]
 _PIXELS = 2**23
 
 
-@exact()
+@deterministic_fp32()
 def cut_faces(
-    luma: Tensor, frame: np.ndarray, square: np.ndarray, size_px: int, *,
-    stretch: tuple[float, float] = (1.0, 1.0), limited: bool = False,
-) -> np.ndarray:  # fmt: skip
+    luma: Tensor,
+    frame: np.ndarray,
+    square: np.ndarray,
+    size_px: int,
+    *,
+    stretch: tuple[float, float] = (1.0, 1.0),
+    limited: bool = False,
+) -> np.ndarray:
     """Cut tilted squares (m, 4) (Framing.squares) out of luma (n, H, W)[frame] -> (m, size_px, size_px) uint8.
 
     `stretch` is the luma's pixels to a displayed one, across and down; `limited` luma is stretched to 0..255. Greys

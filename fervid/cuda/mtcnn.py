@@ -15,11 +15,11 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from fervid.cuda.boxes import landmarks, moved, squared, suppress
+from fervid.cuda.boxes import landmarks, moved, nms, squared
 from fervid.faces.detector import Detections
 from fervid.faces.mtcnn_networks import CELL, STRIDE, Weights, load_net, onet, pnet, rnet, scales_of
-from fervid.runtime.cuda_graphs import Graphed
-from fervid.runtime.device import exact
+from fervid.runtime.cuda_graphs import CUDAGraphModule
+from fervid.runtime.device import deterministic_fp32
 from fervid.video.readers.tensor_resize import Areas
 
 __all__ = ["DeviceMTCNN"]
@@ -47,7 +47,7 @@ class _Faces:
 class _Judge:
     """R-Net or O-Net: a score above `threshold` passes; so many `outputs`, the score's logit first."""
 
-    net: Graphed
+    net: CUDAGraphModule
     outputs: int
     threshold: float
 
@@ -73,8 +73,10 @@ class DeviceMTCNN:
         side, on_gpu, on_cpu = shape
         weights = {k: w.to_dense() if w.is_mkldnn else w for k, w in load_net(name, self.device).items()}
         example = torch.zeros((on_gpu if self.device.type == "cuda" else on_cpu, 4, side, side), device=self.device)
-        with exact():
-            recorded = Graphed(lambda crops: net(crops, weights), example.contiguous(memory_format=torch.channels_last))
+        with deterministic_fp32():
+            recorded = CUDAGraphModule(
+                lambda crops: net(crops, weights), example.contiguous(memory_format=torch.channels_last)
+            )
         return _Judge(recorded, len(weights["head.bias"]), threshold)
 
     def detect(self, picture: Tensor, min_face_px: float) -> Detections:
@@ -83,7 +85,7 @@ class DeviceMTCNN:
         scales = list(scales_of(height, width, min_face_px, self._factor))
         if not n or not scales:
             return _on_host(*(torch.zeros(shape) for shape in ((0,), (0, 4), (0,), (0, 5, 2))))
-        with self._turn, exact(), torch.inference_mode():
+        with self._turn, deterministic_fp32(), torch.inference_mode():
             areas = Areas(picture)
             faces = self._refine(areas, self._propose(areas, scales))
             return _on_host(*self._finish(areas, faces))
@@ -101,15 +103,15 @@ class DeviceMTCNN:
         where, group = (column[cell] for column in self._cells(tuple(levels)))
         found = every[frame, cell]
         score = torch.sigmoid(found[:, 0])
-        kept = suppress(where, score, frame, 0.5, group=group)
-        kept = kept[suppress(where[kept], score[kept], frame[kept], 0.7)]
+        kept = nms(where, score, frame, 0.5, group=group)
+        kept = kept[nms(where[kept], score[kept], frame[kept], 0.7)]
         square = squared(moved(where[kept], found[kept, 1:], inclusive=False))
         return _Faces(frame[kept], square, score[kept])
 
     def _refine(self, areas: Areas, faces: _Faces) -> _Faces:
         """R-Net: most candidates go, the others get a better box, made square again."""
         faces, out = _shown(self._rnet, areas, faces)
-        kept = suppress(faces.box, faces.score, faces.frame, 0.7)
+        kept = nms(faces.box, faces.score, faces.frame, 0.7)
         faces = faces.take(kept)
         return _Faces(faces.frame, squared(moved(faces.box, out[kept, :4])), faces.score)
 
@@ -117,7 +119,7 @@ class DeviceMTCNN:
         """O-Net: the last word, with landmarks. Gives the columns of Detections."""
         faces, out = _shown(self._onet, areas, faces)
         box, place = moved(faces.box, out[:, :4]), landmarks(faces.box, out[:, 4:])
-        kept = suppress(box, faces.score, faces.frame, 0.7, of_smaller=True)
+        kept = nms(box, faces.score, faces.frame, 0.7, of_smaller=True)
         return faces.frame[kept], box[kept], faces.score[kept], place[kept]
 
 

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervid.cuda.batch_size import in_halves, room
+from fervid.cuda.batch_size import max_batch_size, retry_smaller
 from fervid.cuda.crops import cut_faces, thumbnails_of
 from fervid.cuda.mtcnn import DeviceMTCNN
-from fervid.faces.crop import Framing
-from fervid.faces.detect import Portraits, gather
-from fervid.runtime.device import bind_thread, enough_memory, lacks_memory
-from fervid.runtime.profiling import span
+from fervid.faces.crop import FaceAlignment
+from fervid.faces.detect import RecognitionCrops, to_face_batch
+from fervid.runtime.device import bind_thread, enough_memory, is_out_of_memory
+from fervid.runtime.profiling import stage
 from fervid.types import FaceBatch, VideoInfo
 from fervid.video.reader import Frame
-from fervid.video.sampling import Look
+from fervid.video.sampling import SampledFrame
 
 __all__ = ["DeviceLine", "Staged"]
 
@@ -81,10 +81,10 @@ class DeviceLine:
         self._searching = threading.Lock()
         self.most = 0
 
-    def stage(self, looks: Iterable[Look], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Staged]:
+    def stage(self, looks: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Staged]:
         """Convert the chosen frames to pictures of size_px (width, height) and luma, and bring them to the device."""
         bind_thread(self.device)  # each stage has a thread of its own
-        self.most = room(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
+        self.most = max_batch_size(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
         waiting: list[_Pixels] = []
         before = None
 
@@ -93,8 +93,8 @@ class DeviceLine:
 
         for frame, pts_s, duration_s in looks:
             if frame is not before:
-                with span("scale"):  # NVDEC's frames are converted on the device, where room for one may be missing
-                    before, pixels = frame, in_halves([frame], convert, self._lower, _named(video))[0]
+                with stage("scale"):  # NVDEC's frames are converted on the device, where room for one may be missing
+                    before, pixels = frame, retry_smaller([frame], convert, self._lower, _named(video))[0]
             look = _Pixels(pts_s, duration_s, *pixels)
             if waiting and (len(waiting) >= self.most or not look.fits(waiting[0])):
                 yield from self._sent(waiting, video)
@@ -104,15 +104,21 @@ class DeviceLine:
             yield from self._sent(waiting, video)
 
     def find(
-        self, batches: Iterable[Staged], video: VideoInfo, *, framing: Framing, crop_px: int, min_face_px: float,
-        portraits: Portraits | None = None,
-    ) -> Generator[FaceBatch]:  # fmt: skip
+        self,
+        batches: Iterable[Staged],
+        video: VideoInfo,
+        *,
+        framing: FaceAlignment,
+        crop_px: int,
+        min_face_px: float,
+        portraits: RecognitionCrops | None = None,
+    ) -> Generator[FaceBatch]:
         """Search every look and cut the faces out; the arguments are those of faces.detect."""
         bind_thread(self.device)
         task = partial(self._look, video=video, framing=framing, crop_px=crop_px, portraits=portraits)
         look = partial(task, min_face_px=min_face_px)
         for batch in batches:
-            yield from in_halves(batch, look, self._lower, _named(video))
+            yield from retry_smaller(batch, look, self._lower, _named(video))
 
     def _lower(self, most: int) -> None:
         self.most = most
@@ -120,15 +126,15 @@ class DeviceLine:
     # -- to the device ---------------------------------------------------------------------------------------------
 
     def _sent(self, looks: list[_Pixels], video: VideoInfo) -> list[Staged]:
-        with span("upload"):
-            return in_halves(looks, self._send, self._lower, _named(video))
+        with stage("upload"):
+            return retry_smaller(looks, self._send, self._lower, _named(video))
 
     def _send(self, looks: list[_Pixels]) -> Staged:
         """Copy the looks there; where memory is short, after the search that has it just now."""
         try:
             return self._copied(looks)
         except RuntimeError as e:
-            if not lacks_memory(e):
+            if not is_out_of_memory(e):
                 raise
         with self._searching:
             return self._copied(looks)
@@ -159,16 +165,22 @@ class DeviceLine:
     # -- on the device ---------------------------------------------------------------------------------------------
 
     def _look(
-        self, batch: Staged, *, video: VideoInfo, framing: Framing, crop_px: int, portraits: Portraits | None,
+        self,
+        batch: Staged,
+        *,
+        video: VideoInfo,
+        framing: FaceAlignment,
+        crop_px: int,
+        portraits: RecognitionCrops | None,
         min_face_px: float,
-    ) -> FaceBatch:  # fmt: skip
+    ) -> FaceBatch:
         with self._searching:
             self._wait_for(batch)
-            with span("detect"):
+            with stage("detect"):
                 found = self.detector.detect(batch.picture, min_face_px / video.width_px * batch.picture.shape[2])
             stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
             cut = partial(cut_faces, batch.luma, found.frame, stretch=stored, limited=batch.limited)
-            return gather(batch, found, video, cut, framing=framing, crop_px=crop_px, portraits=portraits)
+            return to_face_batch(batch, found, video, cut, framing=framing, crop_px=crop_px, portraits=portraits)
 
     def _wait_for(self, batch: Staged) -> None:
         """Let this thread's stream wait for the copies, and keep their memory until this stream is done with it."""

@@ -5,13 +5,13 @@ from typing import Protocol
 
 import numpy as np
 
-from fervid.faces.crop import Framing
-from fervid.runtime.profiling import span
+from fervid.faces.crop import FaceAlignment
+from fervid.runtime.profiling import stage
 from fervid.types import EmotionBatch, TrackBatch, concatenate
 
 __all__ = ["Classifier", "classify"]
 
-_CARRIED = ("look_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "quality", "track")
+_CARRIED = ("sampled_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "quality", "track")
 
 #: Batches of looks to wait for at the most, where faces are rare.
 _PATIENCE = 32
@@ -23,7 +23,7 @@ class Classifier(Protocol):
     name: str
     labels: tuple[str, ...]
     crop_px: int
-    framing: Framing
+    framing: FaceAlignment
     batch_size: int
 
     def predict(self, crop: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
 
 def _predict(batch: TrackBatch, classifier: Classifier) -> EmotionBatch:
     carried = {name: getattr(batch, name) for name in _CARRIED}
-    with span("classify"):
+    with stage("classify"):
         distinct, which = _distinct(batch.crop)
         return EmotionBatch(**carried, prob=classifier.predict(distinct)[which])
 

@@ -13,13 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fervid.errors import RunError, WeightsError
-from fervid.faces.crop import Framing
+from fervid.faces.crop import FaceAlignment
 from fervid.labels import emotion
-from fervid.networks.base import Network, folded
+from fervid.networks.base import Network, fuse_batch_norm
 from fervid.networks.registry import ARCHITECTURES, build
 from fervid.networks.weights import FACTS, find_weights
-from fervid.runtime.cuda_graphs import Graphed
-from fervid.runtime.device import enough_memory, exact, has_bf16, lacks_memory, resolve_device
+from fervid.runtime.cuda_graphs import CUDAGraphModule
+from fervid.runtime.device import deterministic_fp32, enough_memory, has_bf16, is_out_of_memory, resolve_device
 from fervid.runtime.threads import one_thread
 
 __all__ = ["Head", "TorchClassifier"]
@@ -57,7 +57,7 @@ class TorchClassifier:
         self.head = self._choose(head)
         self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px = int(facts["input_px"])
-        self.framing = Framing(**facts["framing"])
+        self.framing = FaceAlignment(**facts["framing"])
         self._mean, self._std = float(facts["mean"]), float(facts["std"])
         self.device = resolve_device(device)
         self.precision = precision
@@ -104,13 +104,13 @@ class TorchClassifier:
         return np.concatenate(parts)
 
     @cached_property
-    def _answer(self) -> Graphed:
+    def _answer(self) -> CUDAGraphModule:
         """The network as the line runs it, for full batches; `net` stays as it was trained, for who looks into it."""
         return self._recorded()
 
-    def _recorded(self) -> Graphed:
+    def _recorded(self) -> CUDAGraphModule:
         """Fold the network and record it for the largest batch, up to batch_size, that the device has room for."""
-        swift = folded(self.net).to(self._number).to(memory_format=torch.channels_last)
+        swift = fuse_batch_norm(self.net).to(self._number).to(memory_format=torch.channels_last)
 
         def answer(crop: torch.Tensor) -> torch.Tensor:
             return self.net.head(swift.features(self._scaled(crop).to(self._number)).float())
@@ -118,10 +118,10 @@ class TorchClassifier:
         while True:
             shape = (self.batch_size, 1, self.crop_px, self.crop_px)
             try:
-                with exact():
-                    return Graphed(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
+                with deterministic_fp32():
+                    return CUDAGraphModule(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
             except RuntimeError as e:
-                if self.batch_size == 1 or not lacks_memory(e):
+                if self.batch_size == 1 or not is_out_of_memory(e):
                     raise
             self.batch_size //= 2
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from fervid.errors import ConfigError
 from fervid.faces.centerface_network import OpenVinoNet, TorchNet
-from fervid.faces.detector import NOBODY, Detections
-from fervid.faces.nms import suppress
-from fervid.runtime.allocator import share_heap
+from fervid.faces.detector import NO_FACES, Detections
+from fervid.faces.nms import nms
+from fervid.runtime.allocator import tune_malloc
 from fervid.runtime.device import has_bf16, resolve_device
-from fervid.runtime.profiling import span
+from fervid.runtime.profiling import stage
 from fervid.runtime.threads import one_thread
 
 __all__ = ["CenterFace"]
@@ -51,7 +51,7 @@ class CenterFace:
         """
         if len(thresholds) != 3 or not 0 < thresholds[0] < thresholds[1] < thresholds[2] < 1:
             raise ConfigError(f"CenterFace: expected three rising thresholds between 0 and 1, found {thresholds=}")
-        share_heap()
+        tune_malloc()
         device = resolve_device(device)
         if precision == "auto":
             precision = "bf16" if device == "cpu" and has_bf16("cpu") else "fp32"
@@ -70,11 +70,11 @@ class CenterFace:
                 "expected picture uint8 (n, h, w, 3) and min_face_px > 0, "
                 f"found {picture.dtype} {picture.shape} and {min_face_px}"
             )
-        found = [NOBODY]
-        with span("detect: CenterFace"):
+        found = [NO_FACES]
+        with stage("detect: CenterFace"):
             for first, maps in self._seen(_padded(picture), self._at_once):
                 frame, box, score, landmarks = _faces(maps, self._thresholds)
-                kept = suppress(box, score, frame, _OVERLAP)
+                kept = nms(box, score, frame, _OVERLAP)
                 kept = kept[(box[kept, 2:] - box[kept, :2]).max(1, initial=0) >= _ABOUT * min_face_px]
                 found.append(Detections(frame[kept] + first, box[kept], score[kept], landmarks[kept]))
         return Detections(*(np.concatenate([getattr(f, k) for f in found]) for k in _COLUMNS))
@@ -89,7 +89,7 @@ class CenterFace:
         scale = (region[:, 2:] - region[:, :2]) / np.float32(_TILE_PX)
         tiles = [_tile(pictures[i], place) for i, place in zip(frame, region)]
         tile = np.stack(tiles) if tiles else np.zeros((0, _TILE_PX, _TILE_PX, 3), np.uint8)
-        with span("detect: confirm"):
+        with stage("detect: confirm"):
             for first, maps in self._seen(tile, _TILES):
                 which, *found = _faces(maps, self._thresholds)
                 which = which + first

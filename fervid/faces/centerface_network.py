@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fervid.errors import MissingDependency, WeightsError
 from fervid.faces.onnx_file import Step, read_onnx
-from fervid.runtime.device import exact
+from fervid.runtime.device import deterministic_fp32
 
 __all__ = ["OpenVinoNet", "TorchNet", "find_centerface"]
 
@@ -89,7 +89,7 @@ class TorchNet:
         }
         self._layers = _released(list(_layers(steps, floats, self._dtype)))
 
-    @exact()
+    @deterministic_fp32()
     @torch.inference_mode()
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Pictures -> maps, as the module says."""

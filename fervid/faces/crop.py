@@ -7,7 +7,7 @@ import numpy as np
 
 from fervid.video.reader import full_range
 
-__all__ = ["Framing", "crop_face", "upright"]
+__all__ = ["FaceAlignment", "crop_face", "square_boxes"]
 
 
 #: How many times its final size a rough crop has, in each direction, when it is resampled.
@@ -15,7 +15,7 @@ _GAP = 2.0
 
 
 @dataclass(frozen=True)
-class Framing:
+class FaceAlignment:
     """How a crop lies over a face, so that it looks like the pictures that the classifier was trained on.
 
     `landmarks`: where the five landmarks lie in such a picture, x and y in parts of its side; `box`: how large the
@@ -44,7 +44,7 @@ class Framing:
         return np.stack([centre.real, centre.imag, side, np.angle(turn)], 1)
 
 
-def upright(box_px: np.ndarray) -> np.ndarray:
+def square_boxes(box_px: np.ndarray) -> np.ndarray:
     """Squares around boxes, as crop_face takes them, with a tenth of the face's height to spare."""
     low, high = box_px[:, :2].astype(np.float64), box_px[:, 2:].astype(np.float64)
     side = 1.1 * (high - low).max(1, keepdims=True)
@@ -52,9 +52,14 @@ def upright(box_px: np.ndarray) -> np.ndarray:
 
 
 def crop_face(
-    luma: np.ndarray, square: np.ndarray, size_px: int, scale: tuple[float, float] = (1.0, 1.0), *,
-    limited: bool = False, rough: bool = False,
-) -> np.ndarray:  # fmt: skip
+    luma: np.ndarray,
+    square: np.ndarray,
+    size_px: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+    *,
+    limited: bool = False,
+    rough: bool = False,
+) -> np.ndarray:
     """Cut a tilted square (Framing.squares) out of luma (H, W) -> (size_px, size_px) uint8, antialiased.
 
     `scale` is the luma's pixels to a displayed pixel, across and down: they differ for non-square pixels, and the crop

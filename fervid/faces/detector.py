@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["NOBODY", "Detections", "FaceDetector"]
+__all__ = ["NO_FACES", "Detections", "FaceDetector"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Detections:
 
 
 #: No face at all.
-NOBODY = Detections(
+NO_FACES = Detections(
     frame=np.zeros(0, np.int64),
     box_px=np.zeros((0, 4), np.float32),
     score=np.zeros(0, np.float32),

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["AreaTable", "FewAreas", "bins"]
+__all__ = ["FewAreas", "IntegralImage", "bins"]
 
 _LARGEST = (2**16 - 1) // 255  # pixels of white that 16 bits can sum up
 
 
-class AreaTable:
+class IntegralImage:
     """Means over any rectangle of any picture from four look-ups (Crow 1984, summed-area tables).
 
     A cell holds the three channels side by side in one int64, 16 bits each, red lowest. The sums in the table run over;
@@ -87,14 +87,14 @@ class AreaTable:
 
 
 class FewAreas:
-    """Crops as AreaTable gives them, to float rounding, without a table: quicker for a few boxes in many pictures."""
+    """The crops of IntegralImage, to float rounding, without a table: faster for a few boxes in many images."""
 
     def __init__(self, pictures: Sequence[np.ndarray], device: torch.device) -> None:
         self._pictures, self._device = pictures, device
         self.height, self.width, _ = pictures[0].shape
 
     def crop(self, frame: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> Tensor:
-        """Do what AreaTable.crop does."""
+        """Do what IntegralImage.crop does."""
         crops = torch.zeros((len(frame), *size, 4))
         for crop, i, (x0, y0, x1, y1) in zip(crops, frame, box):
             part = torch.from_numpy(self._pictures[i][y0:y1, x0:x1]).float()

@@ -21,13 +21,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from fervid.faces.detector import NOBODY, Detections, FaceDetector
-from fervid.runtime.profiling import span
-from fervid.shots.similarity import FAST, SLOW, Sight, alike, sights
+from fervid.faces.detector import NO_FACES, Detections, FaceDetector
+from fervid.runtime.profiling import stage
+from fervid.shots.similarity import FAST, SLOW, FrameSignature, alike, signatures
 from fervid.types import FrameBatch
-from fervid.video.sampling import ANCHOR_S
+from fervid.video.sampling import KEYFRAME_GRID_S
 
-__all__ = ["FAST_STRIDE", "STRIDE", "Stride", "between_keys"]
+__all__ = ["FAST_STRIDE", "STRIDE", "Stride", "detect_keyframes"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Look:
     pts_s: float
     picture: np.ndarray
     luma: np.ndarray
-    sight: Sight
+    sight: FrameSignature
     last_s: float
     key: bool = False
     found: Detections | None = None
@@ -69,15 +69,15 @@ class _Look:
         return self.luma.size + self.picture.size
 
 
-def between_keys(
+def detect_keyframes(
     frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float, *, stride: Stride = STRIDE
 ) -> Generator[tuple[FrameBatch, Detections]]:
     """Find the faces of at least min_face parts of the picture's width in every look -> each batch, its detections."""
     batches: deque[tuple[FrameBatch, list[_Look]]] = deque()
     waiting: list[_Look] = []  # from the last key look that is settled
     for batch in frames:
-        with span("shots"):
-            looks = zip(batch.pts_s, batch.picture, batch.luma, sights(batch.pts_s, batch.thumb), batch.pts_s)
+        with stage("shots"):
+            looks = zip(batch.pts_s, batch.picture, batch.luma, signatures(batch.pts_s, batch.thumb), batch.pts_s)
             batches.append((batch, [_join(waiting, _Look(*look), stride) for look in looks]))
         held = sum(look.bytes for _, looks in batches for look in looks)
         if sum(look.key for look in waiting) > _KEYS or held > _BYTES:
@@ -116,7 +116,7 @@ def _choose(before: list[_Look], look: _Look, stride: Stride) -> None:
     start = next(i for i in range(len(before) - 1, -1, -1) if before[i].key)
     most = max(1, int(0.75 * _BYTES) // look.bytes)
     rest_s, n = look.pts_s - before[start].last_s + 1e-6, len(before) - start
-    anchor = look.pts_s // ANCHOR_S > before[-1].last_s // ANCHOR_S  # a video can be taken up here
+    anchor = look.pts_s // KEYFRAME_GRID_S > before[-1].last_s // KEYFRAME_GRID_S  # a video can be taken up here
     far = rest_s >= stride.longest_s or (rest_s >= stride.rest_s and n >= stride.looks)
     look.key = anchor or far or n >= most
     look.key = look.key or not alike(before[start].sight, look.sight, SLOW)
@@ -139,7 +139,7 @@ def _settle(looks: list[_Look], detector: FaceDetector, min_face: float) -> None
         guessed: list[tuple[_Look, np.ndarray]] = []
         halved: list[tuple[int, int]] = []
         for first, last in spans:
-            with span("detect: ways"):
+            with stage("detect: ways"):
                 ways = _ways(looks[first], looks[last])
             if ways and ways.clear:
                 drawn += [(look, ways.at(look.pts_s)) for look in looks[first + 1 : last]]
@@ -161,7 +161,7 @@ def _search(looks: list[_Look], detector: FaceDetector, min_face: float) -> None
     if not looks:
         return
     picture = np.stack([look.picture for look in looks])
-    with span("detect"):
+    with stage("detect"):
         found = detector.detect(picture, min_face * picture.shape[2])
     for i, look in enumerate(looks):
         look.found = _only(found, found.frame == i)
@@ -211,12 +211,12 @@ def _confirm(drawn: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> N
     """Show the detector the boxes drawn in each look; a look gets its faces if every one of them is a face."""
     for look, box in drawn:
         if not len(box):
-            look.found = NOBODY
+            look.found = NO_FACES
     drawn = [(look, box) for look, box in drawn if len(box)]
     if not drawn:
         return
     frame = np.repeat(np.arange(len(drawn)), [len(box) for _, box in drawn])
-    with span("detect"):
+    with stage("detect"):
         pictures, boxes = [look.picture for look, _ in drawn], np.concatenate([box for _, box in drawn])
         found, sure = detector.confirm(pictures, frame, boxes)
     for i, (look, _) in enumerate(drawn):
@@ -232,7 +232,7 @@ def _seek(guessed: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> No
     if near is None or not guessed:
         return
     frame = np.repeat(np.arange(len(guessed)), [len(box) for _, box in guessed])
-    with span("detect"):
+    with stage("detect"):
         found = near([look.picture for look, _ in guessed], frame, np.concatenate([box for _, box in guessed]))
     for i, (look, box) in enumerate(guessed):
         here = found.frame == i

@@ -6,8 +6,8 @@ Three small networks, each surer than the one before (Zhang et al. 2016, arXiv 1
 `facenet_pytorch/models/utils/detect_face.py` 2.5.3, odd as it is in places: some sides count their last pixel, others
 do not. Only the way there differs:
 
-- every pyramid level and every crop is read from one table of cumulative sums (`AreaTable`), at a cost that does not
-  grow with the area covered, and no loop runs over boxes;
+- every pyramid level and every crop is read from one table of cumulative sums (`IntegralImage`), at a cost that does
+  not grow with the area covered, and no loop runs over boxes;
 - the scaling of the input lives in the first convolution, and a two-way softmax in one logit;
 - R-Net and O-Net see the candidates of all pictures together, in chunks of one fixed shape: a result does not depend
   on who shares the batch.
@@ -23,18 +23,18 @@ from PIL import Image
 from torch import Tensor
 
 from fervid.errors import ConfigError
-from fervid.faces.detector import NOBODY, Detections
-from fervid.faces.integral_image import AreaTable, FewAreas, bins
+from fervid.faces.detector import NO_FACES, Detections
+from fervid.faces.integral_image import FewAreas, IntegralImage, bins
 from fervid.faces.mtcnn_networks import CELL, STRIDE, Weights, load_net, onet, pnet, rnet, scales_of
-from fervid.faces.nms import suppress
-from fervid.runtime.allocator import share_heap
+from fervid.faces.nms import nms
+from fervid.runtime.allocator import tune_malloc
 from fervid.runtime.device import resolve_device
-from fervid.runtime.profiling import span
+from fervid.runtime.profiling import stage
 from fervid.runtime.threads import one_thread
 
 __all__ = ["MTCNN"]
 
-_PASS_PIXELS = 2**23  # of the pictures that go through the stages together: 67 MB of AreaTable
+_PASS_PIXELS = 2**23  # of the pictures that go through the stages together: 67 MB of IntegralImage
 _TILE_PIXELS = 2**18  # of a pyramid level that P-Net sees at once: 20 MB of activations
 _CUT = 8  # chunks of crops that are cut out at once
 _REFINE, _FINISH = (24, 32), (48, 4)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
@@ -61,7 +61,7 @@ class MTCNN:
             raise ConfigError(
                 f"MTCNN: expected a factor and three thresholds between 0 and 1, found {factor=}, {thresholds=}"
             )
-        share_heap()
+        tune_malloc()
         self._thresholds, self._factor, self._device = tuple(thresholds), factor, torch.device(resolve_device(device))
         self._pnet, self._rnet, self._onet = (load_net(name, self._device) for name in ("pnet", "rnet", "onet"))
 
@@ -79,17 +79,17 @@ class MTCNN:
         n, height, width, _ = picture.shape
         scales = list(scales_of(height, width, min_face_px, self._factor))
         if n == 0 or not scales:
-            return NOBODY
+            return NO_FACES
         found = []
         step = max(1, _PASS_PIXELS // (height * width))
         with torch.inference_mode():
             for first in range(0, n, step):
-                with span("detect: P-Net"):
-                    table = AreaTable(picture[first : first + step], self._device)
+                with stage("detect: P-Net"):
+                    table = IntegralImage(picture[first : first + step], self._device)
                     faces = self._propose(table, scales)
-                with span("detect: R-Net"):
+                with stage("detect: R-Net"):
                     faces = self._refine(table, faces)
-                with span("detect: O-Net"):
+                with stage("detect: O-Net"):
                     frame, *rest = self._finish(table, faces)
                 found.append((frame + first, *rest))
         return Detections(*map(np.concatenate, zip(*found)))
@@ -99,7 +99,7 @@ class MTCNN:
         self, pictures: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray
     ) -> tuple[Detections, np.ndarray]:
         """Show O-Net the boxes (m, 4) in pictures[frame], all (h, w, 3) -> detections (m), and which are faces (m,)."""
-        with torch.inference_mode(), span("detect: confirm"):
+        with torch.inference_mode(), stage("detect: confirm"):
             expected = _Candidates(
                 np.arange(len(frame)), _squared(_scaled(box_px, _EXPECTED)), np.zeros(len(frame), np.float32)
             )
@@ -113,24 +113,24 @@ class MTCNN:
     @one_thread
     def near(self, pictures: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray) -> Detections:
         """Search only around where faces are expected: boxes (m, 4) in pictures[frame] -> the faces found there."""
-        with torch.inference_mode(), span("detect: near"):
+        with torch.inference_mode(), stage("detect: near"):
             window, corner, scale = _windows(pictures, frame, box_px)
-            table = AreaTable(window, self._device)
+            table = IntegralImage(window, self._device)
             faces = _best(self._propose(table, _NEAR_SCALES), 8)
             faces = _best(self._refine(table, faces), 2)
             box = faces.box * scale[faces.frame, None] + np.tile(corner[faces.frame], 2)
             faces = _Candidates(frame[faces.frame], box, faces.score)
             return Detections(*self._finish(FewAreas(pictures, self._device), faces))
 
-    def _propose(self, table: AreaTable, scales: list[float]) -> "_Candidates":
+    def _propose(self, table: IntegralImage, scales: list[float]) -> "_Candidates":
         """P-Net over the pyramid: every square that may hold a face."""
         frame, level, box, offset, score = map(np.concatenate, zip(*self._scan(table, scales)))
-        kept = suppress(box, score, level * table.n + frame, 0.5)
-        kept = kept[suppress(box[kept], score[kept], frame[kept], 0.7)]
+        kept = nms(box, score, level * table.n + frame, 0.5)
+        kept = kept[nms(box[kept], score[kept], frame[kept], 0.7)]
         moved = _moved(box[kept], offset[kept], inclusive=False)
         return _Candidates(frame[kept], _squared(moved), score[kept])
 
-    def _scan(self, table: AreaTable, scales: list[float]) -> Iterator[tuple[np.ndarray, ...]]:
+    def _scan(self, table: IntegralImage, scales: list[float]) -> Iterator[tuple[np.ndarray, ...]]:
         """Give, tile by tile, the cells that may hold a face: frame, level, box (m, 4), offset (m, 4), score."""
         for level, scale in enumerate(scales):
             size = int(table.height * scale + 1), int(table.width * scale + 1)
@@ -144,18 +144,18 @@ class MTCNN:
                 box = _cell_box(x, y + first, scale)
                 yield frame[index], np.full(len(x), level), box, offset.cpu().numpy(), _score(logit[hot])
 
-    def _refine(self, table: AreaTable, faces: "_Candidates") -> "_Candidates":
+    def _refine(self, table: IntegralImage, faces: "_Candidates") -> "_Candidates":
         """R-Net: most candidates go, the others get a better box, made square again."""
         faces, out = _judge(rnet, self._rnet, table, faces, _REFINE, self._thresholds[1])
-        kept = suppress(faces.box, faces.score, faces.frame, 0.7)
+        kept = nms(faces.box, faces.score, faces.frame, 0.7)
         moved = _moved(faces.box[kept], out[kept, :4])
         return _Candidates(faces.frame[kept], _squared(moved), faces.score[kept])
 
-    def _finish(self, table: AreaTable | FewAreas, faces: "_Candidates") -> tuple[np.ndarray, ...]:
+    def _finish(self, table: IntegralImage | FewAreas, faces: "_Candidates") -> tuple[np.ndarray, ...]:
         """O-Net: the last word, with landmarks. Gives the columns of Detections."""
         faces, out = _judge(onet, self._onet, table, faces, _FINISH, self._thresholds[2])
         box, landmarks = _moved(faces.box, out[:, :4]), _landmarks(faces.box, out[:, 4:])
-        kept = suppress(box, faces.score, faces.frame, 0.7, of_smaller=True)
+        kept = nms(box, faces.score, faces.frame, 0.7, of_smaller=True)
         return faces.frame[kept], box[kept], faces.score[kept], landmarks[kept]
 
 
@@ -169,9 +169,13 @@ class _Candidates:
 
 
 def _judge(
-    net: Callable[[Tensor, Weights], Tensor], weights: Weights, table: AreaTable | FewAreas, faces: _Candidates,
-    shape: tuple[int, int], threshold: float,
-) -> tuple[_Candidates, np.ndarray]:  # fmt: skip
+    net: Callable[[Tensor, Weights], Tensor],
+    weights: Weights,
+    table: IntegralImage | FewAreas,
+    faces: _Candidates,
+    shape: tuple[int, int],
+    threshold: float,
+) -> tuple[_Candidates, np.ndarray]:
     """Show the candidates to a network -> those that score above threshold, and its other outputs (m, ...) for them.
 
     A candidate that lies outside its picture is dropped.

@@ -85,7 +85,7 @@ def load_net(name: str, device: torch.device) -> Weights:
     w: Weights = torch.load(path, map_location=device, weights_only=True)
     scaled = w["conv1.weight"] / 128
     w["conv1.bias"] -= 127.5 * scaled.sum((1, 2, 3))
-    w["conv1.weight"] = F.pad(scaled, (0, 0, 0, 0, 0, 1))  # AreaTable gives a fourth channel, 0
+    w["conv1.weight"] = F.pad(scaled, (0, 0, 0, 0, 0, 1))  # IntegralImage gives a fourth channel, 0
     for part in ("weight", "bias"):
         face, *others = (w.pop(key).squeeze() for key in sorted(w) if "_" in key and key.endswith(part))
         w[f"head.{part}"] = torch.cat((face[1:] - face[:1], *others))

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["suppress"]
+__all__ = ["nms"]
 
 _PAIRS = 2**20  # of boxes compared at once
 
 
-def suppress(
+def nms(
     box: np.ndarray, score: np.ndarray, group: np.ndarray, threshold: float, *, of_smaller: bool = False
 ) -> np.ndarray:
     """Keep the best of every heap of boxes: greedy non-maximum suppression in all groups at once.

@@ -10,8 +10,8 @@ from typing import Any
 
 from fervid.config import Config
 from fervid.errors import DataError, FervidError, OutputError, RunError
-from fervid.files import content_hash, remove_parts, spelled, stat_of
-from fervid.jobs.engine import Engine, Moved
+from fervid.files import content_hash, remove_temporaries, stat_of, to_utf8
+from fervid.jobs.engine import Engine, JobProgress
 from fervid.jobs.inputs import Input, find_videos, name_inputs
 from fervid.jobs.job import Job, fail, place
 from fervid.jobs.manifest import Manifest, Row, open_manifest, read_manifest
@@ -19,7 +19,7 @@ from fervid.provenance import job_key, model_hash
 from fervid.timeline.read import read_provenance
 from fervid.timeline.write import rename_timeline
 
-__all__ = ["Begun", "Ended", "Event", "Request", "Summary", "forget", "run_batch"]
+__all__ = ["BatchStarted", "Event", "JobFinished", "Request", "Summary", "forget", "run_batch"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Begun:
+class BatchStarted:
     """News: the plan is made. `finished` are rows of earlier runs that stand; `bytes` are those of `jobs`."""
 
     jobs: int
@@ -43,14 +43,14 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobFinished:
     """News: an input is done, and its row is safe."""
 
     row: Row
     job: Job
 
 
-Event = Begun | Moved | Ended
+Event = BatchStarted | JobProgress | JobFinished
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Summary:
 
 def run_batch(
     request: Request, config: Config, engine: Engine, on_event: Callable[[Event], None] | None = None
-) -> Summary:  # fmt: skip
+) -> Summary:
     """Account for every input: process it, or find that it is finished. What is done stays done, however this ends.
 
     UsageError for a request that cannot be carried out, RunError if the run had to stop; a broken video is a row.
@@ -102,7 +102,7 @@ def run_batch(
         plan = _Plan(request, config, model, books)
         for name, one in name_inputs(found, {row.path: row.source for row in books.rows.values()}):
             plan.take(name, one)
-        tell(Begun(len(plan.jobs), sum(job.bytes for job in plan.jobs), plan.finished))
+        tell(BatchStarted(len(plan.jobs), sum(job.bytes for job in plan.jobs), plan.finished))
         done: dict[str, Row] = {}
         with closing(engine.run(plan.jobs, tell)) as outcomes:
             for outcome in outcomes:
@@ -110,7 +110,7 @@ def run_batch(
                 row = Row.of(outcome, job_key(sha256, config, model), sha256, request.out)
                 _enter(books, row)
                 done[row.path] = row
-                tell(Ended(row, outcome.job))
+                tell(JobFinished(row, outcome.job))
         _tidy(books, set(plan.names))
         rows = [done.get(name) or books.rows[name] for name in plan.names]
     video_s = sum(row.video_s for row in done.values())
@@ -189,7 +189,7 @@ class _Plan:
             return
         row = None if self.request.fresh else self._standing(job)
         if row is None:
-            remove_parts(job.out)  # whoever began it, on whatever machine, is gone: this batch holds the folder
+            remove_temporaries(job.out)  # whoever began it, on whatever machine, is gone: this batch holds the folder
             self.jobs.append(job)
         else:
             self.finished.append(row)
@@ -200,7 +200,7 @@ class _Plan:
         A file of a size that no row has is new, and need not be read; neither need one whose row knows its change time.
         """
         own = self.books.rows.get(job.name)
-        source = spelled(str(job.path.absolute()))
+        source = to_utf8(str(job.path.absolute()))
         if own and (own.source, own.bytes, own.changed_ns) == (source, job.bytes, job.changed_ns):
             sha256 = own.sha256
         elif job.bytes in self._by_size:
@@ -262,12 +262,12 @@ def forget(video: str | os.PathLike[str], out: Path) -> list[str]:
     DataError if the folder knows no such video.
     """
     read_manifest(out)
-    source = spelled(os.path.abspath(video))  # noqa: PTH100 - links stay links
+    source = to_utf8(os.path.abspath(video))  # noqa: PTH100 - links stay links
     sha256 = content_hash(Path(video))
     with open_manifest(out) as books:
         gone = [
             row for row in books.rows.values()
-            if spelled(os.fspath(video)) == row.path or row.source == source or (sha256 and row.sha256 == sha256)
+            if to_utf8(os.fspath(video)) == row.path or row.source == source or (sha256 and row.sha256 == sha256)
         ]  # fmt: skip
         copies = {row.sha256 for row in gone} - {""}
         gone += [row for row in books.rows.values() if row.sha256 in copies and row not in gone]

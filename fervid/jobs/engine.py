@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fervid.jobs.job import Job, Outcome
 
-__all__ = ["Engine", "Limits", "Moved", "default_limits", "default_workers", "machine_memory"]
+__all__ = ["Engine", "JobProgress", "Limits", "default_limits", "default_workers", "machine_memory"]
 
 #: Each worker has a context and models of its own on the GPU. Reckoned, not measured.
 _BESIDE_A_GPU = 4
@@ -22,7 +22,7 @@ _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
 
 
 @dataclass(frozen=True)
-class Moved:
+class JobProgress:
     """News of a worker: how far its job is, in seconds of video. A worker without work has no job."""
 
     worker: int
@@ -34,7 +34,7 @@ class Moved:
 class Engine(Protocol):
     """Runs jobs, in any order, and gives exactly one outcome for each."""
 
-    def run(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
+    def run(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
         """Yield outcomes as they come. Closing the iterator stops all work. RunError if no file is to blame."""
 
 

@@ -10,24 +10,62 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fervid.errors import UsageError
-from fervid.files import files_below, identity, spelled
+from fervid.files import files_below, identity, to_utf8
 
 __all__ = ["Input", "find_videos", "looks_like_video", "name_inputs", "read_list"]
 
 #: Damaged files keep their names: these are taken for videos, and accounted for, whatever is in them.
 _SUFFIXES = frozenset(
-    (".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2t",
-     ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".qt", ".rm",
-     ".rmvb", ".ts", ".vob", ".webm", ".wmv")
-)  # fmt: skip
+    (
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".divx",
+        ".dv",
+        ".f4v",
+        ".flv",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".ivf",
+        ".m1v",
+        ".m2t",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpe",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+        ".qt",
+        ".rm",
+        ".rmvb",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+    )
+)
 _HEAD = 4096
 #: First boxes of QuickTime and MP4 (ISO/IEC 14496-12); brands that are sound or still pictures only.
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 _NOT_VIDEO = (b"M4A ", b"M4B ", b"M4P ", b"heic", b"heix", b"heif", b"mif1", b"avif", b"crx ", b"jp2 ", b"jxl ")
 _MAGIC = (
-    b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"DKIF", b"\x00\x00\x01\xba",
-    b"\x00\x00\x01\xb3", b"\x06\x0e\x2b\x34\x02\x05\x01\x01", b"\x1f\x07\x00\x3f",
-)  # fmt: skip
+    b"\x1a\x45\xdf\xa3",
+    b"FLV\x01",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    b"DKIF",
+    b"\x00\x00\x01\xba",
+    b"\x00\x00\x01\xb3",
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01",
+    b"\x1f\x07\x00\x3f",
+)
 #: Raw H.264 and HEVC begin with a parameter set or an access unit delimiter (Annex B of each).
 _ANNEX_B = re.compile(rb"\x00{2,3}\x01([\x67\x27\x47\x09]|[\x40\x42\x46]\x01)", re.S)
 _OGG_VIDEO = (b"\x80theora", b"BBCD", b"OVP80", b"video\x00")
@@ -121,7 +159,7 @@ def _walk(root: Path, out: Path) -> Iterator[Input]:
 
 
 def _parts(path: Path) -> tuple[str, ...]:
-    return tuple(spelled(part) for part in Path(os.path.abspath(path)).parts[1:]) or ("root",)  # noqa: PTH100 - keeps links
+    return tuple(to_utf8(part) for part in Path(os.path.abspath(path)).parts[1:]) or ("root",)  # noqa: PTH100 - keeps links
 
 
 def looks_like_video(path: Path) -> bool:
@@ -142,8 +180,10 @@ def _begins_like_video(head: bytes) -> bool:
         return head[8:12] == b"AVI "
     if head[:4] == b"OggS":
         return any(mark in head for mark in _OGG_VIDEO)
-    if any(len(head) > start + 2 * step and head[start : start + 3 * step : step] == b"GGG"
-           for start, step in ((0, 188), (4, 192), (0, 204))):  # fmt: skip
+    if any(
+        len(head) > start + 2 * step and head[start : start + 3 * step : step] == b"GGG"
+        for start, step in ((0, 188), (4, 192), (0, 204))
+    ):
         return True
     return head.startswith(_MAGIC) or bool(_ANNEX_B.match(head))
 

@@ -8,8 +8,8 @@ from time import perf_counter
 
 from fervid.config import Config
 from fervid.errors import FervidError, OutputError, RunError, VideoError
-from fervid.files import refusal
-from fervid.pipeline import Models, Spread, process_video
+from fervid.files import write_error
+from fervid.pipeline import Models, ShardingStrategy, process_video
 from fervid.types import Progress
 
 __all__ = ["COUNTERS", "Job", "Outcome", "fail", "place", "run_job"]
@@ -49,9 +49,13 @@ class Outcome:
 
 
 def run_job(
-    job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None] | None = None, *,
-    spread: Spread | None = None,
-) -> Outcome:  # fmt: skip
+    job: Job,
+    config: Config,
+    models: Models,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    spread: ShardingStrategy | None = None,
+) -> Outcome:
     """Process one video, and turn whatever is this file's fault into a failed outcome; `spread` as in process_video.
 
     RunError (disk full, weights altered) goes on up: it is the fault of no file.
@@ -61,9 +65,15 @@ def run_job(
         for file in filter(None, (job.out, job.faces)):
             _make_folder(file)
         result = process_video(
-            job.path, job.out, config, models, faces_out=job.faces, on_progress=on_progress, name=job.name,
+            job.path,
+            job.out,
+            config,
+            models,
+            faces_out=job.faces,
+            on_progress=on_progress,
+            name=job.name,
             spread=spread,
-        )  # fmt: skip
+        )
     except RunError:
         raise
     except Exception as e:  # noqa: BLE001 - one file must not cost the run; fuzzing finds every kind of error
@@ -72,17 +82,22 @@ def run_job(
     facts, note = result.provenance, f"one worker: {result.whole}" if result.whole else ""
     seconds = result.table["second"]
     return Outcome(
-        job, result.status, ", ".join(result.reasons), note, facts["counters"], facts["source"]["sha256"],
+        job,
+        result.status,
+        ", ".join(result.reasons),
+        note,
+        facts["counters"],
+        facts["source"]["sha256"],
         video_s=float(seconds[-1].as_py() + 1 - seconds[0].as_py()) if len(seconds) else 0.0,
         taken_s=perf_counter() - started,
-    )  # fmt: skip
+    )
 
 
 def _make_folder(out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise refusal(out, e) from e
+        raise write_error(out, e) from e
 
 
 def _blame(error: Exception) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from time import monotonic
 
 from fervid.config import Config
 from fervid.errors import RunError
-from fervid.jobs.engine import Limits, Moved, default_limits
+from fervid.jobs.engine import JobProgress, Limits, default_limits
 from fervid.jobs.job import Job, Outcome, fail, run_job
 from fervid.jobs.worker import Work, Worker
 from fervid.models import load_models
@@ -42,9 +42,14 @@ class LocalEngine:
     """
 
     def __init__(
-        self, config: Config, workers: int = 1, limits: Limits | None = None, *,
-        load: Callable[[Config], Models] = load_models, work: Work = run_job,
-    ) -> None:  # fmt: skip
+        self,
+        config: Config,
+        workers: int = 1,
+        limits: Limits | None = None,
+        *,
+        load: Callable[[Config], Models] = load_models,
+        work: Work = run_job,
+    ) -> None:
         self.limits = limits or default_limits(workers)
         self._size, self._setup = workers, (config, load, work)
         self._workers: dict[int, Worker] = {}
@@ -55,14 +60,14 @@ class LocalEngine:
         #: How many workers ended before their time, by reason: more than files failed, for jobs are tried again.
         self.losses: Counter[str] = Counter()
 
-    def run(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
+    def run(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
         """Yield the outcome of each job as it comes; see Engine."""
         try:
             yield from self.serve(jobs, on_move)
         finally:
             self.close()
 
-    def serve(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
+    def serve(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
         """Do as `run`, but keep the workers for more jobs, until `close`."""
         self._queue.extend(jobs)
         tell = on_move or (lambda _: None)
@@ -75,7 +80,7 @@ class LocalEngine:
                 if outcome is None and self._workers.get(slot) is worker:
                     outcome = self._watch(slot, worker)
                 if outcome is not None:
-                    tell(Moved(slot, None))
+                    tell(JobProgress(slot, None))
                     self._hand_out()  # the next job begins while this one is entered in the books
                     yield outcome
 
@@ -106,7 +111,7 @@ class LocalEngine:
             elif self._alone and not any(other.job for other in self._workers.values()):
                 worker.begin(self._alone.popleft())
 
-    def _listen(self, slot: int, worker: Worker, tell: Callable[[Moved], None]) -> Outcome | None:
+    def _listen(self, slot: int, worker: Worker, tell: Callable[[JobProgress], None]) -> Outcome | None:
         """Take one message from a worker, or its death."""
         message = worker.receive()
         if message is None:
@@ -115,14 +120,14 @@ class LocalEngine:
         if kind == "ready":
             self._failed_starts = 0
         elif kind == "moved" and worker.job is not None:
-            tell(Moved(slot, worker.job, *rest))
+            tell(JobProgress(slot, worker.job, *rest))
         elif kind == "stop":
             raise rest[0]
         elif kind == "done":
             outcome: Outcome = rest[0]
             if outcome.status == "long":  # it will have all workers, when they have nothing else to do
                 self._alone.append(replace(outcome.job, alone=True))
-                tell(Moved(slot, None))
+                tell(JobProgress(slot, None))
                 return None
             if outcome.reason == "memory":  # its heap is what the job left: begin with a new one
                 worker.kill()

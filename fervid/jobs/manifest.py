@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fervid.errors import DataError, OutputError, RunError, UsageError
-from fervid.files import refusal, remove_stale, spelled, write_atomically
+from fervid.files import remove_stale, to_utf8, write_atomically, write_error
 from fervid.jobs.job import COUNTERS, Outcome
 from fervid.timeline.write import write_table
 
@@ -28,11 +28,18 @@ _TEXT = ("path", "key", "status", "reason", "message")
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in _TEXT]
     + [(name, pa.int64()) for name in COUNTERS]
-    + [("video_s", pa.float64()), ("taken_s", pa.float64()), ("timeline", pa.string()), ("source", pa.string()),
-       ("bytes", pa.int64()), ("changed_ns", pa.int64()), ("sha256", pa.string()),
-       ("finished", pa.timestamp("ms", "UTC"))],
+    + [
+        ("video_s", pa.float64()),
+        ("taken_s", pa.float64()),
+        ("timeline", pa.string()),
+        ("source", pa.string()),
+        ("bytes", pa.int64()),
+        ("changed_ns", pa.int64()),
+        ("sha256", pa.string()),
+        ("finished", pa.timestamp("ms", "UTC")),
+    ],
     {_KEY: str(_VERSION)},
-)  # fmt: skip
+)
 #: The journal is folded into the Parquet file after so many seconds of news.
 _FOLD_S = 60.0
 
@@ -61,11 +68,21 @@ class Row:
         """The row of an outcome; `timeline` is empty where there is none."""
         job = outcome.job
         return cls(
-            job.name, key, outcome.status, outcome.reason, spelled(outcome.message), outcome.counters, outcome.video_s,
-            outcome.taken_s, "" if outcome.status == "failed" else str(job.out.relative_to(out)),
-            spelled(str(job.path.absolute())), job.bytes, job.changed_ns, sha256,
+            job.name,
+            key,
+            outcome.status,
+            outcome.reason,
+            to_utf8(outcome.message),
+            outcome.counters,
+            outcome.video_s,
+            outcome.taken_s,
+            "" if outcome.status == "failed" else str(job.out.relative_to(out)),
+            to_utf8(str(job.path.absolute())),
+            job.bytes,
+            job.changed_ns,
+            sha256,
             int(datetime.now(UTC).timestamp() * 1000),
-        )  # fmt: skip
+        )
 
 
 class Manifest:
@@ -121,7 +138,7 @@ def _stopping(path: Path) -> Iterator[None]:
     except OutputError as e:
         raise RunError(str(e)) from e
     except OSError as e:
-        raise RunError(str(refusal(path, e))) from e
+        raise RunError(str(write_error(path, e))) from e
 
 
 @contextmanager
@@ -140,7 +157,7 @@ def open_manifest(out: Path, *, fresh: bool = False) -> Iterator[Manifest]:
             _replay(out / _JOURNAL, rows)
             journal = stack.enter_context((out / _JOURNAL).open("ab", buffering=0))
         except OSError as e:
-            raise refusal(out, e) from e
+            raise write_error(out, e) from e
         manifest = Manifest(out, rows, journal)
         manifest.fold()
         try:

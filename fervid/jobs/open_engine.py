@@ -13,11 +13,11 @@ from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.shards import choose_shards, share_job
 from fervid.models import load_models
 
-__all__ = ["Crew", "open_engine"]
+__all__ = ["EngineOptions", "open_engine"]
 
 
 @dataclass(frozen=True)
-class Crew:
+class EngineOptions:
     """What is asked of an engine; None leaves it to the engine. `address` and `gpus_per_worker` are for Ray."""
 
     workers: int | None = None
@@ -35,7 +35,7 @@ class Crew:
                 raise ConfigError(f"{name} = {value:g}: expected a number above 0")
 
 
-def open_engine(name: str, config: Config, crew: Crew, out: Path) -> Engine:
+def open_engine(name: str, config: Config, crew: EngineOptions, out: Path) -> Engine:
     """The engine of this name, "local" or "ray", for results below `out`; ConfigError if there is none."""
     limits = Limits(crew.timeout_s, crew.stall_s, int(crew.memory_gb * 1e9) if crew.memory_gb else None)
     if name == "ray":

@@ -17,13 +17,13 @@ from fervid._version import __version__
 from fervid.config import Config
 from fervid.errors import FervidError, RunError
 from fervid.files import stat_of
-from fervid.jobs.engine import Limits, Moved, machine_memory
+from fervid.jobs.engine import JobProgress, Limits, machine_memory
 from fervid.jobs.job import Job, Outcome
 from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.worker import Work
-from fervid.networks.weights import identify
+from fervid.networks.weights import model_fingerprint
 
-__all__ = ["Hand", "Setup", "Unseen", "fits", "load_within"]
+__all__ = ["RayWorker", "Setup", "Unseen", "fits", "load_within"]
 
 #: A network file system may show what is new a little later.
 _LOOKS, _PAUSE_S = 5, 1.0
@@ -67,7 +67,7 @@ def load_within(config: Config, *, load: Callable[[Config], Any], share: float) 
     return load(config)
 
 
-class Hand:
+class RayWorker:
     """An actor: one supervised worker process, which loads its models once and does job after job.
 
     The process is LocalEngine's: a video that kills, hangs or swells it is blamed here, on the node. Whatever ends this
@@ -76,7 +76,7 @@ class Hand:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._moved: Moved | None = None
+        self._moved: JobProgress | None = None
         with suppress(OSError):
             os.chdir(setup.folder)
         gpus = setup.need.get("GPU", 0.0)
@@ -94,7 +94,7 @@ class Hand:
         if __version__ != setup.version:
             return f"{node} has fervid {__version__}, the driver {setup.version}: install the same on every node"
         try:
-            model = identify(setup.config.weights)
+            model = model_fingerprint(setup.config.weights)
         except FervidError as e:
             return f"{node}: {e}; weights must lie at the same path on every node"
         if model != setup.model:
@@ -117,11 +117,11 @@ class Hand:
         except Exception:  # noqa: BLE001 - crosses to the driver as a value, which every Ray can carry
             return RunError(f"{_node()}: a worker failed; please report this:\n{traceback.format_exc()}")
 
-    def news(self) -> Moved | None:
+    def news(self) -> JobProgress | None:
         """How far the job is."""
         return self._moved
 
-    def _note(self, moved: Moved) -> None:
+    def _note(self, moved: JobProgress) -> None:
         self._moved = moved
 
 

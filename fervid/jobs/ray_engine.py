@@ -21,12 +21,12 @@ from ray.exceptions import RayError, RayTaskError
 
 from fervid.config import Config
 from fervid.errors import ConfigError, FervidError, MissingDependency, RunError
-from fervid.files import part_of, remove_parts, stat_of
-from fervid.jobs.engine import Limits, Moved
+from fervid.files import remove_temporaries, stat_of, temporary_path
+from fervid.jobs.engine import JobProgress, Limits
 from fervid.jobs.job import Job, Outcome
-from fervid.jobs.ray_actor import Hand, Setup, Unseen, fits
+from fervid.jobs.ray_actor import RayWorker, Setup, Unseen, fits
 from fervid.jobs.worker import Work
-from fervid.networks.weights import identify
+from fervid.networks.weights import model_fingerprint
 
 __all__ = ["RayEngine"]
 
@@ -63,10 +63,18 @@ class RayEngine:
     """
 
     def __init__(
-        self, config: Config, workers: int | None, limits: Limits, *, load: Callable[[Config], Any], work: Work,
-        address: str = "auto", out: Path | None = None, gpus_per_worker: float | None = None,
+        self,
+        config: Config,
+        workers: int | None,
+        limits: Limits,
+        *,
+        load: Callable[[Config], Any],
+        work: Work,
+        address: str = "auto",
+        out: Path | None = None,
+        gpus_per_worker: float | None = None,
         patience_s: float = _PATIENCE_S,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if config.device.startswith("cuda:"):
             raise ConfigError(f"--device {config.device}: Ray chooses the GPU; name cuda, and --gpus-per-worker")
         gpus = gpus_per_worker if gpus_per_worker is not None else float(config.device == "cuda")
@@ -80,7 +88,7 @@ class RayEngine:
         self._looked = self._heard = -_LOOK_S
         self._roomy = monotonic()
 
-    def run(self, jobs: Iterable[Job], on_move: Callable[[Moved], None] | None = None) -> Generator[Outcome]:
+    def run(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
         """Yield the outcome of each job as it comes; see Engine."""
         self._queue.extend(jobs)
         if not self._queue:
@@ -88,9 +96,16 @@ class RayEngine:
         tell = on_move or (lambda _: None)
         with _connected(self._address), _marked(self._out) as (mark, token):
             setup = Setup(
-                self._config, self._limits, self._need, self._load, self._work, mark, token,
-                identify(self._config.weights), os.getcwd(),  # noqa: PTH109
-            )  # fmt: skip
+                self._config,
+                self._limits,
+                self._need,
+                self._load,
+                self._work,
+                mark,
+                token,
+                model_fingerprint(self._config.weights),
+                os.getcwd(),  # noqa: PTH109
+            )
             try:
                 while self._queue or any(slot.job for slot in self._slots.values()):
                     self._staff(setup)
@@ -99,7 +114,7 @@ class RayEngine:
                     for number, ref in self._answers():
                         outcome = self._listen(number, ref, tell) if number in self._slots else None
                         if outcome is not None:
-                            tell(Moved(number, None))
+                            tell(JobProgress(number, None))
                             yield outcome
             finally:
                 self._dismiss()
@@ -122,7 +137,7 @@ class RayEngine:
         wanted = min(self._workers or max(1, room), len(self._queue) + busy)
         options = {"num_cpus": self._need["CPU"], "memory": self._need["memory"], "num_gpus": self._need.get("GPU", 0)}
         for _ in range(wanted - len(self._slots)):
-            hand: Any = ray.remote(Hand).options(max_concurrency=2, max_restarts=0, **options).remote(setup)
+            hand: Any = ray.remote(RayWorker).options(max_concurrency=2, max_restarts=0, **options).remote(setup)
             self._slots[self._next] = _Slot(hand, hand.greet.remote())
             self._next += 1
 
@@ -151,7 +166,7 @@ class RayEngine:
         ready, _ = ray.wait(list(owner), num_returns=len(owner), timeout=0)
         yield from ((owner[ref], ref) for ref in ready)
 
-    def _listen(self, number: int, ref: Any, tell: Callable[[Moved], None]) -> Outcome | None:
+    def _listen(self, number: int, ref: Any, tell: Callable[[JobProgress], None]) -> Outcome | None:
         """Take one answer, or the loss of the actor."""
         slot = self._slots[number]
         try:
@@ -168,7 +183,7 @@ class RayEngine:
         elif ref == slot.news:
             slot.news = None
             if answer is not None and slot.job is not None and answer.job == _anywhere(slot.job):
-                tell(Moved(number, slot.job, answer.done_s, answer.end_s))
+                tell(JobProgress(number, slot.job, answer.done_s, answer.end_s))
         elif isinstance(answer, FervidError):
             raise answer
         elif isinstance(answer, Unseen):
@@ -205,7 +220,7 @@ class RayEngine:
             self._lost[slot.job.name] = lost = self._lost.get(slot.job.name, 0) + 1
             if lost >= _LOSSES:
                 raise RunError(f"{slot.job.path}: its Ray actor was lost {lost} times; the last time: {error}")
-            remove_parts(slot.job.out)
+            remove_temporaries(slot.job.out)
             self._queue.appendleft(slot.job)
         self._looked = -_LOOK_S
 
@@ -220,7 +235,7 @@ class RayEngine:
                 ray.wait(doing, num_returns=len(doing), timeout=_STOP_S)
         for slot in self._slots.values():
             if slot.job is not None:
-                remove_parts(slot.job.out)
+                remove_temporaries(slot.job.out)
         self._slots.clear()
         self._queue.clear()
 
@@ -261,7 +276,7 @@ def _marked(out: Path | None) -> Iterator[tuple[Path | None, str]]:
     if out is None:
         yield None, token
         return
-    mark = part_of(out.absolute() / "shared")
+    mark = temporary_path(out.absolute() / "shared")
     mark.write_text(token, "ascii")
     try:
         yield mark, token

@@ -17,7 +17,7 @@ import numpy as np
 from fervid.config import Config
 from fervid.emotions.classify import Classifier
 from fervid.errors import ConfigError, RunError
-from fervid.jobs.engine import Moved, default_limits
+from fervid.jobs.engine import JobProgress, default_limits
 from fervid.jobs.job import Job, Outcome, run_job
 from fervid.jobs.local_engine import LocalEngine
 from fervid.models import Models, load_models
@@ -25,13 +25,22 @@ from fervid.pipeline import find_faces
 from fervid.types import FaceBatch, Progress, concatenate
 from fervid.video.open import sampling_of
 from fervid.video.reader import Health, Reader, RestartNeeded
-from fervid.video.sampling import ANCHOR_S, Look, choose_frames
-from fervid.video.segments import PIECE_S, WHOLE, CannotSpread, Piece, plan_pieces
+from fervid.video.sampling import KEYFRAME_GRID_S, SampledFrame, choose_frames
+from fervid.video.segments import SEGMENT_S, WHOLE, NotSplittable, Segment, plan_segments
 
 if TYPE_CHECKING:
-    from fervid.video.readers.segment import PieceReader
+    from fervid.video.readers.segment import SegmentReader
 
-__all__ = ["LONG_S", "Recalled", "Shards", "answer", "around", "choose_shards", "read_piece", "share_job"]
+__all__ = [
+    "LONG_S",
+    "PrecomputedClassifier",
+    "Shards",
+    "answer",
+    "around",
+    "choose_shards",
+    "read_segment",
+    "share_job",
+]
 
 
 #: Shorter videos are not worth the start of several workers: "auto" has one worker read them.
@@ -39,14 +48,14 @@ LONG_S = 600.0
 
 
 @dataclass(frozen=True)
-class PieceJob(Job):
+class SegmentJob(Job):
     """A piece of the video at `path`; nothing is written."""
 
-    piece: Piece = WHOLE
+    piece: Segment = WHOLE
 
 
 @dataclass(frozen=True)
-class PieceOutcome(Outcome):
+class SegmentOutcome(Outcome):
     """What was found in a piece: `faces`, whose crops hold probabilities (see Recalled), or `problem`."""
 
     faces: tuple[FaceBatch, ...] = ()
@@ -66,7 +75,7 @@ class Shards:
     least_s: float = 0.0
     on_progress: Callable[[Progress], None] | None = None
     load: Callable[[Config], Models] = load_models
-    piece_s: float = PIECE_S
+    piece_s: float = SEGMENT_S
 
     def __call__(self, reader: Reader, config: Config, models: Models) -> "tuple[_Pieces, Models]":
         """Plan the pieces of an open video -> the source of its faces, and the models that remember them."""
@@ -74,19 +83,19 @@ class Shards:
 
         video = reader.info
         if config.reader != "av":
-            raise CannotSpread(f"reader {config.reader}")
+            raise NotSplittable(f"reader {config.reader}")
         if config.start_s or config.end_s is not None:
-            raise CannotSpread("a part of it only")
+            raise NotSplittable("a part of it only")
         if config.persons:
-            raise CannotSpread("persons are told apart in one place")
+            raise NotSplittable("persons are told apart in one place")
         if reader.health.reasons:
-            raise CannotSpread("it is damaged")
+            raise NotSplittable("it is damaged")
         if (video.duration_s or 0.0) < self.least_s:
-            raise CannotSpread(f"shorter than {self.least_s:g} s")
+            raise NotSplittable(f"shorter than {self.least_s:g} s")
         index, packets = read_index(video.path, video.stream, config.max_pixels)
-        source = _Pieces(reader, config, self, plan_pieces(index, self.piece_s))
+        source = _Pieces(reader, config, self, plan_segments(index, self.piece_s))
         source.health.packets = packets
-        return source, replace(models, classifier=Recalled(models.classifier))
+        return source, replace(models, classifier=PrecomputedClassifier(models.classifier))
 
 
 def choose_shards(
@@ -104,7 +113,7 @@ def choose_shards(
 
 def share_job(
     job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None], *, shards: Shards
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Do a job of a batch (jobs.run_job); a long one is put off, with status "long", until it has all workers."""
     from fervid.video.readers.segment import read_duration
 
@@ -115,7 +124,7 @@ def share_job(
     return run_job(job, config, models, on_progress, spread=replace(shards, on_progress=on_progress))
 
 
-class Recalled:
+class PrecomputedClassifier:
     """A Classifier that has given its answers already: where a face had its pixels, `crop`, they lie as bytes."""
 
     def __init__(self, classifier: Classifier) -> None:
@@ -150,47 +159,51 @@ def _answered(batches: list[FaceBatch], classifier: Classifier) -> Iterator[Face
         yield replace(batch, crop=part)
 
 
-def read_piece(
-    job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None]
-) -> PieceOutcome:  # fmt: skip
+def read_segment(job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None]) -> SegmentOutcome:
     """Look through one piece, in a worker. What is wrong with the video is told by who then reads it whole."""
-    from fervid.runtime.allocator import share_heap
-    from fervid.video.readers.segment import PieceReader
+    from fervid.runtime.allocator import tune_malloc
+    from fervid.video.readers.segment import SegmentReader
 
-    assert isinstance(job, PieceJob)
-    share_heap()
+    assert isinstance(job, SegmentJob)
+    tune_malloc()
     try:
         file: dict[str, Any] = {"stream": config.stream, "max_pixels": config.max_pixels}
-        with PieceReader(job.path, **file, sampling=sampling_of(config)) as reader:
+        with SegmentReader(job.path, **file, sampling=sampling_of(config)) as reader:
             start_s, stop_s = reader.span_s(job.piece)
             looks = around(reader, job.piece, config)
             seen = find_faces(looks, reader.info, config, models)
             own = (batch.between(start_s, stop_s) for batch in seen)
             found = []
-            for batch in answer((batch for batch in own if len(batch.look_s)), models.classifier):
+            for batch in answer((batch for batch in own if len(batch.sampled_s)), models.classifier):
                 found.append(batch)
-                on_progress(Progress(float(batch.look_s[-1]) - max(start_s, 0.0), None, len(batch)))
+                on_progress(Progress(float(batch.sampled_s[-1]) - max(start_s, 0.0), None, len(batch)))
             if reader.health.reasons or reader.health.untimed:
-                return PieceOutcome(job, "failed", problem="it is damaged")
-            return PieceOutcome(
-                job, "ok", faces=tuple(found), own=reader.own, left_out=reader.own_left_out,
-                head=reader.head, tail=reader.tail, end_s=reader.end_s or 0.0,
-            )  # fmt: skip
+                return SegmentOutcome(job, "failed", problem="it is damaged")
+            return SegmentOutcome(
+                job,
+                "ok",
+                faces=tuple(found),
+                own=reader.own,
+                left_out=reader.own_left_out,
+                head=reader.head,
+                tail=reader.tail,
+                end_s=reader.end_s or 0.0,
+            )
     except RunError:
         raise
     except RestartNeeded:
-        return PieceOutcome(job, "failed", problem="it is damaged, or its timestamps are")
+        return SegmentOutcome(job, "failed", problem="it is damaged, or its timestamps are")
     except Exception as e:  # noqa: BLE001 - whatever it is, reading the video whole will tell it
-        return PieceOutcome(job, "failed", problem=f"a piece failed ({type(e).__name__}: {e})")
+        return SegmentOutcome(job, "failed", problem=f"a piece failed ({type(e).__name__}: {e})")
 
 
-def around(reader: "PieceReader", piece: Piece, config: Config) -> Iterator[Look]:
+def around(reader: "SegmentReader", piece: Segment, config: Config) -> Iterator[SampledFrame]:
     """The looks of a piece, and as many around it as the detector needs to see in them what it sees in the whole.
 
     Where it searches key looks, those begin and end at looks that are key looks in any case (frames.ANCHOR_S).
     """
     start_s, stop_s = reader.span_s(piece)
-    cell_s = ANCHOR_S if config.detection == "adaptive" else 1e-9
+    cell_s = KEYFRAME_GRID_S if config.detection == "adaptive" else 1e-9
     looks, before_s = choose_frames(reader.frames_of(piece), config.fps), -math.inf
     for look in looks:
         at_s = look[1]
@@ -206,20 +219,20 @@ def around(reader: "PieceReader", piece: Piece, config: Config) -> Iterator[Look
 class _Pieces:
     """The faces of a video that is read in pieces: a Source (see source.py)."""
 
-    def __init__(self, reader: Reader, config: Config, shards: Shards, pieces: list[Piece]) -> None:
+    def __init__(self, reader: Reader, config: Config, shards: Shards, pieces: list[Segment]) -> None:
         self.info, self.health = reader.info, Health()
         self.end_s: float | None = None
         self._config, self._shards, self._pieces = config, shards, pieces
         self._done_s: dict[str, float] = {}
 
     def faces(self) -> Generator[FaceBatch]:
-        """Have the pieces read, and give what is found in order. CannotSpread as soon as one of them is not sound."""
+        """Have the pieces read, and give what is found in order. NotSplittable as soon as one of them is not sound."""
         shards, end_s, tail = self._shards, 0.0, b""
-        jobs = [PieceJob(self.info.path, f"piece {p.number}", Path(), piece=p) for p in self._pieces]
+        jobs = [SegmentJob(self.info.path, f"piece {p.number}", Path(), piece=p) for p in self._pieces]
         size, limits = min(shards.workers, len(jobs)), default_limits(shards.workers)
-        engine = LocalEngine(self._config, size, limits, load=shards.load, work=read_piece)
+        engine = LocalEngine(self._config, size, limits, load=shards.load, work=read_segment)
         names = [job.name for job in jobs]
-        early: dict[int, PieceOutcome] = {}
+        early: dict[int, SegmentOutcome] = {}
         following = 0
         # the last piece first: it tells whether the file is cut off
         with closing(engine.run([jobs[-1], *jobs[:-1]], self._hear)) as outcomes:
@@ -229,14 +242,14 @@ class _Pieces:
                 while following in early:
                     piece = early.pop(following)
                     if following and piece.head != tail:
-                        raise CannotSpread("pieces that do not meet: its key frames are none")
+                        raise NotSplittable("pieces that do not meet: its key frames are none")
                     tail, end_s, following = piece.tail, max(end_s, piece.end_s), following + 1
                     self.health.decoded += piece.own
                     self.health.left_out += piece.left_out
                     yield from piece.faces
         self.end_s = end_s
 
-    def _hear(self, moved: Moved) -> None:
+    def _hear(self, moved: JobProgress) -> None:
         """Add up how far the pieces are."""
         if moved.job is None or self._shards.on_progress is None:
             return
@@ -244,9 +257,9 @@ class _Pieces:
         self._shards.on_progress(Progress(sum(self._done_s.values()), self.info.duration_s, 0))
 
 
-def _sound(outcome: Outcome) -> PieceOutcome:
-    if not isinstance(outcome, PieceOutcome):  # its worker died, or was ended
-        raise CannotSpread(f"a piece failed ({outcome.message})")
+def _sound(outcome: Outcome) -> SegmentOutcome:
+    if not isinstance(outcome, SegmentOutcome):  # its worker died, or was ended
+        raise NotSplittable(f"a piece failed ({outcome.message})")
     if outcome.problem:
-        raise CannotSpread(outcome.problem)
+        raise NotSplittable(outcome.problem)
     return outcome

@@ -45,9 +45,12 @@ class Worker:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid())],
-            pass_fds=[theirs.fileno()], env=os.environ | {"PYTHONPATH": paths} | threads,
-            stdin=subprocess.DEVNULL, stdout=self._stderr, stderr=self._stderr,
-        )  # fmt: skip
+            pass_fds=[theirs.fileno()],
+            env=os.environ | {"PYTHONPATH": paths} | threads,
+            stdin=subprocess.DEVNULL,
+            stdout=self._stderr,
+            stderr=self._stderr,
+        )
         theirs.close()
         self.job: Job | None = None
         self.ready = False

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["Block", "Network", "SqueezeExcite", "folded"]
+__all__ = ["Block", "Network", "SqueezeExcite", "fuse_batch_norm"]
 
 
 class Network(nn.Module):
@@ -60,7 +60,7 @@ class Block(nn.Module):
         return torch.relu(y + self.shortcut(x))
 
 
-def folded(net: Network) -> Network:
+def fuse_batch_norm(net: Network) -> Network:
     """Copy a network that is done training, each batch-norm taken into the convolution declared right before it.
 
     The same function with a layer less (Jacob et al. 2018, arXiv 1712.05877, section 3.2), to float rounding.

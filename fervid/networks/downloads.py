@@ -8,21 +8,21 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["VGGFACE2", "fetch", "place_of"]
+__all__ = ["VGGFACE2", "cache_path", "fetch"]
 
 #: InceptionResnetV1 on VGGFace2 (Cao et al. 2018), by facenet-pytorch.
 VGGFACE2 = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt"
 _TIMEOUT_S = 30
 
 
-def place_of(url: str) -> Path:
+def cache_path(url: str) -> Path:
     """Where a download lies once it is there."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def fetch(url: str) -> Path:
     """Fetch a file unless it is there -> its place; OSError if it cannot be had whole, and nothing is left."""
-    path = place_of(url)
+    path = cache_path(url)
     if path.is_file():
         return path
     part = path.with_name(f"{path.name}.{os.getpid()}.tmp")

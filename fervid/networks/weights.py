@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fervid.errors import WeightsError
 
-__all__ = ["FACTS", "bundled", "find_weights", "identify"]
+__all__ = ["FACTS", "bundled", "find_weights", "model_fingerprint"]
 
 FACTS = ("arch", "heads", "input_px", "mean", "std", "framing")
 _CONVERT = "import torch; from safetensors.torch import save_file; save_file(torch.load({!r}, weights_only=True), {!r})"
@@ -41,7 +41,7 @@ def _refusal(pickled: Path) -> str:
     )
 
 
-def identify(asked: str) -> str:
+def model_fingerprint(asked: str) -> str:
     """The sha256 of a model: its weights and the facts beside them, which hold its temperature and its classes."""
     path = find_weights(asked)
     digest = hashlib.sha256()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-__all__ = ["share_heap", "unswept"]
+__all__ = ["gc_paused", "tune_malloc"]
 
 # Parameters of glibc's mallopt(3) and what they are set to: one arena; arrays up to 32 MiB (the most that is allowed)
 # come from it rather than from the kernel, whose pages must be zeroed each time; freed memory is kept for the next one.
@@ -16,7 +16,7 @@ _SETTINGS = ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 
 
 
 @cache
-def share_heap() -> None:
+def tune_malloc() -> None:
     """Ask the C library for one heap; where it is not glibc, nothing is done.
 
     By default glibc gives each thread a heap of its own. Frames are made on the decoding thread and freed on another:
@@ -33,7 +33,7 @@ def share_heap() -> None:
 
 
 @contextmanager
-def unswept() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Let Python's garbage collector rest: while torch is imported it walks in vain, again and again, half a second."""
     swept = gc.isenabled()
     gc.disable()

@@ -6,12 +6,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Graphed"]
+__all__ = ["CUDAGraphModule"]
 
 _WARM_UP = 3
 
 
-class Graphed:
+class CUDAGraphModule:
     """A function of one tensor of one shape. On a GPU it is recorded once and replayed; elsewhere it is called.
 
     As in https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: warm up on a side stream, record, and from

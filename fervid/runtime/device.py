@@ -9,7 +9,15 @@ import torch
 
 from fervid.errors import DeviceError
 
-__all__ = ["bind_thread", "enough_memory", "exact", "has_bf16", "lacks_memory", "limit_memory", "resolve_device"]
+__all__ = [
+    "bind_thread",
+    "deterministic_fp32",
+    "enough_memory",
+    "has_bf16",
+    "is_out_of_memory",
+    "limit_memory",
+    "resolve_device",
+]
 
 #: How CUDA and its libraries say that memory ran out, where it is not torch's allocator that asked for it.
 _NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
@@ -46,7 +54,7 @@ def has_bf16(device: str) -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
 
 
-def lacks_memory(error: BaseException | None) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Tell whether an error, or one that it came from, says that a device's memory, or page-locked memory, ran out.
 
     A context, a cuBLAS handle and page-locked memory are not torch's to allocate, and fail with a plain RuntimeError;
@@ -67,7 +75,7 @@ def enough_memory(device: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as e:
-        if not lacks_memory(e):
+        if not is_out_of_memory(e):
             raise
         reason = str(e).splitlines()[0]
         raise DeviceError(f"{device} has no room for the networks ({reason}); end other programs on it") from None
@@ -84,7 +92,7 @@ def bind_thread(device: torch.device) -> None:
 
 
 @contextmanager
-def exact() -> Iterator[None]:
+def deterministic_fp32() -> Iterator[None]:
     """Compute in float32 proper on a GPU, by the same kernels each time.
 
     By default cuDNN rounds float32 to the ten bits of TF32, which moves boxes. The settings are the process's, not the

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["Spent", "Stopwatch", "span"]
+__all__ = ["Profiler", "StageTime", "stage"]
 
 #: The rest: Python between the stages, and the threads that FFmpeg or torch start by themselves.
 ELSEWHERE = "elsewhere"
@@ -25,7 +25,7 @@ _START = "start-up"
 
 
 @dataclass(frozen=True)
-class Spent:
+class StageTime:
     """What one stage took: seconds of CPU on its threads, seconds by the clock, times that it was entered."""
 
     stage: str
@@ -34,7 +34,7 @@ class Spent:
     calls: int
 
 
-class Stopwatch:
+class Profiler:
     """Adds up what the stages of all threads take, from `with` on; what the process took before counts as start-up."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Stopwatch:
         self.wall_s, self.cpu_s = time.perf_counter() - self._began_s, time.process_time()
 
     @contextmanager
-    def span(self, stage: str) -> Iterator[None]:
+    def stage(self, stage: str) -> Iterator[None]:
         """Count the block as this stage, without what inner spans take."""
         inner = getattr(self._thread, "inner", None)
         self._thread.inner = within = [0.0, 0.0]
@@ -72,24 +72,24 @@ class Stopwatch:
                 spent[1] += wall - within[1]
                 spent[2] += 1
 
-    def stages(self) -> list[Spent]:
+    def stages(self) -> list[StageTime]:
         """Give the stages by falling CPU time; their CPU adds up to that of the process."""
-        spent = {stage: Spent(stage, cpu, wall, int(calls)) for stage, (cpu, wall, calls) in self._spent.items()}
-        start = spent.get(_START, Spent(_START, 0.0, 0.0, 0))
-        spent[_START] = Spent(_START, start.cpu_s + self._before_s, start.wall_s, start.calls)
+        spent = {stage: StageTime(stage, cpu, wall, int(calls)) for stage, (cpu, wall, calls) in self._spent.items()}
+        start = spent.get(_START, StageTime(_START, 0.0, 0.0, 0))
+        spent[_START] = StageTime(_START, start.cpu_s + self._before_s, start.wall_s, start.calls)
         rest = max(0.0, self.cpu_s - sum(s.cpu_s for s in spent.values()))
-        return sorted([*spent.values(), Spent(ELSEWHERE, rest, 0.0, 0)], key=lambda s: -s.cpu_s)
+        return sorted([*spent.values(), StageTime(ELSEWHERE, rest, 0.0, 0)], key=lambda s: -s.cpu_s)
 
 
-_RUNNING: ContextVar[Stopwatch | None] = ContextVar("fervid_stopwatch", default=None)
+_RUNNING: ContextVar[Profiler | None] = ContextVar("fervid_stopwatch", default=None)
 
 
 @contextmanager
-def span(stage: str) -> Iterator[None]:
-    """Mark a block as a stage; the Stopwatch that runs, if one does, counts it. Never yield out of the block."""
-    watch = _RUNNING.get()
-    if watch is None:
+def stage(name: str) -> Iterator[None]:
+    """Count a block as a stage of the running Profiler, if there is one. Never yield out of the block."""
+    profiler = _RUNNING.get()
+    if profiler is None:
         yield
     else:
-        with watch.span(stage):
+        with profiler.stage(name):
             yield

@@ -9,7 +9,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import ParamSpec, TypeVar
 
-__all__ = ["T", "ahead", "one_thread"]
+__all__ = ["T", "one_thread", "prefetch"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,7 +40,7 @@ def one_thread(call: Callable[P, R]) -> Callable[P, R]:
 T = TypeVar("T")
 
 
-def ahead(source: Generator[T], depth: int = 2) -> Generator[T]:
+def prefetch(source: Generator[T], depth: int = 2) -> Generator[T]:
     """Run a stage on a thread of its own, at most `depth` items ahead.
 
     An exception crosses the queue. Closing this generator stops the thread and closes the stage in it.

@@ -15,11 +15,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from fervid.runtime.profiling import span
-from fervid.shots.similarity import ALIKE, FAST, FLAT, SLOW, Sight, alike, sights, still
+from fervid.runtime.profiling import stage
+from fervid.shots.similarity import ALIKE, FAST, FLAT, SLOW, FrameSignature, alike, is_static, signatures
 from fervid.types import FaceBatch, ShotBatch
 
-__all__ = ["Shot", "ShotFinder", "divide"]
+__all__ = ["Shot", "ShotFinder", "assign_shots"]
 
 #: Looks this far from a cut are compared across it, and it is decided when they have passed.
 _REACH_S = 0.5
@@ -47,16 +47,16 @@ class Shot:
     to_s: float
 
 
-def divide(faces: Iterable[FaceBatch], finder: "ShotFinder") -> Iterator[ShotBatch]:
+def assign_shots(faces: Iterable[FaceBatch], finder: "ShotFinder") -> Iterator[ShotBatch]:
     """Give every look the number of its shot; batches come out as they went in, up to 1.6 seconds later."""
     waiting: deque[tuple[int, FaceBatch]] = deque()
     first = 0
     for batch in faces:
         waiting.append((first, batch))
-        first += len(batch.look_s)
-        with span("shots"):
-            finder.push(batch.look_s, batch.thumb)
-        while waiting and waiting[0][0] + len(waiting[0][1].look_s) <= finder.settled:
+        first += len(batch.sampled_s)
+        with stage("shots"):
+            finder.push(batch.sampled_s, batch.thumb)
+        while waiting and waiting[0][0] + len(waiting[0][1].sampled_s) <= finder.settled:
             yield _numbered(*waiting.popleft(), finder)
     finder.finish()
     while waiting:
@@ -66,7 +66,7 @@ def divide(faces: Iterable[FaceBatch], finder: "ShotFinder") -> Iterator[ShotBat
 def _numbered(first: int, batch: FaceBatch, finder: "ShotFinder") -> ShotBatch:
     columns = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "thumb"}
     edges = [edge.look for edge in finder.edges]
-    shot = np.searchsorted(edges, np.arange(first, first + len(batch.look_s)), side="right").astype(np.int32)
+    shot = np.searchsorted(edges, np.arange(first, first + len(batch.sampled_s)), side="right").astype(np.int32)
     return ShotBatch(**columns, shot=shot)
 
 
@@ -88,7 +88,7 @@ class ShotFinder:
         self.settled = 0  # looks whose shot is known for good
         self._n = 0
         self._first_s = self._last_s = 0.0
-        self._seen: deque[Sight] = deque()  # that show something, of the last seconds
+        self._seen: deque[FrameSignature] = deque()  # that show something, of the last seconds
         self._doubt: deque[int] = deque()  # looks before which there may be a cut
         self._mixed: _Mixture | None = None
         self._tried_s = -math.inf  # when a dissolve was last looked for
@@ -97,11 +97,11 @@ class ShotFinder:
         """Take the next looks: times (n,) and thumbnails (n, 18, 32, 3) uint8; n does not matter."""
         if self._n == 0 and len(pts_s):
             self._first_s = float(pts_s[0])
-        for sight in sights(pts_s, thumb, self._n):
+        for sight in signatures(pts_s, thumb, self._n):
             self._n, self._last_s = self._n + 1, sight.pts_s
             self._take(sight)
 
-    def _take(self, sight: Sight) -> None:
+    def _take(self, sight: FrameSignature) -> None:
         if not self.cuts:
             self.settled = self._n
             return
@@ -128,7 +128,7 @@ class ShotFinder:
         ends = [*(edge.pts_s for edge in self.edges), end_s]
         return [Shot(i, e.pts_s, end, e.kind, e.from_s, e.to_s) for i, (e, end) in enumerate(zip(edges, ends))]
 
-    def _see(self, sight: Sight) -> None:
+    def _see(self, sight: FrameSignature) -> None:
         before = self._seen[-1] if self._seen else None
         self._seen.append(sight)
         if before is not None and not alike(before, sight, FAST):
@@ -139,7 +139,7 @@ class ShotFinder:
         while len(self._seen) > 4 and (sight.pts_s - self._seen[2].pts_s > 2.6 or len(self._seen) > 4 * _HELD):
             self._seen.popleft()
 
-    def _passed(self, look: int, now: Sight) -> bool:
+    def _passed(self, look: int, now: FrameSignature) -> bool:
         """Whether enough has been seen behind a doubtful look: half a second, and one look more at least."""
         here = next((s for s in self._seen if s.look == look), now)
         behind = sum(s.look > look for s in self._seen)
@@ -156,7 +156,7 @@ class ShotFinder:
         far = _spread([s for s in new if s.pts_s - new[0].pts_s <= _REACH_S] + new[1:2])
         if any(alike(a, b, SLOW) for b in far for a in near):
             return
-        if any(still(a, b) > _STILL for b in far for a in near):
+        if any(is_static(a, b) > _STILL for b in far for a in near):
             return
         self._add(_edge(old, new))
 
@@ -167,7 +167,7 @@ class ShotFinder:
         self._mixed = None
         self._doubt = deque(look for look in self._doubt if look > edge.look)
 
-    def _look_for_mixture(self, sight: Sight) -> None:
+    def _look_for_mixture(self, sight: FrameSignature) -> None:
         if sight.pts_s < self._tried_s + _STEP_S:
             return
         self._tried_s = sight.pts_s
@@ -195,13 +195,13 @@ class ShotFinder:
 class _Mixture:
     """A dissolve from one look to another."""
 
-    start: Sight
-    middle: Sight
-    end: Sight
+    start: FrameSignature
+    middle: FrameSignature
+    end: FrameSignature
     strength: float
 
     @classmethod
-    def of(cls, looks: list[Sight]) -> "_Mixture | None":
+    def of(cls, looks: list[FrameSignature]) -> "_Mixture | None":
         """Give the dissolve that these looks are, or None: the inner ones must be mixtures of the first and the last.
 
         And mixtures in which the last gains, step by step, what the first loses.
@@ -233,14 +233,14 @@ class _Mixture:
         return cls(start, inner[int(np.abs(gained - 0.5).argmin())], end, strength)
 
 
-def _spread(looks: list[Sight]) -> list[Sight]:
+def _spread(looks: list[FrameSignature]) -> list[FrameSignature]:
     """Four of the looks at most: the two nearest (light and dark of a strobe), the farthest, and one between."""
     unique = list({s.look: s for s in looks}.values())
     last = len(unique) - 1
     return [unique[i] for i in sorted({0, min(1, last), (last + 1) // 2, last})]
 
 
-def _edge(old: list[Sight], new: list[Sight]) -> _Edge:
+def _edge(old: list[FrameSignature], new: list[FrameSignature]) -> _Edge:
     """Tell a fade from a cut: in a fade the contrast sinks to the edge, or rises from it, or both."""
     sinks = _ramp([s for s in reversed(old) if old[-1].pts_s - s.pts_s < 2.0])
     rises = _ramp(new)
@@ -248,7 +248,7 @@ def _edge(old: list[Sight], new: list[Sight]) -> _Edge:
     return _Edge(new[0].look, new[0].pts_s, kind, (sinks or old[-1]).pts_s, (rises or new[0]).pts_s)
 
 
-def _ramp(looks: list[Sight]) -> Sight | None:
+def _ramp(looks: list[FrameSignature]) -> FrameSignature | None:
     """The look, counted away from an edge, at which contrast is full; None if it is not much less at the edge."""
     full = looks[0]
     for sight in looks[1:]:

@@ -9,7 +9,18 @@ import numpy as np
 
 from fervid.types import THUMB
 
-__all__ = ["ALIKE", "FAST", "FLAT", "SLOW", "Sight", "alike", "correlation", "likeness", "sights", "still"]
+__all__ = [
+    "ALIKE",
+    "FAST",
+    "FLAT",
+    "SLOW",
+    "FrameSignature",
+    "alike",
+    "correlation",
+    "is_static",
+    "signatures",
+    "similarity",
+]
 
 #: A thumbnail of less contrast (standard deviation, of 255) shows nothing: black, white, a title card's ground.
 FLAT = 4.0
@@ -27,7 +38,7 @@ FAST, SLOW, _FOR_S = 60.0, 6.0, 0.3
 
 
 @dataclass(frozen=True)
-class Sight:
+class FrameSignature:
     """One look: its thumbnail without the means of its colours, centred (3, 18, 32), and what is often asked of it.
 
     mean: the means of its colours (3, 1); norm: the length of `centred`; coarse (432,): its means over 2 x 2 fields,
@@ -62,7 +73,7 @@ class Sight:
 _ROOT = math.sqrt(3 * THUMB[0] * THUMB[1])
 
 
-def sights(pts_s: np.ndarray, thumb: np.ndarray, first: int = 0) -> list[Sight]:
+def signatures(pts_s: np.ndarray, thumb: np.ndarray, first: int = 0) -> list[FrameSignature]:
     """Times (n,) and thumbnails (n, 18, 32, 3) -> n sights, numbered from `first`."""
     n = len(thumb)
     planes = np.ascontiguousarray(thumb.reshape(n, THUMB[0] * THUMB[1], 3).swapaxes(1, 2), np.float64)
@@ -74,10 +85,10 @@ def sights(pts_s: np.ndarray, thumb: np.ndarray, first: int = 0) -> list[Sight]:
     coarse = ((rows[..., 0::2] + rows[..., 1::2]) / 4).reshape(n, 3 * THUMB[0] * THUMB[1] // 4)
     lengths = np.sqrt((coarse**2).sum(1))
     each = zip(pts_s.tolist(), planes, mean, norm.tolist(), coarse, lengths.tolist())
-    return [Sight(first + i, *one) for i, one in enumerate(each)]
+    return [FrameSignature(first + i, *one) for i, one in enumerate(each)]
 
 
-def alike(one: Sight, other: Sight, columns_per_s: float) -> bool:
+def alike(one: FrameSignature, other: FrameSignature, columns_per_s: float) -> bool:
     """Whether two looks may be of one shot, with a camera of this speed. Those that show nothing are like each other.
 
     Where the look before, or one of the same shot, is not alike, a new shot may begin: shots.py decides when it has
@@ -87,7 +98,7 @@ def alike(one: Sight, other: Sight, columns_per_s: float) -> bool:
         return max(one.contrast, other.contrast) < FLAT
     if correlation(one, other) > _SURE:
         return True
-    return likeness(one, other, 4 + columns_per_s * min(abs(one.pts_s - other.pts_s), _FOR_S)) > ALIKE
+    return similarity(one, other, 4 + columns_per_s * min(abs(one.pts_s - other.pts_s), _FOR_S)) > ALIKE
 
 
 _PADDED = (2 * THUMB[0], 2 * THUMB[1])
@@ -101,8 +112,12 @@ def _shifts(rows: int, columns: int) -> tuple[np.ndarray, ...]:
     kept = (area >= THUMB[0] * THUMB[1] / 3) & (np.abs(down) <= rows) & (np.abs(across) <= columns)
     shift = np.stack([down, across, area])[:, kept]
     down, across, _ = shift
-    one = (np.maximum(down, 0), np.minimum(THUMB[0] + down, THUMB[0]),
-           np.maximum(across, 0), np.minimum(THUMB[1] + across, THUMB[1]))  # fmt: skip
+    one = (
+        np.maximum(down, 0),
+        np.minimum(THUMB[0] + down, THUMB[0]),
+        np.maximum(across, 0),
+        np.minimum(THUMB[1] + across, THUMB[1]),
+    )
     return shift, np.array(one), np.array(one) - np.array([down, down, across, across])
 
 
@@ -111,7 +126,7 @@ def _within(sums: np.ndarray, box: np.ndarray) -> np.ndarray:
     return sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
 
 
-def likeness(one: Sight, other: Sight, reach: float) -> float:
+def similarity(one: FrameSignature, other: FrameSignature, reach: float) -> float:
     """The best normalised correlation of two looks over shifts up to `reach` columns (and half as many rows), -1..1.
 
     Over the part in common, so that the camera may move (Lewis 1995, Fast Normalized Cross-Correlation), which
@@ -137,7 +152,7 @@ def likeness(one: Sight, other: Sight, reach: float) -> float:
     return float(alike.max())
 
 
-def _part(sight: Sight, box: Iterable[int]) -> np.ndarray:
+def _part(sight: FrameSignature, box: Iterable[int]) -> np.ndarray:
     """The fields (3, n) in a rectangle, in their own colours."""
     top, bottom, left, right = box
     return sight.centred[:, top:bottom, left:right].reshape(3, -1) + sight.mean
@@ -150,7 +165,7 @@ def _unchanged(mine: np.ndarray, yours: np.ndarray, most: float) -> np.ndarray:
     return (change <= middle) & (middle <= most)
 
 
-def still(one: Sight, other: Sight) -> float:
+def is_static(one: FrameSignature, other: FrameSignature) -> float:
     """The correlation of the half of the fields that changed least, unmoved: 1 where things move before a still ground.
 
     Of two unrelated pictures it is about 0.75, because the half is chosen. -1 if it changed too, or shows nothing.
@@ -165,6 +180,6 @@ def still(one: Sight, other: Sight) -> float:
     return float(np.vdot(mine, yours) / math.sqrt(np.vdot(mine, mine) * np.vdot(yours, yours)))
 
 
-def correlation(one: Sight, other: Sight) -> float:
+def correlation(one: FrameSignature, other: FrameSignature) -> float:
     """Of two looks, unmoved: -1..1."""
     return float(one.centred.ravel().dot(other.centred.ravel())) / max(one.norm * other.norm, 1e-9)

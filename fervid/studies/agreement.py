@@ -14,12 +14,12 @@ from fervid.studies.alignment import Aligned, align, read_machine
 from fervid.studies.bootstrap import SEED, Moving, estimate, undefined
 from fervid.studies.rater_spread import find_spread
 from fervid.studies.raters import read_panel
-from fervid.studies.ratings import Ratings, Reading
+from fervid.studies.ratings import RatingOptions, Ratings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Agreement", "Reading", "compare", "find_lag"]
+__all__ = ["Agreement", "RatingOptions", "compare", "find_lag"]
 
 #: Fewer seconds than this give no figure.
 _FEWEST = 3
@@ -52,14 +52,19 @@ class Agreement:
 
 
 def compare(
-    timeline: Path, ratings: Sequence[Path], reading: Reading | None = None, *, max_lag_s: int = 5, block_s: int = 10
+    timeline: Path,
+    ratings: Sequence[Path],
+    reading: RatingOptions | None = None,
+    *,
+    max_lag_s: int = 5,
+    block_s: int = 10,
 ) -> Agreement:
     """Compare a timeline with one table of ratings, or with several together.
 
     The raters' mean stands for them where one value is needed. Intervals are 95%, from blocks of `block_s` neighbouring
     seconds. DataError if either file is not what it should be, or if they have nothing in common.
     """
-    reading = _checked(reading or Reading(), max_lag_s, block_s)
+    reading = _checked(reading or RatingOptions(), max_lag_s, block_s)
     machine, said = read_machine(timeline, reading), read_panel(ratings, reading)
     both = align(machine, said, reading)
     if not both.facts["coverage"]["compared_seconds"]:
@@ -85,7 +90,7 @@ def compare(
     return Agreement(facts, both)
 
 
-def _checked(reading: Reading, max_lag_s: int, block_s: int) -> Reading:
+def _checked(reading: RatingOptions, max_lag_s: int, block_s: int) -> RatingOptions:
     for name, value, least in (("max_lag_s", max_lag_s, 0), ("block_s", block_s, 1)):
         if value < least:
             raise ConfigError(f"{name} = {value}: expected {least} s or more")
@@ -115,8 +120,13 @@ def _one_emotion(both: Aligned, k: int, blocks: Moving, max_lag_s: int) -> dict[
             ),
         }
     lag, at_lag = find_lag(prob, mean, both.second, max_lag_s)
-    return {"seconds": len(x), **found, "best_lag_s": lag, "pearson_at_best_lag": at_lag,
-            **({"raters": _among(both.score[:, :, k], blocks)} if len(both.raters) > 1 else {})}  # fmt: skip
+    return {
+        "seconds": len(x),
+        **found,
+        "best_lag_s": lag,
+        "pearson_at_best_lag": at_lag,
+        **({"raters": _among(both.score[:, :, k], blocks)} if len(both.raters) > 1 else {}),
+    }
 
 
 def find_lag(

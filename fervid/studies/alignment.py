@@ -8,7 +8,7 @@ import numpy as np
 
 from fervid.errors import DataError
 from fervid.labels import EMOTIONS
-from fervid.studies.ratings import Ratings, Reading
+from fervid.studies.ratings import RatingOptions, Ratings
 from fervid.timeline.read import load_timeline, read_provenance
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Aligned:
         return np.where(ordered[:, -1] > ordered[:, -2], votes.argmax(1), -1)
 
 
-def read_machine(path: Path, reading: Reading) -> Machine:
+def read_machine(path: Path, reading: RatingOptions) -> Machine:
     """Read a timeline as one series: everybody on screen, weighted by face_seconds, or one track or person alone."""
     if path.is_dir():
         raise DataError(f"{path}: a folder; name one timeline, such as {path / 'film.mp4.parquet'}")
@@ -78,8 +78,9 @@ def read_machine(path: Path, reading: Reading) -> Machine:
     at = np.searchsorted(second, frame["second"].to_numpy())
     weight = np.where(mine, np.nan_to_num(frame["face_seconds"].to_numpy(float)), 0.0)
     total = np.bincount(at, weight, len(second))
-    summed = np.stack([np.bincount(at, weight * np.nan_to_num(frame[name].to_numpy(float)), len(second))
-                     for name in labels], -1)  # fmt: skip
+    summed = np.stack(
+        [np.bincount(at, weight * np.nan_to_num(frame[name].to_numpy(float)), len(second)) for name in labels], -1
+    )
     seen = total > 0
     status = np.array(frame["status"].astype(str))[np.searchsorted(frame["second"].to_numpy(), second)]
     status[~seen & (status == "ok")] = "no_face"  # others are there, the one chosen is not
@@ -91,7 +92,7 @@ def read_machine(path: Path, reading: Reading) -> Machine:
     return Machine(path, tuple(labels), second, status, prob, who, model)
 
 
-def _choose(path: Path, frame: "pd.DataFrame", reading: Reading) -> tuple[str, np.ndarray]:
+def _choose(path: Path, frame: "pd.DataFrame", reading: RatingOptions) -> tuple[str, np.ndarray]:
     """In words who is compared, and their rows (n,)."""
     for column, number in (("track", reading.track), ("person", reading.person)):
         if number is None:
@@ -111,11 +112,13 @@ def _ranges(numbers: list[int]) -> str:
     return f"{shown} and {len(numbers) - 20} more" if len(numbers) > 20 else shown or "none"
 
 
-def align(machine: Machine, ratings: Ratings, reading: Reading) -> Aligned:
+def align(machine: Machine, ratings: Ratings, reading: RatingOptions) -> Aligned:
     """Put both sides on the timeline's seconds; DataError if they share no second or no emotion."""
     shared = tuple(name for name in ratings.emotions if name in machine.emotions)
-    only = {"only_in_ratings": [n for n in ratings.emotions if n not in shared],
-            "only_in_machine": [n for n in machine.emotions if n not in shared]}  # fmt: skip
+    only = {
+        "only_in_ratings": [n for n in ratings.emotions if n not in shared],
+        "only_in_machine": [n for n in machine.emotions if n not in shared],
+    }
     if not shared:
         raise DataError(
             f"{ratings.path}: rates {', '.join(ratings.emotions)}, of which {machine.path} has none "
@@ -140,9 +143,17 @@ def align(machine: Machine, ratings: Ratings, reading: Reading) -> Aligned:
     if len(categories) < 2:
         called = np.full(n, -1)
     both = Aligned(
-        ratings.raters, shared, categories, machine.second, machine.status,
-        machine.prob[:, [machine.emotions.index(name) for name in shared]], score, label, called, only,
-    )  # fmt: skip
+        ratings.raters,
+        shared,
+        categories,
+        machine.second,
+        machine.status,
+        machine.prob[:, [machine.emotions.index(name) for name in shared]],
+        score,
+        label,
+        called,
+        only,
+    )
     both = _fill_gaps(both, reading.gaps, ratings) if reading.gaps else both
     return replace(both, facts=only | {"coverage": _coverage(both, (~inside).sum())})
 

@@ -15,11 +15,33 @@ _START = {"start", "onset", "begin", "from", "start_time", "onset_time", "begin_
 _END = {"end", "offset", "stop", "to", "end_time", "offset_time", "stop_time", "time_end"}
 _DURATION = {"duration", "dur", "length"}
 _PEOPLE = {"rater", "coder", "annotator", "observer", "judge"}
-_LABEL = {"label", "emotion", "expression", "category", "code", "annotation", "behavior", "behaviour", "dominant",
-          "affect", "rating"}  # fmt: skip
+_LABEL = {
+    "label",
+    "emotion",
+    "expression",
+    "category",
+    "code",
+    "annotation",
+    "behavior",
+    "behaviour",
+    "dominant",
+    "affect",
+    "rating",
+}
 _SCORE = {"score", "intensity", "rating", "value", "level"}
-_UNITS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ss_msec": 1.0, "hh_mm_ss_ms": 1.0,
-          "ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3, "millis": 1e-3}  # fmt: skip
+_UNITS = {
+    "s": 1.0,
+    "sec": 1.0,
+    "secs": 1.0,
+    "second": 1.0,
+    "seconds": 1.0,
+    "ss_msec": 1.0,
+    "hh_mm_ss_ms": 1.0,
+    "ms": 1e-3,
+    "msec": 1e-3,
+    "milliseconds": 1e-3,
+    "millis": 1e-3,
+}
 _WHO = re.compile(r"(?:(?:rater|coder|annotator|observer|judge)_?\w+|[rc]_?\d+|\d+)")
 _ACCEPTED = (
     "a time column (second, time, t, timestamp) or start with end or duration (start, onset, begin; end, offset, "
@@ -64,9 +86,15 @@ def find_columns(path: Path, header: list[str]) -> Columns:
 def _take(found: Columns, i: int, key: str) -> bool:
     """Note the role of one column; False if it has none. The first of a role has it."""
     stem, unit_s = _unit(key)
-    roles = {"time": _TIME, "start": _START, "end": _END, "duration": _DURATION,
-             "rater": _PEOPLE | {f"{who}_id" for who in _PEOPLE} | {f"{who}_name" for who in _PEOPLE},
-             "person": {"person"}, "track": {"track"}}  # fmt: skip
+    roles = {
+        "time": _TIME,
+        "start": _START,
+        "end": _END,
+        "duration": _DURATION,
+        "rater": _PEOPLE | {f"{who}_id" for who in _PEOPLE} | {f"{who}_name" for who in _PEOPLE},
+        "person": {"person"},
+        "track": {"track"},
+    }
     for role, names in roles.items():
         if (key in names or stem in names) and getattr(found, role) is None:
             setattr(found, role, i)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fervid.config import Config
 from fervid.errors import DataError
 from fervid.files import content_hash, stat_of
-from fervid.jobs.batch import Begun, Ended, Event
+from fervid.jobs.batch import BatchStarted, Event, JobFinished
 from fervid.jobs.engine import Engine
 from fervid.jobs.job import Job
 from fervid.jobs.manifest import Row
@@ -50,9 +50,12 @@ def faces_file(out: Path, recording: Recording) -> Path:
 
 
 def process_recordings(
-    recordings: Sequence[Recording], out: Path, config: Config, engine: Engine,
+    recordings: Sequence[Recording],
+    out: Path,
+    config: Config,
+    engine: Engine,
     on_event: Callable[[Event], None] | None = None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Process what is not finished, in worker processes; give a sentence for each video that failed.
 
     A recording is finished when its readings were made of the same content with the same config, model and schema:
@@ -62,14 +65,14 @@ def process_recordings(
     model = model_hash(config)
     jobs = [_job(one, out) for one in recordings if not _is_finished(one, out, config, model)]
     troubles = []
-    tell(Begun(len(jobs), sum(job.bytes for job in jobs), []))
+    tell(BatchStarted(len(jobs), sum(job.bytes for job in jobs), []))
     with closing(engine.run(jobs, tell)) as outcomes:
         for outcome in outcomes:
             if outcome.status == "failed":
                 troubles.append(outcome.message)
                 for stale in filter(None, (outcome.job.out, outcome.job.faces)):  # of what the file was before
                     stale.unlink(missing_ok=True)
-            tell(Ended(Row.of(outcome, "", outcome.sha256, out), outcome.job))
+            tell(JobFinished(Row.of(outcome, "", outcome.sha256, out), outcome.job))
     return sorted(troubles)
 
 
@@ -116,7 +119,7 @@ def match(recording: Recording, out: Path, codes: Codes) -> tuple[Matched, list[
     several = len(table) - len(np.unique(frame))
     return Matched(
         recording, emotions, frame[kept], prob, codes.intensity[frame[kept] - 1], frames, coded, several
-    ), troubles  # fmt: skip
+    ), troubles
 
 
 def _check_clock(recording: Recording, facts: dict[str, Any]) -> tuple[Fraction, list[str]]:

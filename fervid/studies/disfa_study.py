@@ -44,9 +44,14 @@ class Report:
 
 
 def run_disfa(
-    root: Path, out: Path, config: Config, engine: Engine, *,
-    camera: str = "left", on_event: Callable[[Event], None] | None = None,
-) -> Report:  # fmt: skip
+    root: Path,
+    out: Path,
+    config: Config,
+    engine: Engine,
+    *,
+    camera: str = "left",
+    on_event: Callable[[Event], None] | None = None,
+) -> Report:
     """Process DISFA's videos (again only what is not finished) and compare each frame with its codes.
 
     What is missing or damaged is a sentence in `troubles` and costs its own subject only. DataError if nothing at all

@@ -130,13 +130,23 @@ def _over_subjects(found_each: list[dict[str, Any]]) -> dict[str, Any]:
             "without_one_low": None,
             "without_one_high": None,
         }
-    found: dict[str, Any] = {"value": float(defined.mean()), "low": None, "high": None, "subjects": n,
-                             "without_one_low": None, "without_one_high": None}  # fmt: skip
+    found: dict[str, Any] = {
+        "value": float(defined.mean()),
+        "low": None,
+        "high": None,
+        "subjects": n,
+        "without_one_low": None,
+        "without_one_high": None,
+    }
     if n > 1:
         low, high = interval(Groups(np.arange(n)).sums(defined[:, None])[:, 0] / n)
         without = (defined.sum() - defined) / (n - 1)
-        found |= {"low": low, "high": high, "without_one_low": float(without.min()),
-                  "without_one_high": float(without.max())}  # fmt: skip
+        found |= {
+            "low": low,
+            "high": high,
+            "without_one_low": float(without.min()),
+            "without_one_high": float(without.max()),
+        }
     return found
 
 

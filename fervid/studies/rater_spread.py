@@ -110,11 +110,11 @@ def _sentence(spread: dict[str, Any], people: list[float], machine: float, label
     if low is not None:
         sure = f"; machine minus mean rater {spread['difference']['value']:+.2f}, 95% {low:+.2f} to {high:+.2f}"
         doubtful = low <= 0 <= high and where != "inside"
-    place = {"inside": "The machine is inside the human spread",
-             "below": "The machine is below the human spread: it agrees with the raters less than they do with each "
-             "other",
-             "above": "The machine is above the human spread: it agrees with the raters more than they do with each "
-             "other"}[where]  # fmt: skip
+    place = {
+        "inside": "The machine is inside the human spread",
+        "below": "The machine is below the human spread: it agrees with the raters less than they do with each other",
+        "above": "The machine is above the human spread: it agrees with the raters more than they do with each other",
+    }[where]
     if doubtful:
         place = f"The machine cannot be told from the raters; by the figure it is {where} the human spread"
     few = f" Only {spread['seconds']} seconds are compared: too few to rest on." if spread["seconds"] < _FEW else ""

@@ -9,12 +9,12 @@ import numpy as np
 
 from fervid.errors import DataError
 from fervid.labels import EMOTIONS
-from fervid.studies.ratings import Ratings, Reading, read_ratings
+from fervid.studies.ratings import RatingOptions, Ratings, read_ratings
 
 __all__ = ["read_panel"]
 
 
-def read_panel(paths: Sequence[Path], reading: Reading) -> Ratings:
+def read_panel(paths: Sequence[Path], reading: RatingOptions) -> Ratings:
     """Read one table or several, in whatever formats; a rater without a name has the file's."""
     if not paths:
         raise DataError("no ratings: expected at least one CSV file")
@@ -40,10 +40,16 @@ def _join(tables: list[Ratings]) -> Ratings:
         labels.append(label)
     names = _names(tables)
     return Ratings(
-        tables[0].path, names, emotions, second, np.concatenate(scores), np.concatenate(labels),
-        labelled=all(one.labelled for one in tables), scored=any(one.scored for one in tables),
+        tables[0].path,
+        names,
+        emotions,
+        second,
+        np.concatenate(scores),
+        np.concatenate(labels),
+        labelled=all(one.labelled for one in tables),
+        scored=any(one.scored for one in tables),
         facts=_facts(tables, names),
-    )  # fmt: skip
+    )
 
 
 def _names(tables: list[Ratings]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from fervid.labels import EMOTIONS, emotion
 from fervid.studies.csv_columns import Columns, find_columns
 from fervid.studies.csv_table import Sheet, read_sheet
 
-__all__ = ["Ratings", "Reading", "read_ratings", "read_scale"]
+__all__ = ["RatingOptions", "Ratings", "read_ratings", "read_scale"]
 
 #: A second counts as rated when intervals cover at least this much of it.
 _COVERED = 0.5
@@ -23,7 +23,7 @@ _TOUCH_S = 0.0015
 
 
 @dataclass(frozen=True)
-class Reading:
+class RatingOptions:
     """How a table is read. `scale` is (low, high) of the scores; None takes what the file shows. `person` and `track`
     choose the rows of one where the file has such a column. `gaps` labels what lies between a rater's intervals.
     """
@@ -66,13 +66,13 @@ class _Entry:
     scores: dict[str, float]
 
 
-def read_ratings(path: Path, reading: Reading | None = None) -> Ratings:
+def read_ratings(path: Path, reading: RatingOptions | None = None) -> Ratings:
     """Read a CSV file of ratings; DataError names the file, the row and what was expected.
 
     Several ratings within one second (by one rater) are averaged, their most frequent label is kept; an interval counts
     for every second that it covers by half or more.
     """
-    reading = reading or Reading()
+    reading = reading or RatingOptions()
     sheet = read_sheet(path)
     columns = find_columns(path, sheet.header)
     unknown: Counter[str] = Counter()
@@ -105,7 +105,7 @@ def read_scale(scale: str | tuple[float, float] | None) -> tuple[float, float] |
 # -- rows -> entries ------------------------------------------------------------------------------------------
 
 
-def _entries(sheet: Sheet, columns: Columns, reading: Reading, unknown: Counter) -> dict[str, list[_Entry]]:
+def _entries(sheet: Sheet, columns: Columns, reading: RatingOptions, unknown: Counter) -> dict[str, list[_Entry]]:
     """The entries of each rater, in the order of the file; rows that say nothing are left out."""
     chosen = [row for row in sheet.rows if _is_chosen(sheet, columns, reading, row)]
     if not chosen:
@@ -128,7 +128,7 @@ def _entries(sheet: Sheet, columns: Columns, reading: Reading, unknown: Counter)
     return {name: own for name, own in entries.items() if own}
 
 
-def _is_chosen(sheet: Sheet, columns: Columns, reading: Reading, row: tuple[int, list[str]]) -> bool:
+def _is_chosen(sheet: Sheet, columns: Columns, reading: RatingOptions, row: tuple[int, list[str]]) -> bool:
     for column, wanted, option in ((columns.person, reading.person, "person"), (columns.track, reading.track, "track")):
         if column is None:
             continue
@@ -142,7 +142,7 @@ def _is_chosen(sheet: Sheet, columns: Columns, reading: Reading, row: tuple[int,
     return True
 
 
-def _wanted(reading: Reading) -> str:
+def _wanted(reading: RatingOptions) -> str:
     return f"person {reading.person}" if reading.person is not None else f"track {reading.track}"
 
 
@@ -165,7 +165,7 @@ def _span(sheet: Sheet, columns: Columns, row: int, cells: list[str]) -> tuple[f
 
 
 def _label(
-    sheet: Sheet, columns: Columns, who: str, row: int, cells: list[str], reading: Reading, unknown: Counter
+    sheet: Sheet, columns: Columns, who: str, row: int, cells: list[str], reading: RatingOptions, unknown: Counter
 ) -> str | None:
     column = next((i for other, i in columns.labels if other == who), None)
     text = sheet.text(cells, column)
@@ -209,7 +209,7 @@ def _check_order(path: Path, who: str, own: list[_Entry], columns: Columns) -> N
 
 
 def _per_second(
-    path: Path, entries: dict[str, list[_Entry]], columns: Columns, reading: Reading, facts: dict
+    path: Path, entries: dict[str, list[_Entry]], columns: Columns, reading: RatingOptions, facts: dict
 ) -> Ratings:
     every = [entry for own in entries.values() for entry in own]
     labelled = any(entry.label for entry in every)

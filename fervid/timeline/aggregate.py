@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from fervid.runtime.profiling import span
+from fervid.runtime.profiling import stage
 from fervid.types import EmotionBatch, Rows, VideoInfo
 
 __all__ = ["NO_DATA", "NO_FACE", "OK", "fill_gaps", "summarise"]
@@ -14,9 +14,11 @@ OK, NO_FACE, NO_DATA = "ok", "no_face", "no_data"
 
 
 def summarise(
-    emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: VideoInfo,
+    emotions: Iterable[EmotionBatch],
+    labels: tuple[str, ...],
+    video: VideoInfo,
     end_s: Callable[[], float | None] = lambda: None,
-) -> Iterator[Rows]:  # fmt: skip
+) -> Iterator[Rows]:
     """Sum readings up second by second, holding no more than the seconds that are not over yet.
 
     Yields the rows of each second that was looked at, in order. `face_seconds` comes from real timestamps: a look
@@ -26,15 +28,15 @@ def summarise(
     looks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     faces: list[EmotionBatch] = []
     for batch in emotions:
-        for now in np.unique(np.floor(batch.look_s)).astype(int):
+        for now in np.unique(np.floor(batch.sampled_s)).astype(int):
             if second is not None and now > second:
-                with span("summarise"):
+                with stage("summarise"):
                     rows = _one_second(second, looks, faces, labels, video)
                 yield rows
                 looks, faces = [], []
             second = int(now)
-            here = np.floor(batch.look_s) == now
-            looks.append((batch.look_s[here], batch.duration_s[here], batch.shot[here]))
+            here = np.floor(batch.sampled_s) == now
+            looks.append((batch.sampled_s[here], batch.duration_s[here], batch.shot[here]))
             faces.append(batch.take(np.floor(batch.pts_s) == now))
     if second is not None:  # the last second may end before it is full
         end = end_s()
@@ -44,16 +46,16 @@ def summarise(
 def _one_second(
     second: int, looks: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo, end: float = 1.0
 ) -> Rows:
-    look_s, duration_s, shot = (np.concatenate(part) for part in zip(*looks))
-    owned = _owned(look_s - second, duration_s, end)
+    sampled_s, duration_s, shot = (np.concatenate(part) for part in zip(*looks))
+    owned = _owned(sampled_s - second, duration_s, end)
     pts_s, track, prob, score, box, quality = (
         np.concatenate([getattr(f, name) for f in faces])
         for name in ("pts_s", "track", "prob", "score", "box_px", "quality")
     )
     numbers, first, which = np.unique(track, return_index=True, return_inverse=True)
     if len(numbers) == 0:
-        return _faceless(np.array([second]), len(look_s), labels, NO_FACE) | {"shot": shot[:1]}
-    look = np.searchsorted(look_s, pts_s)
+        return _faceless(np.array([second]), len(sampled_s), labels, NO_FACE) | {"shot": shot[:1]}
+    look = np.searchsorted(sampled_s, pts_s)
     count = np.bincount(which)
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -68,7 +70,7 @@ def _one_second(
     n = len(numbers)
     return {
         "second": np.full(n, second), "shot": shot[look[first]], "track": numbers, "status": np.full(n, OK, object),
-        "n_sampled": np.full(n, len(look_s)), "n_faces": count,
+        "n_sampled": np.full(n, len(sampled_s)), "n_faces": count,
         "face_seconds": np.bincount(which, owned[look]),
         **{name: p[:, k] for k, name in enumerate(labels)},
         "dominant": np.array(labels, object)[best],
@@ -79,20 +81,18 @@ def _one_second(
     }  # fmt: skip
 
 
-def _owned(look_s: np.ndarray, duration_s: np.ndarray, end: float) -> np.ndarray:
+def _owned(sampled_s: np.ndarray, duration_s: np.ndarray, end: float) -> np.ndarray:
     """Divide one second, 0..end, among the looks in it: each owns the time until the next, as far as it can stand for.
 
     The first look also owns the time before it back to the second's start, within the same reach.
     """
-    until = np.append(look_s[1:], max(end, look_s[-1]))
-    owned = np.minimum(until - look_s, duration_s)
-    owned[0] += min(look_s[0], duration_s[0])
+    until = np.append(sampled_s[1:], max(end, sampled_s[-1]))
+    owned = np.minimum(until - sampled_s, duration_s)
+    owned[0] += min(sampled_s[0], duration_s[0])
     return owned
 
 
-def fill_gaps(
-    rows: Iterable[Rows], labels: tuple[str, ...], first: int, end_s: Callable[[], float]
-) -> Rows:  # fmt: skip
+def fill_gaps(rows: Iterable[Rows], labels: tuple[str, ...], first: int, end_s: Callable[[], float]) -> Rows:
     """Join the rows of all seconds, with a `no_data` row for each second from `first` to the end that has none.
 
     The end of a video is known for sure only once its last frame is read: end_s is asked after the last row.

@@ -18,7 +18,15 @@ from fervid.timeline.schema import METADATA_KEY, NUMBERS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Timeline", "describe_timeline", "load_timeline", "open_timeline", "overview", "pool", "read_provenance"]
+__all__ = [
+    "Timeline",
+    "describe_timeline",
+    "load_timeline",
+    "open_timeline",
+    "read_provenance",
+    "timeline_summary",
+    "weighted_mean",
+]
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
@@ -33,8 +41,9 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     except (OSError, pa.ArrowException, ValueError) as e:
         folder, foreign = Path(path).is_dir(), "magic bytes" in str(e)
         why = "a folder" if folder else "no Parquet file" if foreign else " ".join(str(e).split())
-        raise DataError(f"{path}: not a timeline ({why}); expected what fervid process writes, are the arguments in "
-                        "their order?") from None  # fmt: skip
+        raise DataError(
+            f"{path}: not a timeline ({why}); expected what fervid process writes, are the arguments in their order?"
+        ) from None
 
 
 def describe_timeline(path: Path) -> dict[str, Any]:
@@ -43,10 +52,10 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     if "second" not in pq.read_schema(path).names:
         what = "shots" if "kind" in pq.read_schema(path).names else "face_readings"
         return {"says": {what: pq.read_metadata(path).num_rows}} | provenance
-    return {"says": overview(load_timeline(path), provenance)} | provenance
+    return {"says": timeline_summary(load_timeline(path), provenance)} | provenance
 
 
-def overview(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[str, Any]:
+def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[str, Any]:
     """Say in a few numbers what a timeline (as load_timeline gives it, by track) holds.
 
     `persons` and `shots` are None where nobody looked for them. `dominant`: for which share of the time that faces were
@@ -102,7 +111,7 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     for word in (*keys, "status", "dominant"):
         frame[word] = frame[word].astype("category")
     if by != "track":
-        frame = pool(frame, [*keys, "second"] if by == "second" else keys)
+        frame = weighted_mean(frame, [*keys, "second"] if by == "second" else keys)
     if by == "video":
         own = [made[name] for name in frame.get("file", made)]
         frame.insert(len(keys), "status", [facts.get("status", "ok") for facts in own])
@@ -121,7 +130,7 @@ def _is_timeline(path: Path) -> bool:
         return True
 
 
-def pool(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
+def weighted_mean(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
     """Average the rows within each group of equal keys, each weighted by the time for which its track was visible."""
     import pandas as pd
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fervid.files import spelled
+from fervid.files import to_utf8
 from fervid.labels import EMOTIONS
 from fervid.shots.detect import Shot
 from fervid.types import Rows
@@ -36,9 +36,9 @@ def word_array(values: np.ndarray | list[str], null: np.ndarray | None = None) -
     known: dict[str, int] = {}
     gone = np.zeros(len(values), bool) if null is None else null
     index = [-1 if missing else known.setdefault(word, len(known)) for word, missing in zip(values, gone)]
-    spelled = [word.encode() for word in known]
-    offsets = np.cumsum([0, *map(len, spelled)], dtype=np.int32)
-    words = pa.StringArray.from_buffers(len(spelled), pa.py_buffer(offsets), pa.py_buffer(b"".join(spelled)))
+    to_utf8 = [word.encode() for word in known]
+    offsets = np.cumsum([0, *map(len, to_utf8)], dtype=np.int32)
+    words = pa.StringArray.from_buffers(len(to_utf8), pa.py_buffer(offsets), pa.py_buffer(b"".join(to_utf8)))
     return pa.DictionaryArray.from_arrays(number_array(np.array(index, np.int32), pa.int32(), null), words)
 
 
@@ -71,13 +71,21 @@ def timeline_schema(labels: tuple[str, ...], extra: tuple[str, ...] = ()) -> pa.
     """The columns of a timeline, in order; `labels` are the emotions that the classifier knows, `extra` on request."""
     real = pa.float32()
     return pa.schema(
-        [("video", WORD), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", WORD),
-         ("n_sampled", pa.int32()), ("n_faces", pa.int32()), ("face_seconds", real)]
+        [
+            ("video", WORD),
+            ("second", pa.int32()),
+            ("shot", pa.int32()),
+            ("track", pa.int32()),
+            ("status", WORD),
+            ("n_sampled", pa.int32()),
+            ("n_faces", pa.int32()),
+            ("face_seconds", real),
+        ]
         + [(name, real) for name in EMOTIONS if name in labels]
         + [("dominant", WORD)]
         + [(name, real) for name in ("entropy", "spread", "score", "face_px", "x", "y", "w", "h")]
         + [(name, pa.int32() if name == "person" else real) for name in extra]
-    )  # fmt: skip
+    )
 
 
 def to_table(
@@ -94,7 +102,7 @@ def to_table(
     n = len(rows["second"])
     columns = []
     for field in schema:
-        values = np.full(n, spelled(video), object) if field.name == "video" else rows[field.name]
+        values = np.full(n, to_utf8(video), object) if field.name == "video" else rows[field.name]
         null = values == -1 if field.name in NUMBERS else values == "" if field.name == "dominant" else None
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
@@ -108,7 +116,7 @@ def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa
     times = [(name, pa.float64()) for name in ("start_s", "end_s", "from_s", "to_s")]
     schema = pa.schema([("video", WORD), ("shot", pa.int32()), ("kind", WORD), *times])
     columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}
-    columns["video"] = [spelled(video)] * len(shots)
+    columns["video"] = [to_utf8(video)] * len(shots)
     arrays = [
         word_array(columns[f.name]) if f.type == WORD else number_array(np.array(columns[f.name]), f.type)
         for f in schema

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fervid.files import refusal, spelled, write_atomically
+from fervid.files import to_utf8, write_atomically, write_error
 from fervid.timeline.read import read_provenance
 from fervid.timeline.schema import WORD, file_metadata, number_array, word_array
 from fervid.types import EmotionBatch, VideoInfo
@@ -29,14 +29,14 @@ def _blaming(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise refusal(folder, e) from e
+        raise write_error(folder, e) from e
 
 
 class FacesWriter:
     """Writes every face reading as it passes, so that memory does not grow with the video."""
 
     def __init__(self, part: Path, labels: tuple[str, ...], video: VideoInfo, name: str) -> None:
-        self._name, self._waiting = spelled(name), 0
+        self._name, self._waiting = to_utf8(name), 0
         self._batches: list[pa.Table] = []
         self._size = np.array([video.width_px, video.height_px], np.float64)
         places = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]

@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import torch
 
-from fervid.faces.crop import Framing
+from fervid.faces.crop import FaceAlignment
 from fervid.networks.dlib_resnet import MEAN, SIDE_PX, STD, DlibResNet, find_dlib_weights, read_dlib_weights
-from fervid.runtime.device import exact
+from fervid.runtime.device import deterministic_fp32
 from fervid.runtime.threads import one_thread
 
 __all__ = ["DlibFaces"]
@@ -28,7 +28,7 @@ class DlibFaces:
     name = "dlib_face_recognition_resnet_model_v1"
     portrait_px = SIDE_PX
     threshold = 0.07
-    framing = Framing(
+    framing = FaceAlignment(
         landmarks=((0.313, 0.309), (0.687, 0.309), (0.5, 0.517), (0.341, 0.702), (0.659, 0.702)), box=0.94, zoom=1.0
     )
 
@@ -47,7 +47,7 @@ class DlibFaces:
         return self.framing.squares(box_px, landmarks_px)
 
     @one_thread
-    @exact()
+    @deterministic_fp32()
     @torch.inference_mode()
     def embed(self, portrait: np.ndarray) -> np.ndarray:
         """Grey crops (m, 150, 150) uint8 -> (m, 128) float32 of length 1."""

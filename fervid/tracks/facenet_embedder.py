@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fervid.errors import MissingDependency, WeightsError
-from fervid.faces.crop import upright
-from fervid.networks.downloads import VGGFACE2, fetch, place_of
-from fervid.runtime.device import exact
+from fervid.faces.crop import square_boxes
+from fervid.networks.downloads import VGGFACE2, cache_path, fetch
+from fervid.runtime.device import deterministic_fp32
 from fervid.runtime.threads import one_thread
 
 __all__ = ["FaceNet", "find_vggface2"]
@@ -37,7 +37,7 @@ def find_vggface2(asked: str) -> Path:
     except OSError as e:
         raise WeightsError(
             f"vggface2: the weights that --persons needs cannot be downloaded ({getattr(e, 'reason', None) or e}); "
-            f"fetch {VGGFACE2} elsewhere and name the file with --persons FILE, or put it at {place_of(VGGFACE2)}; "
+            f"fetch {VGGFACE2} elsewhere and name the file with --persons FILE, or put it at {cache_path(VGGFACE2)}; "
             "or take --persons dlib"
         ) from None
 
@@ -67,17 +67,18 @@ class FaceNet:
         lacking = [k for k, v in self._net.state_dict().items() if k not in state or state[k].shape != v.shape]
         lacking = [k for k in lacking if not k.startswith("logits.") and not k.endswith("num_batches_tracked")]
         if lacking:
-            raise WeightsError(f"{path}: not the weights of an InceptionResnetV1 ({lacking[0]} is missing or odd); "
-                               f"fetch {VGGFACE2}")  # fmt: skip
+            raise WeightsError(
+                f"{path}: not the weights of an InceptionResnetV1 ({lacking[0]} is missing or odd); fetch {VGGFACE2}"
+            )
         self._net.load_state_dict({k: v for k, v in state.items() if not k.startswith("logits.")}, strict=False)
         self._net.to(device)
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """Boxes as they are, and a little more, as the network learned them."""
-        return upright(box_px)
+        return square_boxes(box_px)
 
     @one_thread
-    @exact()
+    @deterministic_fp32()
     @torch.inference_mode()
     def embed(self, portrait: np.ndarray) -> np.ndarray:
         """Grey crops (m, 160, 160) uint8 -> (m, 512) float32 of length 1."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from fervid.types import Rows, TrackBatch
 
-__all__ = ["Embedder", "Gallery", "group"]
+__all__ = ["Embedder", "PersonClusterer", "group"]
 
 #: Crops of a track that are kept, how far apart in time, and how much better a new one must be than the worst of them.
 _FEW, _APART_S, _BETTER = 5, 0.5, 1.1
@@ -41,7 +41,7 @@ class Embedder(Protocol):
 
 
 @dataclass
-class _Known:
+class _TrackEmbeddings:
     """The best crops of a track so far."""
 
     looks: int = 0
@@ -70,12 +70,12 @@ class _Known:
         return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
 
-class Gallery:
+class PersonClusterer:
     """Watches tracks pass, and says in the end who is who. Memory: 10 kB a track, and 16 bytes a pair seen at once."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self._known: dict[int, _Known] = {}
+        self._known: dict[int, _TrackEmbeddings] = {}
         self._together: set[tuple[int, int]] = set()
 
     def watch(self, tracks: Iterable[TrackBatch]) -> Iterator[TrackBatch]:
@@ -87,7 +87,7 @@ class Gallery:
     def _remember(self, batch: TrackBatch) -> None:
         clear, met = batch.quality, {}
         for i in np.flatnonzero(clear >= _CLEAR):
-            met[int(batch.track[i])] = known = self._known.setdefault(int(batch.track[i]), _Known())
+            met[int(batch.track[i])] = known = self._known.setdefault(int(batch.track[i]), _TrackEmbeddings())
             known.offer(float(clear[i]), float(batch.pts_s[i]), int(i))
         new = [(known, at) for known in met.values() for at, e in enumerate(known.embedding) if isinstance(e, int)]
         if new:
@@ -101,8 +101,13 @@ class Gallery:
     def facts(self) -> dict[str, Any]:
         """What decided who is who, for the provenance."""
         model = self.embedder
-        return {"name": model.name, "sha256": model.sha256, "threshold": model.threshold, "least_quality": _CLEAR,
-                "crops_a_track": _FEW}  # fmt: skip
+        return {
+            "name": model.name,
+            "sha256": model.sha256,
+            "threshold": model.threshold,
+            "least_quality": _CLEAR,
+            "crops_a_track": _FEW,
+        }
 
     def columns(self, rows: Rows) -> Rows:
         """The columns `person`, -1 where nobody can tell, and `person_confidence` for the rows of a timeline."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from fervid.runtime.profiling import span
+from fervid.runtime.profiling import stage
 from fervid.tracks.assignment import pair
 from fervid.types import ShotBatch, TrackBatch
 
@@ -42,12 +42,12 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
     numbering, shot = _Numbering(), None
     for batch in shots:
         track = np.full(len(batch), _NONE)
-        for pts_s, here_shot in zip(batch.look_s, batch.shot):
+        for pts_s, here_shot in zip(batch.sampled_s, batch.shot):
             if shot is not None and here_shot != shot:
                 tracker.reset(float(pts_s))
             shot = here_shot
             here = batch.pts_s == pts_s
-            with span("track"):
+            with stage("track"):
                 track[here] = tracker.update(float(pts_s), batch.box_px[here], batch.score[here])
         waiting.append((batch, track))
         while waiting and not np.isin(tracker.pending, waiting[0][1]).any():
@@ -107,8 +107,18 @@ class _States:
     def begin(cls, track: np.ndarray, pts_s: float, place: np.ndarray) -> "_States":
         n = len(track)
         now, noughts, variance = np.full(n, pts_s), np.zeros((n, 3)), np.tile(_NOISE**2, (n, 1))
-        return cls(track, now, now, np.ones(n, int), np.zeros(n, int), place, noughts, variance, noughts,
-                   np.tile(_SPEED**2, (n, 1)))  # fmt: skip
+        return cls(
+            track,
+            now,
+            now,
+            np.ones(n, int),
+            np.zeros(n, int),
+            place,
+            noughts,
+            variance,
+            noughts,
+            np.tile(_SPEED**2, (n, 1)),
+        )
 
     def __len__(self) -> int:
         return len(self.track)

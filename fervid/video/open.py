@@ -47,7 +47,7 @@ def open_video(
 
         return TorchcodecReader(path, **file, device=device or "cpu")
     file |= {"careful": careful, "synthetic_time": synthetic_time}
-    turned_back = ""
+    fallback_reason = ""
     if reader != "av" and device not in (None, "cpu"):
         try:
             from fervid.video.readers.nvdec import NvdecReader
@@ -56,13 +56,13 @@ def open_video(
         except (NotOnGPU, DeviceError, MissingDependency) as e:
             if reader == "nvdec":
                 raise
-            turned_back = e.why if isinstance(e, NotOnGPU) else str(e)
+            fallback_reason = e.why if isinstance(e, NotOnGPU) else str(e)
     elif reader == "nvdec" and device:
         raise ConfigError("--reader nvdec decodes on a GPU and needs --device cuda; use --reader av on a CPU")
     from fervid.video.readers.pyav import PyAVReader
 
     opened = PyAVReader(path, **file, sampling=sampling)
-    opened.health.turned_back = turned_back
+    opened.health.fallback_reason = fallback_reason
     return opened
 
 
@@ -75,20 +75,25 @@ def read_video(
     again on the CPU if the GPU's decoder gives up midway.
     """
     options = {"careful": False, "synthetic_time": False, "every_frame": False}
-    name, turned_back = config.reader, ""
+    name, fallback_reason = config.reader, ""
     while True:
         try:
             with open_video(
-                path, reader=name, stream=config.stream, max_pixels=config.max_pixels,
-                careful=options["careful"], synthetic_time=options["synthetic_time"],
-                sampling=None if any(options.values()) else sampling_of(config), device=device,
-            ) as reader:  # fmt: skip
-                reader.health.turned_back = reader.health.turned_back or turned_back
+                path,
+                reader=name,
+                stream=config.stream,
+                max_pixels=config.max_pixels,
+                careful=options["careful"],
+                synthetic_time=options["synthetic_time"],
+                sampling=None if any(options.values()) else sampling_of(config),
+                device=device,
+            ) as reader:
+                reader.health.fallback_reason = reader.health.fallback_reason or fallback_reason
                 return work(reader), options
         except NotOnGPU as e:
             if name != "auto":
                 raise
-            name, turned_back = "av", e.why
+            name, fallback_reason = "av", e.why
         except RestartNeeded as again:
             if all(options[name] for name in again.options):
                 message = f"{path}: the reader asks again and again for {again}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from fervid.config import Config
 from fervid.video.open import read_video
-from fervid.video.sampling import picture_size
+from fervid.video.sampling import detection_size
 
 __all__ = ["describe_video"]
 
@@ -24,7 +24,7 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
         },
         "plan": {
             "reader": config.reader, "looks_per_second": config.fps or "every frame",
-            "detection_picture": "x".join(map(str, picture_size(video, picture_px))),
+            "detection_picture": "x".join(map(str, detection_size(video, picture_px))),
             "smallest_face_px": round(min_face_px, 1), "detector": config.detector, "weights": config.weights,
         },
         "notes": notes or ["the first frame is fine; damage further on shows when the video is processed"],

@@ -34,7 +34,7 @@ class Frame(Protocol):
     def luma(self) -> np.ndarray:
         """Give the displayed frame's luma (H, W) uint8, 0 black to 255 white, at the stored resolution."""
 
-    def glance(self) -> np.ndarray | None:
+    def luma_preview(self) -> np.ndarray | None:
         """Give every eighth row of the stored luma (H / 8, W) uint8, a copy; None where that would not be cheap."""
 
     def stored_luma(self) -> tuple[np.ndarray, bool]:
@@ -63,7 +63,7 @@ class Health:
     epochs: int = 1
     decoder: str = "cpu"
     """What decoded: cpu, or nvdec, the decoder of a GPU."""
-    turned_back: str = ""
+    fallback_reason: str = ""
     """Why the reader auto decodes on the CPU for a line on a GPU."""
     reasons: list[str] = field(default_factory=list)
 

@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["PIECE_S", "WHOLE", "CannotSpread", "Index", "Piece", "plan_pieces"]
+__all__ = ["SEGMENT_S", "WHOLE", "Index", "NotSplittable", "Segment", "plan_segments"]
 
 #: A piece is at least this long: a worker decodes up to two groups of pictures (ten seconds each) beside its own.
-PIECE_S = 120.0
+SEGMENT_S = 120.0
 #: Frames are right from so many seconds before a piece on: its looks are taken up at the look before (see shards.py).
 BEFORE_S = 5.0
 #: Packets of a stream are at most so many places away from the order of display: 16 in H.264 and HEVC (annexes A).
@@ -16,7 +16,7 @@ _REORDERED = 32
 _LONGEST_GAP_S = 3600
 
 
-class CannotSpread(Exception):
+class NotSplittable(Exception):
     """This video has to be read by one worker, from its start to its end; the message says why, in a few words."""
 
 
@@ -30,7 +30,7 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """The frames with start <= pts < stop, in ticks; decoding begins at `seek`, the last key frame but one that is
     BEFORE_S before the start: what follows the last one is right, also where groups of pictures are open.
 
@@ -43,18 +43,18 @@ class Piece:
     stop: int | None
 
 
-WHOLE = Piece(0, None, None, None)
+WHOLE = Segment(0, None, None, None)
 
 
-def plan_pieces(index: Index, piece_s: float = PIECE_S) -> list[Piece]:
+def plan_segments(index: Index, piece_s: float = SEGMENT_S) -> list[Segment]:
     """Cut at key frames, as soon as a piece is piece_s long. Pieces cover everything and do not overlap.
 
     A key frame is a cut if nothing before it in the file is shown after it, and nothing behind the next key frame is
-    shown before it. CannotSpread if fewer than two pieces come out, or if the timestamps are not those of one clock.
+    shown before it. NotSplittable if fewer than two pieces come out, or if the timestamps are not those of one clock.
     """
     pts, key = index.pts, index.key
     if not len(pts) or not key[0]:
-        raise CannotSpread("it does not begin with a key frame")
+        raise NotSplittable("it does not begin with a key frame")
     _check_clock(pts, index.tick)
     sound = _sound_cuts(pts, key)
     least, before, last, final = piece_s / float(index.tick), BEFORE_S / float(index.tick), pts[0], pts.max()
@@ -65,19 +65,19 @@ def plan_pieces(index: Index, piece_s: float = PIECE_S) -> list[Piece]:
             cuts.append((at, seeks[-2] if len(seeks) > 1 else None))
             last = at
     if not cuts:
-        raise CannotSpread(f"no two pieces of {piece_s:g} s between its key frames")
+        raise NotSplittable(f"no two pieces of {piece_s:g} s between its key frames")
     starts = [(None, None), *cuts]
     stops = [*(at for at, _ in cuts), None]
-    return [Piece(i, seek, start, stop) for i, ((start, seek), stop) in enumerate(zip(starts, stops))]
+    return [Segment(i, seek, start, stop) for i, ((start, seek), stop) in enumerate(zip(starts, stops))]
 
 
 def _check_clock(pts: np.ndarray, tick: Fraction) -> None:
     order = np.argsort(pts, kind="stable")
     steps = np.diff(pts[order])
     if (steps == 0).any():
-        raise CannotSpread("timestamps that repeat")
+        raise NotSplittable("timestamps that repeat")
     if (steps * float(tick) > _LONGEST_GAP_S).any() or (abs(order - np.arange(len(pts))) > _REORDERED).any():
-        raise CannotSpread("timestamps that jump")
+        raise NotSplittable("timestamps that jump")
 
 
 def _sound_cuts(pts: np.ndarray, key: np.ndarray) -> list[int]:

@@ -17,8 +17,8 @@ from rich.table import Table
 from fervid.views.terminal import clock, plain, print_facts
 
 if TYPE_CHECKING:
-    from fervid.jobs.batch import Begun, Ended, Event, Summary
-    from fervid.jobs.engine import Moved
+    from fervid.jobs.batch import BatchStarted, Event, JobFinished, Summary
+    from fervid.jobs.engine import JobProgress
 
 __all__ = ["Tally", "print_forgotten", "print_summary", "sentence", "watch_batch"]
 
@@ -39,19 +39,19 @@ class Tally:
         self.status = {"ok": 0, "degraded": 0, "failed": 0}
         self.total = self.bytes_left = self._bytes_done = 0
         self._video_s = 0.0
-        self._running: dict[int, Moved] = {}
+        self._running: dict[int, JobProgress] = {}
         self._trail: deque[tuple[float, float]] = deque()
 
     def take(self, event: "Event") -> None:
         """Count one event."""
-        from fervid.jobs.batch import Begun, Ended
+        from fervid.jobs.batch import BatchStarted, JobFinished
 
-        if isinstance(event, Begun):
+        if isinstance(event, BatchStarted):
             self.total, self.bytes_left = event.jobs + len(event.finished), event.bytes
             for row in event.finished:
                 self.status[row.status] += 1
             self._started = self._now()
-        elif isinstance(event, Ended):
+        elif isinstance(event, JobFinished):
             self.status[event.row.status] += 1
             self.bytes_left -= event.job.bytes
             self._video_s += event.row.video_s
@@ -107,8 +107,13 @@ def watch_batch(*, quiet: bool) -> Iterator[Callable[["Event"], None] | None]:
     elif not console.is_terminal:
         yield _Lines()
     else:
-        with Bar(TextColumn("{task.fields[label]}"), BarColumn(10), TextColumn("{task.fields[text]}"),
-                 console=console, transient=True) as bar:  # fmt: skip
+        with Bar(
+            TextColumn("{task.fields[label]}"),
+            BarColumn(10),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            transient=True,
+        ) as bar:
             yield _Bars(bar)
 
 
@@ -119,12 +124,12 @@ class _Lines:
         self._tally = Tally()
 
     def __call__(self, event: "Event") -> None:
-        from fervid.jobs.batch import Begun, Ended
+        from fervid.jobs.batch import BatchStarted, JobFinished
 
         self._tally.take(event)
-        if isinstance(event, Begun):
+        if isinstance(event, BatchStarted):
             self._say(_opening(event))
-        elif isinstance(event, Ended):
+        elif isinstance(event, JobFinished):
             self._say(f"{_verdict(event)}  ({self._tally.text()})")
 
     def _say(self, text: str) -> None:
@@ -141,30 +146,33 @@ class _Bars:
         self._workers: dict[int, TaskID] = {}
 
     def __call__(self, event: "Event") -> None:
-        from fervid.jobs.batch import Begun, Ended
+        from fervid.jobs.batch import BatchStarted, JobFinished
 
         self._tally.take(event)
-        if isinstance(event, Begun):
+        if isinstance(event, BatchStarted):
             self._bar.console.print(_opening(event), markup=False, highlight=False)
-        elif isinstance(event, Ended):
+        elif isinstance(event, JobFinished):
             if event.row.status != "ok":
                 self._bar.console.print(_verdict(event), markup=False, highlight=False)
         else:
             self._show_worker(event)
         self._bar.update(self._all, completed=self._tally.done, total=self._tally.total, text=self._tally.text())
 
-    def _show_worker(self, news: "Moved") -> None:
+    def _show_worker(self, news: "JobProgress") -> None:
         if news.worker not in self._workers:
             self._workers[news.worker] = self._bar.add_task("", total=None, label="", text="")
         label = escape(_short(plain(news.job.name))) if news.job else ""
         end = f" of {clock(news.end_s)}" if news.end_s else ""
         self._bar.update(
-            self._workers[news.worker], completed=news.done_s, total=news.end_s, label=label,
+            self._workers[news.worker],
+            completed=news.done_s,
+            total=news.end_s,
+            label=label,
             text=f"{clock(news.done_s)}{end}" if news.job else "",
-        )  # fmt: skip
+        )
 
 
-def _opening(event: "Begun") -> str:
+def _opening(event: "BatchStarted") -> str:
     before = f"; {len(event.finished)} finished before" if event.finished else ""
     if not event.jobs:
         return f"nothing to do{before}"
@@ -172,7 +180,7 @@ def _opening(event: "Begun") -> str:
     return f"{event.jobs} {'video' if event.jobs == 1 else 'videos'} to do, {size}{before}"
 
 
-def _verdict(event: "Ended") -> str:
+def _verdict(event: "JobFinished") -> str:
     row = event.row
     why = f": {sentence(row.path, row.message) or row.reason}" if row.status != "ok" else ""
     return f"{row.status:<8}  {plain(row.path)}{plain(why)}"

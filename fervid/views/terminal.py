@@ -14,8 +14,8 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from fervid.runtime.profiling import Stopwatch
-from fervid.timeline.read import overview
+from fervid.runtime.profiling import Profiler
+from fervid.timeline.read import timeline_summary
 
 if TYPE_CHECKING:
     from fervid.pipeline import Result
@@ -77,7 +77,9 @@ def summary(result: "Result") -> dict[str, Any]:
     named |= {"read_whole": result.whole} if result.whole else {}
     named |= {"decoder_note": result.decoder_note} if result.decoder_note else {}
     return (
-        named | {"status": result.status, "reasons": result.reasons} | overview(result.to_pandas(), result.provenance)
+        named
+        | {"status": result.status, "reasons": result.reasons}
+        | timeline_summary(result.to_pandas(), result.provenance)
     )
 
 
@@ -202,7 +204,7 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def profile(watch: Stopwatch) -> dict[str, Any]:
+def profile(watch: Profiler) -> dict[str, Any]:
     """Give the seconds of CPU and of the wall clock, in all and stage by stage; stages overlap on the wall clock."""
     return {
         "cpu_s": round(watch.cpu_s, 3),
@@ -214,7 +216,7 @@ def profile(watch: Stopwatch) -> dict[str, Any]:
     }
 
 
-def print_profile(watch: Stopwatch) -> None:
+def print_profile(watch: Profiler) -> None:
     """Print the stages by falling CPU time on stdout."""
     facts = profile(watch)
     rows = [("stage", "CPU s", "share", "wall s", "calls")]

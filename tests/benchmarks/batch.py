@@ -18,7 +18,7 @@ from pathlib import Path
 import av
 
 from fervid.config import Config
-from fervid.jobs.batch import Ended, Event, Request, run_batch
+from fervid.jobs.batch import Event, JobFinished, Request, run_batch
 from fervid.jobs.local_engine import LocalEngine
 from fervid.models import load_models
 from fervid.pipeline import Models, process_video
@@ -72,7 +72,7 @@ def run_workers(clips: list[Path], out: Path, workers: int, look: Callable[[], N
     marks: list[tuple[float, float]] = []
 
     def watch(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, JobFinished):
             assert event.row.status == "ok", event.row
             marks.append((time.perf_counter(), _cpu_s()))
             look()
@@ -154,8 +154,10 @@ def main() -> None:
         if args.only != "time":
             peaks = watch_memory(clips, work / "memory")
             tenth = peaks[min(9, len(peaks) - 1)]
-            print(f"peak memory of a worker: {tenth} MiB after 10 clips, {peaks[-1]} MiB after {len(peaks)} "
-                  f"({peaks[-1] / tenth - 1:+.1%}, goal +10%)")  # fmt: skip
+            print(
+                f"peak memory of a worker: {tenth} MiB after 10 clips, {peaks[-1]} MiB after {len(peaks)} "
+                f"({peaks[-1] / tenth - 1:+.1%}, goal +10%)"
+            )
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ from fervid.doctor import diagnose
 from fervid.emotions.classify import classify
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import FervidError
-from fervid.jobs.shards import Recalled
+from fervid.jobs.shards import PrecomputedClassifier
 from fervid.pipeline import WholeVideo, process_video
-from fervid.runtime.profiling import Stopwatch
-from fervid.shots.detect import ShotFinder, divide
+from fervid.runtime.profiling import Profiler
+from fervid.shots.detect import ShotFinder, assign_shots
 from fervid.timeline.aggregate import summarise
 from fervid.tracks.tracker import Tracker, link
 from fervid.video.open import open_video
@@ -188,11 +188,11 @@ def detection(run: Run) -> None:
         per_s = rate(run, lambda n=n: finder.detect(picture[:n], 20), n)
         run.tell(f"detection 640x360, {n} at once, frames/s", per_s, "5,000" if n >= 32 else "")
     if run.device != "cpu":
-        proper, device_mtcnn.exact = device_mtcnn.exact, nullcontext  # type: ignore[assignment]
+        proper, device_mtcnn.deterministic_fp32 = device_mtcnn.deterministic_fp32, nullcontext  # type: ignore[assignment]
         try:
             run.tell("same, 64 at once, TF32 in P-Net", rate(run, lambda: finder.detect(picture[:64], 20), 64))
         finally:
-            device_mtcnn.exact = proper
+            device_mtcnn.deterministic_fp32 = proper
 
 
 def classification(run: Run) -> None:
@@ -209,7 +209,7 @@ def native(run: Run) -> None:
     for reader in readers(run, film):
         config = load_config(fps="native", reader=reader, device=run.device, end_s=frames / 30)
         process_video(film, None, config, models)
-        with Stopwatch() as watch, busy(run.device) as load:
+        with Profiler() as watch, busy(run.device) as load:
             per_s = rate(run, lambda c=config: process_video(film, None, c, models), frames)
         run.tell(f"native 640x360, reader {reader}, frames/s", per_s, "2,000")
         run.tell(f"native 640x360, reader {reader}: busy", load())
@@ -224,14 +224,14 @@ def host(run: Run) -> None:
     with open_video(film) as reader:
         video = WholeVideo(reader, config, models)
         batches = list(video.faces())
-    unasked = Recalled(models.classifier)
+    unasked = PrecomputedClassifier(models.classifier)
     answers = np.full(len(unasked.labels), 1 / len(unasked.labels), np.float32).view(np.uint8)
     batches = [replace(batch, crop=np.tile(answers, (len(batch), 1, 1))) for batch in batches]
     start = time.process_time()
-    tracks = link(divide(iter(batches), ShotFinder()), Tracker(max_gap_s=config.track_gap_s))
+    tracks = link(assign_shots(iter(batches), ShotFinder()), Tracker(max_gap_s=config.track_gap_s))
     for _ in summarise(classify(tracks, unasked), unasked.labels, video.info, lambda: video.end_s):
         pass
-    looks = sum(len(batch.look_s) for batch in batches)
+    looks = sum(len(batch.sampled_s) for batch in batches)
     run.tell(
         "from faces on, CPU ms a look", 1e3 * (time.process_time() - start) / looks, "under 0.5 for 2,000 a second"
     )

@@ -43,8 +43,11 @@ def main() -> None:
             finish(videos, out)
             found += check(out, whole)
             batches += 1
-            print(f"{done.total()} kills {dict(done)} in {batches} batches, {time.monotonic() - started:.0f} s: "
-                  f"{len(found)} videos lost, doubled or different", flush=True)  # fmt: skip
+            print(
+                f"{done.total()} kills {dict(done)} in {batches} batches, {time.monotonic() - started:.0f} s: "
+                f"{len(found)} videos lost, doubled or different",
+                flush=True,
+            )
     print("\n".join(found))
     sys.exit(1 if found else 0)
 

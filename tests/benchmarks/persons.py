@@ -23,9 +23,9 @@ from fervid.faces.mtcnn import MTCNN
 from fervid.models import Models
 from fervid.pipeline import find_faces
 from fervid.runtime.threads import one_thread
-from fervid.shots.detect import ShotFinder, divide
+from fervid.shots.detect import ShotFinder, assign_shots
 from fervid.tracks.embedders import load_embedder
-from fervid.tracks.persons import Embedder, Gallery, group
+from fervid.tracks.persons import Embedder, PersonClusterer, group
 from fervid.tracks.tracker import Tracker, link
 from fervid.video.open import open_video
 from fervid.video.sampling import choose_frames
@@ -34,8 +34,13 @@ from tests.helpers.edited_films import SAMPLES
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 PIECE_S = 1.5
 #: Who the tracks of the sample videos are (sample_videos/README.md).
-KNOWN = {("one_face", 0): "Collins", ("two_faces", 0): "Collins", ("two_faces", 1): "Hopper",
-         ("cut_to_nobody", 0): "Collins", ("cut_to_nobody", 1): "Hopper"}  # fmt: skip
+KNOWN = {
+    ("one_face", 0): "Collins",
+    ("two_faces", 0): "Collins",
+    ("two_faces", 1): "Hopper",
+    ("cut_to_nobody", 0): "Collins",
+    ("cut_to_nobody", 1): "Hopper",
+}
 #: Pieces (video, track, piece) of a track that goes from one person to another, found by eye: whose they are.
 ASTRAY = {("crowd_1920x1080", 3, 0): "crowd_1920x1080 5"}
 
@@ -43,13 +48,13 @@ ASTRAY = {("crowd_1920x1080", 3, 0): "crowd_1920x1080 5"}
 def in_pieces(path: Path, models: Models) -> Iterator[tuple[str, np.ndarray]]:
     """The embedding of each piece of each track, as persons.Gallery makes it of a track."""
     config = Config(persons="dlib")
-    gallery = Gallery(models.embedder)
+    gallery = PersonClusterer(models.embedder)
     with open_video(path) as reader:
         looks = choose_frames(reader.frames(), config.fps)
         faces = find_faces(looks, reader.info, config, models)
         pieces = (
             replace(batch, track=(1000 * batch.track + batch.pts_s // PIECE_S).astype(np.int32))
-            for batch in link(divide(faces, ShotFinder()), Tracker())
+            for batch in link(assign_shots(faces, ShotFinder()), Tracker())
         )
         for _ in gallery.watch(pieces):
             pass

@@ -17,22 +17,22 @@ from fervid.config import load_config
 from fervid.cuda import batch_size as device_memory
 from fervid.cuda import boxes as device_boxes
 from fervid.cuda import crops as device_crops
-from fervid.cuda.batch_size import in_halves, room
-from fervid.cuda.boxes import suppress
+from fervid.cuda.batch_size import max_batch_size, retry_smaller
+from fervid.cuda.boxes import nms
 from fervid.cuda.crops import cut_faces, thumbnails_of
 from fervid.cuda.mtcnn import DeviceMTCNN
 from fervid.cuda.pipeline import DeviceLine
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import DeviceError, VideoError
-from fervid.faces.crop import crop_face, upright
+from fervid.faces.crop import crop_face, square_boxes
 from fervid.faces.detector import Detections
-from fervid.faces.integral_image import AreaTable, bins
+from fervid.faces.integral_image import IntegralImage, bins
 from fervid.faces.mtcnn import MTCNN
-from fervid.faces.nms import suppress as suppress_on_cpu
+from fervid.faces.nms import nms as suppress_on_cpu
 from fervid.models import load_models
 from fervid.pipeline import Models, find_faces, process_video
-from fervid.runtime.cuda_graphs import Graphed
-from fervid.runtime.device import enough_memory, exact, lacks_memory
+from fervid.runtime.cuda_graphs import CUDAGraphModule
+from fervid.runtime.device import deterministic_fp32, enough_memory, is_out_of_memory
 from fervid.types import concatenate, thumbnails
 from fervid.video.open import open_video
 from fervid.video.reader import full_range
@@ -133,7 +133,7 @@ def test_suppresses_what_the_cpu_suppresses(data):
     for names in (np.zeros(m, np.int64), group):
         expected = suppress_on_cpu(box, score, frame * 3 + names, 0.5, of_smaller=of_smaller)
         columns = map(torch.from_numpy, (box, score, frame))
-        kept = suppress(*columns, 0.5, group=torch.from_numpy(names), of_smaller=of_smaller).numpy()
+        kept = nms(*columns, 0.5, group=torch.from_numpy(names), of_smaller=of_smaller).numpy()
         assert sorted(kept) == sorted(expected)
         assert kept.tolist() == sorted(kept, key=lambda i: (frame[i], -score[i]))
 
@@ -143,7 +143,7 @@ def test_areas_are_those_of_the_table(monkeypatch, whole):
     """With no sums in 32 bits all are in 64, as they are for pictures of more than 8 million pixels."""
     monkeypatch.setattr(device_areas, "_SUM_32", whole)
     picture = np.random.default_rng(1).integers(0, 256, (2, 90, 131, 3), np.uint8)
-    table, areas = AreaTable(picture, CPU), Areas(torch.from_numpy(picture))
+    table, areas = IntegralImage(picture, CPU), Areas(torch.from_numpy(picture))
     level = table.mean(np.arange(2), bins(0, 90, 40), bins(0, 131, 77))
     torch.testing.assert_close(areas.level(40, 77), level, rtol=0, atol=1e-4)
     frame, box = np.array([0, 1, 1]), np.array([[0, 0, 131, 90], [5, 6, 7, 8], [100, 3, 130, 80]])
@@ -292,7 +292,7 @@ def test_what_does_not_fit_is_halved_and_nothing_is_lost(n, fits):
         return items
 
     lowered: list[int] = []
-    done = in_halves(list(range(n)), work, lowered.append, "a frame of 8x8")
+    done = retry_smaller(list(range(n)), work, lowered.append, "a frame of 8x8")
     assert [i for part in done for i in part] == list(range(n))
     assert min(lowered, default=n) <= max(fits, 1) or n <= fits
     assert len(tried) < 2 * n
@@ -303,7 +303,7 @@ def test_one_that_does_not_fit_is_told():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
     with pytest.raises(VideoError, match=r"film.mp4: a frame of 8x8 does not fit .* --device cpu") as caught:
-        in_halves([1, 2, 3], work, lambda _: None, "film.mp4: a frame of 8x8")
+        retry_smaller([1, 2, 3], work, lambda _: None, "film.mp4: a frame of 8x8")
     assert caught.value.reason == "too_large"
 
 
@@ -330,7 +330,7 @@ def test_memory_runs_out_in_the_words_of_cuda_too():
         finally:
             raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
     except RuntimeError as e:
-        assert lacks_memory(e)
+        assert is_out_of_memory(e)
 
 
 def test_copies_wait_for_the_search_that_has_the_memory(monkeypatch):
@@ -359,7 +359,7 @@ def _precision() -> tuple:
 def test_float32_is_float32_until_the_last_thread_is_done():
     before = _precision()
     assert before[1] == "tf32"
-    one, other = exact(), exact()
+    one, other = deterministic_fp32(), deterministic_fp32()
     one.__enter__()
     other.__enter__()
     one.__exit__(None, None, None)
@@ -374,7 +374,7 @@ def test_float32_is_float32_whatever_the_program_asked_for():
     try:
         for place, precision in zip(places, ("ieee", "tf32")):  # torch's older names for these now raise
             place.fp32_precision = precision
-        with pytest.raises(ValueError, match="within"), exact():
+        with pytest.raises(ValueError, match="within"), deterministic_fp32():
             assert _precision() == (True, "ieee", "ieee")
             raise ValueError("within")
         assert _precision() == (False, "ieee", "tf32")
@@ -386,15 +386,15 @@ def test_float32_is_float32_whatever_the_program_asked_for():
 def test_the_classifier_takes_the_largest_batch_that_fits(monkeypatch):
     tried: list[int] = []
 
-    def scarce(function, example: torch.Tensor) -> Graphed:
+    def scarce(function, example: torch.Tensor) -> CUDAGraphModule:
         tried.append(len(example))
         if len(example) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return Graphed(function, example)
+        return CUDAGraphModule(function, example)
 
     crop = np.random.default_rng(3).integers(0, 256, (40, 48, 48), np.uint8)
     expected = TorchClassifier("seresnet", "cpu").predict(crop)
-    monkeypatch.setattr("fervid.emotions.torch_classifier.Graphed", scarce)
+    monkeypatch.setattr("fervid.emotions.torch_classifier.CUDAGraphModule", scarce)
     classifier = TorchClassifier("seresnet", "cpu")
     assert classifier._answer.shape[0] == 8  # on a GPU it is recorded while the weights are loaded
     np.testing.assert_allclose(classifier.predict(crop), expected, atol=1e-6)
@@ -407,12 +407,12 @@ def test_room_is_what_the_free_memory_holds(monkeypatch):
     for name in ("memory_reserved", "memory_allocated"):
         monkeypatch.setattr(torch.cuda, name, lambda _: 0)
     gpu = torch.device("cuda", 0)
-    assert room(gpu, 640 * 360, 1920 * 1080) == 64
-    assert 1 <= room(gpu, 640 * 360, 7680 * 4320) < 10  # page-locked memory is what is scarce
+    assert max_batch_size(gpu, 640 * 360, 1920 * 1080) == 64
+    assert 1 <= max_batch_size(gpu, 640 * 360, 7680 * 4320) < 10  # page-locked memory is what is scarce
     free["bytes"] = 2**30
-    assert 1 < room(gpu, 640 * 360, 1920 * 1080) < 10
+    assert 1 < max_batch_size(gpu, 640 * 360, 1920 * 1080) < 10
     free["bytes"] = 0
-    assert room(gpu, 640 * 360, 1920 * 1080) == 1
+    assert max_batch_size(gpu, 640 * 360, 1920 * 1080) == 1
 
 
 class _Forgetful(FakeDetector):
@@ -439,10 +439,10 @@ def test_the_line_gets_over_a_lack_of_memory(monkeypatch):
             models = Models(detector, FakeClassifier(), "cpu", on_device=line)
             seen.append(list(find_faces(iter(looks), video.info, config, models)))
             assert (detector.failed > 0) == (most == 2)
-    short, long = (np.concatenate([batch.look_s for batch in batches]) for batches in seen)
+    short, long = (np.concatenate([batch.sampled_s for batch in batches]) for batches in seen)
     np.testing.assert_array_equal(short, long)
     assert detector.failed == 0
-    assert max(len(batch.look_s) for batch in seen[0]) <= 2
+    assert max(len(batch.sampled_s) for batch in seen[0]) <= 2
 
 
 def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
@@ -498,17 +498,17 @@ def test_the_timeline_is_that_of_the_cpu(models, name):
 class _Upright:
     """An embedder, as far as it says what to cut out."""
 
-    name, sha256, portrait_px, threshold = "upright", "", 96, 0.5
+    name, sha256, portrait_px, threshold = "square_boxes", "", 96, 0.5
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
-        return upright(box_px)
+        return square_boxes(box_px)
 
     def embed(self, portrait: np.ndarray) -> np.ndarray:
         raise AssertionError("nobody asks who it is")
 
 
 def test_portraits_and_thumbnails_are_those_of_the_cpu(models):
-    config = load_config(device="cpu", fps=2, end_s=1.5, detection="every", persons="upright")
+    config = load_config(device="cpu", fps=2, end_s=1.5, detection="every", persons="square_boxes")
     asked = replace(models, embedder=_Upright())
     seen = []
     for line in (asked, replace(asked, on_device=DeviceLine("cpu"))):
@@ -539,7 +539,7 @@ def test_the_resolution_may_change(tmp_path):
 
 
 def test_a_graph_has_one_shape():
-    graph = Graphed(lambda x: x + 1, torch.zeros(2, 3))
+    graph = CUDAGraphModule(lambda x: x + 1, torch.zeros(2, 3))
     assert (graph(torch.ones(2, 3)) == 2).all()
     with pytest.raises(ValueError, match=r"expected \(2, 3\), found \(1, 3\)"):
         graph(torch.ones(1, 3))

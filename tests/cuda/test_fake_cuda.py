@@ -15,7 +15,7 @@ from fervid.emotions import torch_classifier
 from fervid.models import load_models
 from fervid.pipeline import process_video
 from fervid.runtime import cuda_graphs as graphs
-from fervid.runtime.cuda_graphs import Graphed
+from fervid.runtime.cuda_graphs import CUDAGraphModule
 from tests.helpers.compare_timelines import differences
 from tests.helpers.fake_cuda import DEVICE, Device, Pretended, on_device, pretend
 
@@ -26,9 +26,9 @@ SAMPLES = Path(__file__).parents[2] / "sample_videos"
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A GPU without much memory, so that nothing takes long: graphs of 16 crops."""
     pretend(monkeypatch)
-    whole, ahead = Graphed, source.ahead
+    whole, ahead = CUDAGraphModule, source.prefetch
 
-    def scarce(function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> Graphed:
+    def scarce(function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> CUDAGraphModule:
         if len(example) > 16:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return whole(function, example)
@@ -37,10 +37,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return ahead(on_device(stage), depth)
 
     monkeypatch.setattr(graphs, "_WARM_UP", 1)
-    monkeypatch.setattr(torch_classifier, "Graphed", scarce)
+    monkeypatch.setattr(torch_classifier, "CUDAGraphModule", scarce)
     monkeypatch.setattr(device_mtcnn, "_REFINE", (24, 32, 32))
     monkeypatch.setattr(device_mtcnn, "_FINISH", (48, 8, 8))
-    monkeypatch.setattr(source, "ahead", led)
+    monkeypatch.setattr(source, "prefetch", led)
     with Device():
         yield
 
@@ -62,7 +62,9 @@ def test_the_timeline_is_that_of_the_cpu(request):
 
 def test_a_graph_gives_what_its_function_gives(gpu):
     weight = torch.arange(12.0).view(4, 3).to(DEVICE)
-    graph = Graphed(lambda x: (x.float() @ weight).relu_() - 1, torch.zeros((2, 4), dtype=torch.uint8, device=DEVICE))
+    graph = CUDAGraphModule(
+        lambda x: (x.float() @ weight).relu_() - 1, torch.zeros((2, 4), dtype=torch.uint8, device=DEVICE)
+    )
     for x in (torch.ones(2, 4, dtype=torch.uint8), torch.arange(8, dtype=torch.uint8).view(2, 4)):
         expected = x.float() @ torch.arange(12.0).view(4, 3) - 1
         for given in (x, x.to(DEVICE)):  # it is copied from wherever it lies
@@ -86,7 +88,7 @@ def test_a_graph_gives_what_its_function_gives(gpu):
 )
 def test_what_waits_for_the_device_is_not_recorded(gpu, function):
     with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
-        Graphed(function, torch.ones(3, device=DEVICE))
+        CUDAGraphModule(function, torch.ones(3, device=DEVICE))
 
 
 def test_what_a_gpu_refuses_is_refused_here(gpu):

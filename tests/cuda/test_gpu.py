@@ -15,9 +15,10 @@ from tests.helpers.gpu_checks import CHECKS, missing
 
 #: What torch has to say about a GPU differs from release to release: warnings there are read, and fail nothing.
 ON_A_GPU = (
-    pytest.mark.gpu, pytest.mark.filterwarnings("default"),
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("default"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -33,7 +33,7 @@ def test_rows_stay_whole_and_in_order(faces, cuts, batch_size):
     batches = tracked(looks(faces), cuts)
     out = concatenate(list(classify(batches, FakeClassifier(batch_size))))
     given_in = concatenate(batches)
-    for name in ("look_s", "duration_s", "pts_s", "box_px", "score", "landmarks_px", "track"):
+    for name in ("sampled_s", "duration_s", "pts_s", "box_px", "score", "landmarks_px", "track"):
         assert np.array_equal(getattr(out, name), getattr(given_in, name)), name
     assert np.array_equal(out.prob, FakeClassifier().predict(given_in.crop).reshape(-1, 3))
 
@@ -58,7 +58,7 @@ def test_looks_without_faces_are_passed_on_before_memory_grows():
     out = classify(counted(endless, taken), FakeClassifier())
     first, second = next(out), next(out)
     assert (len(first), len(second)) == (0, 0)
-    assert [*first.look_s, *second.look_s] == pytest.approx([i / 5 for i in range(len(taken))])
+    assert [*first.sampled_s, *second.sampled_s] == pytest.approx([i / 5 for i in range(len(taken))])
     assert len(taken) <= 64
 
 

@@ -17,9 +17,9 @@ from fervid.config import Config
 from fervid.errors import ConfigError, MissingDependency, WeightsError
 from fervid.faces.centerface import CenterFace
 from fervid.faces.centerface_network import OpenVinoNet, TorchNet
-from fervid.faces.detect import every_look
+from fervid.faces.detect import detect_all
 from fervid.faces.detector import Detections
-from fervid.faces.keyframes import between_keys
+from fervid.faces.keyframes import detect_keyframes
 from fervid.faces.mtcnn import MTCNN
 from fervid.faces.onnx_file import read_onnx
 from tests.benchmarks.adaptive import joined, read
@@ -106,7 +106,7 @@ def test_a_gpu_finds_the_same_faces(detector, pictures):
 @pytest.mark.parametrize("name, faces", [("one_face.mp4", 1), ("two_faces.mp4", 2)])
 def test_finds_the_faces_of_a_film_and_between_key_looks(detector, name, faces):
     looks, min_face = read(SAMPLES / name, 5, 2)
-    every, some = (joined(finder(looks, detector, min_face)) for finder in (every_look, between_keys))
+    every, some = (joined(finder(looks, detector, min_face)) for finder in (detect_all, detect_keyframes))
     assert len(every) == faces * 10 and (every.score > 0.9).all()
     pairs, overlap = match(every, some)
     assert len(pairs) == len(every) == len(some) and overlap.min() > 0.75

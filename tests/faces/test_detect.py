@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.faces.crop import Framing, _cut, crop_face
+from fervid.faces.crop import FaceAlignment, _cut, crop_face
 from fervid.faces.detect import detect
 from fervid.types import FaceBatch, FrameBatch
 from tests.helpers.fakes import DARK, MARKS, PLAIN, FakeDetector, draw_faces, same, split, video
 from tests.helpers.hypothesis_settings import steady
 
 
-def zoomed(zoom: float) -> Framing:
+def zoomed(zoom: float) -> FaceAlignment:
     return replace(PLAIN, zoom=zoom)
 
 
@@ -31,7 +31,9 @@ def frame_batch(*luma: np.ndarray, picture: list[np.ndarray] | None = None, firs
     return FrameBatch(times, np.full(len(luma), 0.24), np.repeat(grey[..., None], 3, 3), luma)
 
 
-def found(*batches: FrameBatch, size: tuple[int, int] = (64, 48), framing: Framing = PLAIN, min_face_px: float = 4):
+def found(
+    *batches: FrameBatch, size: tuple[int, int] = (64, 48), framing: FaceAlignment = PLAIN, min_face_px: float = 4
+):
     return list(detect(batches, FakeDetector(), video(*size), framing=framing, crop_px=8, min_face_px=min_face_px))
 
 
@@ -146,8 +148,13 @@ def test_limited_luma_is_stretched_in_the_crop():
     luma[:, 20:] = 235
     crop = crop_face(luma, upright((10, 10, 30, 30)), 10, limited=True)
     assert (crop[:, :4] == 0).all() and (crop[:, 6:] == 255).all()
-    batch = FrameBatch(np.zeros(1), np.ones(1), np.repeat(draw_faces((4, 4, 20, 20))[None, ..., None], 3, 3),
-                       (np.full((48, 64), 125, np.uint8),), (True,))  # fmt: skip
+    batch = FrameBatch(
+        np.zeros(1),
+        np.ones(1),
+        np.repeat(draw_faces((4, 4, 20, 20))[None, ..., None], 3, 3),
+        (np.full((48, 64), 125, np.uint8),),
+        (True,),
+    )
     assert (found(batch)[0].crop == 127).all()
 
 
@@ -182,8 +189,9 @@ def test_non_square_pixels_give_square_faces():
     assert (batch.crop[0, 1:-1, 1:-1] == 250).all() and (batch.crop > 127).all()  # the rim sees its surroundings
     (wider,) = found(
         frame_batch(stored, picture=[draw_faces((40, 8, 72, 40), size=(128, 48))]),
-        size=(128, 48), framing=zoomed(2.0),
-    )  # fmt: skip
+        size=(128, 48),
+        framing=zoomed(2.0),
+    )
     # twice the side: the face fills the middle 4 of 8 pixels, across and down alike
     bright = wider.crop[0] > 200
     assert (bright.any(0).sum(), bright.any(1).sum()) == (4, 4)
@@ -199,10 +207,10 @@ def test_the_smallest_face_counts_in_pixels_of_the_video(min_face_px, faces):
 def test_looks_without_a_face_are_passed_on():
     empty = draw_faces()
     (batch,) = found(frame_batch(empty, draw_faces((4, 4, 20, 20)), empty))
-    assert batch.look_s.tolist() == [0, 0.2, 0.4] and batch.duration_s.tolist() == [0.24] * 3
+    assert batch.sampled_s.tolist() == [0, 0.2, 0.4] and batch.duration_s.tolist() == [0.24] * 3
     assert batch.pts_s.tolist() == [0.2]
     (none,) = found(frame_batch(empty))
-    assert (len(none), none.crop.shape, none.look_s.tolist()) == (0, (0, 8, 8), [0])
+    assert (len(none), none.crop.shape, none.sampled_s.tolist()) == (0, (0, 8, 8), [0])
 
 
 def test_each_face_is_cut_from_its_own_frame():
@@ -253,4 +261,4 @@ def test_a_batch_shows_shapes_and_no_pixels():
 def test_taking_faces_keeps_the_looks():
     (batch,) = found(frame_batch(draw_faces((4, 4, 20, 20), (30, 4, 50, 20)), draw_faces()))
     kept = batch.take(batch.box_px[:, 0] > 25)
-    assert kept.box_px.tolist() == [[30, 4, 50, 20]] and kept.look_s.tolist() == [0, 0.2]
+    assert kept.box_px.tolist() == [[30, 4, 50, 20]] and kept.sampled_s.tolist() == [0, 0.2]

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid.faces import keyframes as adaptive
-from fervid.faces.detect import every_look
+from fervid.faces.detect import detect_all
 from fervid.faces.detector import Detections
-from fervid.faces.keyframes import FAST_STRIDE, between_keys
+from fervid.faces.keyframes import FAST_STRIDE, detect_keyframes
 from fervid.faces.mtcnn import MTCNN
 from fervid.types import FrameBatch
-from fervid.video.sampling import ANCHOR_S
+from fervid.video.sampling import KEYFRAME_GRID_S
 from tests.benchmarks.adaptive import joined, read
 from tests.benchmarks.detection import match
 from tests.helpers.fakes import Box, FakeDetector, counted, draw_faces, split
@@ -56,7 +56,7 @@ def drift(n: int, start: Box, step: float) -> list[Box]:
 
 def found(images: list[np.ndarray], cuts: list[int], detector: FakeDetector, fps: float = 5) -> list[list]:
     """The boxes of each look, and the looks' times."""
-    out = list(between_keys(looks_of(images, cuts, fps), detector, 0.05))
+    out = list(detect_keyframes(looks_of(images, cuts, fps), detector, 0.05))
     together = joined(out)
     times = np.concatenate([batch.pts_s for batch, _ in out])
     assert times.tolist() == [i / fps for i in range(len(images))]
@@ -112,7 +112,7 @@ def test_fast_sampling_searches_every_two_seconds_and_finds_the_same():
     path = drift(41, (2, 10, 14, 24), 1)
     looks = looks_of([draw_faces(box) for box in path], [])
     detector = Counting()
-    boxes = joined(between_keys(looks, detector, 0.05, stride=FAST_STRIDE)).box_px
+    boxes = joined(detect_keyframes(looks, detector, 0.05, stride=FAST_STRIDE)).box_px
     assert boxes.tolist() == [list(map(float, box)) for box in path]
     assert (detector.searched, detector.asked) == (5, 36)
 
@@ -127,7 +127,7 @@ def test_large_frames_do_not_pile_up(monkeypatch):
             taken += 1
             yield batch
 
-    next(between_keys(endless(), FakeDetector(), 0.05))
+    next(detect_keyframes(endless(), FakeDetector(), 0.05))
     assert taken <= 10
 
 
@@ -136,7 +136,7 @@ def test_a_frame_that_stays_is_searched_once():
     picture = np.repeat(image[None, ..., None], 3, 3)
     batches = [FrameBatch(np.array([float(i)]), np.ones(1), picture, (image,)) for i in range(100)]
     detector, taken = Counting(), []
-    out = between_keys(counted(batches, taken), detector, 0.05)
+    out = detect_keyframes(counted(batches, taken), detector, 0.05)
     first = next(out)
     assert [len(found) for _, found in [first, *out]] == [1] * 100
     assert (detector.searched, detector.asked) == (1, 0)
@@ -178,16 +178,17 @@ def test_a_video_can_be_taken_up_and_let_go_at_its_anchors(seed, first, more, fp
             for x, y in random.integers(0, 36, (random.integers(0, 3), 2))
         ]
         images += [np.maximum(draw_faces(*(path[i] for path in paths)), ground) for i in range(n)]
-    cell = [i / fps // ANCHOR_S for i in range(len(images))]
+    cell = [i / fps // KEYFRAME_GRID_S for i in range(len(images))]
     stop = min(first + more, len(images) - 1)
     begin = cell.index(cell[first])
     end = next((i for i in range(stop, len(images)) if cell[i] > cell[i - 1]), len(images) - 1)
 
     def scores(low: int, high: int) -> list[list[float]]:
         looks = looks_of(images, [], fps)[0]
-        part = FrameBatch(looks.pts_s[low:high], looks.duration_s[low:high], looks.picture[low:high],
-                          looks.luma[low:high])  # fmt: skip
-        found = joined(list(between_keys([part], Telling(), 0.05)))
+        part = FrameBatch(
+            looks.pts_s[low:high], looks.duration_s[low:high], looks.picture[low:high], looks.luma[low:high]
+        )
+        found = joined(list(detect_keyframes([part], Telling(), 0.05)))
         return [found.score[found.frame == i].tolist() for i in range(high - low)]
 
     whole, piece = scores(0, len(images)), scores(begin, end + 1)
@@ -199,7 +200,7 @@ def test_a_video_can_be_taken_up_and_let_go_at_its_anchors(seed, first, more, fp
 def test_real_faces_are_found_as_in_every_look(name, fps):
     looks, min_face = read(SAMPLES / f"{name}.mp4", fps, 6)
     detector = MTCNN()
-    every, some = (joined(find(looks, detector, min_face)) for find in (every_look, between_keys))
+    every, some = (joined(find(looks, detector, min_face)) for find in (detect_all, detect_keyframes))
     pairs, overlap = match(every, some)
     assert len(every) == len(some) == (overlap > 0.7).sum()
     i, j = pairs.T
@@ -211,7 +212,7 @@ def test_real_faces_are_found_as_in_every_look(name, fps):
 def test_what_is_found_is_confirmed_and_nothing_else():
     looks, min_face = read(SAMPLES / "two_faces.mp4", 1, 2)
     detector = MTCNN()
-    (batch, every), *_ = every_look(looks, detector, min_face)
+    (batch, every), *_ = detect_all(looks, detector, min_face)
     again, sure = detector.confirm(list(batch.picture), every.frame, every.box_px)
     assert sure.all() and np.abs(again.landmarks_px - every.landmarks_px).max() < 3
     elsewhere = every.box_px + np.float32(150)

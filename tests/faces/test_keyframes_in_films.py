@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid.faces.detector import Detections
-from fervid.faces.keyframes import between_keys
+from fervid.faces.keyframes import detect_keyframes
 from fervid.shots.detect import ShotFinder
 from fervid.types import FrameBatch
-from fervid.video.sampling import ANCHOR_S
+from fervid.video.sampling import KEYFRAME_GRID_S
 from tests.benchmarks.adaptive import joined, read
 from tests.helpers.edited_films import splice
 from tests.helpers.fakes import FakeDetector, split
@@ -46,7 +46,7 @@ def looks_of(shown: Film, fps: int, first: int = 0, stop: int | None = None) -> 
 
 def searched(batches: list[FrameBatch]) -> np.ndarray:
     """Which looks (n,) were key looks."""
-    return joined(between_keys(batches, Certain(), 0.05)).score == 1
+    return joined(detect_keyframes(batches, Certain(), 0.05)).score == 1
 
 
 def check(batches: list[FrameBatch]) -> list[str]:
@@ -113,7 +113,7 @@ def test_key_looks_do_not_depend_on_batches(cuts, fps):
 @pytest.mark.parametrize("fps", [5, RATE])
 @pytest.mark.parametrize("cells", [(0, 1), (1, 2), (1, 3), (2, 3)])
 def test_a_piece_of_a_film_has_the_key_looks_of_the_whole(cells, fps):
-    """As shards.around takes it up and lets it go, at the first looks of its intervals of ANCHOR_S."""
-    first, last = (round(cell * ANCHOR_S * fps) for cell in cells)
+    """As shards.around takes it up and lets it go, at the first looks of its intervals of KEYFRAME_GRID_S."""
+    first, last = (round(cell * KEYFRAME_GRID_S * fps) for cell in cells)
     whole, piece = key_looks(fps), searched([looks_of(six_shots(), fps, first, last + 1)])
     assert len(whole) > last and np.array_equal(whole[first : last + 1], piece)

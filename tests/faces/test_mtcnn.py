@@ -16,9 +16,9 @@ from fervid.errors import ConfigError, MissingDependency
 from fervid.faces import mtcnn
 from fervid.faces import nms as overlap
 from fervid.faces.detector import Detections
-from fervid.faces.integral_image import AreaTable
+from fervid.faces.integral_image import IntegralImage
 from fervid.faces.mtcnn import MTCNN
-from fervid.faces.nms import suppress
+from fervid.faces.nms import nms
 from tests.benchmarks.detection import Reference, match
 from tests.helpers.hypothesis_settings import steady
 from tests.helpers.portraits import portraits
@@ -144,7 +144,7 @@ def _span(ends: list[int], limit: int) -> tuple[int, int]:
 @given(_crops())
 def test_a_crop_is_an_area_interpolation(case):
     picture, frame, box, size = case
-    crop = AreaTable(picture, CPU).crop(frame, box, size)
+    crop = IntegralImage(picture, CPU).crop(frame, box, size)
     assert not crop[:, 3].any()
     for got, i, (x0, y0, x1, y1) in zip(crop, frame, box):
         part = torch.from_numpy(picture[i, y0:y1, x0:x1]).permute(2, 0, 1)[None].float().contiguous()
@@ -154,14 +154,14 @@ def test_a_crop_is_an_area_interpolation(case):
 def test_an_area_mean_by_hand():
     picture = np.zeros((1, 3, 4, 3), np.uint8)
     picture[0, ..., 1] = [[0, 10, 20, 30], [40, 50, 60, 70], [80, 90, 100, 110]]
-    crop = AreaTable(picture, CPU).crop(np.array([0]), np.array([[0, 0, 3, 2]]), (1, 2))
+    crop = IntegralImage(picture, CPU).crop(np.array([0]), np.array([[0, 0, 3, 2]]), (1, 2))
     assert crop[0, 1].tolist() == [[25.0, 35.0]]  # columns 0 and 1, then 1 and 2, of the upper two rows
 
 
 @pytest.mark.parametrize("height, width", [(1, 257), (257, 1), (2, 129), (13, 20), (16, 16), (1, 258), (260, 300)])
 def test_white_stays_white(height, width):
     """The largest sums that a cell of the table can hold, and the first that it cannot."""
-    crop = AreaTable(np.full((1, height, width, 3), 255, np.uint8), CPU).crop(
+    crop = IntegralImage(np.full((1, height, width, 3), 255, np.uint8), CPU).crop(
         np.array([0]), np.array([[0, 0, width, height]]), (1, 1)
     )
     assert crop.flatten().tolist() == [255, 255, 255, 0]
@@ -192,9 +192,9 @@ def test_suppresses_as_the_greedy_loop_does(seed, n, threshold, of_smaller):
     box = np.concatenate((corner, corner + random.integers(1, 40, (n, 2))), 1).astype(np.float32)
     score, group = random.permutation(n).astype(np.float32), random.integers(0, 3, n)
     expected = list(_greedy(box.astype(np.float64), score, group, threshold, of_smaller))
-    assert suppress(box, score, group, threshold, of_smaller=of_smaller).tolist() == expected
+    assert nms(box, score, group, threshold, of_smaller=of_smaller).tolist() == expected
 
 
 def test_of_equal_scores_the_first_stays():
     box = np.array([[0, 0, 9, 9], [1, 0, 10, 9], [50, 0, 59, 9]], np.float32)
-    assert suppress(box, np.ones(3, np.float32), np.zeros(3, np.int64), 0.5).tolist() == [0, 2]
+    assert nms(box, np.ones(3, np.float32), np.zeros(3, np.int64), 0.5).tolist() == [0, 2]

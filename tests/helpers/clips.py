@@ -111,8 +111,14 @@ def write_clip(
     return path
 
 
-def times(*, n: int = 50, rate: int | Fraction = 25, pts: Sequence[int] | None = None,
-          time_base: Fraction | None = None, **_: object) -> list[float]:  # fmt: skip
+def times(
+    *,
+    n: int = 50,
+    rate: int | Fraction = 25,
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    **_: object,
+) -> list[float]:
     """Give the seconds since the first frame of all that write_clip writes with these arguments."""
     pts = pts or range(n)
     return [float((at - pts[0]) * (time_base or 1 / Fraction(rate))) for at in pts]

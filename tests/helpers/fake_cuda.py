@@ -21,8 +21,16 @@ T = TypeVar("T")
 DEVICE = torch.device("cuda", 0)
 _COPIES = ("aten::_to_copy", "aten::copy_")
 #: What asks the device for numbers, and so may not stand in a graph.
-_QUESTIONS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::bincount", "aten::_unique2", "aten::masked_select",
-              "aten::repeat_interleave.Tensor", "aten::equal", "aten::is_nonzero")  # fmt: skip
+_QUESTIONS = (
+    "aten::_local_scalar_dense",
+    "aten::nonzero",
+    "aten::bincount",
+    "aten::_unique2",
+    "aten::masked_select",
+    "aten::repeat_interleave.Tensor",
+    "aten::equal",
+    "aten::is_nonzero",
+)
 _recorded: list[tuple[Any, ...]] | None = None
 
 
@@ -34,9 +42,13 @@ class Pretended(torch.Tensor):
     @staticmethod
     def __new__(cls, real: torch.Tensor) -> "Pretended":
         made = torch.Tensor._make_wrapper_subclass(
-            cls, real.shape, strides=real.stride(), storage_offset=real.storage_offset(), dtype=real.dtype,
+            cls,
+            real.shape,
+            strides=real.stride(),
+            storage_offset=real.storage_offset(),
+            dtype=real.dtype,
             device=DEVICE,
-        )  # fmt: skip
+        )
         made.held = real
         return made
 
@@ -66,9 +78,11 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     crosses = name.split(".")[0] in _COPIES
     if there and not crosses and any(not isinstance(x, Pretended) and x.dim() for x in given):
         raise RuntimeError(f"{name}: expected all tensors on one device, found cuda:0 and cpu")
-    made_there = (there if asked is None else asked.type == "cuda") if name != "aten::copy_" else (
-        isinstance(args[0], Pretended)
-    )  # fmt: skip
+    made_there = (
+        (there if asked is None else asked.type == "cuda")
+        if name != "aten::copy_"
+        else (isinstance(args[0], Pretended))
+    )
     if _recorded is not None and (there or made_there):
         _check_recording(name, args, given, made_there)
     plain = _real(args), _real({k: v for k, v in kwargs.items() if k != "pin_memory"})
@@ -149,10 +163,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     load, tensor = torch.load, torch.tensor
     monkeypatch.setattr(torch, "tensor", lambda data, device=None, **kwargs: tensor(data, **kwargs).to(device))
     monkeypatch.setattr(
-        torch, "load", lambda path, map_location, **kwargs: tree_map_only(
+        torch,
+        "load",
+        lambda path, map_location, **kwargs: tree_map_only(
             torch.Tensor, lambda x: x.to(map_location), load(path, "cpu", **kwargs)
-        )
-    )  # fmt: skip
+        ),
+    )
     monkeypatch.setattr(torch.__future__, "_overwrite_module_params_on_conversion", True)
     monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from scipy import ndimage
 
-from fervid.faces.crop import Framing, upright
+from fervid.faces.crop import FaceAlignment, square_boxes
 from fervid.faces.detector import Detections
 from fervid.types import EmotionBatch, FaceBatch, ShotBatch, VideoInfo, concatenate
 from fervid.video.reader import Health
@@ -25,7 +25,7 @@ LABELS = ("happiness", "anger", "neutral")  # in another order than EMOTIONS, on
 MARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 DARK, DIM = 20, 100
 #: A crop shows a square box as it is.
-PLAIN = Framing(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, zoom=1.0)
+PLAIN = FaceAlignment(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, zoom=1.0)
 
 
 # -- the models -----------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ class FakeEmbedder:
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """The boxes."""
-        return upright(box_px)
+        return square_boxes(box_px)
 
     def embed(self, portrait: np.ndarray) -> np.ndarray:
         """One axis a person."""
@@ -126,7 +126,7 @@ class FakeFrame:
         assert self.image is not None, f"the pixels of the frame at {self.pts_s} s were converted in vain"
         return self.image
 
-    def glance(self) -> np.ndarray | None:
+    def luma_preview(self) -> np.ndarray | None:
         """Every eighth row."""
         return self.luma()[::8].copy()
 
@@ -240,7 +240,7 @@ def _columns(looks: Sequence[Seen]) -> dict[str, np.ndarray]:
     box = np.array([face.box for _, face in pairs], np.float32).reshape(-1, 4)
     mean = box.mean(1).astype(int) % 256
     return {
-        "look_s": np.array([look.pts_s for look in looks], np.float64),
+        "sampled_s": np.array([look.pts_s for look in looks], np.float64),
         "duration_s": np.array([look.duration_s for look in looks], np.float64),
         "quality": np.ones(len(pairs), np.float32),
         "shot": np.array([look.shot for look in looks], np.int32),

@@ -21,8 +21,9 @@ _ENDS_S = 120
 def start(*args: object) -> subprocess.Popen:
     """Run `fervid batch ARGS` with fake models and real workers, in a process of its own."""
     program = [sys.executable, "-c", "from tests.helpers.failing_jobs import main; main()", "batch", *map(str, args)]
-    return subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True)  # fmt: skip
+    return subprocess.Popen(
+        program, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def tree(folder: Path) -> dict[str, bytes]:

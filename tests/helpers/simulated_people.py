@@ -102,10 +102,14 @@ class _Cast:
         order = random.permutation(int(found.sum()) + alarms)
         who = np.append(self.first + np.flatnonzero(found), np.full(alarms, -1))
         return Sightings(
-            pts_s, shot, np.concatenate([(box + noise)[found], false])[order].astype(np.float32),
-            np.append(score[found], random.uniform(0.6, 0.97, alarms))[order].astype(np.float32), who[order],
-            box[seen].astype(np.float32), self.first + np.flatnonzero(seen),
-        )  # fmt: skip
+            pts_s,
+            shot,
+            np.concatenate([(box + noise)[found], false])[order].astype(np.float32),
+            np.append(score[found], random.uniform(0.6, 0.97, alarms))[order].astype(np.float32),
+            who[order],
+            box[seen].astype(np.float32),
+            self.first + np.flatnonzero(seen),
+        )
 
 
 def _covered(box: np.ndarray, size: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -159,9 +163,13 @@ def evaluate(truth: list[tuple[np.ndarray, np.ndarray]], found: list[tuple[np.nd
         false, missed = false + len(track) - kept.sum(), missed + len(who) - kept.sum()
         n_truth, n_found = n_truth + len(who), n_found + len(track)
     return Scores(
-        2 * _best_pairs(together) / max(n_truth + n_found, 1), 1 - (switches + false + missed) / max(n_truth, 1),
-        int(switches), int(false), int(missed), n_truth,
-    )  # fmt: skip
+        2 * _best_pairs(together) / max(n_truth + n_found, 1),
+        1 - (switches + false + missed) / max(n_truth, 1),
+        int(switches),
+        int(false),
+        int(missed),
+        n_truth,
+    )
 
 
 def _best_pairs(together: dict[tuple[int, int], int]) -> int:

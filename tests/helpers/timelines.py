@@ -39,9 +39,15 @@ def rows(second: np.ndarray, track: np.ndarray, prob: np.ndarray) -> dict[str, n
 
 
 def write(
-    path: Path, seen: dict[str, np.ndarray], seconds: int, *, lost: tuple[int, ...] = (),
-    facts: dict[str, Any] | None = None, video: str = "film.mp4", **columns: np.ndarray,
-) -> Path:  # fmt: skip
+    path: Path,
+    seen: dict[str, np.ndarray],
+    seconds: int,
+    *,
+    lost: tuple[int, ...] = (),
+    facts: dict[str, Any] | None = None,
+    video: str = "film.mp4",
+    **columns: np.ndarray,
+) -> Path:
     """Write a timeline of so many seconds. Those without a row are no_face, those in `lost` no_data.
 
     `columns` are further ones (person, and shot, which is left out otherwise), as long as the table.

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 import fervid
 from fervid.cli import app
 from fervid.errors import ConfigError, DataError
-from fervid.jobs.batch import Begun, Ended, Summary
-from fervid.jobs.engine import Moved
+from fervid.jobs.batch import BatchStarted, JobFinished, Summary
+from fervid.jobs.engine import JobProgress
 from fervid.jobs.job import Job
 from fervid.jobs.manifest import MANIFEST, Row
 from fervid.views import batch_progress as view
@@ -174,9 +174,11 @@ def test_a_batch_gives_what_process_gives(tmp_path):
     assert summary.exit_code == 0 and summary.count("ok") == 3
     alone = fervid.process(SAMPLES / "one_face.mp4", end_s=1.0).to_pandas()
     pd.testing.assert_frame_equal(
-        alone.drop(columns="video"), fervid.load_timeline(out / "one_face.mp4.parquet").drop(columns="video"),
-        check_categorical=False, check_dtype=False,
-    )  # fmt: skip
+        alone.drop(columns="video"),
+        fervid.load_timeline(out / "one_face.mp4.parquet").drop(columns="video"),
+        check_categorical=False,
+        check_dtype=False,
+    )
     everything = fervid.load_timelines(out, by="video")
     assert sorted(everything["video"]) == ["cut_to_nobody.mp4", "one_face.mp4", "two_faces.mp4"]
     with pytest.raises(DataError, match="not a folder"):
@@ -208,15 +210,15 @@ def job(name: str) -> Job:
 def test_the_tally_reckons_what_is_left():
     now = [0.0]
     tally = view.Tally(lambda: now[0])
-    tally.take(Begun(4, 4000, [row("before", "degraded")]))
+    tally.take(BatchStarted(4, 4000, [row("before", "degraded")]))
     assert tally.left_s is None and tally.done == 1 and tally.total == 5
     now[0] = 10.0
-    tally.take(Ended(row("a"), job("a")))
+    tally.take(JobFinished(row("a"), job("a")))
     assert tally.speed == pytest.approx(6) and tally.left_s == pytest.approx(30)
-    tally.take(Moved(0, job("b"), 30.0, 120.0))  # b is twice as long, and a quarter done
+    tally.take(JobProgress(0, job("b"), 30.0, 120.0))  # b is twice as long, and a quarter done
     assert tally.left_s == pytest.approx((90 + 120) / 9)
-    tally.take(Moved(0, None))
-    tally.take(Ended(row("b", "failed", 0.0), job("b")))
+    tally.take(JobProgress(0, None))
+    tally.take(JobFinished(row("b", "failed", 0.0), job("b")))
     assert tally.text() == "3 of 5  ok 1  degraded 1  failed 1  0:20 left  6.0x real time"
 
 
@@ -226,10 +228,10 @@ def test_bars_show_workers_and_totals():
 
     with Bar(TextColumn("{task.fields[label]} {task.fields[text]}"), console=console) as bar:
         bars = view._Bars(bar)
-        bars(Begun(2, 2000, []))
-        bars(Moved(0, job("[b]odd\x1b.mp4"), 5.0, 65.0))
+        bars(BatchStarted(2, 2000, []))
+        bars(JobProgress(0, job("[b]odd\x1b.mp4"), 5.0, 65.0))
         bar.refresh()
-        bars(Ended(row("bad.mp4", "failed", message="bad.mp4: no video"), job("bad.mp4")))
+        bars(JobFinished(row("bad.mp4", "failed", message="bad.mp4: no video"), job("bad.mp4")))
     console.file.close()
     said = console.export_text()
     assert "2 videos to do" in said and "[b]odd\\x1b.mp4 0:05 of 1:05" in said
@@ -280,8 +282,9 @@ def test_duckdb_reads_the_folder_as_one_data_set(mixed):
                    FROM '{mixed}/manifest.parquet' WHERE timeline <> '')""")
     counts = "SELECT count(*), count(DISTINCT video) FROM read_parquet({}, union_by_name = true)"
     assert db.execute(counts.format("getvariable('timelines')")).fetchone() == (
-        len(fervid.load_timelines(mixed)), N + 2,
-    )  # fmt: skip
+        len(fervid.load_timelines(mixed)),
+        N + 2,
+    )
     with_suffix = db.execute(counts.format(f"'{mixed}/**/*.*.parquet'")).fetchone()
     assert with_suffix[1] == N + 1
     assert dict(db.execute(f"SELECT status, count(*) FROM '{mixed}/manifest.parquet' GROUP BY status").fetchall()) == {

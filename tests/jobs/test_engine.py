@@ -10,7 +10,7 @@ import pytest
 
 from fervid.config import Config
 from fervid.errors import DeviceError, RunError, WeightsError
-from fervid.jobs.engine import Limits, Moved, default_limits, default_workers
+from fervid.jobs.engine import JobProgress, Limits, default_limits, default_workers
 from fervid.jobs.job import Job
 from fervid.jobs.local_engine import LocalEngine
 from tests.helpers import failing_jobs as poison
@@ -72,7 +72,7 @@ def test_a_hang_is_stopped_by_the_watchdog_and_tried_again_alone(tmp_path):
 
 
 def test_progress_keeps_the_watchdog_away_but_not_the_clock(tmp_path):
-    moves: list[Moved] = []
+    moves: list[JobProgress] = []
     done = run(["creep"], tmp_path, stall_s=1.5, timeout_s=3.0, on_move=moves.append)
     assert done["creep"].reason == "timeout" and "--timeout" in done["creep"].message
     assert max(move.done_s for move in moves) >= 4

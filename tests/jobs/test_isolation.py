@@ -42,8 +42,13 @@ def hostile(tmp_path) -> Path:
     private.mkdir()
     write(private / "target.mp4", scene(10, (8, 8)))
     write(videos / "good.mp4", scene(20, (8, 8)))
-    for build, name in ((concat_list, "concat.mp4"), (hls_list, "hls.mp4"), (random_bytes, "random.mp4"),
-                        (without_moov, "moov.mp4"), (bomb, "bomb.mp4")):  # fmt: skip
+    for build, name in (
+        (concat_list, "concat.mp4"),
+        (hls_list, "hls.mp4"),
+        (random_bytes, "random.mp4"),
+        (without_moov, "moov.mp4"),
+        (bomb, "bomb.mp4"),
+    ):
         build(videos / name)
     for target in ("target.mp4", "target.ts"):
         (videos / target).rename(private / f"its-{target}")

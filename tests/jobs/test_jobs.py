@@ -10,8 +10,8 @@ import pytest
 
 from fervid.config import Config
 from fervid.errors import DataError, OutputError, RunError, UsageError
-from fervid.files import part_of, remove_parts, remove_stale
-from fervid.jobs.batch import Begun, Ended, Request, Summary, forget, run_batch
+from fervid.files import remove_stale, remove_temporaries, temporary_path
+from fervid.jobs.batch import BatchStarted, JobFinished, Request, Summary, forget, run_batch
 from fervid.jobs.inputs import Input, find_videos, looks_like_video, name_inputs, read_list
 from fervid.jobs.job import Job, Outcome, place, run_job
 from fervid.jobs.manifest import MANIFEST, open_manifest, read_manifest
@@ -87,8 +87,16 @@ def test_containers_are_known_by_their_first_bytes(codec, suffix, tmp_path):
     assert looks_like_video(clip.rename(tmp_path / "x"))
 
 
-@pytest.mark.parametrize("build", [broken_clips.random_bytes, broken_clips.picture, broken_clips.pipe,
-                                   broken_clips.concat_list, broken_clips.hls_list])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        broken_clips.random_bytes,
+        broken_clips.picture,
+        broken_clips.pipe,
+        broken_clips.concat_list,
+        broken_clips.hls_list,
+    ],
+)
 def test_other_things_are_not_videos(build, tmp_path):
     assert not looks_like_video(build(tmp_path / "x"))
 
@@ -122,8 +130,12 @@ def test_the_results_are_not_searched(videos):
 
 
 def test_requests_that_find_nothing_are_told(tmp_path, videos):
-    for given, what in (((tmp_path / "none.mp4",), "no such file"), ((tmp_path / "*.mp4",), "matches nothing"),
-                        ((videos / "notes.d",), "no such file"), ((), "no video in it")):  # fmt: skip
+    for given, what in (
+        ((tmp_path / "none.mp4",), "no such file"),
+        ((tmp_path / "*.mp4",), "matches nothing"),
+        ((videos / "notes.d",), "no such file"),
+        ((), "no video in it"),
+    ):
         with pytest.raises(UsageError, match=what):
             found(*given)
     (tmp_path / "empty").mkdir()
@@ -183,8 +195,8 @@ def test_every_input_has_a_row_and_every_good_one_a_timeline(videos, tmp_path):
     assert rows["a.mp4"]["frames_decoded"] == 7 and rows["a.mp4"]["looks"] == 2 and rows["a.mp4"]["taken_s"] > 0
     assert rows["a.mp4"]["key"] and not rows["gone.mp4"]["key"]
     assert set(tree(tmp_path / "out")) == {"a.mkv.parquet", "a.mp4.parquet", "deep/b.mp4.parquet"}
-    assert isinstance(events[0], Begun) and events[0].jobs == 5
-    assert [e.row.path for e in events if isinstance(e, Ended)] == [row.path for row in summary.rows]
+    assert isinstance(events[0], BatchStarted) and events[0].jobs == 5
+    assert [e.row.path for e in events if isinstance(e, JobFinished)] == [row.path for row in summary.rows]
     assert summary.exit_code == 1 and [row.path for row in summary.troubles] == ["broken.mp4", "gone.mp4"]
 
 
@@ -384,13 +396,13 @@ def test_parts_of_dead_processes_are_removed(tmp_path):
 def test_parts_of_other_machines_wait_a_week_or_for_their_job(tmp_path):
     out = tmp_path / "x.parquet"
     theirs, old = (tmp_path / f".{name}.0123456789ab-1.tmp" for name in ("x.parquet", "y.parquet"))
-    mine = part_of(out)
+    mine = temporary_path(out)
     for path in (theirs, old, mine):
         path.touch()
     os.utime(old, (0, 0))
     remove_stale(tmp_path)
     assert theirs.exists() and mine.exists() and not old.exists()
-    remove_parts(out)
+    remove_temporaries(out)
     assert not theirs.exists() and not mine.exists()
 
 

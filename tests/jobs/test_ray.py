@@ -17,12 +17,12 @@ import pytest
 import fervid
 from fervid.config import Config, presets
 from fervid.errors import ConfigError, MissingDependency, RunError
-from fervid.jobs.batch import Ended, Request, Summary, run_batch
-from fervid.jobs.engine import Limits, Moved
+from fervid.jobs.batch import JobFinished, Request, Summary, run_batch
+from fervid.jobs.engine import JobProgress, Limits
 from fervid.jobs.job import Job
 from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.manifest import MANIFEST
-from fervid.jobs.open_engine import Crew, open_engine
+from fervid.jobs.open_engine import EngineOptions, open_engine
 from tests.helpers import failing_jobs as poison
 from tests.jobs.test_jobs import tree
 from tests.test_pipeline import scene, write
@@ -40,22 +40,22 @@ def test_without_ray_the_command_to_install_it_is_told(tmp_path, monkeypatch):
     for name in ("fervid.jobs.ray_engine", "fervid.jobs.ray_actor"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(MissingDependency, match=r"pip install 'fervid\[ray\]'"):
-        open_engine("ray", Config(), Crew(), tmp_path)
+        open_engine("ray", Config(), EngineOptions(), tmp_path)
 
 
 def test_options_that_do_not_fit_are_told(tmp_path):
-    for crew in (Crew(address="auto"), Crew(gpus_per_worker=0.5)):
+    for crew in (EngineOptions(address="auto"), EngineOptions(gpus_per_worker=0.5)):
         with pytest.raises(ConfigError, match="--engine ray"):
             open_engine("local", Config(), crew, tmp_path)
     with pytest.raises(ConfigError, match="expected local or ray"):
-        open_engine("dask", Config(), Crew(), tmp_path)
+        open_engine("dask", Config(), EngineOptions(), tmp_path)
     with pytest.raises(ConfigError, match="shared on one machine"):
-        open_engine("ray", Config(), Crew(shards="auto"), tmp_path)
+        open_engine("ray", Config(), EngineOptions(shards="auto"), tmp_path)
     with pytest.raises(ConfigError, match="expected a number above 0"):
         fervid.batch(tmp_path, tmp_path / "out", engine="ray", gpus_per_worker=-1)
     pytest.importorskip("ray")
     with pytest.raises(ConfigError, match="Ray chooses the GPU"):
-        open_engine("ray", Config(device="cuda:1"), Crew(), tmp_path)
+        open_engine("ray", Config(device="cuda:1"), EngineOptions(), tmp_path)
 
 
 def test_room_is_what_the_scarcest_resource_allows():
@@ -79,9 +79,12 @@ def test_the_config_of_the_cluster_launcher_holds_to_its_schema():
     validate_config(config)
     assert config["provider"]["type"] == "local" and config["provider"]["worker_ips"]
     assert any("fervid[ray]" in command for command in config["setup_commands"])
-    assert all("--disable-usage-stats" in start or "--address" in start
-               for key in ("head_start_ray_commands", "worker_start_ray_commands")
-               for start in config[key] if "ray start" in start)  # fmt: skip
+    assert all(
+        "--disable-usage-stats" in start or "--address" in start
+        for key in ("head_start_ray_commands", "worker_start_ray_commands")
+        for start in config[key]
+        if "ray start" in start
+    )
     assert "ray-cluster" not in presets()
 
 
@@ -117,9 +120,10 @@ def jobs(folder: Path, *names: str) -> list[Job]:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_each_file_is_blamed_for_what_its_own_process_does(tmp_path, by_ray):
     (tmp_path / "out").mkdir()
-    moves: list[Moved] = []
-    engine = ray_engine(1, Limits(timeout_s=6.0, stall_s=2.0, memory_bytes=400 * 2**20),
-                        address="local", out=tmp_path / "out")  # fmt: skip
+    moves: list[JobProgress] = []
+    engine = ray_engine(
+        1, Limits(timeout_s=6.0, stall_s=2.0, memory_bytes=400 * 2**20), address="local", out=tmp_path / "out"
+    )
     done = {o.job.name: o for o in engine.run(jobs(tmp_path, "a", "crash", "hang", "hog", "creep", "b"), moves.append)}
     assert {name: o.reason for name, o in done.items()} == {
         "a": "", "b": "", "crash": "crashed", "hang": "stalled", "hog": "memory", "creep": "timeout",
@@ -148,8 +152,20 @@ def test_the_command_line_gives_the_bytes_of_a_local_batch(tmp_path, by_ray):
     pipeline.write_text("end_s = 1.0\n")
     for engine in ("local", "ray"):
         at = ["--engine", "ray", "--address", "local"] if engine == "ray" else []
-        command = [sys.executable, "-m", "fervid", "batch", "videos", "--out", engine, "--workers", "1",
-                   "--pipeline", str(pipeline), *at]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "fervid",
+            "batch",
+            "videos",
+            "--out",
+            engine,
+            "--workers",
+            "1",
+            "--pipeline",
+            str(pipeline),
+            *at,
+        ]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert same_folders(tmp_path / "ray", tmp_path / "local")
@@ -197,8 +213,10 @@ def same_folders(one: Path, other: Path) -> bool:
     """The same timelines, byte for byte, and manifests that differ in clocks alone."""
 
     def books(folder: Path) -> dict:
-        return {row["path"]: {k: v for k, v in row.items() if k not in ("taken_s", "finished")}
-                for row in pq.read_table(folder / MANIFEST).to_pylist()}  # fmt: skip
+        return {
+            row["path"]: {k: v for k, v in row.items() if k not in ("taken_s", "finished")}
+            for row in pq.read_table(folder / MANIFEST).to_pylist()
+        }
 
     assert books(one) == books(other)
     assert tree(one) == tree(other)
@@ -216,7 +234,7 @@ def test_two_nodes_of_three_are_killed_and_nothing_is_lost(cluster, videos, loca
     ended: list[str] = []
 
     def watch(event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, JobFinished):
             ended.append(event.row.path)
             if len(ended) in (3, 6):
                 cluster.remove_node(nodes.pop(), allow_graceful=False)

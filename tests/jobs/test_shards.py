@@ -20,16 +20,25 @@ from hypothesis import strategies as st
 import fervid
 from fervid.config import MAX_PIXELS, Config
 from fervid.errors import ConfigError
-from fervid.jobs.batch import Ended, Request, run_batch
+from fervid.jobs.batch import JobFinished, Request, run_batch
 from fervid.jobs.job import Job, run_job
 from fervid.jobs.local_engine import LocalEngine
-from fervid.jobs.shards import LONG_S, PieceOutcome, Recalled, Shards, answer, around, choose_shards, share_job
+from fervid.jobs.shards import (
+    LONG_S,
+    PrecomputedClassifier,
+    SegmentOutcome,
+    Shards,
+    answer,
+    around,
+    choose_shards,
+    share_job,
+)
 from fervid.pipeline import Models, process_video
 from fervid.timeline.read import read_provenance
 from fervid.video.open import open_video
-from fervid.video.readers.segment import PieceReader, read_index
+from fervid.video.readers.segment import SegmentReader, read_index
 from fervid.video.sampling import choose_frames
-from fervid.video.segments import BEFORE_S, CannotSpread, Index, Piece, plan_pieces
+from fervid.video.segments import BEFORE_S, Index, NotSplittable, Segment, plan_segments
 from tests.helpers import failing_jobs as poison
 from tests.helpers.broken_clips import cut, overwritten
 from tests.helpers.clips import add_video, encode, joined, write_clip
@@ -47,8 +56,10 @@ _DICE = random.Random(5)
 UNEVEN = np.cumsum([0] + [3400 if i in (90, 200) else _DICE.randrange(20, 120) for i in range(N - 1)]).tolist()
 VFR = {"pts": UNEVEN, "time_base": Fraction(1, 1000)}
 OPEN = {"options": {"x264-params": "open-gop=1", "bf": "3"}}
-OPEN_HEVC = {"codec": "libx265", "options": {
-    "x265-params": "log-level=none:pools=none:frame-threads=1:open-gop=1:bframes=4:keyint=25"}}  # fmt: skip
+OPEN_HEVC = {
+    "codec": "libx265",
+    "options": {"x265-params": "log-level=none:pools=none:frame-threads=1:open-gop=1:bframes=4:keyint=25"},
+}
 
 #: Files that are cut, in containers and codecs, with B-frames and without, at even and uneven times.
 CUT: dict[str, dict] = {
@@ -80,8 +91,8 @@ def make(tmp_path_factory) -> Callable[..., Path]:
     return build
 
 
-def plan(path: Path, piece_s: float = 2.5) -> list[Piece]:
-    return plan_pieces(read_index(path, None, MAX_PIXELS)[0], piece_s)
+def plan(path: Path, piece_s: float = 2.5) -> list[Segment]:
+    return plan_segments(read_index(path, None, MAX_PIXELS)[0], piece_s)
 
 
 def seen(looks, start_s: float = -math.inf, stop_s: float = math.inf) -> list[tuple]:
@@ -108,7 +119,7 @@ def test_pieces_hold_the_looks_of_the_whole(name, make):
             assert not reader.health.reasons
         found, readers = [], []
         for piece in pieces:
-            with PieceReader(path, stream=None, max_pixels=MAX_PIXELS) as reader:
+            with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS) as reader:
                 found += seen(around(reader, piece, Config(fps=fps)), *reader.span_s(piece))
                 readers.append(reader)
         assert found == whole
@@ -125,15 +136,15 @@ def test_pieces_hold_the_looks_of_the_whole(name, make):
         ("raw.h264", {}, "without timestamps"),
         ("edited.mp4", {"pts": range(-30, N - 30)}, "edit list"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_cut_is_told(name, options, why, make):
-    with pytest.raises(CannotSpread, match=why):
+    with pytest.raises(NotSplittable, match=why):
         plan(make(name, **options))
 
 
 def test_clocks_that_jump_are_not_cut(tmp_path):
     parts = joined(partial(write_clip, n=100), partial(write_clip, n=100, first=100))
-    with pytest.raises(CannotSpread, match=r"timestamps that|damaged"):
+    with pytest.raises(NotSplittable, match=r"timestamps that|damaged"):
         plan(parts(tmp_path / "twice.ts"))
 
 
@@ -161,8 +172,8 @@ def indices(draw) -> Index:
 @steady
 def test_pieces_cover_all_and_do_not_overlap(index, piece_s):
     try:
-        pieces = plan_pieces(index, piece_s)
-    except CannotSpread:
+        pieces = plan_segments(index, piece_s)
+    except NotSplittable:
         return
     assert len(pieces) >= 2 and [piece.number for piece in pieces] == list(range(len(pieces)))
     assert pieces[0].start is pieces[0].seek is pieces[-1].stop is None
@@ -170,8 +181,9 @@ def test_pieces_cover_all_and_do_not_overlap(index, piece_s):
     for one, other in pairwise(pieces):
         assert one.stop == other.start and other.start in keys
         assert other.seek is None or (other.seek in keys and (other.start - other.seek) * index.tick >= BEFORE_S)
-    owners = [sum((p.start is None or p.start <= at) and (p.stop is None or at < p.stop) for p in pieces)
-              for at in index.pts]  # fmt: skip
+    owners = [
+        sum((p.start is None or p.start <= at) and (p.stop is None or at < p.stop) for p in pieces) for at in index.pts
+    ]
     assert set(owners) == {1}
     for piece in pieces[:-1]:
         begin = piece.start if piece.start is not None else index.pts[0]
@@ -192,7 +204,7 @@ def test_answers_are_remembered(counts, cuts, batch_size):
     classifier = FakeClassifier(batch_size)
     batches = [face_batch(part) for part in split(looks, cuts)]
     answered = list(answer(batches, classifier))
-    recalled = Recalled(classifier)
+    recalled = PrecomputedClassifier(classifier)
     assert (recalled.name, recalled.labels, recalled.sha256) == (classifier.name, classifier.labels, None)
     for before, after in zip(batches, answered, strict=True):
         assert np.array_equal(recalled.predict(after.crop), classifier.predict(before.crop).reshape(-1, 3))
@@ -262,7 +274,7 @@ def test_what_cannot_be_spread_is_read_whole_and_told(film, tmp_path):
 
 def test_pieces_that_do_not_meet_are_seen(film, tmp_path, monkeypatch):
     """A key frame that is none: what a piece decodes from its start on is not what the piece before it saw there."""
-    found = [PieceOutcome(Job(film, f"piece {i}", Path()), "ok", head=b"a", tail=b"b", end_s=1.0) for i in range(6)]
+    found = [SegmentOutcome(Job(film, f"piece {i}", Path()), "ok", head=b"a", tail=b"b", end_s=1.0) for i in range(6)]
     monkeypatch.setattr(LocalEngine, "run", lambda *_: (one for one in found))
     assert "do not meet" in results(film, tmp_path / "out", over(2))[2]
 
@@ -293,7 +305,7 @@ def test_a_batch_puts_long_videos_off_until_they_have_all_workers(film, tmp_path
         assert (summary.count("ok"), summary.count("failed")) == (3, 1)
         trees[out] = tree(out)
         assert not [row.message for row in summary.rows if row.status == "ok" and row.message]
-    assert [event.row.path for event in ended if isinstance(event, Ended)][-1] == "a_long.mp4"
+    assert [event.row.path for event in ended if isinstance(event, JobFinished)][-1] == "a_long.mp4"
     one, other = trees.values()
     assert one == other and len(one) == 3
 

@@ -18,8 +18,8 @@ from fervid.config import DETECTORS
 from fervid.emotions.torch_classifier import Head, TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.lab.data.datasets import FER2013, FaceSet
-from fervid.lab.data.face_alignment import FER2013_FRAMING
-from fervid.lab.evaluation.evaluate import Exam, Judge, choose_head, evaluate_faces, evaluate_weights, views
+from fervid.lab.data.face_alignment import FER2013_ALIGNMENT
+from fervid.lab.evaluation.evaluate import EvalConfig, Predictor, choose_head, evaluate_faces, evaluate_weights, views
 from fervid.lab.evaluation.metrics import calibration_error, fit_temperature, reliability, score
 from fervid.labels import EMOTIONS
 from fervid.views import terminal
@@ -110,7 +110,7 @@ EIGHT = Head("ferplus", (*FER2013, "contempt"), 1.0, 7)
 class FakeTwoHeads:
     """Says of every picture that output k is as likely as e^k, on 15 outputs of two heads."""
 
-    framing = FER2013_FRAMING
+    framing = FER2013_ALIGNMENT
     name, sha256, path, crop_px, heads = "fake", "0", Path("fake.safetensors"), 4, (SEVEN, EIGHT)
 
     def logits(self, crop: np.ndarray) -> np.ndarray:
@@ -124,9 +124,14 @@ CK_PLUS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surp
 
 @pytest.mark.parametrize(
     ("labels", "asked", "expected"),
-    [(FER2013, None, "fer2013"), (EIGHT.labels, None, "ferplus"), (CK_PLUS, None, "ferplus"),
-     (FER2013[:6], None, "fer2013"), (FER2013, "ferplus", "ferplus")],
-)  # fmt: skip
+    [
+        (FER2013, None, "fer2013"),
+        (EIGHT.labels, None, "ferplus"),
+        (CK_PLUS, None, "ferplus"),
+        (FER2013[:6], None, "fer2013"),
+        (FER2013, "ferplus", "ferplus"),
+    ],
+)
 def test_the_head_is_the_one_that_fits_the_data(labels: tuple[str, ...], asked: str | None, expected: str) -> None:
     assert choose_head(FakeTwoHeads(), labels, asked).name == expected
 
@@ -138,7 +143,7 @@ def test_an_unknown_head_names_the_known_ones() -> None:
 
 def test_classes_that_are_not_asked_for_take_no_part() -> None:
     image = np.zeros((1, 4, 4), np.uint8)
-    judge, asked = Judge(FakeTwoHeads(), SEVEN), ("fear", "contempt", "anger")
+    judge, asked = Predictor(FakeTwoHeads(), SEVEN), ("fear", "contempt", "anger")
     prob, raw = (judge.probabilities(judge.logits(image, "none"), asked, calibrated=one) for one in (True, False))
     # fear is output 2, anger output 0, contempt is none of its; the temperature is 2
     assert prob[0] == pytest.approx([*softmax([2 / 2, 0])[:1], 0, *softmax([2 / 2, 0])[1:]])
@@ -148,7 +153,7 @@ def test_classes_that_are_not_asked_for_take_no_part() -> None:
 def test_only_shared_classes_are_compared_and_it_is_said() -> None:
     image, label = np.zeros((7, 4, 4), np.uint8), np.arange(7)
     faces = FaceSet("ck", CK_PLUS, image, label)
-    facts = evaluate_faces(faces, [FakeTwoHeads()], Exam(head="fer2013"))
+    facts = evaluate_faces(faces, [FakeTwoHeads()], EvalConfig(head="fer2013"))
     assert facts["classes_compared"] == [name for name in CK_PLUS if name != "contempt"]
     assert facts["classes_left_out"] == {"only_in_data": ["contempt"], "only_in_model": ["neutral"]}
     assert (facts["n"], facts["faces_left_out"]) == (6, 1)
@@ -160,7 +165,7 @@ def test_only_shared_classes_are_compared_and_it_is_said() -> None:
 def test_no_face_of_a_known_class_is_an_error() -> None:
     faces = FaceSet("odd", (*FER2013, "contempt"), np.zeros((2, 4, 4), np.uint8), np.array([7, 7]))
     with pytest.raises(DataError, match="none of its 2 faces"):
-        evaluate_faces(faces, [FakeTwoHeads()], Exam(head="fer2013"))
+        evaluate_faces(faces, [FakeTwoHeads()], EvalConfig(head="fer2013"))
 
 
 def test_ten_windows_and_their_mirror_images() -> None:
@@ -174,7 +179,7 @@ def test_ten_windows_and_their_mirror_images() -> None:
 
 def test_an_unknown_augmentation_is_refused() -> None:
     with pytest.raises(ConfigError, match="tencrop"):
-        Exam(tta="hundredcrop")
+        EvalConfig(tta="hundredcrop")
 
 
 # -- the bundled model ----------------------------------------------------------------------------------
@@ -194,14 +199,14 @@ def noise() -> FaceSet:
 
 
 def test_an_ensemble_of_one_model_twice_is_that_model(seresnet: TorchClassifier, noise: FaceSet) -> None:
-    alone, twice = (evaluate_faces(noise, [seresnet] * n, Exam()) for n in (1, 2))
+    alone, twice = (evaluate_faces(noise, [seresnet] * n, EvalConfig()) for n in (1, 2))
     assert len(twice.pop("weights")) == 2 and len(alone.pop("weights")) == 1
     assert alone == twice
 
 
 @pytest.mark.parametrize("tta", ["flip", "tencrop"])
 def test_views_do_not_care_which_way_a_face_looks(seresnet: TorchClassifier, noise: FaceSet, tta: str) -> None:
-    judge, some = Judge(seresnet, seresnet.head), noise.image[:4]
+    judge, some = Predictor(seresnet, seresnet.head), noise.image[:4]
     there, back, plain = (
         judge.probabilities(judge.logits(image, way), FER2013)
         for image, way in ((some, tta), (some[:, :, ::-1], tta), (some, "none"))
@@ -223,7 +228,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
 
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_detection_counts_a_face_not_found_as_wrong(seresnet: TorchClassifier, raw: FaceSet, detector: str) -> None:
-    facts = evaluate_faces(raw, [seresnet], Exam(detect=True, detector=detector))
+    facts = evaluate_faces(raw, [seresnet], EvalConfig(detect=True, detector=detector))
     assert (facts["coverage"], facts["accuracy"], facts["accuracy_found"]) == (0.5, 0.5, 1)
     assert facts["classes"]["neutral"]["missed"] == 1
 
@@ -231,7 +236,7 @@ def test_detection_counts_a_face_not_found_as_wrong(seresnet: TorchClassifier, r
 def test_small_squares_are_enlarged_for_the_detector(seresnet: TorchClassifier) -> None:
     face = Image.fromarray(skimage.data.astronaut()[50:180, 160:290]).convert("L").resize((48, 48))
     faces = FaceSet("one", FER2013, np.stack([np.asarray(face)]), np.array([3]), source=np.array(["x.csv row 1"]))
-    facts = evaluate_faces(faces, [seresnet], Exam(detect=True, tta="tencrop"))
+    facts = evaluate_faces(faces, [seresnet], EvalConfig(detect=True, tta="tencrop"))
     assert facts["coverage"] == facts["accuracy"] == 1
 
 
@@ -239,7 +244,7 @@ def test_small_squares_are_enlarged_for_the_detector(seresnet: TorchClassifier) 
 
 
 def test_the_pictures_and_tables_of_an_evaluation(seresnet: TorchClassifier, raw: FaceSet, tmp_path: Path) -> None:
-    facts = {"data": "raw", "split": None} | evaluate_faces(raw, [seresnet], Exam(detect=True))
+    facts = {"data": "raw", "split": None} | evaluate_faces(raw, [seresnet], EvalConfig(detect=True))
     paths = write_evaluation(facts, tmp_path / "a")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(path.name for path in paths)
     rows = list(csv.reader((tmp_path / "a" / "confusion.csv").read_text().splitlines()))
@@ -256,7 +261,7 @@ def test_the_palette_has_a_colour_for_each_emotion() -> None:
 
 def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     faces = FaceSet("ck", CK_PLUS, np.zeros((7, 4, 4), np.uint8), np.arange(7))
-    exam = Exam(head="fer2013", tta="flip")
+    exam = EvalConfig(head="fer2013", tta="flip")
     terminal.print_evaluation({"data": "ck", "split": "test"} | evaluate_faces(faces, [FakeTwoHeads()], exam))
     printed = capsys.readouterr().out
     for words in ("ck, test: 6 faces", "16.7%", "95% interval", "left out", "contempt", "mirrored", "precision"):
@@ -307,6 +312,6 @@ def test_faces_that_were_trained_on_do_not_count(noise: FaceSet, parquet: Path, 
     for i in range(5):
         seen = noise.image[i] if i else noise.image[i][:, ::-1]  # one of them mirrored
         Image.fromarray(seen).save(folder / f"{i}.png")
-    exam = Exam(apart_from=tmp_path / "learned")
+    exam = EvalConfig(apart_from=tmp_path / "learned")
     facts = evaluate_weights(parquet, None, "seresnet", "cpu", exam)
     assert (facts["duplicates_left_out"], facts["n"]) == (5, 9)

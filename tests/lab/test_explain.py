@@ -16,7 +16,7 @@ from fervid.cli import app
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError, MissingDependency, OutputError
 from fervid.lab.evaluation import attribution
-from fervid.lab.evaluation.explain import Explained, Explainer, Look, Question, explain
+from fervid.lab.evaluation.explain import ExplainConfig, Explained, Explainer, Look, explain
 from fervid.video.writers.clip import ClipWriter
 from fervid.views.figures import heatmaps as figures
 from fervid.views.figures.heatmaps import overlay, write_clip, write_explanation, write_grid
@@ -153,7 +153,7 @@ def test_a_broken_picture_is_left_out_and_named(folder: Path, tmp_path: Path) ->
     (tmp_path / "some" / "a\n.png").write_text("no picture")
     (tmp_path / "some" / "empty.jpg").touch()
     with pytest.raises(DataError, match="none of 2 pictures can be read"):
-        explain(tmp_path / "some", list, Question(), "seresnet", "cpu")
+        explain(tmp_path / "some", list, ExplainConfig(), "seresnet", "cpu")
     (tmp_path / "some" / "small.png").write_bytes((folder / "small.png").read_bytes())
     code, printed, _ = run(tmp_path / "some", "--out", tmp_path / "grid.png")
     assert code == 1 and (tmp_path / "grid.png").is_file() and printed.split()[:2] == ["faces", "1"]
@@ -171,9 +171,13 @@ def test_a_picture_without_a_face_says_how_to_go_on(folder: Path, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("args", "words"),
-    [(["--out", "a.gif"], ".mp4"), (["--out", "a.mp4"], ".png"), (["--out", "a.png", "--method", "lime"], "occlusion"),
-     (["--out", "a.png", "--emotion", "glee"], "happiness")],
-)  # fmt: skip
+    [
+        (["--out", "a.gif"], ".mp4"),
+        (["--out", "a.mp4"], ".png"),
+        (["--out", "a.png", "--method", "lime"], "occlusion"),
+        (["--out", "a.png", "--emotion", "glee"], "happiness"),
+    ],
+)
 def test_wrong_requests_exit_2(
     args: list[str], words: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,14 +191,14 @@ def test_wrong_requests_exit_2(
 
 
 def test_the_faces_of_one_track_become_a_grid(tmp_path: Path) -> None:
-    looks = explain(SAMPLES / "two_faces.mp4", list, Question(fps="1", track=1), "seresnet", "cpu")
+    looks = explain(SAMPLES / "two_faces.mp4", list, ExplainConfig(fps="1", track=1), "seresnet", "cpu")
     assert len(looks) == 6
     names = [face.name for look in looks for face in look.faces]
     assert names[0] == "track 1, 0.0 s" and all(name.startswith("track 1,") for name in names)
     assert all(len(look.faces) == len(look.square_px) for look in looks)
     assert write_grid(looks, tmp_path / "grid.png") == len(names)
     with pytest.raises(DataError, match="track 9"):
-        explain(SAMPLES / "two_faces.mp4", list, Question(fps="1", track=9), "seresnet", "cpu")
+        explain(SAMPLES / "two_faces.mp4", list, ExplainConfig(fps="1", track=9), "seresnet", "cpu")
 
 
 def test_a_video_becomes_a_clip_at_its_own_times(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_a_damaged_video_is_drawn_anew_from_its_start(tmp_path: Path) -> None:
         calls.append(1)
         return list(looks)
 
-    looks = explain(tmp_path / "damaged.mp4", draw, Question(fps="1"), "seresnet", "cpu")
+    looks = explain(tmp_path / "damaged.mp4", draw, ExplainConfig(fps="1"), "seresnet", "cpu")
     assert len(calls) == 2 and looks[0].pts_s == 0
 
 

@@ -156,8 +156,9 @@ def test_the_main_face_is_large_and_central() -> None:
     picture = draw_faces((290, 170, 350, 230), (10, 165, 80, 235), (310, 5, 330, 25), size=(640, 400))
     (face,) = main_faces([np.repeat(picture[..., None], 3, 2)], FakeDetector())
     assert face.box_px.tolist() == [290, 170, 350, 230]
-    (weak,) = main_faces([np.repeat(draw_faces((290, 170, 350, 230), size=(640, 400), bright=200)[..., None], 3, 2)],
-                         FakeDetector())  # fmt: skip
+    (weak,) = main_faces(
+        [np.repeat(draw_faces((290, 170, 350, 230), size=(640, 400), bright=200)[..., None], 3, 2)], FakeDetector()
+    )
     assert weak is None  # below Config.birth_score the line would see nobody
 
 

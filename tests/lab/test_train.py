@@ -25,13 +25,13 @@ from fervid.lab.training import pretrained
 from fervid.lab.training import train as needs
 from fervid.lab.training.augment import KINDS, augment
 from fervid.lab.training.balance import balance, class_weights
-from fervid.lab.training.data import Material, Source
-from fervid.lab.training.distributed import team
+from fervid.lab.training.data import DataSource, TrainingData
+from fervid.lab.training.distributed import spawn
 from fervid.lab.training.recipe import BALANCES, Recipe, load_grid, load_recipe
 from fervid.lab.training.sweep import sweep
 from fervid.lab.training.targets import ask_teachers, find_tasks
 from fervid.lab.training.train import train
-from fervid.lab.training.trainer import Run
+from fervid.lab.training.trainer import Trainer
 from fervid.labels import EMOTIONS
 from fervid.networks import registry as nets
 from tests.helpers.face_sets import some_faces, write_parquet
@@ -68,8 +68,8 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def material() -> Material:
-    return Material(some_faces(32), some_faces(14, "watched", seed=1))
+def material() -> TrainingData:
+    return TrainingData(some_faces(32), some_faces(14, "watched", seed=1))
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def run_command(*args: object) -> tuple[int, str, str]:
     "arch", [pytest.param(a, marks=pytest.mark.slow) if a in HEAVY else a for a in nets.ARCHITECTURES]
 )
 def test_every_network_trains_and_loads_again(arch: str, tmp_path: Path) -> None:
-    material = Material(some_faces(16), some_faces(7, "watched"))
+    material = TrainingData(some_faces(16), some_faces(7, "watched"))
     weights = train(material, tmp_path, replace(TINY, arch=arch, init="scratch", batch_size=16))
     classifier = TorchClassifier(str(weights), "cpu")
     classifier.batch_size = 2
@@ -131,9 +131,9 @@ def test_the_line_does_not_import_torchvision() -> None:
 # -- where a network begins -------------------------------------------------------------------------
 
 
-def test_a_backbone_begins_where_the_file_ends(material: Material, tmp_path: Path) -> None:
+def test_a_backbone_begins_where_the_file_ends(material: TrainingData, tmp_path: Path) -> None:
     weights = train(material, tmp_path / "first", TINY)
-    begun = Run(material, replace(TINY, init=str(weights)), "cpu", tmp_path / "none.pt")
+    begun = Trainer(material, replace(TINY, init=str(weights)), "cpu", tmp_path / "none.pt")
     net, given = begun.net.state_dict(), load_file(weights)
     assert all(torch.equal(net[k], v.float()) for k, v in given.items() if k.startswith("layers") and v.ndim)
     assert not torch.equal(net["head.weight"], given["head.weight"].float())  # its rows are other classes
@@ -209,7 +209,7 @@ def test_every_way_to_balance(method: str, tmp_path: Path) -> None:
         assert even.votes is not None and len(even.votes) == len(even)
         assert count.max() == 16 and (count.min() == 16 or method == "adasyn")
     recipe = replace(TINY, balance=method, batch_size=32)
-    run = Run(Material(faces, some_faces(14, "watched")), recipe, "cpu", tmp_path / "none.pt")
+    run = Trainer(TrainingData(faces, some_faces(14, "watched")), recipe, "cpu", tmp_path / "none.pt")
     assert 0 < run.one_epoch()["train_loss"] < 10
 
 
@@ -234,26 +234,26 @@ def test_imbalanced_learn_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_test_split_is_not_trained_on(parquet: Path) -> None:
     for name in ("fer2013_private_test", "fer2013/PrivateTest", "test"):
         with pytest.raises(DataError, match="test split"):
-            Material(some_faces(14, name), some_faces(14))
+            TrainingData(some_faces(14, name), some_faces(14))
     for split in ("test", "PublicTest", "private", "all"):
         with pytest.raises(DataError, match="test split"):
-            Source(parquet, split=split)
-    assert Material(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
+            DataSource(parquet, split=split)
+    assert TrainingData(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
 
 
 def test_validation_classes_are_matched_by_name() -> None:
     faces, other = some_faces(14), some_faces(14)
     turned = replace(other, labels=FER2013[::-1], label=6 - other.label)
-    assert (Material(faces, turned).validation.label == other.label).all()
+    assert (TrainingData(faces, turned).validation.label == other.label).all()
     with pytest.raises(DataError, match="contempt, which little lacks"):
-        Material(faces, replace(other, labels=(*FER2013[:6], "contempt")))
+        TrainingData(faces, replace(other, labels=(*FER2013[:6], "contempt")))
 
 
 def test_duplicates_are_told_and_dropped(parquet: Path) -> None:
     said: list[str] = []
-    assert len(Source(parquet, parquet).read(TINY, said.append).faces) == 40 and len(said) == 1
+    assert len(DataSource(parquet, parquet).read(TINY, said.append).faces) == 40 and len(said) == 1
     with pytest.raises(DataError, match="at least 2 faces, found 0"):
-        Source(parquet, parquet, drop_duplicates=True).read(TINY, said.append)
+        DataSource(parquet, parquet, drop_duplicates=True).read(TINY, said.append)
     assert said[-1] == "40 training faces dropped"
 
 
@@ -271,7 +271,7 @@ def test_augmentation_keeps_to_the_kinds_asked_for() -> None:
 # -- the run ----------------------------------------------------------------------------------------
 
 
-def test_training_writes_weights_facts_and_curves(material: Material, tmp_path: Path) -> None:
+def test_training_writes_weights_facts_and_curves(material: TrainingData, tmp_path: Path) -> None:
     lines: list[str] = []
     recipe = replace(TINY, arch="secnn13", epochs=2, window_px=40, mixup=0.2, balance="weights")
     weights = train(material, tmp_path, recipe, on_epoch=lines.append)
@@ -287,25 +287,25 @@ def test_training_writes_weights_facts_and_curves(material: Material, tmp_path: 
         assert picture.width > 500
 
 
-def test_the_same_seed_gives_the_same_bytes(material: Material, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(material: TrainingData, tmp_path: Path) -> None:
     first, second = (train(material, tmp_path / name, TINY) for name in "ab")
     other = train(material, tmp_path / "c", replace(TINY, seed=1))
     assert first.read_bytes() == second.read_bytes() != other.read_bytes()
 
 
-def test_one_class_alone_is_nothing_to_learn(material: Material) -> None:
+def test_one_class_alone_is_nothing_to_learn(material: TrainingData) -> None:
     happy = material.faces.take(material.faces.label == 3)
     with pytest.raises(DataError, match="faces are happiness; expected at least two classes"):
-        Material(happy, material.validation)
+        TrainingData(happy, material.validation)
 
 
-def test_a_folder_that_cannot_be_is_refused_before_the_work(material: Material, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_is_refused_before_the_work(material: TrainingData, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file: is a file; name a folder"):
         train(material, tmp_path / "file", TINY)
 
 
-def test_a_stopped_run_goes_on_where_it_was(material: Material, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_where_it_was(material: TrainingData, tmp_path: Path) -> None:
     class Stopped(Exception):
         pass
 
@@ -325,14 +325,14 @@ def test_a_stopped_run_goes_on_where_it_was(material: Material, tmp_path: Path) 
         train(material, tmp_path / "parts", replace(recipe, epochs=3))
     turned = replace(material.faces, labels=material.faces.labels[::-1])
     with pytest.raises(DataError, match="other faces"):
-        train(Material(turned, material.validation), tmp_path / "parts", recipe)
+        train(TrainingData(turned, material.validation), tmp_path / "parts", recipe)
     checkpoint = tmp_path / "parts" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"checkpoint\.pt: not a checkpoint"):
         train(material, tmp_path / "parts", recipe)
 
 
-def test_patience_ends_a_run_and_keeps_the_best(material: Material, tmp_path: Path) -> None:
+def test_patience_ends_a_run_and_keeps_the_best(material: TrainingData, tmp_path: Path) -> None:
     """A frozen network with a rate of nearly nothing: no epoch is better than the first."""
     lines: list[str] = []
     recipe = replace(TINY, epochs=9, patience=2, learning_rate=1e-9, freeze=True)
@@ -342,25 +342,25 @@ def test_patience_ends_a_run_and_keeps_the_best(material: Material, tmp_path: Pa
     assert best["epoch"] == 1 and set(best["net"]) == set(load_file(weights))
 
 
-def test_the_rate_falls_after_a_plateau(material: Material, tmp_path: Path) -> None:
+def test_the_rate_falls_after_a_plateau(material: TrainingData, tmp_path: Path) -> None:
     recipe = replace(TINY, epochs=4, schedule="plateau", plateau_epochs=1, plateau_factor=0.1, learning_rate=1e-8)
-    run = Run(material, recipe, "cpu", tmp_path / "none.pt")
+    run = Trainer(material, recipe, "cpu", tmp_path / "none.pt")
     for accuracy in (0.5, 0.4, 0.6):
         run.note({"validation_accuracy": accuracy})
     assert run._set_rate() == pytest.approx(1e-9)
     assert run.optimiser.param_groups[0]["lr"] == pytest.approx(1e-9)
 
 
-def test_a_frozen_backbone_stays_as_it_is(material: Material, tmp_path: Path) -> None:
-    run = Run(material, replace(TINY, arch="secnn13", freeze=True), "cpu", tmp_path / "none.pt")
+def test_a_frozen_backbone_stays_as_it_is(material: TrainingData, tmp_path: Path) -> None:
+    run = Trainer(material, replace(TINY, arch="secnn13", freeze=True), "cpu", tmp_path / "none.pt")
     before = {k: v.clone() for k, v in run.net.state_dict().items()}
     run.one_epoch()
     changed = {k for k, v in run.net.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"head.weight", "head.bias"}
 
 
-def test_two_heads_learn_labels_and_votes(material: Material, tmp_path: Path) -> None:
-    both = Material(with_votes(material.faces), with_votes(material.validation))
+def test_two_heads_learn_labels_and_votes(material: TrainingData, tmp_path: Path) -> None:
+    both = TrainingData(with_votes(material.faces), with_votes(material.validation))
     weights = train(both, tmp_path, replace(TINY, heads="both", refit=True, balance="weights", epochs=2))
     first, second = facts_of(weights)["heads"]
     assert (first["name"], second["name"]) == ("fer2013", "ferplus")
@@ -382,7 +382,7 @@ def ask(faces: FaceSet, recipe: Recipe) -> np.ndarray:
     return answer.numpy()
 
 
-def test_a_pupil_comes_nearer_to_its_teacher(material: Material, tmp_path: Path) -> None:
+def test_a_pupil_comes_nearer_to_its_teacher(material: TrainingData, tmp_path: Path) -> None:
     """The teacher swears that every face is disgusted."""
     weights = train(material, tmp_path / "teacher", TINY)
     tensors = load_file(weights)
@@ -402,15 +402,17 @@ def test_a_pupil_comes_nearer_to_its_teacher(material: Material, tmp_path: Path)
         softmax(classifier.logits(material.validation.image), 1)[:, 1].mean() for classifier in (alone, taught)
     ]
     assert disgusted[1] > disgusted[0] + 0.2
-    other = Material(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (material.faces, material.validation)))
+    other = TrainingData(
+        *(replace(f, labels=(*FER2013[:6], "contempt")) for f in (material.faces, material.validation))
+    )
     with pytest.raises(DataError, match="must know"):
         train(other, tmp_path / "x", replace(recipe, teacher=(str(teacher),)))
 
 
-def test_a_teacher_is_heard_where_it_knows_the_classes(material: Material, tmp_path: Path) -> None:
+def test_a_teacher_is_heard_where_it_knows_the_classes(material: TrainingData, tmp_path: Path) -> None:
     """One knows the labels only, one both heads: the votes are taught by the second alone."""
     both = replace(TINY, heads="both", bf16="off")
-    material = Material(with_votes(material.faces), with_votes(material.validation))
+    material = TrainingData(with_votes(material.faces), with_votes(material.validation))
     of_labels = str(train(material, tmp_path / "labels", TINY))
     of_both = str(train(material, tmp_path / "both", both))
     tasks = find_tasks(material.faces, both)
@@ -429,13 +431,13 @@ def test_a_teacher_is_heard_where_it_knows_the_classes(material: Material, tmp_p
     assert abs(ask(mirrored, one_way) - ask(material.faces, one_way)).max() > 1e-3
 
 
-def test_refitting_the_head_fits_the_pictures_better(material: Material, tmp_path: Path) -> None:
+def test_refitting_the_head_fits_the_pictures_better(material: TrainingData, tmp_path: Path) -> None:
     plain, refit = (train(material, tmp_path / str(yes), replace(TINY, refit=yes)) for yes in (False, True))
     assert facts_of(refit)["heads"][0]["validation_accuracy"] > facts_of(plain)["heads"][0]["validation_accuracy"]
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_run(material: Material, tmp_path: Path) -> None:
+def test_two_processes_share_a_run(material: TrainingData, tmp_path: Path) -> None:
     recipe = replace(TINY, workers=2, epochs=2)
     first, second = (train(material, tmp_path / name, recipe) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
@@ -444,10 +446,10 @@ def test_two_processes_share_a_run(material: Material, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_faces_that_teachers_are_asked_about(material: Material, tmp_path: Path) -> None:
+def test_two_processes_share_the_faces_that_teachers_are_asked_about(material: TrainingData, tmp_path: Path) -> None:
     faces = some_faces(31)
     recipe = replace(TINY, teacher=(str(train(material, tmp_path / "teacher", TINY)),))
-    with team(2, ask, (faces, recipe)):
+    with spawn(2, ask, (faces, recipe)):
         shared = ask(faces, recipe)
     np.testing.assert_allclose(shared, ask(faces, recipe), atol=1e-6)
 
@@ -458,7 +460,7 @@ def stumble() -> None:
 
 @pytest.mark.slow
 def test_a_process_that_fails_ends_the_run() -> None:
-    with pytest.raises(RunError, match="a stone in the way"), team(2, stumble, ()):
+    with pytest.raises(RunError, match="a stone in the way"), spawn(2, stumble, ()):
         torch.distributed.barrier()
     assert not torch.distributed.is_initialized()
 
@@ -466,11 +468,11 @@ def test_a_process_that_fails_ends_the_run() -> None:
 def test_workers_are_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "resolve_device", lambda device: device)
     with pytest.raises(DeviceError, match="workers = 2 share the cores of a CPU"):
-        needs.check_needs([TINY, replace(TINY, workers=2)], "cuda:0")
+        needs.preflight([TINY, replace(TINY, workers=2)], "cuda:0")
 
 
 def test_one_worker_is_no_team() -> None:
-    with team(1, print, ()):
+    with spawn(1, print, ()):
         assert not torch.distributed.is_initialized()
 
 
@@ -535,7 +537,7 @@ def test_a_grid_is_every_combination(tmp_path: Path) -> None:
         load_grid(path, TINY)
 
 
-def test_a_sweep_ends_in_a_table(material: Material, tmp_path: Path) -> None:
+def test_a_sweep_ends_in_a_table(material: TrainingData, tmp_path: Path) -> None:
     grid = [({"seed": seed}, replace(TINY, seed=seed)) for seed in (0, 1)]
     asked: list[Recipe] = []
     rows = sweep(lambda recipe: asked.append(recipe) or material, grid, tmp_path)  # type: ignore[func-returns-value]
@@ -547,7 +549,7 @@ def test_a_sweep_ends_in_a_table(material: Material, tmp_path: Path) -> None:
     assert all(Path(row["weights"]).is_file() for row in rows)
 
 
-def test_a_sweep_repeated_tells_how_long_training_took(material: Material, tmp_path: Path) -> None:
+def test_a_sweep_repeated_tells_how_long_training_took(material: TrainingData, tmp_path: Path) -> None:
     def repeat() -> float | None:
         (row,) = sweep(lambda recipe: material, [({"seed": 0}, TINY)], tmp_path)
         return row["seconds"]

@@ -11,7 +11,7 @@ from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import WeightsError
 from fervid.lab.data.datasets import FER2013, FaceSet
 from fervid.lab.evaluation.evaluate import evaluate_weights
-from fervid.networks.base import folded
+from fervid.networks.base import fuse_batch_norm
 from fervid.networks.registry import build
 from tests.helpers.face_sets import some_faces, write_parquet
 
@@ -58,7 +58,7 @@ def test_a_norm_taken_into_its_convolution_changes_nothing() -> None:
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
     x = torch.randn(4, 1, 48, 48)
-    quick = folded(net.eval())
+    quick = fuse_batch_norm(net.eval())
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in quick.modules())
     assert torch.allclose(net(x), quick(x), atol=1e-4)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fervid.errors import WeightsError
-from fervid.lab.training.pretrained import settle_norms
+from fervid.lab.training.pretrained import recalibrate_bn
 from fervid.networks.dlib_resnet import DlibResNet, find_dlib_weights, read_dlib_weights
 
 SHAPES = [(32, 3, 7)]
@@ -99,7 +99,7 @@ def test_settled_norms_change_nothing_and_know_what_they_see(tmp_path: Path) -> 
     x = torch.randn(32, 1, 150, 150, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         before = net.eval()(x)
-    settle_norms(net, x)
+    recalibrate_bn(net, x)
     with torch.inference_mode():
         torch.testing.assert_close(net(x), before, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(net.train()(x), before, rtol=1e-2, atol=1e-2)  # its own statistics are the batch's

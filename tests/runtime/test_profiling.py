@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from fervid.runtime.profiling import ELSEWHERE, Stopwatch, span
+from fervid.runtime.profiling import ELSEWHERE, Profiler, stage
 from tests.cli.test_cli import SAMPLES, run
 
 
@@ -17,22 +17,22 @@ def burn(seconds: float) -> None:
         pass
 
 
-def by_name(watch: Stopwatch) -> dict[str, float]:
+def by_name(watch: Profiler) -> dict[str, float]:
     return {spent.stage: spent.cpu_s for spent in watch.stages()}
 
 
 def test_an_inner_stage_is_taken_from_the_outer():
-    with Stopwatch() as watch, span("outer"):
+    with Profiler() as watch, stage("outer"):
         burn(0.02)
-        with span("inner"):
+        with stage("inner"):
             burn(0.03)
     spent = by_name(watch)
     assert 0.02 <= spent["outer"] < 0.03 <= spent["inner"]
 
 
 def test_the_stages_add_up_to_the_process():
-    with Stopwatch() as watch:
-        with span("work"):
+    with Profiler() as watch:
+        with stage("work"):
             burn(0.02)
         burn(0.02)
     spent = by_name(watch)
@@ -41,10 +41,10 @@ def test_the_stages_add_up_to_the_process():
 
 
 def test_a_thread_in_a_copy_of_the_context_counts():
-    with Stopwatch() as watch:
+    with Profiler() as watch:
 
         def work() -> None:
-            with span("thread"):
+            with stage("thread"):
                 burn(0.02)
 
         thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
@@ -54,9 +54,9 @@ def test_a_thread_in_a_copy_of_the_context_counts():
 
 
 def test_an_error_passes_and_its_time_counts():
-    with Stopwatch() as watch:
+    with Profiler() as watch:
         try:
-            with span("broken"):
+            with stage("broken"):
                 raise KeyError("x")
         except KeyError:
             pass
@@ -64,9 +64,9 @@ def test_an_error_passes_and_its_time_counts():
 
 
 def test_without_a_stopwatch_nothing_is_kept():
-    with span("nobody"):
+    with stage("nobody"):
         pass
-    with Stopwatch() as watch:
+    with Profiler() as watch:
         pass
     assert "nobody" not in by_name(watch)
 

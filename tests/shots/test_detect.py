@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.shots.detect import ShotFinder, divide
-from fervid.shots.similarity import FAST, alike, sights
+from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.shots.similarity import FAST, alike, signatures
 from fervid.types import thumbnails
 from tests.helpers.fakes import Seen, counted, face_batch, split
 from tests.helpers.films import RATE, Film, film, score, shot
@@ -84,12 +84,12 @@ def test_shots_follow_each_other_without_a_hole(edited):
 
 
 def test_looks_that_are_not_alike_tell_where_a_shot_may_begin():
-    shown = sights(np.arange(80) / RATE, thumbnails(photographs(30, 20, 30).pictures), first=7)
+    shown = signatures(np.arange(80) / RATE, thumbnails(photographs(30, 20, 30).pictures), first=7)
     assert [now.look for before, now in pairwise(shown) if not alike(before, now, FAST)] == [37, 57]
 
 
 def test_what_shows_nothing_is_like_what_shows_nothing_else():
-    black, white, coffee = sights(np.zeros(3), np.stack([np.zeros_like(THUMBS[0]), THUMBS[0] | 255, THUMBS[0]]))
+    black, white, coffee = signatures(np.zeros(3), np.stack([np.zeros_like(THUMBS[0]), THUMBS[0] | 255, THUMBS[0]]))
     assert alike(black, white, FAST) and not alike(black, coffee, FAST) and not alike(coffee, white, FAST)
 
 
@@ -104,7 +104,7 @@ def test_shots_do_not_depend_on_batches(cuts):
 
     def numbers(parts: list) -> list[int]:
         batches = [face_batch([Seen(i / RATE) for i in part], thumb[list(part)]) for part in parts]
-        return [int(k) for batch in divide(batches, ShotFinder()) for k in batch.shot]
+        return [int(k) for batch in assign_shots(batches, ShotFinder()) for k in batch.shot]
 
     assert numbers([indices]) == numbers(split(indices, cuts)) == [0] * 30 + [1] * 20 + [2] * 30
 
@@ -121,7 +121,7 @@ def test_a_picture_that_stays_is_one_shot_in_little_memory():
 def test_batches_are_let_go_while_the_film_runs():
     taken: list = []
     grey = [face_batch([Seen((8 * k + i) / 5) for i in range(8)]) for k in range(30)]
-    for n, _ in enumerate(divide(counted(grey, taken), ShotFinder()), 1):
+    for n, _ in enumerate(assign_shots(counted(grey, taken), ShotFinder()), 1):
         assert len(taken) - n <= 3
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import fervid
 from fervid.errors import ConfigError, DataError
 from fervid.studies.agreement import find_lag
-from fervid.studies.ratings import Ratings, Reading, read_ratings
+from fervid.studies.ratings import RatingOptions, Ratings, read_ratings
 from fervid.timeline.aggregate import fill_gaps, summarise
 from fervid.timeline.schema import to_table
 from fervid.timeline.write import write_table
@@ -133,7 +133,7 @@ def test_any_scale_gives_the_same_scores(tmp_path_factory, values: list[float], 
     path = tmp_path_factory.mktemp("scale") / "coder.csv"
     told = [factor * v + shift for v in (0.0, *values, 1.0)]
     path.write_text("t,happiness\n" + "".join(f"{i},{v!r}\n" for i, v in enumerate(told)))
-    found = read_ratings(path, Reading(scale=(min(told), max(told))))
+    found = read_ratings(path, RatingOptions(scale=(min(told), max(told))))
     assert list(happiness(found).values()) == pytest.approx([0, *values, 1], abs=1e-5)
 
 
@@ -321,8 +321,12 @@ def test_tables_of_different_kinds_are_one_panel(timeline: Path, table) -> None:
 
 
 def test_the_command_prints_and_writes(timeline: Path, table, tmp_path: Path) -> None:
-    ratings = table(rows(*[[s, w, v] for i, s in enumerate(SEEN) for w, v in zip("AB", (HAPPY[s], noisy(1, 0.1)[i]))],
-                         header="t,rater,happiness"))  # fmt: skip
+    ratings = table(
+        rows(
+            *[[s, w, v] for i, s in enumerate(SEEN) for w, v in zip("AB", (HAPPY[s], noisy(1, 0.1)[i]))],
+            header="t,rater,happiness",
+        )
+    )
     code, printed, _ = run("agree", timeline, ratings, "--out", tmp_path / "out", "--json", tmp_path / "a.json")
     assert code == 0
     assert "moving blocks of 3 s, 1000 draws, seed 0" in printed and "machine is" in printed

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.tracks.persons import Gallery, group
+from fervid.tracks.persons import PersonClusterer, group
 from fervid.types import TrackBatch
 from tests.helpers.fakes import FakeEmbedder, split
 from tests.helpers.hypothesis_settings import steady
@@ -15,9 +15,9 @@ from tests.helpers.hypothesis_settings import steady
 SIDE = 48
 
 
-def passed(faces: Sequence[tuple[float, int, int]], quality: float = 1.0, cuts: Sequence[int] = ()) -> Gallery:
+def passed(faces: Sequence[tuple[float, int, int]], quality: float = 1.0, cuts: Sequence[int] = ()) -> PersonClusterer:
     """Faces as (time, track, who): who stands in the portrait's brightness, and FakeEmbedder reads it there."""
-    gallery = Gallery(FakeEmbedder())
+    gallery = PersonClusterer(FakeEmbedder())
     seen_at: dict[float, list[tuple[float, int, int]]] = {}
     for face in faces:
         seen_at.setdefault(face[0], []).append(face)
@@ -26,23 +26,27 @@ def passed(faces: Sequence[tuple[float, int, int]], quality: float = 1.0, cuts: 
     return gallery
 
 
-def batch_of(faces: list[tuple[float, int, int]], look_s: Sequence[float], quality: float) -> TrackBatch:
+def batch_of(faces: list[tuple[float, int, int]], sampled_s: Sequence[float], quality: float) -> TrackBatch:
     m, random = len(faces), np.random.default_rng(0)
     bright = np.array([40 * who for _, _, who in faces], np.uint8)
     box = np.tile(np.array([10, 10, 10 + SIDE, 10 + SIDE], np.float32), (m, 1))
     marks = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)
     return TrackBatch(
-        look_s=np.array(look_s), duration_s=np.full(len(look_s), 0.2), shot=np.zeros(len(look_s), np.int32),
-        pts_s=np.array([t for t, _, _ in faces], np.float64), box_px=box,
-        score=np.ones(m, np.float32), landmarks_px=10 + SIDE * np.tile(marks, (m, 1, 1)),
+        sampled_s=np.array(sampled_s),
+        duration_s=np.full(len(sampled_s), 0.2),
+        shot=np.zeros(len(sampled_s), np.int32),
+        pts_s=np.array([t for t, _, _ in faces], np.float64),
+        box_px=box,
+        score=np.ones(m, np.float32),
+        landmarks_px=10 + SIDE * np.tile(marks, (m, 1, 1)),
         quality=np.full(m, quality, np.float32),
         crop=random.integers(0, 255, (m, SIDE, SIDE), np.uint8),
         portrait=np.tile(bright[:, None, None], (1, 4, 4)),
         track=np.array([track for _, track, _ in faces], np.int32),
-    )  # fmt: skip
+    )
 
 
-def persons(gallery: Gallery, tracks: Sequence[int]) -> list[int]:
+def persons(gallery: PersonClusterer, tracks: Sequence[int]) -> list[int]:
     return gallery.columns({"track": np.array(tracks)})["person"].tolist()
 
 

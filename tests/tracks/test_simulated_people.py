@@ -15,7 +15,7 @@ def ours(looks: list[Sightings]) -> list[tuple[np.ndarray, np.ndarray]]:
         for k in looks
     ]
     (batch,) = link([shot_batch(seen)], Tracker())
-    return [(batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]) for t in batch.look_s]
+    return [(batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]) for t in batch.sampled_s]
 
 
 def scored(scene: Scene, seed: int = 0) -> Scores:

@@ -118,7 +118,7 @@ def test_link_leaves_unnumbered_faces_out_and_keeps_the_looks():
     (batch,) = link([shot_batch(looks)], Tracker())
     assert batch.track.tolist() == [0, 0] and batch.pts_s.tolist() == [0.2, 0.6]
     assert batch.box_px.tolist() == [[70, 70, 130, 130]] * 2
-    assert batch.look_s.tolist() == [0.0, 0.2, 0.4, 0.6]
+    assert batch.sampled_s.tolist() == [0.0, 0.2, 0.4, 0.6]
 
 
 # -- births ---------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_a_face_at_the_last_look_of_a_shot(step_s, number):
 def test_no_track_spans_two_shots(seed, edges, cuts):
     looks = [replace(look, shot=sum(i >= edge for edge in edges)) for i, look in enumerate(crowd(seed))]
     linked = concatenate(list(link([shot_batch(part) for part in split(looks, cuts)], Tracker())))
-    shot = linked.shot[np.searchsorted(linked.look_s, linked.pts_s)]
+    shot = linked.shot[np.searchsorted(linked.sampled_s, linked.pts_s)]
     assert len({*zip(linked.track, shot)}) == len({*linked.track})
 
 
@@ -196,7 +196,7 @@ def test_boxes_without_area_and_a_face_that_fills_the_frame():
 
 def test_no_faces_at_all():
     (batch,) = link([shot_batch([Seen(0.0), Seen(0.2)])], Tracker())
-    assert len(batch) == 0 and batch.look_s.tolist() == [0.0, 0.2] and batch.track.dtype == np.int32
+    assert len(batch) == 0 and batch.sampled_s.tolist() == [0.0, 0.2] and batch.track.dtype == np.int32
 
 
 # -- many faces -----------------------------------------------------------------------------------------

@@ -21,11 +21,11 @@ from fervid.jobs.shards import around
 from fervid.pipeline import Models, process_video
 from fervid.video.open import open_video, read_video, sampling_of
 from fervid.video.reader import Health, Reader, RestartNeeded, Sampling, cell_of
-from fervid.video.readers.frame_skipping import Sieve
-from fervid.video.readers.segment import PieceReader, read_index
+from fervid.video.readers.frame_skipping import FrameSkipper
+from fervid.video.readers.segment import SegmentReader, read_index
 from fervid.video.readers.timestamps import LeftOut
 from fervid.video.sampling import choose_frames
-from fervid.video.segments import plan_pieces
+from fervid.video.segments import plan_segments
 from tests.helpers.broken_clips import overwritten
 from tests.helpers.clips import joined, write_clip
 from tests.helpers.fakes import FakeClassifier, FakeDetector
@@ -195,9 +195,9 @@ def test_packets_that_are_decoded_are_let_go(sampling):
 def test_pieces_leave_out_what_the_whole_leaves_out(name, fast, make):
     path, config = make(name), Config(fps=5, sampling="fast" if fast else "exact")
     whole = watch(path, config)
-    pieces, looks, readers = plan_pieces(read_index(path, None, MAX_PIXELS)[0], 1.0), [], []
+    pieces, looks, readers = plan_segments(read_index(path, None, MAX_PIXELS)[0], 1.0), [], []
     for piece in pieces:
-        with PieceReader(path, stream=None, max_pixels=MAX_PIXELS, sampling=sampling_of(config)) as reader:
+        with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS, sampling=sampling_of(config)) as reader:
             start_s, stop_s = reader.span_s(piece)
             looks += [hashed(*look) for look in around(reader, piece, config) if start_s <= look[1] < stop_s]
             readers.append(reader)
@@ -250,7 +250,7 @@ class Stream:
         name = "h264"
 
 
-def decoded(packets: list[Packet], sieve: Sieve, delay: int) -> Iterator[Picture]:
+def decoded(packets: list[Packet], sieve: FrameSkipper, delay: int) -> Iterator[Picture]:
     """A decoder: it puts frames into the order of display, `delay` of them late."""
     held: list[int] = []
     for packet in packets:
@@ -279,7 +279,7 @@ def streams(draw) -> list[Packet]:
 @steady
 def test_nobody_looks_at_what_is_left_out(packets, fps, fast, delay):
     health = Health()
-    sieve = Sieve(Stream(), Sampling(fps, fast), Fraction(0), health)
+    sieve = FrameSkipper(Stream(), Sampling(fps, fast), Fraction(0), health)
     shown = list(sieve.in_place(decoded(packets, sieve, delay)))
     assert [frame.pts for frame in shown] == sorted(packet.pts for packet in packets)
     cells: dict[int, list] = {}

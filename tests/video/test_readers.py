@@ -452,9 +452,9 @@ THREE = joined(write_clip, partial(write_clip, first=50), partial(write_clip, fi
 
 
 @pytest.mark.parametrize(
-    ("name", "builder", "parts"), [("back.ts", BACK, 2), ("far_back.ts", FAR_BACK, 2),
-                                   ("far_forward.ts", FAR_FORWARD, 2), ("three.ts", THREE, 3)],
-)  # fmt: skip
+    ("name", "builder", "parts"),
+    [("back.ts", BACK, 2), ("far_back.ts", FAR_BACK, 2), ("far_forward.ts", FAR_FORWARD, 2), ("three.ts", THREE, 3)],
+)
 def test_recordings_joined_together_follow_one_another(name, builder, parts, make):
     seen = watch(make(name, builder))
     assert seen.numbers == list(range(50 * parts))
@@ -501,9 +501,9 @@ def test_a_cover_picture_is_not_the_video(name, builder, stream, make):
 
 
 @pytest.mark.parametrize(
-    ("name", "default", "first"), [("none.mkv", None, 0), ("small.mkv", 0, 100), ("small.mp4", 0, 100),
-                                   ("large.mkv", 1, 0), ("large.mp4", 1, 0)],
-)  # fmt: skip
+    ("name", "default", "first"),
+    [("none.mkv", None, 0), ("small.mkv", 0, 100), ("small.mp4", 0, 100), ("large.mkv", 1, 0), ("large.mp4", 1, 0)],
+)
 def test_of_two_streams_the_default_one_else_the_largest(name, default, first, make):
     path = make(f"two_streams_{name}", partial(two_streams, default=default))
     assert watch(path).numbers == list(range(first, first + 50))
@@ -805,9 +805,13 @@ def opened() -> Iterator[Callable[[Path], Callable[[], bool]]]:
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize(
     ("name", "builder", "target"),
-    [("list.mp4", concat_list, "target.mp4"), ("list.mkv", concat_list, "target.mp4"),
-     ("hls.mp4", hls_list, "target.ts"), ("hls.m3u8", hls_list, "target.ts")],
-)  # fmt: skip
+    [
+        ("list.mp4", concat_list, "target.mp4"),
+        ("list.mkv", concat_list, "target.mp4"),
+        ("hls.mp4", hls_list, "target.ts"),
+        ("hls.m3u8", hls_list, "target.ts"),
+    ],
+)
 def test_a_playlist_never_reaches_another_file(reader, name, builder, target, tmp_path, opened):
     path = builder(tmp_path / name)
     was_opened = opened(tmp_path / target)
@@ -880,7 +884,7 @@ def test_nvdec_needs_a_gpu_and_auto_does_not(clean):
     for reader, device in (("auto", "cpu"), ("auto", None), ("nvdec", None)):
         with open_video(clean("h264.mp4"), reader=reader, device=device) as video:
             assert len(list(video.frames())) == 50
-            assert (video.health.decoder, video.health.turned_back) == ("cpu", "")
+            assert (video.health.decoder, video.health.fallback_reason) == ("cpu", "")
 
 
 def test_auto_turns_to_the_cpu_and_says_why(clean, monkeypatch):
@@ -891,7 +895,7 @@ def test_auto_turns_to_the_cpu_and_says_why(clean, monkeypatch):
     monkeypatch.setattr("fervid.video.readers.nvdec.NvdecReader", refuse)
     with open_video(clean("h264.mp4"), reader="auto", device="cuda:0") as video:
         assert len(list(video.frames())) == 50
-        assert (video.health.decoder, video.health.turned_back) == ("cpu", "ffv1 in yuv444p")
+        assert (video.health.decoder, video.health.fallback_reason) == ("cpu", "ffv1 in yuv444p")
     with pytest.raises(VideoError, match=r"ffv1 in yuv444p.*--reader auto"):
         open_video(clean("h264.mp4"), reader="nvdec", device="cuda:0")
 
@@ -903,7 +907,7 @@ def test_auto_needs_no_decoder_on_the_gpu(clean, monkeypatch, error):
 
     monkeypatch.setattr("fervid.video.readers.nvdec.NvdecReader", refuse)
     with open_video(clean("h264.mp4"), reader="auto", device="cuda:0") as video:
-        assert video.health.turned_back == str(error)
+        assert video.health.fallback_reason == str(error)
     with pytest.raises(type(error)):
         open_video(clean("h264.mp4"), reader="nvdec", device="cuda:0")
 
@@ -923,7 +927,7 @@ def test_auto_begins_again_on_the_cpu_where_the_gpu_gives_up(clean, monkeypatch)
     monkeypatch.setattr("fervid.video.readers.nvdec.NvdecReader", _GivesUp)
 
     def work(reader: Reader) -> tuple[int, str, str]:
-        return len(list(reader.frames())), reader.health.decoder, reader.health.turned_back
+        return len(list(reader.frames())), reader.health.decoder, reader.health.fallback_reason
 
     found, _ = read_video(clean("h264.mp4"), load_config(reader="auto"), work, device="cuda:0")
     assert found == (50, "cpu", "at 0.4 s it changes to yuv444p")

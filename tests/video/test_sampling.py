@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid.video import sampling as frames
-from fervid.video.sampling import batch_frames, choose_frames, hold_still, picture_size
+from fervid.video.sampling import batch_frames, choose_frames, detection_size, skip_static
 from tests.helpers.fakes import FakeFrame, FakeReader, at_rate, draw_faces, video
 from tests.helpers.hypothesis_settings import steady
 
@@ -101,7 +101,7 @@ def test_every_second_has_a_look_when_another_slide_follows(fps):
 
 def test_a_frame_not_chosen_is_held_all_the_same():
     chosen = list(choose_frames([FakeFrame(0.0, 0.04), FakeFrame(0.04, 2.5)], 5))
-    assert [(frame.pts_s, look_s) for frame, look_s, _ in chosen] == [(0, 0), (0.04, 1), (0.04, 2)]
+    assert [(frame.pts_s, sampled_s) for frame, sampled_s, _ in chosen] == [(0, 0), (0.04, 1), (0.04, 2)]
 
 
 @pytest.mark.parametrize("fps", [1, 5, None])
@@ -130,8 +130,8 @@ def test_a_running_video_gets_no_more_looks_for_being_held(rate, fps):
     ],
 )
 def test_a_held_look_reaches_no_further_than_its_frame(pts_s, duration_s, last_s, reach_s):
-    *_, (_, look_s, reach) = choose_frames([FakeFrame(pts_s, duration_s)], 5)
-    assert (look_s, reach) == (last_s, pytest.approx(reach_s))
+    *_, (_, sampled_s, reach) = choose_frames([FakeFrame(pts_s, duration_s)], 5)
+    assert (sampled_s, reach) == (last_s, pytest.approx(reach_s))
 
 
 @steady
@@ -140,10 +140,10 @@ def test_looks_rise_and_show_what_was_on_display(pts_ms, duration_ms, fps):
     shown = [FakeFrame(at / 1000, long / 1000) for at, long in zip(pts_ms, duration_ms)]
     chosen = list(choose_frames(shown, fps))
     assert (np.diff(times(chosen)) > 0).all()
-    for frame, look_s, _ in chosen:
-        latest = max((f for f in shown if f.pts_s <= look_s), key=lambda f: f.pts_s)
+    for frame, sampled_s, _ in chosen:
+        latest = max((f for f in shown if f.pts_s <= sampled_s), key=lambda f: f.pts_s)
         assert frame is latest
-        assert look_s == frame.pts_s or look_s < frame.pts_s + frame.duration_s
+        assert sampled_s == frame.pts_s or sampled_s < frame.pts_s + frame.duration_s
 
 
 def test_one_broken_duration_does_not_give_looks_for_years():
@@ -157,7 +157,7 @@ def test_a_frame_stands_for_those_that_show_the_same():
     base = np.full((48, 64), 100, np.uint8)
     drifting = [base + np.uint8(3 * i) for i in range(7)]  # 0, 3, 6 are one picture; 9, 12, 15 the next; 18
     shown = [FakeFrame(i / 5, 0.2, image) for i, image in enumerate(drifting)]
-    held = list(hold_still(choose_frames(shown, 5)))
+    held = list(skip_static(choose_frames(shown, 5)))
     assert [frame.pts_s for frame, _, _ in held] == [0, 0, 0, 0.6, 0.6, 0.6, 1.2]
     assert times(held) == [i / 5 for i in range(7)]
 
@@ -166,23 +166,23 @@ def test_one_pixel_that_changes_is_another_picture():
     image = np.full((48, 64), 100, np.uint8)
     changed = image.copy()
     changed[8, 20] = 109
-    held = list(hold_still(choose_frames([FakeFrame(0.0, 0.2, image), FakeFrame(0.2, 0.2, changed)], 5)))
+    held = list(skip_static(choose_frames([FakeFrame(0.0, 0.2, image), FakeFrame(0.2, 0.2, changed)], 5)))
     assert [frame.pts_s for frame, _, _ in held] == [0, 0.2]
 
 
 def test_frames_that_cannot_be_glanced_at_are_taken_as_they_are():
     class Opaque(FakeFrame):
-        def glance(self):
+        def luma_preview(self):
             return None
 
     image = np.full((48, 64), 100, np.uint8)
-    held = list(hold_still(choose_frames([Opaque(i / 5, 0.2, image) for i in range(3)], 5)))
+    held = list(skip_static(choose_frames([Opaque(i / 5, 0.2, image) for i in range(3)], 5)))
     assert [frame.pts_s for frame, _, _ in held] == [0, 0.2, 0.4]
 
 
 def test_a_held_frame_is_converted_once():
     image = np.full((48, 64), 100, np.uint8)
-    looks = hold_still(choose_frames([FakeFrame(i / 5, 0.2, image.copy()) for i in range(12)], 5))
+    looks = skip_static(choose_frames([FakeFrame(i / 5, 0.2, image.copy()) for i in range(12)], 5))
     one, two = batch_frames(looks, video(), (32, 24))
     assert all(luma is one.luma[0] for luma in (*one.luma, *two.luma))
 
@@ -238,4 +238,4 @@ def test_no_frames_give_no_batches():
     ],
 )
 def test_picture_size(width, height, long_px, size):
-    assert picture_size(video(width, height), long_px) == size
+    assert detection_size(video(width, height), long_px) == size

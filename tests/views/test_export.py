@@ -24,10 +24,24 @@ from tests.helpers.stories import by_hand, face_at, rewrite, tell, write_picture
 
 Row = tuple[int, int | None, str]
 #: Second 0 to 1 happy, 2 nobody, 3 lost, 4 to 5 two people, of whom one changes.
-ROWS: list[Row] = [(0, 0, "happiness"), (1, 0, "happiness"), (2, None, "no_face"), (3, None, "no_data"),
-                   (4, 1, "anger"), (4, 2, "neutral"), (5, 1, "happiness"), (5, 2, "neutral")]  # fmt: skip
-MERGED = [(0, "happiness", 0, 2), (1, "anger", 4, 5), (1, "happiness", 5, 6), (2, "neutral", 4, 6),
-          (None, "no_face", 2, 3), (None, "no_data", 3, 4)]  # fmt: skip
+ROWS: list[Row] = [
+    (0, 0, "happiness"),
+    (1, 0, "happiness"),
+    (2, None, "no_face"),
+    (3, None, "no_data"),
+    (4, 1, "anger"),
+    (4, 2, "neutral"),
+    (5, 1, "happiness"),
+    (5, 2, "neutral"),
+]
+MERGED = [
+    (0, "happiness", 0, 2),
+    (1, "anger", 4, 5),
+    (1, "happiness", 5, 6),
+    (2, "neutral", 4, 6),
+    (None, "no_face", 2, 3),
+    (None, "no_data", 3, 4),
+]
 
 
 @pytest.fixture(scope="module")

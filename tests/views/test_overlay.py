@@ -19,8 +19,11 @@ from tests.cli.test_cli import run
 from tests.helpers import clips
 from tests.helpers.stories import BLIND, FACE, face_at, rewrite, tell, write_pictures
 
-VFR = {"n": 30, "time_base": Fraction(1, 1000),
-       "pts": [0, 40, 80, 83, 200, 240, 700, 733, 767, 800, *range(1000, 2000, 50)]}  # fmt: skip
+VFR = {
+    "n": 30,
+    "time_base": Fraction(1, 1000),
+    "pts": [0, 40, 80, 83, 200, 240, 700, 733, 767, 800, *range(1000, 2000, 50)],
+}
 
 
 def frames(path: Path) -> list[av.VideoFrame]:

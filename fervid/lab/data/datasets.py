@@ -60,7 +60,7 @@ class FaceSet:
         source = None if self.source is None else self.source[kept]
         return FaceSet(
             name or self.name, self.labels, self.image[kept], self.label[kept], votes, self.vote_labels, source
-        )  # fmt: skip
+        )
 
     def targets(self, vote_weight: float) -> np.ndarray:
         """Mix one-hot labels with the votes -> (n, len(labels)) float32; weight 0 ignores the votes.

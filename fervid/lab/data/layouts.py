@@ -20,11 +20,26 @@ _RAFDB_NUMBERS = {str(i): name for i, name in enumerate(RAFDB, 1)}
 _RAFDB_LISTS = ("list_patition_label.txt", "list_partition_label.txt", "train_labels.csv", "test_labels.csv")
 _RAFDB_PICTURE = re.compile(r"(train|test)_(\d+)(_aligned)?(\.\w+)?$")
 _JAFFE_PICTURE = re.compile(r"[A-Z]{2}[._-](AN|DI|FE|HA|SA|SU|NE)\d([._-]\d+)?$", re.IGNORECASE)
-_JAFFE = {"AN": "anger", "DI": "disgust", "FE": "fear", "HA": "happiness", "SA": "sadness", "SU": "surprise",
-          "NE": "neutral"}  # fmt: skip
+_JAFFE = {
+    "AN": "anger",
+    "DI": "disgust",
+    "FE": "fear",
+    "HA": "happiness",
+    "SA": "sadness",
+    "SU": "surprise",
+    "NE": "neutral",
+}
 #: CK+'s numbers in its own release, where a file beside a sequence labels its last frame (Lucey et al. 2010).
-_CK_NUMBERS = {"0": "neutral", "1": "anger", "2": "contempt", "3": "disgust", "4": "fear", "5": "happiness",
-               "6": "sadness", "7": "surprise"}  # fmt: skip
+_CK_NUMBERS = {
+    "0": "neutral",
+    "1": "anger",
+    "2": "contempt",
+    "3": "disgust",
+    "4": "fear",
+    "5": "happiness",
+    "6": "sadness",
+    "7": "surprise",
+}
 _CK_PICTURE = re.compile(r"S\d{3}_\d{3}_\d{8}$")
 _KAGGLE = ("fer2013.csv", "icml_face_data.csv", "ckextended.csv")
 #: What a list may call its columns: file, label, split.

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from fervid.config import MAX_PIXELS, Config
 from fervid.errors import DataError
-from fervid.faces.crop import Framing, crop_face
+from fervid.faces.crop import FaceAlignment, crop_face
 from fervid.faces.detector import FaceDetector
 from fervid.files import files_below
 
@@ -54,7 +54,7 @@ class Face:
     landmarks_px: np.ndarray
     score: float
 
-    def crop(self, picture: np.ndarray, framing: Framing, size_px: int) -> np.ndarray:
+    def crop(self, picture: np.ndarray, framing: FaceAlignment, size_px: int) -> np.ndarray:
         """Cut this face out of its picture (h, w, 3) -> (size_px, size_px) uint8 grey, as the line crops it."""
         (square,) = framing.squares(self.box_px[None], self.landmarks_px[None])
         return crop_face(_luma(picture), square, size_px)

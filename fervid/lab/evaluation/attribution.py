@@ -73,9 +73,11 @@ def cam(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
     maps = _outputs(net, stages(net, x[:1])[-1].layer, x)
     final = [layer for layer in net.modules() if isinstance(layer, nn.Linear)][-1:]
     logits = net(x)
-    if not final or final[0].in_features != maps.shape[1] or not torch.allclose(
-        F.linear(maps.mean((2, 3)), final[0].weight, final[0].bias), logits, atol=1e-3, rtol=1e-3
-    ):  # fmt: skip
+    if (
+        not final
+        or final[0].in_features != maps.shape[1]
+        or not torch.allclose(F.linear(maps.mean((2, 3)), final[0].weight, final[0].bias), logits, atol=1e-3, rtol=1e-3)
+    ):
         raise ConfigError("cam needs a network that ends in global average pooling and one linear layer; use gradcam")
     return _spread(F.relu((final[0].weight[target][:, :, None, None] * maps).sum(1)), x)
 
@@ -85,9 +87,12 @@ def occlusion(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
     window = max(1, x.shape[-1] // 6)
     step = max(1, window // 2)
     heat = _captum("Occlusion")(net).attribute(
-        x, sliding_window_shapes=(x.shape[1], window, window), strides=(x.shape[1], step, step), target=target,
+        x,
+        sliding_window_shapes=(x.shape[1], window, window),
+        strides=(x.shape[1], step, step),
+        target=target,
         baselines=0.0,
-    )  # fmt: skip
+    )
     return _spread(F.relu(heat.detach().sum(1)), x)
 
 

@@ -14,14 +14,14 @@ from fervid.errors import ConfigError, DataError
 from fervid.faces.detectors import load_detector
 from fervid.lab.data.datasets import FaceSet, compare_classes, load_faces
 from fervid.lab.data.duplicates import find_duplicates
-from fervid.lab.data.face_alignment import tell_framing
+from fervid.lab.data.face_alignment import describe_alignment
 from fervid.lab.data.pictures import SUFFIXES, batches, main_faces, read_picture
 from fervid.lab.evaluation.metrics import Reliability, Scores, calibration_error, fit_temperature, score
 
 __all__ = [
     "TTA",
-    "Exam",
-    "Judge",
+    "EvalConfig",
+    "Predictor",
     "calibration_error",
     "choose_head",
     "evaluate_faces",
@@ -38,7 +38,7 @@ _WINDOW = 11 / 12
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvalConfig:
     """How a classifier is asked: which labels count, what it is shown, and which of its heads answers (None: the one
     whose classes match the data's best). `detect` goes the line's way: `detector` finds the face in the raw picture,
     and it is cropped. `apart_from` names training faces: what is nearly the same picture as one of them does not count.
@@ -57,7 +57,7 @@ class Exam:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Predictor:
     """A classifier and the head that answers."""
 
     classifier: TorchClassifier
@@ -84,7 +84,7 @@ class Judge:
 
 
 def evaluate_weights(
-    data: Path, split: str | None, weights: str | Sequence[str], device: str = "auto", exam: Exam | None = None
+    data: Path, split: str | None, weights: str | Sequence[str], device: str = "auto", exam: EvalConfig | None = None
 ) -> dict[str, Any]:
     """Score a bundled model or a .safetensors file on a data set, through the classifier that the line uses.
 
@@ -93,7 +93,7 @@ def evaluate_weights(
     right if they may answer what the data lack ("accuracy_any_answer"). "framed_otherwise" tells where faces fill these
     pictures more, or less, than those that the (first) model learned from. Plain values, ready for JSON.
     """
-    exam = exam or Exam()
+    exam = exam or EvalConfig()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
     faces = load_faces(data, split, labels=exam.labels, size_px=max(c.crop_px for c in classifiers))
     facts: dict[str, Any] = {"data": str(data), "split": split, "labels": exam.labels}
@@ -105,9 +105,9 @@ def evaluate_weights(
     return facts | evaluate_faces(faces, classifiers, exam)
 
 
-def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam: Exam) -> dict[str, Any]:
+def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam: EvalConfig) -> dict[str, Any]:
     """Score one classifier, or several together, on faces; DataError if no face has a class that they know."""
-    judges = [Judge(c, choose_head(c, faces.labels, exam.head)) for c in classifiers]
+    judges = [Predictor(c, choose_head(c, faces.labels, exam.head)) for c in classifiers]
     known = tuple(name for name in judges[0].head.labels if all(name in judge.head.labels for judge in judges))
     classes = compare_classes(known, faces.labels)
     compared = faces.take(np.isin(faces.label, [faces.labels.index(name) for name in classes]))
@@ -124,7 +124,7 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam:
         },
         "faces_left_out": len(faces) - len(compared),
         "accuracy_any_answer": round(free, 4),
-        "framed_otherwise": None if exam.detect else tell_framing(compared.image, classifiers[0].framing),
+        "framed_otherwise": None if exam.detect else describe_alignment(compared.image, classifiers[0].framing),
         **_plain(scores, classes),
     }  # fmt: skip
 
@@ -169,7 +169,7 @@ def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def _examine(
-    faces: FaceSet, judges: list[Judge], answers: tuple[tuple[str, ...], tuple[str, ...]], exam: Exam
+    faces: FaceSet, judges: list[Predictor], answers: tuple[tuple[str, ...], tuple[str, ...]], exam: EvalConfig
 ) -> tuple[Scores, float]:
     """Ask every judge about every face -> the scores of the mean of what they say, the accuracy with any answer.
 
@@ -195,7 +195,7 @@ def _examine(
     return scores, float(free.mean())
 
 
-def _crops(faces: FaceSet, judges: list[Judge], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
+def _crops(faces: FaceSet, judges: list[Predictor], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
     """Find each face in its raw picture -> which were found (n,), and the crops (m, S, S) for each judge."""
     detector = load_detector(name, judges[0].classifier.device, "auto")
     crops: list[list[np.ndarray]] = [
@@ -219,7 +219,7 @@ def _raw(faces: FaceSet, i: int) -> np.ndarray:
     return np.repeat(faces.image[i][..., None], 3, 2)
 
 
-def _facts(judge: Judge) -> dict[str, Any]:
+def _facts(judge: Predictor) -> dict[str, Any]:
     classifier, head = judge.classifier, judge.head
     return {
         "name": classifier.name, "sha256": classifier.sha256, "head": head.name, "temperature": head.temperature,

@@ -20,14 +20,14 @@ from fervid.lab.evaluation import attribution
 from fervid.lab.evaluation.attribution import METHODS
 from fervid.labels import emotion
 from fervid.runtime.threads import one_thread
-from fervid.shots.detect import ShotFinder, divide
+from fervid.shots.detect import ShotFinder, assign_shots
 from fervid.tracks.tracker import Tracker, link
 from fervid.types import FrameBatch, TrackBatch, VideoInfo
 from fervid.video.open import read_video
 from fervid.video.reader import Reader
-from fervid.video.sampling import batch_frames, choose_frames, picture_size
+from fervid.video.sampling import batch_frames, choose_frames, detection_size
 
-__all__ = ["METHODS", "Explained", "Explainer", "LeftOut", "Look", "Question", "explain"]
+__all__ = ["METHODS", "ExplainConfig", "Explained", "Explainer", "LeftOut", "Look", "explain"]
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Question:
+class ExplainConfig:
     """What to explain, how, and in which faces. `emotion` None: whatever each face is called."""
 
     method: str = "gradcam"
@@ -86,9 +86,14 @@ class Question:
 
 
 def explain(
-    source: Path, draw: Callable[[Iterable[Look]], T], question: Question, weights: str = "seresnet",
-    device: str = "auto", *, on_left_out: Callable[[LeftOut], None] = lambda one: None,
-) -> T:  # fmt: skip
+    source: Path,
+    draw: Callable[[Iterable[Look]], T],
+    question: ExplainConfig,
+    weights: str = "seresnet",
+    device: str = "auto",
+    *,
+    on_left_out: Callable[[LeftOut], None] = lambda one: None,
+) -> T:
     """Explain a picture, a folder of pictures or a video, and hand the looks to `draw` as they come.
 
     `draw` may be called anew from the start: a damaged video has to be read twice. Pictures that cannot be read or show
@@ -179,7 +184,7 @@ def _none_left(left_out: list[LeftOut]) -> DataError:
 
 
 def _video(
-    reader: Reader, explainer: Explainer, detector: FaceDetector, config: Config, question: Question
+    reader: Reader, explainer: Explainer, detector: FaceDetector, config: Config, question: ExplainConfig
 ) -> Iterator[Look]:
     """Explain the faces of one track, or of all, at every look that the line would take; look by look."""
     shown = 0
@@ -205,13 +210,17 @@ def _tracked(
             waiting.append(batch)
             yield batch
 
-    frames = batch_frames(choose_frames(reader.frames(), config.fps), video, picture_size(video, picture_px))
+    frames = batch_frames(choose_frames(reader.frames(), config.fps), video, detection_size(video, picture_px))
     faces = detect(
-        kept(frames), detector, video, framing=explainer.classifier.framing, crop_px=explainer.classifier.crop_px,
+        kept(frames),
+        detector,
+        video,
+        framing=explainer.classifier.framing,
+        crop_px=explainer.classifier.crop_px,
         min_face_px=least_px,
-    )  # fmt: skip
+    )
     for tracked in link(
-        divide(faces, ShotFinder()), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
+        assign_shots(faces, ShotFinder()), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
     ):
         yield waiting.popleft(), tracked
 

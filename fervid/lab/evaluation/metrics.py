@@ -78,12 +78,17 @@ def score(
     low, high = _interval(int(right.sum()), len(label))
     return Scores(
         n=len(label),
-        accuracy=accuracy, accuracy_low=low, accuracy_high=high,
-        coverage=float(found.mean()), accuracy_found=float(right.sum() / max(found.sum(), 1)),
+        accuracy=accuracy,
+        accuracy_low=low,
+        accuracy_high=high,
+        coverage=float(found.mean()),
+        accuracy_found=float(right.sum() / max(found.sum(), 1)),
         macro_f1=float(np.mean([one.f1 for one in classes.values() if one.f1 is not None])),
-        classes=classes, confusion=confusion,
-        calibrated=reliability(prob[found], label[found]), uncalibrated=reliability(raw[found], label[found]),
-    )  # fmt: skip
+        classes=classes,
+        confusion=confusion,
+        calibrated=reliability(prob[found], label[found]),
+        uncalibrated=reliability(raw[found], label[found]),
+    )
 
 
 def _interval(right: int, n: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import OutputError
 from fervid.faces.detector import FaceDetector
 from fervid.faces.mtcnn import MTCNN
-from fervid.files import spelled, write_atomically
+from fervid.files import to_utf8, write_atomically
 from fervid.lab.data.pictures import Face, batches, find_pictures, is_crop, main_faces, try_picture, whole
 
 __all__ = ["Tally", "score_folder"]
@@ -66,7 +66,7 @@ def score_folder(
         for some in batches(paths):
             for path, row in zip(some, _rows(some, classifier, detector)):
                 inside = path.relative_to(folder) if folder.is_dir() else Path(path.name)
-                rows.append({"path": spelled(inside.as_posix())} | row)
+                rows.append({"path": to_utf8(inside.as_posix())} | row)
                 writer.writerow(rows[-1])
     face = [row["face"] for row in rows]
     return Tally(out, len(rows), face.count("found") + face.count("given"), face.count("none"), face.count(""))

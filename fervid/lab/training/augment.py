@@ -13,9 +13,13 @@ KINDS = ("flip", "move", "soften", "light", "compress", "erase")
 
 
 def augment(
-    x: Tensor, dice: torch.Generator, *,
-    strength: float = 1.0, size_px: int | None = None, kinds: Collection[str] = KINDS,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    dice: torch.Generator,
+    *,
+    strength: float = 1.0,
+    size_px: int | None = None,
+    kinds: Collection[str] = KINDS,
+) -> Tensor:
     """Vary crops x (n, 1, h, h) in 0..1 -> (n, 1, size_px, size_px), windows of the pictures at their own resolution.
 
     `strength` scales every reach and every probability; 0 only flips and takes a window from the middle. Only the
@@ -107,8 +111,16 @@ def _erase(x: Tensor, dice: torch.Generator, s: float) -> Tensor:
 #: Orthonormal cosine transform of 8 samples, and the luminance table of ITU-T T.81, K.1.
 _COSINES = torch.cos(torch.pi / 8 * torch.outer(torch.arange(8), torch.arange(8) + 0.5)) / 2
 _COSINES[0] /= 2**0.5
-_LUMINANCE = torch.tensor([
-    [16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55], [14, 13, 16, 24, 40, 57, 69, 56],
-    [14, 17, 22, 29, 51, 87, 80, 62], [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
-    [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99],
-], dtype=torch.float32)  # fmt: skip
+_LUMINANCE = torch.tensor(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    dtype=torch.float32,
+)

@@ -48,9 +48,9 @@ def _synthesise(faces: FaceSet, method: str, seed: int) -> FaceSet:
         rare = faces.labels[int(np.flatnonzero(count == fewest)[0])]
         raise DataError(f"{faces.name}: {method} needs at least 2 faces of a class, found 1 of {rare}; use weights")
     near = min(5, fewest - 1)
-    sampler = SMOTE(random_state=seed, k_neighbors=near) if method == "smote" else ADASYN(
-        random_state=seed, n_neighbors=near
-    )  # fmt: skip
+    sampler = (
+        SMOTE(random_state=seed, k_neighbors=near) if method == "smote" else ADASYN(random_state=seed, n_neighbors=near)
+    )
     n = len(faces)
     try:
         pixels, label = sampler.fit_resample(faces.image.reshape(n, -1).astype(np.float32), faces.label)

@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.faces.crop import Framing
+from fervid.faces.crop import FaceAlignment
 from fervid.lab.data.datasets import FaceSet, load_faces, load_validation
 from fervid.lab.data.duplicates import find_duplicates
-from fervid.lab.data.face_alignment import measure_framing
+from fervid.lab.data.face_alignment import measure_alignment
 from fervid.lab.training.recipe import Recipe
 
-__all__ = ["Material", "Source"]
+__all__ = ["DataSource", "TrainingData"]
 
 #: A name that holds the word test: "fer2013_private_test", "PrivateTest"; not "latest".
 _TEST = re.compile(r"(?<![A-Za-z])test|Test|TEST")
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """Faces to train on, and others to watch and calibrate on; both count the classes in the order of `faces`.
 
     DataError when the faces come from a test split, when there are none or all of one class, or when `validation` has
@@ -68,13 +68,13 @@ class Material:
         return digest.hexdigest()
 
     @cached_property
-    def framing(self) -> tuple[Framing, str]:
+    def framing(self) -> tuple[FaceAlignment, str]:
         """How faces lie in the training pictures, and what that was measured on."""
-        return measure_framing(self.faces.image)
+        return measure_alignment(self.faces.image)
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Where faces are: a set to learn from, and one to watch (else every tenth face of the first).
 
     `split` names the part of `data` that is learned, where it has several. `drop_duplicates` leaves training faces out
@@ -92,14 +92,14 @@ class Source:
         if _TEST.search(self.split) or self.split in ("public", "private"):
             raise DataError(f"{self.data}: {self.split} is a test split: train on the training split")
 
-    def read(self, recipe: Recipe, say: Callable[[str], None] = lambda line: None) -> Material:
+    def read(self, recipe: Recipe, say: Callable[[str], None] = lambda line: None) -> TrainingData:
         """Read the faces, look for validation faces among the training faces, and say what was found."""
         faces = load_faces(self.data, self.split, labels=recipe.labels, size_px=recipe.size_px)
         if self.validation is None:
-            material = Material(*faces.split())
+            material = TrainingData(*faces.split())
         else:
             watched = load_validation(self.validation, labels=recipe.labels, size_px=recipe.size_px)
-            material = Material(faces, watched)
+            material = TrainingData(faces, watched)
         found = find_duplicates(material.faces, material.validation)
         say(found.summary())
         if not self.drop_duplicates:

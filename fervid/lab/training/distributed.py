@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.multiprocessing.spawn import ProcessContext, ProcessException, spawn
+from torch.multiprocessing.spawn import ProcessContext, ProcessException
+from torch.multiprocessing.spawn import spawn as spawn_processes
 
 from fervid.errors import RunError
 
-__all__ = ["join_rows", "place", "spread", "team", "tell_all"]
+__all__ = ["all_gather", "broadcast", "rank_and_size", "spawn", "spread"]
 
 
 @contextlib.contextmanager
-def team(workers: int, work: Callable[..., None], args: tuple[Any, ...]) -> Iterator[None]:
+def spawn(workers: int, work: Callable[..., None], args: tuple[Any, ...]) -> Iterator[None]:
     """Have workers - 1 other processes do `work(*args)` beside the block, one thread each; RunError if one fails."""
     if workers == 1:
         yield
@@ -24,7 +25,7 @@ def team(workers: int, work: Callable[..., None], args: tuple[Any, ...]) -> Iter
     before = torch.get_num_threads()
     with TemporaryDirectory(prefix="fervid") as folder:
         meeting = Path(folder, "meeting").as_uri()
-        others = spawn(_member, (workers, meeting, work, args), nprocs=workers - 1, join=False)
+        others = spawn_processes(_member, (workers, meeting, work, args), nprocs=workers - 1, join=False)
         try:
             _meet(0, workers, meeting)
             yield
@@ -68,7 +69,7 @@ def _part(others: ProcessContext) -> None:
         process.join()
 
 
-def place() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
     """Which of how many processes this is."""
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 
@@ -78,7 +79,7 @@ def spread(net: nn.Module) -> nn.Module:
     return nn.parallel.DistributedDataParallel(net) if distributed.is_initialized() else net
 
 
-def tell_all(values: list[float]) -> list[float]:
+def broadcast(values: list[float]) -> list[float]:
     """Give every process the values of the first."""
     if not distributed.is_initialized():
         return values
@@ -87,9 +88,9 @@ def tell_all(values: list[float]) -> list[float]:
     return said.tolist()
 
 
-def join_rows(part: torch.Tensor, n: int) -> torch.Tensor:
+def all_gather(part: torch.Tensor, n: int) -> torch.Tensor:
     """Join what each process worked out for its rows, every `workers`-th from its rank on -> (n, ...), in all."""
-    rank, workers = place()
+    rank, workers = rank_and_size()
     if workers == 1:
         return part
     rows = torch.zeros(n, *part.shape[1:])

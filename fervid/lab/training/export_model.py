@@ -12,16 +12,16 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fervid.lab.evaluation.metrics import fit_temperature
-from fervid.lab.training.data import Material
+from fervid.lab.training.data import TrainingData
 from fervid.lab.training.targets import Task, loss_of, mirrored, truth_of
 
 if TYPE_CHECKING:
-    from fervid.lab.training.trainer import Run
+    from fervid.lab.training.trainer import Trainer
 
-__all__ = ["refit_head", "write_model"]
+__all__ = ["export_model", "refit_head"]
 
 
-def write_model(out: Path, run: "Run", material: Material) -> Path:
+def export_model(out: Path, run: "Trainer", material: TrainingData) -> Path:
     """Write OUT/model.safetensors (matrices in half precision) and the facts that the line needs beside it."""
     weights = out / "model.safetensors"
     net = run.averaged
@@ -47,7 +47,7 @@ def write_model(out: Path, run: "Run", material: Material) -> Path:
     return weights
 
 
-def _judge(run: "Run", material: Material) -> list[dict[str, Any]]:
+def _judge(run: "Trainer", material: TrainingData) -> list[dict[str, Any]]:
     """Measure each head on the validation faces and fit its temperature (Guo et al. 2017, arXiv 1706.04599)."""
     logits = run.see(material.validation.image, run.averaged).cpu().numpy()
     return [_facts(task, logits[:, task.outputs], truth_of(material.validation, task)) for task in run.tasks]
@@ -62,7 +62,7 @@ def _facts(task: Task, logits: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def refit_head(run: "Run") -> None:
+def refit_head(run: "Trainer") -> None:
     """Fit the last layer anew on the pictures and (where training flips) their mirror images, by logistic regression.
 
     Augmentation, dropout and smoothing blur its decision; the votes shift it to neutral. On PublicTest that gave our

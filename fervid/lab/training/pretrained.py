@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from fervid.errors import WeightsError
 from fervid.networks.base import Network
 from fervid.networks.dlib_resnet import find_dlib_weights, read_dlib_weights
-from fervid.networks.downloads import VGGFACE2, fetch, place_of
+from fervid.networks.downloads import VGGFACE2, cache_path, fetch
 from fervid.networks.weights import bundled
 
-__all__ = ["find_backbone", "load_backbone", "settle_norms", "weights_url"]
+__all__ = ["find_backbone", "load_backbone", "recalibrate_bn", "weights_url"]
 
 
 def load_backbone(net: Network, arch: str, init: str | None) -> bool:
     """Load all but the head into `net` from what a recipe's `init` names (Recipe.init) -> whether its norms are frozen.
 
     A head is never taken over: its rows stand for the classes of another set. WeightsError says what is missing, and
-    where to put a file when there is no network. Frozen norms want `settle_norms` before a network goes on learning.
+    where to put a file when there is no network. Frozen norms want `recalibrate_bn` before a network goes on learning.
     """
     path = find_backbone(arch, init)
     if path is None:
@@ -49,7 +49,7 @@ def find_backbone(arch: str, init: str | None) -> Path | None:
 
 
 @torch.no_grad()
-def settle_norms(net: nn.Module, x: Tensor) -> None:
+def recalibrate_bn(net: nn.Module, x: Tensor) -> None:
     """Give each batch norm the mean and variance of what it sees in `x`, and leave the network's answer as it is.
 
     Frozen norms keep the statistics of their training in scale and shift; a network that goes on learning needs them
@@ -95,7 +95,7 @@ def _download(arch: str) -> Path:
         reason = getattr(e, "reason", None) or e
         raise WeightsError(
             f"{arch}: its weights cannot be downloaded ({reason}); fetch {url} elsewhere and put it at "
-            f"{place_of(url)}, or name it with --init FILE"
+            f"{cache_path(url)}, or name it with --init FILE"
         ) from None
 
 
@@ -121,6 +121,8 @@ def _fill(net: Network, found: dict[str, Tensor], wrong: str) -> None:
             chosen[name] = given
     lacking = [name for name in own if name not in chosen and not name.endswith("num_batches_tracked")]
     if lacking:
-        raise WeightsError(f"{wrong} ({len(lacking)} of its {len(own)} tensors are missing or of another shape, "
-                           f"such as {lacking[0].removeprefix('backbone.')})")  # fmt: skip
+        raise WeightsError(
+            f"{wrong} ({len(lacking)} of its {len(own)} tensors are missing or of another shape, "
+            f"such as {lacking[0].removeprefix('backbone.')})"
+        )
     net.load_state_dict(chosen, strict=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fervid.lab.training.curves import write_rows
-from fervid.lab.training.data import Material
+from fervid.lab.training.data import TrainingData
 from fervid.lab.training.recipe import Recipe
 from fervid.lab.training.train import train
 
@@ -18,15 +18,19 @@ Grid = list[tuple[dict[str, Any], Recipe]]
 
 
 def sweep(
-    read: Callable[[Recipe], Material], grid: Grid, out: Path, *,
-    device: str = "cpu", on_epoch: Callable[[str], None] = lambda line: None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    read: Callable[[Recipe], TrainingData],
+    grid: Grid,
+    out: Path,
+    *,
+    device: str = "cpu",
+    on_epoch: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
     """Train each run of a grid (see load_grid) in its folder under OUT -> the results, best first.
 
     `read` gives the faces for a recipe; runs that read them alike share them. OUT/results.csv is written
     after each run; a sweep that was stopped goes on where it was.
     """
-    found: dict[tuple[str, int], Material] = {}
+    found: dict[tuple[str, int], TrainingData] = {}
     rows: list[dict[str, Any]] = []
     for number, (special, recipe) in enumerate(grid, 1):
         name = _name(special)

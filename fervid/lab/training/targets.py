@@ -12,7 +12,7 @@ from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import DataError
 from fervid.lab.data.datasets import FER2013, FaceSet
 from fervid.lab.training.balance import class_weights
-from fervid.lab.training.distributed import join_rows, place
+from fervid.lab.training.distributed import all_gather, rank_and_size
 from fervid.lab.training.recipe import Recipe
 
 __all__ = ["Task", "ask_teachers", "find_tasks", "loss_of", "mirrored", "mix_answers", "targets_of", "truth_of"]
@@ -91,7 +91,7 @@ def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: 
     """
     if not recipe.teacher:
         return None
-    rank, workers = place()
+    rank, workers = rank_and_size()
     share = faces.take(np.arange(len(faces)) % workers == rank)
     heard: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
     for weights in recipe.teacher:
@@ -103,7 +103,7 @@ def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: 
     for task in tasks:
         if not heard[task.name]:
             raise DataError(f"{recipe.teacher[0]}: a teacher of {task.name} must know {', '.join(task.labels)}")
-    return join_rows(torch.cat([torch.stack(heard[task.name]).mean(0) for task in tasks], 1), len(faces))
+    return all_gather(torch.cat([torch.stack(heard[task.name]).mean(0) for task in tasks], 1), len(faces))
 
 
 def mirrored(image: np.ndarray, recipe: Recipe) -> list[np.ndarray]:

@@ -16,25 +16,25 @@ from torch import Tensor, nn
 from fervid.errors import DataError
 from fervid.lab.training.augment import augment
 from fervid.lab.training.balance import balance
-from fervid.lab.training.data import Material
-from fervid.lab.training.distributed import place, spread, tell_all
-from fervid.lab.training.pretrained import load_backbone, settle_norms
+from fervid.lab.training.data import TrainingData
+from fervid.lab.training.distributed import broadcast, rank_and_size, spread
+from fervid.lab.training.pretrained import load_backbone, recalibrate_bn
 from fervid.lab.training.recipe import Recipe
 from fervid.lab.training.targets import Task, ask_teachers, find_tasks, loss_of, mix_answers, targets_of, truth_of
 from fervid.networks.base import Network
 from fervid.networks.registry import build
 from fervid.runtime.device import has_bf16
 
-__all__ = ["Run"]
+__all__ = ["Trainer"]
 
 
-class Run:
+class Trainer:
     """The state of one training run: network, its average, optimiser, history; one in each process."""
 
-    def __init__(self, material: Material, recipe: Recipe, device: str, checkpoint: Path) -> None:
+    def __init__(self, material: TrainingData, recipe: Recipe, device: str, checkpoint: Path) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, torch.device(device), 0
-        self.rank, self.workers = place()
+        self.rank, self.workers = rank_and_size()
         self.history: list[dict[str, float]] = []
         self.material = material.fingerprint
         self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0}
@@ -48,7 +48,7 @@ class Run:
         self.net, self.averaged = self._build(), self._build().eval()
         frozen_norms = load_backbone(self.net, recipe.arch, recipe.init)
         if frozen_norms and not recipe.freeze:
-            settle_norms(self.net, self._normalise(torch.from_numpy(self.faces.image[:1024, None]).float() / 255))
+            recalibrate_bn(self.net, self._normalise(torch.from_numpy(self.faces.image[:1024, None]).float() / 255))
         self.averaged.load_state_dict(self.net.state_dict())
         if recipe.freeze:
             self.net.requires_grad_(False).head.requires_grad_(True)
@@ -126,9 +126,12 @@ class Run:
                 continue  # batch norm needs two
             chosen = batch[self.rank * share : (self.rank + 1) * share]
             x = augment(
-                image[chosen].float() / 255, dice,
-                strength=strength, size_px=recipe.window_px, kinds=recipe.augment_kinds,
-            )  # fmt: skip
+                image[chosen].float() / 255,
+                dice,
+                strength=strength,
+                size_px=recipe.window_px,
+                kinds=recipe.augment_kinds,
+            )
             target = self.target[chosen]
             if recipe.mixup:
                 part, other = rng.beta(recipe.mixup, recipe.mixup), torch.randperm(share, generator=dice)
@@ -174,7 +177,7 @@ class Run:
                 parts.append(call(x).float())
         return torch.cat(parts)
 
-    def watch(self, material: Material) -> dict[str, float]:
+    def watch(self, material: TrainingData) -> dict[str, float]:
         """Measure the averaged network on the validation faces -> a loss, and an accuracy for each head."""
         faces = material.validation
         names = [f"validation_accuracy{f'_{task.name}' if task.first else ''}" for task in self.tasks]
@@ -186,7 +189,7 @@ class Run:
                 truth = truth_of(faces, task)
                 right = logits[:, task.outputs].argmax(1).numpy() == truth
                 found[i + 1] = float(right[truth >= 0].mean())
-        return dict(zip(("validation_loss", *names), tell_all(found)))
+        return dict(zip(("validation_loss", *names), broadcast(found)))
 
     def note(self, row: dict[str, float]) -> None:
         """Add an epoch to the history; keep the best network if the run may stop early."""
@@ -208,10 +211,16 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Write all that a later session needs to go on."""
-        state = {"recipe": asdict(self.recipe), "material": self.material,
-                 "step": self.step, "history": self.history, "best": self.best,
-                 "net": self.net.state_dict(), "averaged": self.averaged.state_dict(),
-                 "optimiser": self.optimiser.state_dict()}  # fmt: skip
+        state = {
+            "recipe": asdict(self.recipe),
+            "material": self.material,
+            "step": self.step,
+            "history": self.history,
+            "best": self.best,
+            "net": self.net.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
         part = path.with_suffix(".tmp")
         torch.save(state, part)
         part.replace(path)

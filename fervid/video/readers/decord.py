@@ -30,7 +30,7 @@ class DecordFrame:
         weights = np.array([0.299, 0.587, 0.114], np.float32)
         return np.rint(self._reader.pixels(self._number) @ weights).astype(np.uint8)
 
-    def glance(self) -> np.ndarray | None:
+    def luma_preview(self) -> np.ndarray | None:
         """Nothing is cheap here: decord gives RGB only."""
         return None
 

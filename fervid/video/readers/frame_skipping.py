@@ -18,7 +18,7 @@ import av
 from fervid.video.reader import Health, RestartNeeded, Sampling
 from fervid.video.readers.timestamps import MAX_GAP_S, LeftOut, Shown
 
-__all__ = ["Sieve", "Unseen", "may_leave_out"]
+__all__ = ["FrameSkipper", "SkippedFrame", "can_skip_frames"]
 
 #: Decoders that know to which frames no other refers, and containers whose packets carry the time of display.
 _CODECS = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
@@ -29,13 +29,13 @@ _BACK_S = 1
 _CELLS = 64
 
 
-def may_leave_out(stream: Any, container: str, first: av.VideoFrame) -> bool:
+def can_skip_frames(stream: Any, container: str, first: av.VideoFrame) -> bool:
     """Whether a stream is understood well enough; an interlaced frame may come in two packets, a field in each."""
     known = stream.codec_context.name in _CODECS and container in _CONTAINERS
     return known and bool(stream.time_base) and not first.interlaced_frame
 
 
-class Unseen:
+class SkippedFrame:
     """A Frame (video.py) that was left out: RestartNeeded for whoever asks for its pixels."""
 
     def __init__(self, pts_s: float, duration_s: float) -> None:
@@ -51,10 +51,10 @@ class Unseen:
         """Ask for every frame."""
         raise RestartNeeded(every_frame=True)
 
-    glance = stored_luma = luma
+    luma_preview = stored_luma = luma
 
 
-class Sieve:
+class FrameSkipper:
     """Says packet by packet what a decoder may leave out, and puts LeftOut where it did.
 
     `origin` is where second 0 begins, in seconds of the stream; `start_s` is where looking begins.

@@ -54,7 +54,7 @@ class Nv12Frame:
         luma = self._plane(0)
         return (torch.rot90(luma, self._turns) if self._turns else luma.clone()), self._limited
 
-    def glance(self) -> np.ndarray | None:
+    def luma_preview(self) -> np.ndarray | None:
         """Nothing that lies on a GPU is cheap to look at from here."""
         return None
 
@@ -97,9 +97,12 @@ class NvdecReader(PyAVReader):
         with torch.cuda.device(self._device):
             torch.cuda.synchronize()
             accelerated = HWAccel(
-                "cuda", index, allow_software_fallback=True, is_hw_owned=True,
+                "cuda",
+                index,
+                allow_software_fallback=True,
+                is_hw_owned=True,
                 options={"primary_ctx": "0", "current_ctx": "1"},
-            )  # fmt: skip
+            )
             try:
                 accelerated.create(av.Codec("h264", "r"))
             except (av.FFmpegError, NotImplementedError) as e:

@@ -11,13 +11,13 @@ from typing import Any, Self
 import av
 
 from fervid.errors import VideoError
-from fervid.runtime.profiling import span
+from fervid.runtime.profiling import stage
 from fervid.types import VideoInfo
 from fervid.video.reader import STILL_S, Health, RestartNeeded, Sampling
 from fervid.video.readers.containers import blames_file, choose_stream, duration_tag, open_container
-from fervid.video.readers.frame_skipping import Sieve, Unseen, may_leave_out
+from fervid.video.readers.frame_skipping import FrameSkipper, SkippedFrame, can_skip_frames
 from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
-from fervid.video.readers.timestamps import MAX_GAP_S, Clock, LeftOut, Shown
+from fervid.video.readers.timestamps import MAX_GAP_S, LeftOut, Shown, TimestampNormalizer
 
 __all__ = ["PyAVReader"]
 
@@ -36,9 +36,15 @@ class PyAVReader:
     """A Reader over one video stream. Opening decodes the first frame: it alone tells rotation and time zero."""
 
     def __init__(
-        self, path: Path, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool,
+        self,
+        path: Path,
+        *,
+        stream: int | None,
+        max_pixels: int,
+        careful: bool,
+        synthetic_time: bool,
         sampling: Sampling | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._path, self._wanted, self._max_pixels = path, stream, max_pixels
         self._careful, self._synthetic, self._sampling = careful, synthetic_time, sampling
         self.health, self._scalers = Health(), Scalers()
@@ -57,7 +63,7 @@ class PyAVReader:
             self._clock = self._wind(self._declared_end())
             self._opened: tuple[Iterator[Shown], Iterator[Any]] = chain(head, decoding), again
             self.info = self._describe(head[-1])
-            if not may_leave_out(self._stream, self.info.container, head[-1]):
+            if not can_skip_frames(self._stream, self.info.container, head[-1]):
                 if self._fast and self.info.codec in _ROUGH:
                     raise RestartNeeded(every_frame=True)
                 self._sampling = None
@@ -101,7 +107,7 @@ class PyAVReader:
         """Decode what may be looked at."""
         if self._sampling is None:
             return self._decode(packets)
-        sieve = Sieve(self._stream, self._sampling, self._origin, self.health, start_s=start_s)
+        sieve = FrameSkipper(self._stream, self._sampling, self._origin, self.health, start_s=start_s)
         return sieve.in_place(self._decode(packets, sieve))
 
     @property
@@ -136,7 +142,7 @@ class PyAVReader:
 
     def _wrapped(self, frame: Any, pts_s: float, duration_s: float) -> Any:
         left_out = isinstance(frame, LeftOut)
-        return Unseen(pts_s, duration_s) if left_out else PyAVFrame(frame, pts_s, duration_s, self._scalers)
+        return SkippedFrame(pts_s, duration_s) if left_out else PyAVFrame(frame, pts_s, duration_s, self._scalers)
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -190,13 +196,18 @@ class PyAVReader:
             return declared * self._tick
         return first.pts * self._tick
 
-    def _wind(self, end_s: float | None) -> Clock:
+    def _wind(self, end_s: float | None) -> TimestampNormalizer:
         stream = self._stream
-        return Clock(
-            origin=self._origin, tick=self._tick, step=1 / self._rate if self._rate else Fraction(1, 25), end_s=end_s,
+        return TimestampNormalizer(
+            origin=self._origin,
+            tick=self._tick,
+            step=1 / self._rate if self._rate else Fraction(1, 25),
+            end_s=end_s,
             exact=stream.duration is not None or bool(duration_tag(stream.metadata)),
-            synthetic=self._synthetic, abut=self._container_name() == "mov", health=self.health,
-        )  # fmt: skip
+            synthetic=self._synthetic,
+            abut=self._container_name() == "mov",
+            health=self.health,
+        )
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
         width = max(1, round(first.width * float(self._stream.sample_aspect_ratio or 1)))
@@ -206,11 +217,17 @@ class PyAVReader:
             width, height = height, width
         end = self._clock.end_s
         return VideoInfo(
-            path=self._path, container=self._container_name(),
-            codec=self._stream.codec_context.name, width_px=width, height_px=height, rotation_deg=rotation,
-            frame_rate=self._rate, duration_s=None if end is None else round(end, 6),
-            start_s=float(self._origin), stream=self._stream.index,
-        )  # fmt: skip
+            path=self._path,
+            container=self._container_name(),
+            codec=self._stream.codec_context.name,
+            width_px=width,
+            height_px=height,
+            rotation_deg=rotation,
+            frame_rate=self._rate,
+            duration_s=None if end is None else round(end, 6),
+            start_s=float(self._origin),
+            stream=self._stream.index,
+        )
 
     def _declared_end(self) -> float | None:
         """Seconds from time zero to the end that the stream (else the container) declares."""
@@ -243,7 +260,7 @@ class PyAVReader:
                 self._damage()
         yield None
 
-    def _decode(self, packets: Iterator[Any], sieve: Sieve | None = None) -> Iterator[av.VideoFrame]:
+    def _decode(self, packets: Iterator[Any], sieve: FrameSkipper | None = None) -> Iterator[av.VideoFrame]:
         """Decode packet by packet: one bad packet costs its own frames only."""
         for packet in packets:
             self.health.packets += packet is not None and packet.size > 0
@@ -252,7 +269,7 @@ class PyAVReader:
             if sieve:
                 self._stream.codec_context.skip_frame = sieve.setting(packet)
             try:
-                with span("decode"):
+                with stage("decode"):
                     frames = self._stream.codec_context.decode(packet)
             except Exception as e:
                 if not blames_file(e):

@@ -52,7 +52,7 @@ class PyAVFrame:
         plane, limited = self.stored_luma()
         return full_range(plane) if limited else plane
 
-    def glance(self) -> np.ndarray | None:
+    def luma_preview(self) -> np.ndarray | None:
         """Give every eighth row of the luma as it is stored, unturned; None for pixel formats without such a plane."""
         return _visible(self._frame)[::8].copy() if self._frame.format.name in _LUMA_FIRST else None
 

@@ -17,13 +17,13 @@ from fervid.errors import VideoError
 from fervid.files import check_file
 from fervid.video.reader import RestartNeeded, Sampling
 from fervid.video.readers.containers import blames_file, choose_stream, open_container
-from fervid.video.readers.frame_skipping import Unseen
+from fervid.video.readers.frame_skipping import SkippedFrame
 from fervid.video.readers.pyav import PyAVReader
 from fervid.video.readers.pyav_frame import PyAVFrame
 from fervid.video.readers.timestamps import LeftOut
-from fervid.video.segments import CannotSpread, Index, Piece
+from fervid.video.segments import Index, NotSplittable, Segment
 
-__all__ = ["PieceReader", "read_duration", "read_index"]
+__all__ = ["SegmentReader", "read_duration", "read_index"]
 
 #: Frames from a border on that both of its sides decode, to see that they are the same.
 _COMPARED = 8
@@ -42,17 +42,17 @@ def read_index(path: Path, stream: int | None, max_pixels: int) -> tuple[Index, 
                     continue
                 full += 1
                 if packet.is_corrupt:
-                    raise CannotSpread("it is damaged")
+                    raise NotSplittable("it is damaged")
                 if packet.pts is None:
-                    raise CannotSpread("frames without timestamps")
+                    raise NotSplittable("frames without timestamps")
                 if packet.is_discard:
-                    raise CannotSpread("an edit list that hides frames")
+                    raise NotSplittable("an edit list that hides frames")
                 pts.append(packet.pts)
                 key.append(packet.is_keyframe)
         except Exception as e:
-            if isinstance(e, CannotSpread) or not blames_file(e):
+            if isinstance(e, NotSplittable) or not blames_file(e):
                 raise
-            raise CannotSpread("it is damaged") from e
+            raise NotSplittable("it is damaged") from e
         tick = Fraction(chosen.time_base or Fraction(1, 90_000))
     return Index(np.array(pts, np.int64), np.array(key, bool), tick), full
 
@@ -66,27 +66,25 @@ def read_duration(path: Path, max_pixels: int) -> float:
         return 0.0
 
 
-class PieceReader(PyAVReader):
+class SegmentReader(PyAVReader):
     """A reader of one piece. Damage and doubtful timestamps raise RestartNeeded: such a file is read whole.
 
     `own` and `own_left_out` count the frames of the piece, decoded and not; ask for frames until it has `met` its
     successor.
     """
 
-    def __init__(
-        self, path: Path, *, stream: int | None, max_pixels: int, sampling: Sampling | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, path: Path, *, stream: int | None, max_pixels: int, sampling: Sampling | None = None) -> None:
         file: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels}
         super().__init__(path, **file, careful=False, synthetic_time=False, sampling=sampling)
         self.own = self.own_left_out = 0
         self._borders = _Border(math.inf), _Border(math.inf)
 
-    def span_s(self, piece: Piece) -> tuple[float, float]:
+    def span_s(self, piece: Segment) -> tuple[float, float]:
         """Where a piece starts and stops, in seconds of the video."""
         start = -math.inf if piece.start is None else float(piece.start * self._tick - self._origin)
         return start, math.inf if piece.stop is None else float(piece.stop * self._tick - self._origin)
 
-    def frames_of(self, piece: Piece) -> Iterator[PyAVFrame]:
+    def frames_of(self, piece: Segment) -> Iterator[PyAVFrame]:
         """Yield the frames from pieces.BEFORE_S before the piece on, at least, until nobody asks for more."""
         start_s, stop_s = self.span_s(piece)
         seek = piece.seek
@@ -149,7 +147,7 @@ class _Border:
     def __init__(self, at_s: float) -> None:
         self.left, self._at_s, self._hash = _COMPARED, at_s, hashlib.sha256()
 
-    def take(self, frame: PyAVFrame | Unseen) -> None:
+    def take(self, frame: PyAVFrame | SkippedFrame) -> None:
         if isinstance(frame, PyAVFrame) and self.left and -math.inf < self._at_s <= frame.pts_s:
             self.left -= 1
             self._hash.update(struct.pack("dd", frame.pts_s, frame.duration_s))

@@ -92,7 +92,7 @@ def tent_filter(x: Tensor) -> Tensor:
 
 def resize(
     part: Tensor, size: Tensor, small: Tensor, cells: tuple[int, int], kernel: Callable[[Tensor], Tensor]
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Shrink m pictures as Pillow's resize does, each from its own size to its own -> (m, cells y, cells x) float32.
 
     part (m, h, w) float32, of which size (m, 2) int (width, height) count; small (m, 2), the sizes to come to, at most

@@ -10,7 +10,7 @@ import av
 
 from fervid.video.reader import Health, RestartNeeded
 
-__all__ = ["MAX_GAP_S", "Clock", "LeftOut", "Shown", "Timed"]
+__all__ = ["MAX_GAP_S", "LeftOut", "Shown", "Timed", "TimestampNormalizer"]
 
 #: A jump forward by more than this is a new clock, not a gap.
 MAX_GAP_S = 3600
@@ -33,7 +33,7 @@ Timed = tuple[Shown, float, float]
 
 
 @dataclass(frozen=True)
-class Clock:
+class TimestampNormalizer:
     """The time of one open stream.
 
     origin: seconds at which second 0 begins; tick: seconds of a timestamp's unit; step: seconds from frame to frame;

@@ -33,7 +33,7 @@ class _RGBFrame:
         rgb = self._reader.pixels(self._number)
         return (rgb.float() @ self._reader.weights).round_().clamp_(0, 255).to(torch.uint8)
 
-    def glance(self) -> np.ndarray | None:
+    def luma_preview(self) -> np.ndarray | None:
         """Nothing is cheap here."""
         return None
 
@@ -99,9 +99,13 @@ class TorchcodecReader(IndexedReader[Tensor]):
             raise NotOnGPU(self._path, "turned pictures were not tried")
         threads = max(1, min(4, len(os.sched_getaffinity(0)) - 1))
         decoder = self._new(
-            str(self._path.absolute()), stream_index=self.info.stream, dimension_order="NHWC",
-            num_ffmpeg_threads=threads, device=self._device, seek_mode="exact",
-        )  # fmt: skip
+            str(self._path.absolute()),
+            stream_index=self.info.stream,
+            dimension_order="NHWC",
+            num_ffmpeg_threads=threads,
+            device=self._device,
+            seek_mode="exact",
+        )
         # on the device once: a copy for each frame would wait there for all that is computed
         self.weights = torch.tensor(luma_weights(decoder.metadata.color_space), device=self._device)
         if self._on_gpu and decoder.cpu_fallback:

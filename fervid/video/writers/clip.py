@@ -22,9 +22,14 @@ class ClipWriter:
     """Takes pictures in the order of time; all have the size of the first. Close it, or use it with `with`."""
 
     def __init__(
-        self, path: Path, rate: float | Fraction, *, tick: Fraction = _TICK, threads: int = 1,
+        self,
+        path: Path,
+        rate: float | Fraction,
+        *,
+        tick: Fraction = _TICK,
+        threads: int = 1,
         sound: Soundtrack | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Begin a clip; `rate` is what it declares, in pictures a second: the times of the pictures decide.
 
         Times are kept as multiples of `tick` seconds. One encoder thread gives the same bytes everywhere; 0 threads are

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fervid.errors import OutputError
-from fervid.files import check_out, write_atomically
+from fervid.files import check_output, write_atomically
 from fervid.timeline.intervals import Interval, merge_seconds
 from fervid.timeline.read import Timeline, open_timeline
 from fervid.views.export.boris import write_events
@@ -37,12 +37,15 @@ def export(path: Path, out: Path, to: str | None = None) -> dict[str, Any]:
             + (f", found {to}" * bool(to))
             + ", or a name that ends with .csv, .eaf, .srt or .xlsx"
         )
-    check_out(out, FORMATS[to], path)
+    check_output(out, FORMATS[to], path)
     timeline = open_timeline(path)
     intervals = merge_seconds(timeline)
     write: Callable[[Timeline, list[Interval], Path], None] = {
-        "csv": _write_csv, "elan": write_eaf, "srt": _write_srt, "boris": write_events
-    }[to]  # fmt: skip
+        "csv": _write_csv,
+        "elan": write_eaf,
+        "srt": _write_srt,
+        "boris": write_events,
+    }[to]
     with write_atomically(out) as part:
         write(timeline, intervals, part)
     return {"written": str(out), "format": to, "rows": len(timeline.frame), "intervals": len(intervals)}

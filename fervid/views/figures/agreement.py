@@ -127,12 +127,17 @@ def _reasons(facts: dict[str, Any]) -> dict[str, str]:
 
 def _label_lines(labels: dict[str, Any]) -> dict[str, Any]:
     level = f"; {labels['without_consensus']} without a majority" if labels["without_consensus"] else ""
-    rows = {"labels": f"from {labels['from']}, {labels['seconds']} seconds{level}",
-            "Cohen's kappa": interval_text(labels["kappa"])}  # fmt: skip
+    rows = {
+        "labels": f"from {labels['from']}, {labels['seconds']} seconds{level}",
+        "Cohen's kappa": interval_text(labels["kappa"]),
+    }
     if "kappa_by_rater" in labels:
         each = ", ".join(f"{who} {interval_text(one)}" for who, one in labels["kappa_by_rater"].items())
-        rows |= {"  with each": each, "raters' alpha": interval_text(labels["raters_alpha_nominal"]),
-                 "  and machine": interval_text(labels["alpha_nominal_with_machine"])}  # fmt: skip
+        rows |= {
+            "  with each": each,
+            "raters' alpha": interval_text(labels["raters_alpha_nominal"]),
+            "  and machine": interval_text(labels["alpha_nominal_with_machine"]),
+        }
     named = [f"{name} {one['f1']:.2f}" for name, one in labels["each"].items() if one["f1"] is not None]
     return rows | {"F1": ", ".join(named)}
 
@@ -162,8 +167,9 @@ def _rows(facts: dict[str, Any]) -> list[list[Any]]:
     rows: list[list[Any]] = []
 
     def add(of: str, measure: str, one: dict[str, Any], seconds: int | str) -> None:
-        rows.append([of, measure, *(_short(one[k]) for k in ("value", "low", "high")), seconds,
-                     one.get("undefined", "")])  # fmt: skip
+        rows.append(
+            [of, measure, *(_short(one[k]) for k in ("value", "low", "high")), seconds, one.get("undefined", "")]
+        )
 
     for name, one in facts["emotions"].items():
         for measure in ("ccc", "pearson", "spearman"):
@@ -250,8 +256,16 @@ def _draw_emotion(axes: "Axes", result: "Agreement", j: int, name: str) -> None:
         for r, score in enumerate(both.score[:, :, j]):
             axes.plot(middle, _thinned(score, step), color=_RATER, linewidth=0.8, label="raters" if r == 0 else None)
     whose = "mean of the raters" if len(both.raters) > 1 else "rater"
-    axes.plot(middle, _thinned(both.mean[:, j], step), color=_MEAN, linewidth=1.3, linestyle="--",
-              marker="" if len(middle) > 300 else ".", markersize=3, label=whose)  # fmt: skip
+    axes.plot(
+        middle,
+        _thinned(both.mean[:, j], step),
+        color=_MEAN,
+        linewidth=1.3,
+        linestyle="--",
+        marker="" if len(middle) > 300 else ".",
+        markersize=3,
+        label=whose,
+    )
     width = 2 if len(middle) < 300 else 1.2
     what = "machine" if step == 1 else f"machine (all: means of {step} s)"
     axes.plot(middle, _thinned(both.prob[:, j], step), color=PALETTE[name], linewidth=width, label=what)

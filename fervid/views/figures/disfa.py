@@ -136,8 +136,9 @@ def _forest(facts: dict[str, Any]) -> "Figure":
     sides = " and ".join(facts["overall"]) + (" (open)" if len(facts["overall"]) > 1 else "")
     figure.supxlabel(
         f"Pearson's r of the probability with the mean intensity of the action units, 95% intervals; {sides} camera; "
-        "u: undefined", fontsize=8,
-    )  # fmt: skip
+        "u: undefined",
+        fontsize=8,
+    )
     return figure
 
 
@@ -149,8 +150,14 @@ def _whisker(axes: "Axes", one: dict[str, Any], row: float, side: str, name: str
     if one["low"] is not None:
         axes.plot([one["low"], one["high"]], [at, at], color=PALETTE[name], linewidth=2.4 if thick else 1)
     face = PALETTE[name] if side == "left" else "white"
-    axes.plot(one["value"], at, "D" if thick else "o", color=PALETTE[name], markerfacecolor=face,
-              markersize=6 if thick else 3.5)  # fmt: skip
+    axes.plot(
+        one["value"],
+        at,
+        "D" if thick else "o",
+        color=PALETTE[name],
+        markerfacecolor=face,
+        markersize=6 if thick else 3.5,
+    )
 
 
 def _course(report: "Report") -> "Figure":
@@ -171,6 +178,7 @@ def _course(report: "Report") -> "Figure":
         axes.set_yticks([-1, 0, 1], ["1", "0", "1"])
     panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=8)
     label_time(panels[-1], 0, max(one["video_frames"] / _RATE, 0.1))
-    figure.suptitle(f"{one['subject']}, {one['camera']} camera: the recording in the middle of all",
-                    fontsize=10, x=0.02, ha="left")  # fmt: skip
+    figure.suptitle(
+        f"{one['subject']}, {one['camera']} camera: the recording in the middle of all", fontsize=10, x=0.02, ha="left"
+    )
     return figure

@@ -63,8 +63,10 @@ def _reliability_figure(facts: Mapping[str, Any]) -> "Figure":
     """Above, how often the classifier is right when it is this sure; below, how often it is this sure."""
     figure = new_figure(9, 5.2)
     upper = figure.subplots(2, 2, sharex=True, sharey="row", gridspec_kw={"height_ratios": [3, 1]})
-    sides = (("uncalibrated", "before temperature scaling", "ece_uncalibrated", PALETTE["anger"]),
-             ("calibrated", "after temperature scaling", "ece", PALETTE["sadness"]))  # fmt: skip
+    sides = (
+        ("uncalibrated", "before temperature scaling", "ece_uncalibrated", PALETTE["anger"]),
+        ("calibrated", "after temperature scaling", "ece", PALETTE["sadness"]),
+    )
     for (above, below), (kind, title, error, colour) in zip(upper.T, sides):
         n, confidence, accuracy = (np.array(facts["reliability"][kind][k]) for k in ("n", "confidence", "accuracy"))
         middle, width, full = (np.arange(len(n)) + 0.5) / len(n), 0.9 / len(n), n > 0

@@ -69,9 +69,10 @@ def _lay(image: Image.Image, face: "Explained", square: np.ndarray) -> None:
     cos, sin = np.cos(angle) * heat.width / side, np.sin(angle) * heat.width / side
     half = heat.width / 2
     inverse = (cos, sin, half - cos * x - sin * y, -sin, cos, half + sin * x - cos * y)
-    placed = np.asarray(
-        heat.transform(image.size, Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR), np.float32
-    ) / 255  # fmt: skip
+    placed = (
+        np.asarray(heat.transform(image.size, Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR), np.float32)
+        / 255
+    )
     colour = Image.fromarray(colormaps[HEAT](placed, bytes=True)[..., :3])
     image.paste(colour, mask=Image.fromarray(np.rint(placed * 0.7 * 255).astype(np.uint8)))
 

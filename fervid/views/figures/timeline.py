@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fervid.errors import ConfigError
-from fervid.files import check_out
+from fervid.files import check_output
 from fervid.timeline.aggregate import NO_DATA
-from fervid.timeline.read import Timeline, open_timeline, pool
+from fervid.timeline.read import Timeline, open_timeline, weighted_mean
 from fervid.views.figures.axes import can_mark, clock_times, drawable, gap_patches, mark_shots, shade_gaps, show_time
 from fervid.views.figures.style import PALETTE, new_figure, save_figure
 
@@ -46,8 +46,11 @@ class Style:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"unknown kind {self.kind!r}: expected {' or '.join(KINDS)}")
-        for name, value, least, most in (("width_in", self.width_in, 2, 40), ("height_in", self.height_in, 1, 60),
-                                         ("dpi", self.dpi, 50, 1200)):  # fmt: skip
+        for name, value, least, most in (
+            ("width_in", self.width_in, 2, 40),
+            ("height_in", self.height_in, 1, 60),
+            ("dpi", self.dpi, 50, 1200),
+        ):
             if value is not None and not least <= value <= most:
                 raise ConfigError(f"{name} = {value:g}: expected {least} to {most}")
 
@@ -62,15 +65,16 @@ class Series:
     faces: np.ndarray
 
 
-def plot(path: Path, out: Path, *, tracks: Sequence[int] | None = None, each: bool = False,
-         style: Style | None = None) -> dict[str, Any]:  # fmt: skip
+def plot(
+    path: Path, out: Path, *, tracks: Sequence[int] | None = None, each: bool = False, style: Style | None = None
+) -> dict[str, Any]:
     """Draw a timeline into a .png or .svg, and tell what is in it.
 
     By default one panel for the whole screen, tracks weighted by the time for which they were visible; with `tracks`,
     or `each` for all, a row a track. DataError if `path` is no timeline or has no such track, OutputError if the
     figure cannot go to `out`.
     """
-    check_out(out, (".png", ".svg"), path)
+    check_output(out, (".png", ".svg"), path)
     style, timeline = style or Style(), open_timeline(path)
     timeline.check_tracks(tuple(tracks or ()))
     shown = _choose_tracks(timeline, tracks) if tracks or each else []
@@ -98,7 +102,9 @@ def draw(timeline: Timeline, tracks: list[int], style: Style) -> "tuple[Figure, 
 def average_screen(timeline: Timeline, bin_s: int) -> Series:
     """Average all tracks in bins of bin_s seconds: for one second, load_timeline(by="second")."""
     frame = timeline.frame
-    binned = pool(frame.assign(second=frame["second"] // bin_s * bin_s), ["video", "second"]).set_index("second")
+    binned = weighted_mean(frame.assign(second=frame["second"] // bin_s * bin_s), ["video", "second"]).set_index(
+        "second"
+    )
     return _series("screen", timeline, bin_s, binned)
 
 
@@ -106,7 +112,7 @@ def average_tracks(timeline: Timeline, bin_s: int, tracks: Sequence[int]) -> lis
     """Average each of these tracks in bins of bin_s seconds, weighted by visible time."""
     frame = timeline.faces[timeline.faces["track"].isin(tracks)]
     frame = frame.assign(row_of=frame["track"].astype(int), second=frame["second"] // bin_s * bin_s)
-    binned = dict(list(pool(frame, ["row_of", "second"]).set_index("second").groupby("row_of")))
+    binned = dict(list(weighted_mean(frame, ["row_of", "second"]).set_index("second").groupby("row_of")))
     return [_series(f"track {track}", timeline, bin_s, binned[track]) for track in tracks]
 
 
@@ -235,8 +241,17 @@ class _Page:
         if np.isnan(series.prob).all():
             seconds = self.timeline.frame["second"].nunique()
             words = f"no face in any of the {seconds} seconds" if seconds > 1 else "no face in this second"
-            axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=9, color=_GREY,
-                      bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 3})  # fmt: skip
+            axes.text(
+                0.5,
+                0.5,
+                words,
+                transform=axes.transAxes,
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=_GREY,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 3},
+            )
 
     def _strip(self, figure: "Figure", screen: Series, bottom_in: float) -> None:
         """How many faces were visible on average, in a low panel under the whole screen."""

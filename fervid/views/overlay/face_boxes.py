@@ -18,7 +18,7 @@ from fervid.timeline.read import Timeline, read_provenance
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Places", "faces_places", "hidden_places", "seconds_places"]
+__all__ = ["FaceBoxes", "faces_places", "hidden_places", "seconds_places"]
 
 _BOX = ["x", "y", "w", "h"]
 #: Looks further apart than this do not follow a face closely enough to hide it.
@@ -28,7 +28,7 @@ _HIDDEN_BESIDE_S = 0.5
 
 
 @dataclass(frozen=True)
-class Places:
+class FaceBoxes:
     """The boxes of all tracks over time. Build it with the functions below.
 
     pieces: for each stretch without a gap its track, the times of its looks (n,) in seconds, boxes (n, 4) x0 y0 x1 y1
@@ -59,25 +59,27 @@ class Places:
             yield track, boxes[[i, j]], share
 
 
-def seconds_places(timeline: Timeline) -> Places:
+def seconds_places(timeline: Timeline) -> FaceBoxes:
     """From a timeline alone: the mean box of each second stands in the middle of that second."""
     frame = timeline.faces.sort_values(["track", "second"], kind="stable")
     return _places(frame, frame["second"].to_numpy(float) + 0.5, 1.25, 0.5)
 
 
-def faces_places(path: Path, timeline: Timeline) -> Places:
+def faces_places(path: Path, timeline: Timeline) -> FaceBoxes:
     """From the file of every reading: exact at each look, straight between two, and nothing over a look without it."""
     frame, step_s = _read_faces(path, timeline)
     return _places(frame, frame["pts_s"].to_numpy(float), 1.6 * step_s, 0.5 * step_s, _shots(timeline))
 
 
-def hidden_places(path: Path, timeline: Timeline) -> Places:
+def hidden_places(path: Path, timeline: Timeline) -> FaceBoxes:
     """As faces_places, for hiding: a track goes on over looks that missed it, and begins earlier and ends later."""
     frame, step_s = _read_faces(path, timeline)
     config = timeline.provenance["config"]
     if step_s > _SLOWEST_LOOKS_S:
-        raise ConfigError(f"{path}: looks {step_s:.2g} s apart do not follow faces closely enough to hide them; "
-                          "process the video again with --fps 5 or more")  # fmt: skip
+        raise ConfigError(
+            f"{path}: looks {step_s:.2g} s apart do not follow faces closely enough to hide them; "
+            "process the video again with --fps 5 or more"
+        )
     if config.get("start_s") or config.get("end_s") is not None:
         raise ConfigError(
             f"{path}: covers only a part of the video, and the rest would stay visible; process all of it"
@@ -96,8 +98,10 @@ def _read_faces(path: Path, timeline: Timeline) -> "tuple[pd.DataFrame, float]":
         if "pts_s" not in columns:
             raise DataError(f"{path}: not a file of face readings; fervid process --faces {path.name} writes one")
         if source["sha256"] != timeline.provenance["source"]["sha256"]:
-            raise DataError(f"{path}: readings of another video ({source['name']}) than the timeline's "
-                            f"({timeline.video}); name the file of the same run")  # fmt: skip
+            raise DataError(
+                f"{path}: readings of another video ({source['name']}) than the timeline's "
+                f"({timeline.video}); name the file of the same run"
+            )
         keys = [name for name in ("track", "shot", "pts_s") if name in columns]
         frame = pq.read_table(path, columns=[*keys, *_BOX]).to_pandas()
     except pa.ArrowException as e:
@@ -122,7 +126,7 @@ def _shots(timeline: Timeline) -> dict[int, set[int]]:
 
 def _places(
     frame: "pd.DataFrame", pts_s: np.ndarray, gap_s: float, hold_s: float, shots: dict[int, set[int]] | None = None
-) -> Places:
+) -> FaceBoxes:
     """Cut rows sorted by track and time into pieces: at another track, another shot, or a longer gap.
 
     Each stands for hold_s before its first look and after its last, unless a shot may end in between.
@@ -136,14 +140,14 @@ def _places(
     cuts = [0, *(np.flatnonzero(new) + 1), len(track)] if len(track) else [0]
     pieces = tuple((int(track[a]), pts_s[a:b], box[a:b]) for a, b in pairwise(cuts))
 
-    def reach(look_s: float, end_s: float) -> float:
-        around = {math.floor(look_s), math.floor(end_s)}
+    def reach(sampled_s: float, end_s: float) -> float:
+        around = {math.floor(sampled_s), math.floor(end_s)}
         seen = set().union(*((shots or {}).get(second, set()) for second in around))
-        return look_s if len(seen) > 1 else end_s
+        return sampled_s if len(seen) > 1 else end_s
 
     spans = tuple((reach(t[0], t[0] - hold_s), reach(t[-1], t[-1] + hold_s)) for _, t, _ in pieces)
     by_second: dict[int, list[int]] = defaultdict(list)
     for k, (first, last) in enumerate(spans):
         for second in range(math.floor(first), math.floor(last) + 1):
             by_second[second].append(k)
-    return Places(pieces, spans, dict(by_second))
+    return FaceBoxes(pieces, spans, dict(by_second))

@@ -11,13 +11,13 @@ import numpy as np
 
 from fervid.config import load_config
 from fervid.errors import DataError
-from fervid.files import check_file, check_out, content_hash, write_atomically
+from fervid.files import check_file, check_output, content_hash, write_atomically
 from fervid.timeline.read import Timeline, open_timeline
 from fervid.types import Progress
 from fervid.video.open import read_video
 from fervid.views.figures.style import PALETTE
 from fervid.views.overlay import badges as small
-from fervid.views.overlay.face_boxes import Places, faces_places, hidden_places, seconds_places
+from fervid.views.overlay.face_boxes import FaceBoxes, faces_places, hidden_places, seconds_places
 from fervid.views.overlay.yuv_drawing import Inks, Planes, Sprite, hide, outline, paste
 
 if TYPE_CHECKING:
@@ -39,20 +39,27 @@ class Options:
 
 
 def overlay(
-    video: Path, timeline: Path, out: Path, faces: Path | None = None, options: Options | None = None, *,
+    video: Path,
+    timeline: Path,
+    out: Path,
+    faces: Path | None = None,
+    options: Options | None = None,
+    *,
     on_progress: OnProgress | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Write the video with the timeline on it as H.264 in MP4, upright, with square pixels, each frame at its own time.
 
     Boxes come from `faces`, else from the mean of each second. DataError if the timeline is of another video (unless
     forced), VideoError if the video cannot be read, OutputError if `out` cannot be written.
     """
     options = options or Options()
-    check_out(out, (".mp4",), video, timeline, faces)
+    check_output(out, (".mp4",), video, timeline, faces)
     story = open_timeline(timeline)
     if options.blur_faces and faces is None:
-        raise DataError(f"{timeline}: the boxes of whole seconds do not hide a moving face; for --blur-faces give the "
-                        "readings too, with --faces (fervid process --faces writes them)")  # fmt: skip
+        raise DataError(
+            f"{timeline}: the boxes of whole seconds do not hide a moving face; for --blur-faces give the "
+            "readings too, with --faces (fervid process --faces writes them)"
+        )
     places = faces_places(faces, story) if faces else seconds_places(story)
     hidden = hidden_places(faces, story) if faces and options.blur_faces else None
     _check_video(check_file(video), story, options.force)
@@ -68,14 +75,16 @@ def overlay(
 def _check_video(video: Path, timeline: Timeline, force: bool) -> None:
     source = timeline.provenance["source"]
     if not force and (video.stat().st_size != source["bytes"] or content_hash(video) != source["sha256"]):
-        raise DataError(f"{video}: not the video that {timeline.path} was made from ({source['name']}, sha256 "
-                        f"{source['sha256'][:12]}); process this one, or go on with --force")  # fmt: skip
+        raise DataError(
+            f"{video}: not the video that {timeline.path} was made from ({source['name']}, sha256 "
+            f"{source['sha256'][:12]}); process this one, or go on with --force"
+        )
 
 
 class _Copy:
     """One pass over an open video."""
 
-    def __init__(self, reader: Any, timeline: Timeline, places: Places, hidden: Places | None) -> None:
+    def __init__(self, reader: Any, timeline: Timeline, places: FaceBoxes, hidden: FaceBoxes | None) -> None:
         self.reader: PyAVReader = reader
         self.timeline, self.places, self.hidden = timeline, places, hidden
 
@@ -105,8 +114,12 @@ class _Copy:
                     if on_progress and n % _PROGRESS_FRAMES == 0:
                         on_progress(Progress(frame.pts_s, info.duration_s, painter.drawn))
         heard = (", ".join(sound.kept) if sound else "none") + ("; damaged parts left out" if found.damaged else "")
-        return {"frames": n, "boxes": painter.drawn if painter else 0, "faces": "hidden" if self.hidden else "shown",
-                "sound": heard}  # fmt: skip
+        return {
+            "frames": n,
+            "boxes": painter.drawn if painter else 0,
+            "faces": "hidden" if self.hidden else "shown",
+            "sound": heard,
+        }
 
 
 def _inks(canvas: Any) -> Inks:
@@ -125,9 +138,9 @@ class Painter:
         self.thick = max(2, round(min(size_px) / 270))
         self.drawn = 0
         faces = timeline.faces
-        self._prob = dict(zip(
-            zip(faces["track"].astype(int), faces["second"].astype(int)), faces[list(self.labels)].to_numpy(float)
-        ))  # fmt: skip
+        self._prob = dict(
+            zip(zip(faces["track"].astype(int), faces["second"].astype(int)), faces[list(self.labels)].to_numpy(float))
+        )
         self._face_px = faces.groupby("track")["h"].median() * size_px[1]
         least = small.panel_height(self.labels, self.font)
         self._roomy = {int(track) for track, height in self._face_px.items() if height >= 0.8 * least}

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fervid.errors import ConfigError, DataError, OutputError
-from fervid.files import make_folder, spelled, write_atomically
+from fervid.files import make_folder, to_utf8, write_atomically
 from fervid.jobs.manifest import MANIFEST, read_manifest
-from fervid.timeline.read import overview
+from fervid.timeline.read import timeline_summary
 from fervid.views.batch_progress import sentence
 from fervid.views.report import summary
 from fervid.views.report.data import Timeline, read_timeline
@@ -66,11 +66,11 @@ def _entries(folder: Path) -> Iterator[_Entry]:
     if (folder / MANIFEST).is_file():
         for row in sorted(read_manifest(folder), key=lambda row: row.path):
             timeline = folder / row.timeline if row.timeline else None
-            yield _Entry(spelled(row.path), timeline, row.status, row.reason, row.message)
+            yield _Entry(to_utf8(row.path), timeline, row.status, row.reason, row.message)
         return
     for path in sorted(folder.rglob("*.parquet")):
         if not path.name.startswith(".") and _may_be_timeline(path):
-            yield _Entry(spelled(str(path.relative_to(folder))), path)
+            yield _Entry(to_utf8(str(path.relative_to(folder))), path)
 
 
 def _may_be_timeline(path: Path) -> bool:
@@ -108,7 +108,7 @@ def _made(path: Path) -> Path:
 
 
 def _full_row(timeline: Timeline, name: str, place: Path, status: str, reason: str) -> str:
-    says = overview(timeline.frame, timeline.provenance)
+    says = timeline_summary(timeline.frame, timeline.provenance)
     seconds, seen = says["seconds"], says["seconds_with_face"]
     share = seen / seconds if seconds else 0.0
     parts = summary.shares(timeline)
@@ -138,8 +138,11 @@ def _status_cell(status: str, reason: str) -> str:
 
 def _index(folder: Path, rows: list[str], tally: Counter[str]) -> str:
     counts = ", ".join(f"{n} {status}" for status, n in sorted(tally.items(), key=lambda item: item[0] != "ok"))
-    name = spelled(folder.resolve().name)
+    name = to_utf8(folder.resolve().name)
     return fill_page(
-        "index.html", scripts=("index.js",), title=escape(name), rows="".join(rows),
+        "index.html",
+        scripts=("index.js",),
+        title=escape(name),
+        rows="".join(rows),
         subtitle=escape(f"{len(rows)} {'video' if len(rows) == 1 else 'videos'}: {counts}"),
-    )  # fmt: skip
+    )

@@ -97,7 +97,7 @@ def _check(timeline: Path, out: Path, options: ReportOptions) -> None:
 
 def _page(
     timeline: Timeline, film: Film | None, boxes: dict[str, Any] | None, notes: list[str], index: str
-) -> Iterator[bytes]:  # fmt: skip
+) -> Iterator[bytes]:
     """The page in pieces; the film comes last, so that everything else is on screen before it is there."""
     data = pack_timeline(timeline) | {"film": film.facts() if film else None, "boxes": boxes, "palette": PALETTE}
     status = str(timeline.provenance.get("status", "ok"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fervid.timeline.read import overview
+from fervid.timeline.read import timeline_summary
 from fervid.views.report.data import Timeline
 from fervid.views.terminal import CLEAR, clock
 
@@ -26,7 +26,7 @@ _SMALL_PX = 24
 
 def figures(timeline: Timeline) -> str:
     """The four figures at the top: time with a face, faces followed, the usual expression, how clear it is."""
-    says = overview(timeline.frame, timeline.provenance)
+    says = timeline_summary(timeline.frame, timeline.provenance)
     seconds, seen = says["seconds"], says["seconds_with_face"]
     dominant = next(iter(says["dominant"].items()), None)
     persons = sum(lane.name.startswith("Person") for lane in timeline.lanes)
@@ -95,7 +95,7 @@ def legend(parts: Mapping[str, float]) -> str:
 
 def warnings(timeline: Timeline, more: Iterable[str]) -> str:
     """What to know before the figures are believed, as a list; empty where there is nothing."""
-    says = overview(timeline.frame, timeline.provenance)
+    says = timeline_summary(timeline.frame, timeline.provenance)
     told = [_REASONS.get(word, f"The result is degraded: {word}.") for word in timeline.provenance.get("reasons", [])]
     if says["seconds_without_data"]:
         told.append(f"{_count(says['seconds_without_data'], 'second', 'seconds')} could not be read: no data there.")

@@ -123,9 +123,7 @@ def _write_copy(video: Path, part: Path, config: Config) -> None:
     read_video(video, config, lambda reader: transcode(reader, part, max_pixels=config.max_pixels))
 
 
-def _place(
-    content: Path, beside: Path, page: Path, embed_mb: float, info: VideoInfo, notes: tuple[str, ...]
-) -> Film:  # fmt: skip
+def _place(content: Path, beside: Path, page: Path, embed_mb: float, info: VideoInfo, notes: tuple[str, ...]) -> Film:
     """Decide by size where the film goes. Browsers keep the file's own clock, as `start_s` does."""
     size = content.stat().st_size
     inside = size <= embed_mb * 1e6
