@@ -1,7 +1,7 @@
 """What can be chosen by name: a registry is a table of entries, and adding to it is one row and one module.
 
 The tables stand beside what they name: video.open.READERS, faces.detectors.DETECTORS, tracks.embedders.EMBEDDERS,
-networks.registry.ARCHITECTURES, views.export.export.FORMATS. Config, command-line help, doctor and error messages are
+networks.registry.ARCHITECTURES, views.export.formats.FORMATS. Config, command-line help, doctor and error messages are
 made from their rows. Reading a table imports nothing heavy; `Entry.load` imports the one module that was chosen.
 """
 
