@@ -8,9 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from fervid.errors import ConfigError
-from fervid.video import MAX_PIXELS, READERS
 
-__all__ = ["DETECTIONS", "DETECTORS", "PRECISIONS", "SAMPLINGS", "Config", "load_config", "presets"]
+__all__ = [
+    "DETECTIONS",
+    "DETECTORS",
+    "MAX_PIXELS",
+    "PRECISIONS",
+    "READERS",
+    "SAMPLINGS",
+    "Config",
+    "load_config",
+    "presets",
+]
+
+#: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
+MAX_PIXELS = 64_000_000
+
+
+#: auto: nvdec for a line on a GPU, as far as the GPU's decoder takes the file, and av for everything else.
+READERS = ("av", "decord", "torchcodec", "nvdec", "auto")
 
 DETECTORS = ("mtcnn", "centerface")
 DETECTIONS = ("adaptive", "every")

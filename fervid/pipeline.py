@@ -1,51 +1,61 @@
 """The line for one video: video -> frames -> faces -> tracks -> emotions -> timeline -> parquet."""
 
-import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import pyarrow as pa
 
-from fervid import __version__
-from fervid.batches import EmotionBatch
+from fervid._version import __version__
 from fervid.config import Config
-from fervid.emotions import classify
+from fervid.emotions.classify import classify
 from fervid.errors import VideoError
-from fervid.parts import write_atomically
-from fervid.paths import blaming_video, check_paths, fingerprint
-from fervid.persons import Gallery
-from fervid.pieces import CannotSpread
-from fervid.shots import Shot, ShotFinder, divide
-from fervid.smoothing import baseline, smooth
-from fervid.source import Models, Source, Spread, WholeVideo, read_video
-from fervid.stopwatch import span
-from fervid.store import NUMBERS, SCHEMA_VERSION, FacesWriter, shots_table, to_table, write_table
-from fervid.timeline import NO_DATA, Rows, fill_gaps, summarise
-from fervid.tracks import Tracker, link
-from fervid.video import Reader
+from fervid.faces.detect import detect, detect_all
+from fervid.faces.keyframes import FAST_STRIDE, STRIDE, detect_keyframes
+from fervid.files import check_paths, wrap_video_errors, write_atomically
+from fervid.models import Models
+from fervid.provenance import fingerprint
+from fervid.runtime.profiling import stage
+from fervid.runtime.threads import T, prefetch
+from fervid.shots.detect import Shot, ShotFinder, assign_shots
+from fervid.timeline.aggregate import NO_DATA, fill_gaps, summarise
+from fervid.timeline.derived import baseline, smooth
+from fervid.timeline.schema import NUMBERS, SCHEMA_VERSION, shots_table, to_table
+from fervid.timeline.write import FacesWriter, write_table
+from fervid.tracks.persons import PersonClusterer
+from fervid.tracks.tracker import Tracker, link
+from fervid.types import EmotionBatch, FaceBatch, Progress, Rows, VideoInfo
+from fervid.video.open import read_video
+from fervid.video.reader import Health, Reader
+from fervid.video.sampling import SampledFrame, batch_frames, choose_frames, detection_size, skip_static
+from fervid.video.segments import NotSplittable
 
-__all__ = [
-    "Models",
-    "Progress",
-    "Result",
-    "load_models",
-    "model_hash",
-    "process_video",
-]
+__all__ = ["Models", "Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video"]
 
-T = TypeVar("T")
+#: Looks decoded ahead for a GPU: enough to bridge an uneven decoder, few enough not to fill the GPU's memory.
+_DECODED = 4
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far the line is, in seconds of the video; end_s is None where the file does not declare its length."""
+class Source(Protocol):
+    """Where the faces of one video come from. `health` and `end_s` are complete when `faces()` is exhausted."""
 
-    done_s: float
-    end_s: float | None
-    faces: int
+    info: VideoInfo
+    health: Health
+
+    @property
+    def end_s(self) -> float | None:
+        """As a Reader's."""
+
+    def faces(self) -> Generator[FaceBatch]:
+        """Every look, and the faces in it, in the order of time."""
+
+
+#: Finds the faces of an open video elsewhere, and gives the models that know what was found; or pieces.CannotSpread.
+ShardingStrategy = Callable[[Reader, Config, Models], tuple[Source, Models]]
 
 
 @dataclass(frozen=True)
@@ -79,47 +89,18 @@ class Result:
         return self.table.to_pandas().astype({k: "Int32" for k in NUMBERS if k in self.table.column_names})
 
 
-def load_models(config: Config) -> Models:
-    """Load the detector and the classifier that a config names; every device and weights error comes from here."""
-    from fervid.backends.heap import unswept
-
-    with unswept():
-        from fervid.backends.detectors import load_detector
-        from fervid.backends.torch_classifier import TorchClassifier
-
-    classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
-    embedder = None
-    if config.persons:
-        from fervid.backends.embedders import load_embedder
-
-        embedder = load_embedder(config.persons, classifier.device)
-    detector, line = load_detector(config.detector, classifier.device, config.precision), None
-    if classifier.device != "cpu" and config.detector == "mtcnn":
-        from fervid.backends.device_line import DeviceLine
-
-        line = DeviceLine(classifier.device)
-    return Models(detector, classifier, classifier.device, embedder, line)
-
-
-def model_hash(config: Config) -> str:
-    """The sha256 of the models that a config names, without loading them."""
-    from fervid.backends.weight_files import identify
-
-    own = identify(config.weights)
-    if not config.persons:
-        return own
-    from fervid.backends.embedders import find_embedder
-
-    both = own.encode() + find_embedder(config.persons).read_bytes()
-    return hashlib.sha256(both).hexdigest()
-
-
 def process_video(
-    path: Path, out: Path | None, config: Config, models: Models, *,
-    faces_out: Path | None = None, shots_out: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None, name: str | None = None,
-    spread: Spread | None = None,
-) -> Result:  # fmt: skip
+    path: Path,
+    out: Path | None,
+    config: Config,
+    models: Models,
+    *,
+    faces_out: Path | None = None,
+    shots_out: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    name: str | None = None,
+    spread: ShardingStrategy | None = None,
+) -> Result:
     """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
 
     `name` stands in the column `video`: the path as given, unless the video is one of a folder. `spread` may find its
@@ -128,11 +109,11 @@ def process_video(
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
     or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
     """
-    from fervid.backends.heap import share_heap
-    from fervid.backends.threads import one_thread
+    from fervid.runtime.allocator import tune_malloc
+    from fervid.runtime.threads import one_thread
 
     check_paths(path, out, faces_out, shots_out)
-    share_heap()
+    tune_malloc()
     whole = ""
 
     def work(reader: Reader) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
@@ -141,7 +122,7 @@ def process_video(
             try:
                 pieces, known = spread(reader, config, models)
                 return _Line(name or str(path), pieces, config, known, source).run(faces_part, None)
-            except CannotSpread as reason:
+            except NotSplittable as reason:
                 whole = str(reason)
         video = WholeVideo(reader, config, models)
         return _Line(name or str(path), video, config, models, source).run(faces_part, on_progress)
@@ -150,12 +131,12 @@ def process_video(
         part = stack.enter_context(write_atomically(out)) if out else None
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
         shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
-        with blaming_video(path):
-            with span("fingerprint"):
+        with wrap_video_errors(path):
+            with stage("fingerprint"):
                 source = fingerprint(path)
             (table, shots, provenance), _ = one_thread(read_video)(path, config, work, device=models.device)
         if part:
-            with span("write"):
+            with stage("write"):
                 write_table(table, part)
         if shots_part:
             write_table(shots_table(shots, name or str(path), provenance), shots_part)
@@ -169,7 +150,7 @@ class _Line:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
         self.n_looks = self.n_faces = 0
         self.shots = ShotFinder(cuts=config.cuts)
-        self.gallery = Gallery(models.embedder) if models.embedder and config.persons else None
+        self.gallery = PersonClusterer(models.embedder) if models.embedder and config.persons else None
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
         """Run the line to its end; give the timeline's table, the shots and the provenance."""
@@ -177,7 +158,9 @@ class _Line:
         self.writer = FacesWriter(faces_part, labels, video.info, self.name) if faces_part else None
 
         faces = video.faces()
-        tracks = link(divide(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score))
+        tracks = link(
+            assign_shots(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
+        )
         tracks = self.gallery.watch(tracks) if self.gallery else tracks
         emotions = classify(tracks, self.models.classifier)
         seconds = summarise(self._watched(emotions, on_progress), labels, video.info, lambda: video.end_s)
@@ -222,13 +205,13 @@ class _Line:
         """Count what passes, keep the readings if asked, and tell how far the line is."""
         end_s = self.config.end_s or self.video.info.duration_s
         for batch in emotions:
-            self.n_looks += len(batch.look_s)
+            self.n_looks += len(batch.sampled_s)
             self.n_faces += len(batch)
             if self.writer:
-                with span("write"):
+                with stage("write"):
                     self.writer.write(batch)
             if on_progress:
-                on_progress(Progress(float(batch.look_s[-1]), end_s, self.n_faces))
+                on_progress(Progress(float(batch.sampled_s[-1]), end_s, self.n_faces))
             yield batch
 
     def _provenance(self) -> dict[str, Any]:
@@ -253,7 +236,7 @@ class _Line:
             "detector": self.models.detector.name,
             "searched": "every" if self.models.on_device else self.config.detection,
             "decoder": health.decoder,
-            "decoder_note": health.turned_back or None,
+            "decoder_note": health.fallback_reason or None,
             "sampling": self.config.sampling,
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {
@@ -265,3 +248,50 @@ class _Line:
             "status": "degraded" if health.reasons else "ok",
             "reasons": list(health.reasons),
         }  # fmt: skip
+
+
+class WholeVideo:
+    """The faces of an open video, from its start to its end: the first half of the line."""
+
+    def __init__(self, reader: Reader, config: Config, models: Models) -> None:
+        self.info, self.health = reader.info, reader.health
+        self._reader, self._config, self._models = reader, config, models
+
+    @property
+    def end_s(self) -> float | None:
+        """As the reader's."""
+        return self._reader.end_s
+
+    def faces(self) -> Generator[FaceBatch]:
+        """Decode, look, and detect."""
+        config = self._config
+        stop_s = math.inf if config.end_s is None else config.end_s
+        part = self._reader.frames(config.start_s, config.end_s)
+        looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
+        yield from find_faces(looks, self.info, config, self._models)
+
+
+def find_faces(looks: Iterable[SampledFrame], video: VideoInfo, config: Config, models: Models) -> Generator[FaceBatch]:
+    """The line from looks to faces: decoding, detecting and cutting out run on a thread each, one step ahead."""
+    picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
+    size_px, classifier = detection_size(video, picture_px), models.classifier
+    task: dict[str, Any] = {
+        "framing": classifier.framing, "crop_px": classifier.crop_px, "min_face_px": min_face_px,
+        "portraits": models.embedder if config.persons else None,
+    }  # fmt: skip
+    with ExitStack() as threads:
+
+        def led(stage: Generator[T], depth: int = 1) -> Generator[T]:
+            return threads.enter_context(closing(prefetch(stage, depth)))
+
+        if models.on_device:
+            decoded = led((look for look in looks), depth=_DECODED)
+            staged = led(models.on_device.stage(decoded, video, size_px))
+            yield from led(models.on_device.find(staged, video, **task))
+            return
+        finder, fast = detect_all, config.sampling == "fast"
+        if config.detection == "adaptive":
+            looks, finder = skip_static(looks), partial(detect_keyframes, stride=FAST_STRIDE if fast else STRIDE)
+        frames = led(batch_frames(looks, video, size_px))
+        task |= {"find": lambda *looked: led(finder(*looked)), "rough": fast}
+        yield from detect(frames, models.detector, video, **task)

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from fervid.config import load_config
-from fervid.faces import Detections
+from fervid.faces.detector import Detections
 from fervid.pipeline import Models, Result, process_video
-from tests.clips import add_video, encode, joined
-from tests.fakes import FakeClassifier, FakeDetector
+from tests.helpers.clips import add_video, encode, joined
+from tests.helpers.fakes import FakeClassifier, FakeDetector
 
 SIZE = (640, 480)
 FACE = np.s_[200:240, 300:340]

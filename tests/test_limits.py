@@ -10,11 +10,11 @@ import pytest
 
 from fervid.config import Config
 from fervid.errors import VideoError
-from fervid.faces import Detections
+from fervid.faces.detector import Detections
 from fervid.pipeline import Models, Result, process_video
-from tests.broken_clips import without_frames
-from tests.clips import add_video, encode, two_sizes
-from tests.fakes import MARKS, FakeClassifier, FakeDetector, draw_faces
+from tests.helpers.broken_clips import without_frames
+from tests.helpers.clips import add_video, encode, two_sizes
+from tests.helpers.fakes import MARKS, FakeClassifier, FakeDetector, draw_faces
 
 
 class Crowd(FakeDetector):

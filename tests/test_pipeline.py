@@ -15,16 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 
 import fervid
-from fervid import frames
 from fervid.config import Config, load_config
-from fervid.description import describe_video
 from fervid.errors import OutputError, RunError, VideoError
-from fervid.pipeline import Models, Progress, process_video
-from fervid.source import ahead
-from fervid.store import load_timeline, read_provenance
-from fervid.video import RestartNeeded
-from tests.clips import add_video, encode
-from tests.fakes import LABELS, FakeClassifier, FakeDetector, draw_faces
+from fervid.pipeline import Models, process_video
+from fervid.runtime.threads import prefetch
+from fervid.timeline.read import load_timeline, read_provenance
+from fervid.types import Progress
+from fervid.video import sampling as frames
+from fervid.video.probe import describe_video
+from fervid.video.reader import RestartNeeded
+from tests.helpers.clips import add_video, encode
+from tests.helpers.fakes import LABELS, FakeClassifier, FakeDetector, draw_faces
 
 SIZE = (128, 96)
 MODELS = Models(FakeDetector(), FakeClassifier(), "cpu")
@@ -389,7 +390,7 @@ def numbers(made: list[int], ended: list[str], n: int = 1000, error: BaseExcepti
 @pytest.mark.parametrize("depth", [1, 2, 8])
 def test_ahead_passes_everything_on_in_order(n, depth):
     ended: list[str] = []
-    assert within_5_s(lambda: list(ahead(numbers([], ended, n), depth))) == list(range(n))
+    assert within_5_s(lambda: list(prefetch(numbers([], ended, n), depth))) == list(range(n))
     assert ended == ["fervid-ahead"] and threads() == []
 
 
@@ -399,7 +400,7 @@ def test_ahead_passes_exceptions_across(n, error):
     def consume() -> tuple[list[int], BaseException | None]:
         got: list[int] = []
         try:
-            for item in ahead(numbers([], [], n, error)):
+            for item in prefetch(numbers([], [], n, error)):
                 got.append(item)
         except BaseException as e:  # noqa: BLE001 - whatever it is
             return got, e
@@ -411,7 +412,7 @@ def test_ahead_passes_exceptions_across(n, error):
 
 def test_ahead_is_only_so_far_ahead():
     made: list[int] = []
-    source = ahead(numbers(made, []), 2)
+    source = prefetch(numbers(made, []), 2)
     next(source)
     time.sleep(0.05)
     assert len(made) <= 4  # one taken, two waiting, one in the hand
@@ -423,7 +424,7 @@ def test_ahead_is_only_so_far_ahead():
 @pytest.mark.parametrize("pause_s", [0.0, 0.02])
 def test_ahead_stops_when_the_consumer_does(taken, depth, pause_s):
     made, ended = [], []
-    source = ahead(numbers(made, ended), depth)
+    source = prefetch(numbers(made, ended), depth)
     assert [next(source) for _ in range(taken)] == list(range(taken))
     time.sleep(pause_s)
     within_5_s(source.close)
@@ -433,7 +434,7 @@ def test_ahead_stops_when_the_consumer_does(taken, depth, pause_s):
 
 def test_ahead_stops_when_the_consumer_fails():
     def consume() -> None:
-        for item in ahead(numbers([], ended)):
+        for item in prefetch(numbers([], ended)):
             if item == 3:
                 raise ZeroDivisionError
 
@@ -445,7 +446,7 @@ def test_ahead_stops_when_the_consumer_fails():
 
 
 def test_ahead_stops_when_the_source_fails_and_nobody_asks():
-    source = ahead(numbers([], [], 3, ValueError("never seen")), 1)
+    source = prefetch(numbers([], [], 3, ValueError("never seen")), 1)
     next(source)
     time.sleep(0.05)
     within_5_s(source.close)
@@ -458,7 +459,7 @@ def test_two_stages_ahead_of_each_other():
             yield 2 * item
 
     ended: list[str] = []
-    line = ahead(doubled(inner := ahead(numbers([], ended))))
+    line = prefetch(doubled(inner := prefetch(numbers([], ended))))
     assert [next(line) for _ in range(3)] == [0, 2, 4]
     within_5_s(line.close)
     within_5_s(inner.close)

@@ -6,16 +6,15 @@ Each file registers its commands on the one app, in the order in which `fervid -
 import gc
 import sys
 
-from fervid.cli.shared import app
+from fervid.cli.app import app
 
-from fervid.cli import line  # isort: skip
-from fervid.cli import bulk  # isort: skip
+from fervid.cli import process  # isort: skip
+from fervid.cli import batch  # isort: skip
 from fervid.cli import views  # isort: skip
-from fervid.cli import report  # isort: skip
-from fervid.cli import study  # isort: skip
+from fervid.cli import studies  # isort: skip
 from fervid.cli import lab  # isort: skip
 
-__all__ = ["app", "bulk", "lab", "line", "main", "report", "study", "views"]
+__all__ = ["app", "batch", "lab", "main", "process", "studies", "views"]
 
 
 def main() -> None:

@@ -6,16 +6,11 @@ from typing import Annotated
 
 import typer
 
-from fervid.cli.shared import GOES_ON, Debug, Device, Json, JsonCommand, command
+from fervid.cli.app import GOES_ON, Debug, Device, Json, JsonCommand, command
+from fervid.networks.registry import ARCHITECTURES
+from fervid.registry import describe
 
-__all__ = ["ARCHITECTURES", "evaluate", "explain", "score", "train"]
-
-
-#: As in fervid.backends.nets, which takes seconds to import; a test holds them together.
-ARCHITECTURES = (
-    "seresnet, baseline, basecnn, secnn13, secnn15, secnn17, vgg16, resnet18, resnet50, efficientnet_b3, "
-    "efficientnet_b4, vggface2, dlibface"
-)
+__all__ = ["evaluate", "explain", "score", "train"]
 
 
 @command("fervid train --data train.parquet --validation public.parquet --out runs/mine --arch resnet18", again=GOES_ON)
@@ -30,10 +25,10 @@ def train(
         bool, typer.Option("--drop-duplicates", help="Leave out training faces that are also validation faces.")
     ] = False,
     recipe: Annotated[
-        Path | None, typer.Option(help="A TOML file of these and all other options (fervid.lab.recipe).")
+        Path | None, typer.Option(help="A TOML file of these and all other options (fervid.lab.training.recipe).")
     ] = None,
     sweep: Annotated[Path | None, typer.Option(help="A TOML file; every combination of its lists is trained.")] = None,
-    arch: Annotated[str | None, typer.Option(help=f"The network (seresnet): {ARCHITECTURES}.")] = None,
+    arch: Annotated[str | None, typer.Option(help=f"The network (seresnet): {describe(ARCHITECTURES)}.")] = None,
     init: Annotated[str | None, typer.Option(help="Begin with a file, a bundled model, download or scratch.")] = None,
     freeze: Annotated[bool | None, typer.Option("--freeze", help="Train the head alone.", show_default=False)] = None,
     dropout: Annotated[float | None, typer.Option(help="Before the head (0.3).")] = None,
@@ -63,24 +58,46 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a classifier; a run that was stopped goes on where it was."""
-    from fervid.lab import sweep as sweeps
-    from fervid.lab import train as training
-    from fervid.lab.material import Source
-    from fervid.lab.needs import check_needs
-    from fervid.lab.recipe import load_grid, load_recipe
-    from fervid.parts import make_folder
+    from fervid.files import make_folder
+    from fervid.lab.training import sweep as sweeps
+    from fervid.lab.training import train as training
+    from fervid.lab.training.data import DataSource
+    from fervid.lab.training.recipe import load_grid, load_recipe
+    from fervid.lab.training.train import preflight
 
     options = load_recipe(
-        recipe, arch=arch, init=init, freeze=freeze, dropout=dropout, labels=labels, size_px=size_px, balance=balance,
-        heads=heads, vote_weight=vote_weight, label_smoothing=label_smoothing, mixup=mixup, teacher=teacher or None,
-        teacher_weight=teacher_weight, augment=augment, window_px=window_px, epochs=epochs, batch_size=batch_size,
-        optimiser=optimiser, learning_rate=learning_rate, schedule=schedule, patience=patience, ema_decay=ema_decay,
-        bf16=bf16, refit=refit, workers=workers, seed=seed,
-    )  # fmt: skip
+        recipe,
+        arch=arch,
+        init=init,
+        freeze=freeze,
+        dropout=dropout,
+        labels=labels,
+        size_px=size_px,
+        balance=balance,
+        heads=heads,
+        vote_weight=vote_weight,
+        label_smoothing=label_smoothing,
+        mixup=mixup,
+        teacher=teacher or None,
+        teacher_weight=teacher_weight,
+        augment=augment,
+        window_px=window_px,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        patience=patience,
+        ema_decay=ema_decay,
+        bf16=bf16,
+        refit=refit,
+        workers=workers,
+        seed=seed,
+    )
     grid = load_grid(sweep, options) if sweep else [({}, options)]
-    check_needs((recipe for _, recipe in grid), device)
+    preflight((recipe for _, recipe in grid), device)
     make_folder(out)
-    read = functools.partial(Source(data, validation, split, drop_duplicates).read, say=typer.echo)
+    read = functools.partial(DataSource(data, validation, split, drop_duplicates).read, say=typer.echo)
     if sweep is None:
         weights = training.train(read(options), out, options, device=device, on_epoch=typer.echo)
         typer.echo(f"weights: {weights}")
@@ -116,16 +133,17 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Tell how good, and how honest, a classifier is on labelled faces."""
-    from fervid.lab.evaluate import Exam, evaluate_weights
-    from fervid.parts import make_folder
-    from fervid.views import figures, terminal
+    from fervid.files import make_folder
+    from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_weights
+    from fervid.views import terminal
+    from fervid.views.figures.evaluation import write_evaluation
 
     if out:
         make_folder(out)
-    exam = Exam(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
+    exam = EvalConfig(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
     facts = evaluate_weights(data, split, weights, device, exam)
     if out:
-        figures.write_evaluation(facts, out)
+        write_evaluation(facts, out)
     if as_json:
         terminal.write_json(facts, as_json)
     if as_json != "-":
@@ -155,15 +173,20 @@ def explain(
 
     Pictures that cannot be read, or show no face, are left out and named; those that cannot be read exit with 1.
     """
-    from fervid.lab.explain import LeftOut, Question, explain
-    from fervid.views import heat, terminal
+    from fervid.lab.evaluation.explain import ExplainConfig, LeftOut, explain
+    from fervid.views import terminal
+    from fervid.views.figures import heatmaps as heat
 
-    question = Question(method, emotion, not no_detect, track, fps)
+    question = ExplainConfig(method, emotion, not no_detect, track, fps)
     left_out: list[LeftOut] = []
     shown = explain(
-        source, lambda looks: heat.write_explanation(looks, out), question, weights, device,
+        source,
+        lambda looks: heat.write_explanation(looks, out),
+        question,
+        weights,
+        device,
         on_left_out=left_out.append,
-    )  # fmt: skip
+    )
     names = {"left out": {str(one.path): one.reason for one in left_out}} if left_out else {}
     terminal.print_facts({"faces": shown, "method": method, "written": out} | names)
     return 0 if all(one.readable for one in left_out) else 1
@@ -182,7 +205,7 @@ def score(
     """Score every picture in a folder: a row a file, a column a class. Pictures that cannot be read exit with 1."""
     from dataclasses import asdict
 
-    from fervid.lab.score import score_folder
+    from fervid.lab.evaluation.score import score_folder
     from fervid.views import terminal
 
     tally = score_folder(folder, out, weights, device, detect=not no_detect)

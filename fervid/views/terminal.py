@@ -14,10 +14,12 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from fervid.store import overview
+from fervid.runtime.profiling import Profiler
+from fervid.timeline.read import timeline_summary
 
 if TYPE_CHECKING:
-    from fervid.pipeline import Progress, Result
+    from fervid.pipeline import Result
+    from fervid.types import Progress
 
 __all__ = [
     "CLEAR",
@@ -26,7 +28,9 @@ __all__ = [
     "print_evaluation",
     "print_facts",
     "print_json",
+    "print_profile",
     "print_result",
+    "profile",
     "progress_bar",
     "summary",
     "write_json",
@@ -73,7 +77,9 @@ def summary(result: "Result") -> dict[str, Any]:
     named |= {"read_whole": result.whole} if result.whole else {}
     named |= {"decoder_note": result.decoder_note} if result.decoder_note else {}
     return (
-        named | {"status": result.status, "reasons": result.reasons} | overview(result.to_pandas(), result.provenance)
+        named
+        | {"status": result.status, "reasons": result.reasons}
+        | timeline_summary(result.to_pandas(), result.provenance)
     )
 
 
@@ -125,7 +131,7 @@ def write_json(facts: Any, target: str) -> None:
     if target == "-":
         print_json(facts)
         return
-    from fervid.parts import write_atomically
+    from fervid.files import write_atomically
 
     with write_atomically(Path(target)) as part:
         part.write_text(json.dumps(facts, indent=2, default=str) + "\n", "utf-8")
@@ -196,3 +202,28 @@ def _headline(facts: Mapping[str, Any]) -> dict[str, Any]:
 def plain(text: str) -> str:
     """Control characters in file names never reach the terminal raw."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def profile(watch: Profiler) -> dict[str, Any]:
+    """Give the seconds of CPU and of the wall clock, in all and stage by stage; stages overlap on the wall clock."""
+    return {
+        "cpu_s": round(watch.cpu_s, 3),
+        "wall_s": round(watch.wall_s, 3),
+        "stages": {
+            spent.stage: {"cpu_s": round(spent.cpu_s, 3), "wall_s": round(spent.wall_s, 3), "calls": spent.calls}
+            for spent in watch.stages()
+        },
+    }
+
+
+def print_profile(watch: Profiler) -> None:
+    """Print the stages by falling CPU time on stdout."""
+    facts = profile(watch)
+    rows = [("stage", "CPU s", "share", "wall s", "calls")]
+    for stage, spent in facts["stages"].items():
+        wall, calls = (f"{spent['wall_s']:.2f}", str(spent["calls"])) if spent["calls"] else ("", "")
+        rows.append((stage, f"{spent['cpu_s']:.2f}", f"{spent['cpu_s'] / facts['cpu_s']:.0%}", wall, calls))
+    rows.append(("in all", f"{facts['cpu_s']:.2f}", "", f"{facts['wall_s']:.2f}", ""))
+    sys.stdout.write("\n")
+    for stage, *figures in rows:
+        sys.stdout.write(f"{stage:<16}" + "".join(f"{figure:>9}" for figure in figures).rstrip() + "\n")

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.adaptive import FAST_STRIDE, STRIDE, Stride, between_keys
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
-from fervid.batches import FrameBatch
 from fervid.config import Config
-from fervid.faces import Detections, Finder, every_look
-from fervid.frames import batch_frames, choose_frames, picture_size
-from fervid.video import open_video
+from fervid.faces.detect import DetectionStrategy, detect_all
+from fervid.faces.detector import Detections
+from fervid.faces.keyframes import FAST_STRIDE, STRIDE, Stride, detect_keyframes
+from fervid.faces.mtcnn import MTCNN
+from fervid.runtime.threads import one_thread
+from fervid.types import FrameBatch
+from fervid.video.open import open_video
+from fervid.video.sampling import batch_frames, choose_frames, detection_size
 from tests.benchmarks.detection import match
 
 
@@ -48,7 +49,7 @@ def read(path: Path, fps: float | None, seconds: float) -> tuple[list[FrameBatch
         video = reader.info
         picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
         looks = choose_frames(reader.frames(0, seconds), fps)
-        return list(batch_frames(looks, video, picture_size(video, picture_px))), min_face_px / video.width_px
+        return list(batch_frames(looks, video, detection_size(video, picture_px))), min_face_px / video.width_px
 
 
 @one_thread
@@ -56,7 +57,7 @@ def compare(name: str, looks: list[FrameBatch], min_face: float, rounds: int, st
     """Print one line."""
     detector = MTCNN()
     n = sum(map(len, looks))
-    finders: list[Finder] = [every_look, partial(between_keys, stride=stride)]
+    finders: list[DetectionStrategy] = [detect_all, partial(detect_keyframes, stride=stride)]
     spent, found = [], []
     for _ in range(rounds):
         for finder in finders:

@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
-from fervid.backends.torch_classifier import TorchClassifier
-from fervid.batches import TrackBatch, concatenate
 from fervid.config import Config
-from fervid.frames import choose_frames
-from fervid.shots import ShotFinder, divide
-from fervid.source import Models, find_faces
-from fervid.tracks import Tracker, link
-from fervid.video import open_video
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.faces.mtcnn import MTCNN
+from fervid.models import Models
+from fervid.pipeline import find_faces
+from fervid.runtime.threads import one_thread
+from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.tracks.tracker import Tracker, link
+from fervid.types import TrackBatch, concatenate
+from fervid.video.open import open_video
+from fervid.video.sampling import choose_frames
 
 CELLS = 8
 
@@ -32,7 +33,7 @@ def tracked(path: Path, fps: float, models: Models) -> TrackBatch:
     """All faces of a video, numbered."""
     with open_video(path) as reader:
         faces = find_faces(choose_frames(reader.frames(), fps), reader.info, Config(fps=fps), models)
-        return concatenate(list(link(divide(faces, ShotFinder()), Tracker())))
+        return concatenate(list(link(assign_shots(faces, ShotFinder()), Tracker())))
 
 
 def signature(crop: np.ndarray) -> np.ndarray:

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import av
 
-from fervid.bulk import Ended, Event, Request, run_batch
 from fervid.config import Config
-from fervid.engine import LocalEngine
-from fervid.pipeline import Models, load_models, process_video
+from fervid.jobs.batch import Event, JobFinished, Request, run_batch
+from fervid.jobs.local_engine import LocalEngine
+from fervid.models import load_models
+from fervid.pipeline import Models, process_video
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 
@@ -71,7 +72,7 @@ def run_workers(clips: list[Path], out: Path, workers: int, look: Callable[[], N
     marks: list[tuple[float, float]] = []
 
     def watch(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, JobFinished):
             assert event.row.status == "ok", event.row
             marks.append((time.perf_counter(), _cpu_s()))
             look()
@@ -153,8 +154,10 @@ def main() -> None:
         if args.only != "time":
             peaks = watch_memory(clips, work / "memory")
             tenth = peaks[min(9, len(peaks) - 1)]
-            print(f"peak memory of a worker: {tenth} MiB after 10 clips, {peaks[-1]} MiB after {len(peaks)} "
-                  f"({peaks[-1] / tenth - 1:+.1%}, goal +10%)")  # fmt: skip
+            print(
+                f"peak memory of a worker: {tenth} MiB after 10 clips, {peaks[-1]} MiB after {len(peaks)} "
+                f"({peaks[-1] / tenth - 1:+.1%}, goal +10%)"
+            )
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fervid.backends.torch_classifier import TorchClassifier
-from fervid.lab.datasets import load_faces
-from fervid.lab.metrics import calibration_error
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.lab.data.datasets import load_faces
+from fervid.lab.evaluation.metrics import calibration_error
 
 PRECISIONS = ("fp32", "bf16")
 CROPS, ROUNDS = 256, 7

@@ -17,9 +17,9 @@ import av
 import numpy as np
 import torch
 
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
-from fervid.faces import Detections
+from fervid.faces.detector import Detections
+from fervid.faces.mtcnn import MTCNN
+from fervid.runtime.threads import one_thread
 
 ROUNDS = 5
 

@@ -20,15 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.adaptive import between_keys
-from fervid.backends.centerface import CenterFace
-from fervid.backends.centerface_net import TorchNet
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
 from fervid.config import Config
-from fervid.faces import Detections, FaceDetector, every_look
-from fervid.frames import picture_size
-from fervid.video import open_video
+from fervid.faces.centerface import CenterFace
+from fervid.faces.centerface_network import TorchNet
+from fervid.faces.detect import detect_all
+from fervid.faces.detector import Detections, FaceDetector
+from fervid.faces.keyframes import detect_keyframes
+from fervid.faces.mtcnn import MTCNN
+from fervid.runtime.threads import one_thread
+from fervid.video.open import open_video
+from fervid.video.sampling import detection_size
 from tests.benchmarks.adaptive import joined, read, share
 from tests.benchmarks.detection import match
 
@@ -118,7 +119,7 @@ def load(path: Path, truth: Path, config: Config) -> Clip:
     with open_video(path) as reader:
         video = reader.info
         picture_px, least_px = config.detection_scale(video.width_px, video.height_px)
-        size = picture_size(video, picture_px)
+        size = detection_size(video, picture_px)
         frames = (frame for frame in reader.frames(0, None) if any(abs(frame.pts_s - t) < 1e-3 for t in times))
         picture = np.stack([frame.picture(*size) for frame in frames])
     assert len(picture) == len(times), f"{path}: {len(picture)} of {len(times)} labelled frames"
@@ -223,11 +224,13 @@ def compare_adaptive(path: Path, detectors: list[tuple[str, FaceDetector]], roun
     for fps in (5.0, None):
         looks, min_face = read(path, fps, 8 if fps else 4)
         n = sum(map(len, looks))
-        found = [[joined(finder(looks, d, min_face)) for finder in (every_look, between_keys)] for _, d in detectors]
+        found = [
+            [joined(finder(looks, d, min_face)) for finder in (detect_all, detect_keyframes)] for _, d in detectors
+        ]
         spent = np.zeros((rounds, len(detectors), 2))
         for once in spent:
             for j, (_, detector) in enumerate(detectors):
-                for k, finder in enumerate((every_look, between_keys)):
+                for k, finder in enumerate((detect_all, detect_keyframes)):
                     start = time.process_time()
                     joined(finder(looks, detector, min_face))
                     once[j, k] = (time.process_time() - start) / n * 1e3

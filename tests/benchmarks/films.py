@@ -19,8 +19,10 @@ from tests.benchmarks.memory import repeat
 
 SAMPLE = Path(__file__).parents[2] / "sample_videos" / "one_face.mp4"
 RATE, SECONDS = 30, 10
-ENCODERS = {"h264": ("libx264", {"crf": "23", "preset": "medium"}), "hevc": ("libx265", {"crf": "26", "preset": "fast",
-            "x265-params": "log-level=error:pools=1"})}  # fmt: skip
+ENCODERS = {
+    "h264": ("libx264", {"crf": "23", "preset": "medium"}),
+    "hevc": ("libx265", {"crf": "26", "preset": "fast", "x265-params": "log-level=error:pools=1"}),
+}
 
 
 def main() -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.torch_classifier import TorchClassifier
-from fervid.faces import Detections, crop_face
-from fervid.lab.datasets import load_faces
-from fervid.lab.framing import framing_of
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.faces.crop import crop_face
+from fervid.faces.detector import Detections
+from fervid.faces.mtcnn import MTCNN
+from fervid.lab.data.datasets import load_faces
+from fervid.lab.data.face_alignment import alignment_of
 
 ENLARGE, MARGIN_PX, SURE = 4, 64, 0.9
 
@@ -54,7 +55,7 @@ def main() -> None:
     image, label = faces.image[chosen], faces.label[chosen]
     large, size = enlarge(image), image.shape[1] * ENLARGE
     found = best_faces(large, size)
-    framing = framing_of((found.box_px - MARGIN_PX) / size, (found.landmarks_px - MARGIN_PX) / size)
+    framing = alignment_of((found.box_px - MARGIN_PX) / size, (found.landmarks_px - MARGIN_PX) / size)
     print(f"faces found in {len(found)} of {len(image)} pictures")
     print(f"landmarks {framing.landmarks}\nbox {framing.box:.3f}")
 

@@ -1,8 +1,8 @@
 """Thousands of broken videos in one batch: `python -m tests.benchmarks.fuzz [--files 10000] [--workers 2] [--first 0]`.
 
-Breaks small clips of all containers and codecs of tests/mutations.py in seven ways each, and runs the batch over them
-with real workers and real decoding; only the networks are fakes, so that the time goes into the files. Exit code 1
-unless the run came to its end, every file has one row, and what the row says lies on disk.
+Breaks small clips of all containers and codecs of tests/helpers/mutations.py in seven ways each, and runs the batch
+over them with real workers and real decoding; only the networks are fakes, so that the time goes into the files. Exit
+code 1 unless the run came to its end, every file has one row, and what the row says lies on disk.
 """
 
 import argparse
@@ -13,14 +13,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from fervid.bulk import Request, Summary, run_batch
 from fervid.config import Config
-from fervid.engine import Limits, LocalEngine
 from fervid.errors import FervidError
-from fervid.manifest import read_manifest
-from fervid.store import read_provenance
-from tests.mutations import SEEDS, WAYS, mutate, write_seed
-from tests.poison import load_fakes
+from fervid.jobs.batch import Request, Summary, run_batch
+from fervid.jobs.engine import Limits
+from fervid.jobs.local_engine import LocalEngine
+from fervid.jobs.manifest import read_manifest
+from fervid.timeline.read import read_provenance
+from tests.helpers.failing_jobs import load_fakes
+from tests.helpers.mutations import SEEDS, WAYS, mutate, write_seed
 
 LIMITS = Limits(timeout_s=60.0, stall_s=30.0, memory_bytes=1_500_000_000)
 

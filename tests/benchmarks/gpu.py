@@ -1,9 +1,9 @@
 """Correctness and speed of the line on a GPU, in under ten minutes: `python -m tests.benchmarks.gpu [--out FILE.json]`.
 
-First the checks of tests/gpu_checks.py, then the figures that the goals are about, each with its goal. Films are made
-here. Every task runs in a process beside this one, which another replaces when a task fails, crashes or hangs: so a GPU
-that one task has left in disorder spoils no other. What is left out for lack of time is told. A hang ends with the
-stacks of all threads. `--device cpu --tiny` tries the script itself: its figures mean nothing.
+First the checks of tests/helpers/gpu_checks.py, then the figures that the goals are about, each with its goal. Films
+are made here. Every task runs in a process beside this one, which another replaces when a task fails, crashes or hangs:
+so a GPU that one task has left in disorder spoils no other. What is left out for lack of time is told. A hang ends with
+the stacks of all threads. `--device cpu --tiny` tries the script itself: its figures mean nothing.
 """
 
 import argparse
@@ -26,24 +26,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from fervid.backends import device_mtcnn
-from fervid.backends.device_mtcnn import DeviceMTCNN
-from fervid.backends.doctor import diagnose
-from fervid.backends.torch_classifier import TorchClassifier
 from fervid.config import load_config
-from fervid.emotions import classify
+from fervid.cuda import mtcnn as device_mtcnn
+from fervid.cuda.mtcnn import DeviceMTCNN
+from fervid.doctor import diagnose
+from fervid.emotions.classify import classify
+from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import FervidError
-from fervid.pipeline import process_video
-from fervid.shards import Recalled
-from fervid.shots import ShotFinder, divide
-from fervid.source import WholeVideo
-from fervid.stopwatch import Stopwatch
-from fervid.timeline import summarise
-from fervid.tracks import Tracker, link
-from fervid.video import open_video
+from fervid.jobs.shards import PrecomputedClassifier
+from fervid.pipeline import WholeVideo, process_video
+from fervid.runtime.profiling import Profiler
+from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.timeline.aggregate import summarise
+from fervid.tracks.tracker import Tracker, link
+from fervid.video.open import open_video
 from tests.benchmarks.films import make, pictures
 from tests.benchmarks.gpu_crew import Apart, Crew, busy, decoded_per_s, finish, warm_models
-from tests.gpu_checks import CHECKS, missing
+from tests.helpers.gpu_checks import CHECKS, missing
 
 #: Of the processes that share a GPU: how many at most, and how many at once.
 CREW = (8, 4, 2)
@@ -189,11 +188,11 @@ def detection(run: Run) -> None:
         per_s = rate(run, lambda n=n: finder.detect(picture[:n], 20), n)
         run.tell(f"detection 640x360, {n} at once, frames/s", per_s, "5,000" if n >= 32 else "")
     if run.device != "cpu":
-        proper, device_mtcnn.exact = device_mtcnn.exact, nullcontext  # type: ignore[assignment]
+        proper, device_mtcnn.deterministic_fp32 = device_mtcnn.deterministic_fp32, nullcontext  # type: ignore[assignment]
         try:
             run.tell("same, 64 at once, TF32 in P-Net", rate(run, lambda: finder.detect(picture[:64], 20), 64))
         finally:
-            device_mtcnn.exact = proper
+            device_mtcnn.deterministic_fp32 = proper
 
 
 def classification(run: Run) -> None:
@@ -210,7 +209,7 @@ def native(run: Run) -> None:
     for reader in readers(run, film):
         config = load_config(fps="native", reader=reader, device=run.device, end_s=frames / 30)
         process_video(film, None, config, models)
-        with Stopwatch() as watch, busy(run.device) as load:
+        with Profiler() as watch, busy(run.device) as load:
             per_s = rate(run, lambda c=config: process_video(film, None, c, models), frames)
         run.tell(f"native 640x360, reader {reader}, frames/s", per_s, "2,000")
         run.tell(f"native 640x360, reader {reader}: busy", load())
@@ -225,14 +224,14 @@ def host(run: Run) -> None:
     with open_video(film) as reader:
         video = WholeVideo(reader, config, models)
         batches = list(video.faces())
-    unasked = Recalled(models.classifier)
+    unasked = PrecomputedClassifier(models.classifier)
     answers = np.full(len(unasked.labels), 1 / len(unasked.labels), np.float32).view(np.uint8)
     batches = [replace(batch, crop=np.tile(answers, (len(batch), 1, 1))) for batch in batches]
     start = time.process_time()
-    tracks = link(divide(iter(batches), ShotFinder()), Tracker(max_gap_s=config.track_gap_s))
+    tracks = link(assign_shots(iter(batches), ShotFinder()), Tracker(max_gap_s=config.track_gap_s))
     for _ in summarise(classify(tracks, unasked), unasked.labels, video.info, lambda: video.end_s):
         pass
-    looks = sum(len(batch.look_s) for batch in batches)
+    looks = sum(len(batch.sampled_s) for batch in batches)
     run.tell(
         "from faces on, CPU ms a look", 1e3 * (time.process_time() - start) / looks, "under 0.5 for 2,000 a second"
     )

@@ -16,10 +16,11 @@ from typing import Any, Self
 
 import torch
 
-from fervid.backends.device_line import DeviceLine
 from fervid.config import load_config
-from fervid.pipeline import Models, load_models, process_video
-from fervid.video import open_video
+from fervid.cuda.pipeline import DeviceLine
+from fervid.models import load_models
+from fervid.pipeline import Models, process_video
+from fervid.video.open import open_video
 
 #: Where containers mount the driver, whose libnvcuvid.so.1 decodes; processes that are started later search there.
 _DRIVER = ("/usr/local/nvidia/lib64", "/usr/local/nvidia/lib")

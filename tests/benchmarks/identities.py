@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
 from fervid.config import Config
-from fervid.frames import choose_frames
-from fervid.shots import ShotFinder, divide
-from fervid.source import Models, find_faces
-from fervid.tracks import Tracker, link
-from fervid.video import open_video
-from tests.cast import write
-from tests.fakes import FakeClassifier
-from tests.people import Scene, Scores, Sightings, evaluate, iou
+from fervid.faces.mtcnn import MTCNN
+from fervid.models import Models
+from fervid.pipeline import find_faces
+from fervid.runtime.threads import one_thread
+from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.tracks.tracker import Tracker, link
+from fervid.video.open import open_video
+from fervid.video.sampling import choose_frames
+from tests.helpers.fakes import FakeClassifier
+from tests.helpers.simulated_people import Scene, Scores, Sightings, evaluate, iou
+from tests.helpers.walking_people import write
 
 SCENES = {
     "calm, 3": Scene(3, speed=0.5, size=(640, 360)),
@@ -43,8 +44,8 @@ def tracked(path: Path, fps: float | None, detection: str, models: Models, secon
     with open_video(path) as reader:
         looks = choose_frames(reader.frames(0, seconds), fps)
         faces = find_faces(looks, reader.info, config, models)
-        for batch in link(divide(faces, ShotFinder()), Tracker()):
-            for t in batch.look_s.tolist():
+        for batch in link(assign_shots(faces, ShotFinder()), Tracker()):
+            for t in batch.sampled_s.tolist():
                 found[t] = batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]
     return found
 
@@ -108,9 +109,15 @@ def show(name: str, scores: list[list[Scores]], overlaps: list[np.ndarray]) -> N
     every, some, both = scores
     overlap = np.concatenate(overlaps)
     shares = (100 * (overlap >= 0.5).mean(), *np.percentile(overlap, [50, 5, 1]))
-    print(f"{name:24}" + (line(every) + line(some) if every else " " * 38) + f"   {shares[0]:6.1f}"
-          + "".join(f"{share:6.2f}" for share in shares[1:]) + f"{100 * np.mean([s.idf1 for s in both]):7.1f}"
-          + f"{np.mean([s.switches for s in both]):5.1f}", flush=True)  # fmt: skip
+    print(
+        f"{name:24}"
+        + (line(every) + line(some) if every else " " * 38)
+        + f"   {shares[0]:6.1f}"
+        + "".join(f"{share:6.2f}" for share in shares[1:])
+        + f"{100 * np.mean([s.idf1 for s in both]):7.1f}"
+        + f"{np.mean([s.switches for s in both]):5.1f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

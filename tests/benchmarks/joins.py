@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.frames import choose_frames
-from fervid.video import Sampling, open_video
+from fervid.video.open import open_video
+from fervid.video.reader import Sampling
+from fervid.video.sampling import choose_frames
 from tests.benchmarks.shots import METHODS, grey
-from tests.films import RATE, SIZE, Film
+from tests.helpers.films import RATE, SIZE, Film
 
 _PART_S = 3.0
 

@@ -1,4 +1,4 @@
-"""How many looks are key looks, and whether shots begin with one: on the films of tests/films.py, and on videos.
+"""How many looks are key looks, and whether shots begin with one: on drawn films and on videos.
 
 python -m tests.benchmarks.keys [VIDEO ...] [--films 4] [--first 30]
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.batches import FrameBatch
-from fervid.shots import ShotFinder
+from fervid.shots.detect import ShotFinder
+from fervid.types import FrameBatch
 from tests.benchmarks.adaptive import read
 from tests.benchmarks.shots import CASES
-from tests.films import RATE
-from tests.test_key_looks import looks_of, searched
+from tests.faces.test_keyframes_in_films import looks_of, searched
+from tests.helpers.films import RATE
 
 
 def count(batches: list[FrameBatch]) -> np.ndarray:

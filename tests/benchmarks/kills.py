@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.kills import check, disturb, finish
+from tests.helpers.killed_batches import check, disturb, finish
 from tests.test_pipeline import scene, write
 
 _EACH = 10
@@ -43,8 +43,11 @@ def main() -> None:
             finish(videos, out)
             found += check(out, whole)
             batches += 1
-            print(f"{done.total()} kills {dict(done)} in {batches} batches, {time.monotonic() - started:.0f} s: "
-                  f"{len(found)} videos lost, doubled or different", flush=True)  # fmt: skip
+            print(
+                f"{done.total()} kills {dict(done)} in {batches} batches, {time.monotonic() - started:.0f} s: "
+                f"{len(found)} videos lost, doubled or different",
+                flush=True,
+            )
     print("\n".join(found))
     sys.exit(1 if found else 0)
 

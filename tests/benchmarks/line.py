@@ -137,7 +137,7 @@ def by_hand(fps: float | None) -> Callable[[Path, float], Job]:
         import torch
         from PIL import Image
 
-        from fervid.backends.torch_classifier import TorchClassifier
+        from fervid.emotions.torch_classifier import TorchClassifier
 
         torch.set_num_threads(1)
         with warnings.catch_warnings():

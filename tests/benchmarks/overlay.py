@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fervid
-from fervid.backends.clip_writer import ClipWriter
-from fervid.video import open_video
+from fervid.video.open import open_video
+from fervid.video.writers.clip import ClipWriter
 from tests.benchmarks.line import timed
 
 

@@ -16,25 +16,31 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervid.backends.embedders import load_embedder
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
-from fervid.backends.torch_classifier import TorchClassifier
 from fervid.config import Config
-from fervid.faces import crop_face
-from fervid.frames import choose_frames
-from fervid.persons import Embedder, Gallery, group
-from fervid.shots import ShotFinder, divide
-from fervid.source import Models, find_faces
-from fervid.tracks import Tracker, link
-from fervid.video import open_video
-from tests.edited import SAMPLES
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.faces.crop import crop_face
+from fervid.faces.mtcnn import MTCNN
+from fervid.models import Models
+from fervid.pipeline import find_faces
+from fervid.runtime.threads import one_thread
+from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.tracks.embedders import load_embedder
+from fervid.tracks.persons import Embedder, PersonClusterer, group
+from fervid.tracks.tracker import Tracker, link
+from fervid.video.open import open_video
+from fervid.video.sampling import choose_frames
+from tests.helpers.edited_films import SAMPLES
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 PIECE_S = 1.5
 #: Who the tracks of the sample videos are (sample_videos/README.md).
-KNOWN = {("one_face", 0): "Collins", ("two_faces", 0): "Collins", ("two_faces", 1): "Hopper",
-         ("cut_to_nobody", 0): "Collins", ("cut_to_nobody", 1): "Hopper"}  # fmt: skip
+KNOWN = {
+    ("one_face", 0): "Collins",
+    ("two_faces", 0): "Collins",
+    ("two_faces", 1): "Hopper",
+    ("cut_to_nobody", 0): "Collins",
+    ("cut_to_nobody", 1): "Hopper",
+}
 #: Pieces (video, track, piece) of a track that goes from one person to another, found by eye: whose they are.
 ASTRAY = {("crowd_1920x1080", 3, 0): "crowd_1920x1080 5"}
 
@@ -42,13 +48,13 @@ ASTRAY = {("crowd_1920x1080", 3, 0): "crowd_1920x1080 5"}
 def in_pieces(path: Path, models: Models) -> Iterator[tuple[str, np.ndarray]]:
     """The embedding of each piece of each track, as persons.Gallery makes it of a track."""
     config = Config(persons="dlib")
-    gallery = Gallery(models.embedder)
+    gallery = PersonClusterer(models.embedder)
     with open_video(path) as reader:
         looks = choose_frames(reader.frames(), config.fps)
         faces = find_faces(looks, reader.info, config, models)
         pieces = (
             replace(batch, track=(1000 * batch.track + batch.pts_s // PIECE_S).astype(np.int32))
-            for batch in link(divide(faces, ShotFinder()), Tracker())
+            for batch in link(assign_shots(faces, ShotFinder()), Tracker())
         )
         for _ in gallery.watch(pieces):
             pass

@@ -14,7 +14,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 import fervid
-from tests.timelines import crowd
+from tests.helpers.timelines import crowd
 
 CHROMIUM = "/usr/bin/chromium"
 ZOOM = """for (let i = 0; i < 40; i++) {

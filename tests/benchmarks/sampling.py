@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fervid.backends.pyav_reader import PyAVReader
-from fervid.frames import choose_frames
-from fervid.video import Sampling, open_video
+from fervid.video.open import open_video
+from fervid.video.reader import Sampling
+from fervid.video.readers.pyav import PyAVReader
+from fervid.video.sampling import choose_frames
 
 FPS = 5
 WAYS = {"every frame": None, "exact": Sampling(FPS), "fast": Sampling(FPS, fast=True)}

@@ -17,8 +17,8 @@ import av
 
 import fervid
 from fervid.config import Config
+from fervid.jobs.shards import Shards
 from fervid.pipeline import Models, process_video
-from fervid.shards import Shards
 
 
 def loop(video: Path, out: Path, minutes: float) -> Path:

@@ -13,11 +13,11 @@ from time import process_time
 
 import numpy as np
 
-from fervid.frames import BATCH
-from fervid.likeness import thumbnails
-from fervid.shots import ShotFinder
-from tests.cast import dialogue
-from tests.films import RATE, Film, film, score
+from fervid.shots.detect import ShotFinder
+from fervid.types import thumbnails
+from fervid.video.sampling import BATCH
+from tests.helpers.films import RATE, Film, film, score
+from tests.helpers.walking_people import dialogue
 
 
 def grey(pictures: np.ndarray) -> np.ndarray:

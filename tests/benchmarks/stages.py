@@ -15,16 +15,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fervid.backends.heap import share_heap
-from fervid.backends.mtcnn import MTCNN
-from fervid.backends.threads import one_thread
-from fervid.frames import picture_size
-from fervid.store import to_table, write_table
-from fervid.timeline import fill_gaps, summarise
-from fervid.tracks import Tracker
-from fervid.video import open_video
+from fervid.faces.mtcnn import MTCNN
+from fervid.runtime.allocator import tune_malloc
+from fervid.runtime.threads import one_thread
+from fervid.timeline.aggregate import fill_gaps, summarise
+from fervid.timeline.schema import to_table
+from fervid.timeline.write import write_table
+from fervid.tracks.tracker import Tracker
+from fervid.video.open import open_video
+from fervid.video.sampling import detection_size
 from tests.benchmarks.films import pictures
-from tests.fakes import LABELS, Face, Seen, emotion_batch, video
+from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
 
 ROUNDS = 5
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--frames", type=int, default=24)
     args = parser.parse_args()
-    share_heap()
+    tune_malloc()
     frames(args.video, args.frames)
     detection()
     tracking()
@@ -55,7 +56,7 @@ def cpu_ms(call: Callable[[], object], n: int) -> float:
 def frames(path: Path, n: int) -> None:
     with open_video(path) as reader:
         some = list(islice(reader.frames(), n))
-        size, named = picture_size(reader.info, 640), f"{reader.info.width_px}x{reader.info.height_px}"
+        size, named = detection_size(reader.info, 640), f"{reader.info.width_px}x{reader.info.height_px}"
 
     def decode() -> None:
         with open_video(path) as reader:
@@ -64,7 +65,7 @@ def frames(path: Path, n: int) -> None:
 
     print(f"frames of {path.name}, {named}, CPU ms each")
     print(f"  decoding (with opening)  {cpu_ms(decode, n):7.2f}")
-    for name in ("glance", "stored_luma", "luma"):
+    for name in ("luma_preview", "stored_luma", "luma"):
         print(f"  {name:24s} {cpu_ms(lambda name=name: [getattr(frame, name)() for frame in some], n):7.2f}")
     print(f"  picture, {size[0]} wide        {cpu_ms(lambda: [frame.picture(*size) for frame in some], n):7.2f}")
 

@@ -16,13 +16,12 @@ from unittest.mock import patch
 import numpy as np
 
 from fervid import tracks
-from fervid.batches import ShotBatch
-from fervid.likeness import thumbnails
-from fervid.shots import ShotFinder, divide
-from fervid.tracks import Tracker, link
-from tests.fakes import Face, Seen, face_batch, shot_batch
-from tests.films import PHOTOGRAPHS, RATE, shot
-from tests.people import Scene, Scores, Sightings, evaluate, sightings
+from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.tracks.tracker import Tracker, link
+from fervid.types import ShotBatch, thumbnails
+from tests.helpers.fakes import Face, Seen, face_batch, shot_batch
+from tests.helpers.films import PHOTOGRAPHS, RATE, shot
+from tests.helpers.simulated_people import Scene, Scores, Sightings, evaluate, sightings
 
 SCENES = {
     f"{name} {fps}/s{' cuts' if cuts_s else ''}": Scene(people, 20.0, fps, speed, shake, cuts_s=cuts_s, **other)
@@ -61,14 +60,14 @@ def divided(looks: list[Sightings], thumb: np.ndarray) -> list[ShotBatch]:
     """The looks as the line has them, with the shots that shots.py finds."""
     seen = [Seen(k.pts_s, tuple(Face(tuple(b), s) for b, s in zip(k.box.tolist(), k.score.tolist()))) for k in looks]
     parts = [slice(i, i + 8) for i in range(0, len(looks), 8)]
-    return list(divide((face_batch(seen[part], thumb[part]) for part in parts), ShotFinder()))
+    return list(assign_shots((face_batch(seen[part], thumb[part]) for part in parts), ShotFinder()))
 
 
 def ours(looks: list[Sightings], shots: list[ShotBatch]) -> Found:
     """The tracks of the line."""
     found = []
     for batch in link(shots, Tracker(max_gap_s=MEMORY_S)):
-        found += [(batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]) for t in batch.look_s]
+        found += [(batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]) for t in batch.sampled_s]
     return found
 
 
@@ -85,8 +84,9 @@ def shipped(name: str, looks: list[Sightings], shots: list[ShotBatch], *, cuts: 
         if cuts and number != before:
             tracker.reset()
             first, before = most + 1, number
-        given = supervision.Detections(xyxy=look.box.astype(float), confidence=look.score.astype(float),
-                                       class_id=np.zeros(len(look.box), int))  # fmt: skip
+        given = supervision.Detections(
+            xyxy=look.box.astype(float), confidence=look.score.astype(float), class_id=np.zeros(len(look.box), int)
+        )
         out = tracker.update(given, timestamp=look.pts_s)
         track = np.asarray(out.tracker_id if out.tracker_id is not None else [], int)
         known = track >= 0
@@ -131,8 +131,10 @@ PARTS: dict[str, Method] = {
 
 def mean(scores: list[Scores]) -> str:
     """IDF1, MOTA and switches of several runs."""
-    return (f"{100 * np.mean([s.idf1 for s in scores]):6.1f}{100 * np.mean([s.mota for s in scores]):6.1f}"
-            f"{np.mean([s.switches for s in scores]):6.1f}")  # fmt: skip
+    return (
+        f"{100 * np.mean([s.idf1 for s in scores]):6.1f}{100 * np.mean([s.mota for s in scores]):6.1f}"
+        f"{np.mean([s.switches for s in scores]):6.1f}"
+    )
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The line on an NVIDIA GPU."""

@@ -1,0 +1,1 @@
+"""Face crops into emotion probabilities."""

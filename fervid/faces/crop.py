@@ -1,0 +1,105 @@
+"""Cut faces out of frames: upright, aligned, at the size the classifier expects."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fervid.video.reader import full_range
+
+__all__ = ["FaceAlignment", "crop_face", "square_boxes"]
+
+
+#: How many times its final size a rough crop has, in each direction, when it is resampled.
+_GAP = 2.0
+
+
+@dataclass(frozen=True)
+class FaceAlignment:
+    """How a crop lies over a face, so that it looks like the pictures that the classifier was trained on.
+
+    `landmarks`: where the five landmarks lie in such a picture, x and y in parts of its side; `box`: how large the
+    detector's box is in it (root of width times height, in parts of its side); `zoom`: the part of it that is shown.
+    """
+
+    landmarks: tuple[tuple[float, float], ...]
+    box: float
+    zoom: float
+
+    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        """Boxes (m, 4) and landmarks (m, 5, 2) -> tilted squares (m, 4): centre x, centre y, side, angle in radians.
+
+        The turn and the place are those of the similarity that fits the landmarks best (least squares, Umeyama 1991,
+        in complex numbers). The side is the geometric mean of what landmarks and box say: the one shrinks when a head
+        turns, the other jitters.
+        """
+        model = np.array(self.landmarks) @ np.array([1, 1j])
+        seen = landmarks_px @ np.array([1, 1j])
+        middle = seen.mean(1)
+        turn = (seen - middle[:, None]) @ np.conj(model - model.mean()) / np.sum(np.abs(model - model.mean()) ** 2)
+        centre = middle + turn * (0.5 + 0.5j - model.mean())
+        width, height = box_px[:, 2] - box_px[:, 0], box_px[:, 3] - box_px[:, 1]
+        by_box = np.sqrt(np.maximum(width * height, 1)) / self.box
+        side = self.zoom * np.sqrt(np.maximum(np.abs(turn), 1) * by_box)
+        return np.stack([centre.real, centre.imag, side, np.angle(turn)], 1)
+
+
+def square_boxes(box_px: np.ndarray) -> np.ndarray:
+    """Squares around boxes, as crop_face takes them, with a tenth of the face's height to spare."""
+    low, high = box_px[:, :2].astype(np.float64), box_px[:, 2:].astype(np.float64)
+    side = 1.1 * (high - low).max(1, keepdims=True)
+    return np.concatenate([(low + high) / 2, side, np.zeros_like(side)], 1)
+
+
+def crop_face(
+    luma: np.ndarray,
+    square: np.ndarray,
+    size_px: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+    *,
+    limited: bool = False,
+    rough: bool = False,
+) -> np.ndarray:
+    """Cut a tilted square (Framing.squares) out of luma (H, W) -> (size_px, size_px) uint8, antialiased.
+
+    `scale` is the luma's pixels to a displayed pixel, across and down: they differ for non-square pixels, and the crop
+    comes out square all the same. What lies outside the frame repeats its edge. `limited` luma is stretched to 0..255.
+    `rough`: a large face is first made smaller by whole numbers, and stretched once it is small: three times as quick.
+    """
+    from PIL import Image
+
+    x, y, side, angle = square
+    stretch = np.array(scale)
+    centre = np.array([x, y]) * stretch
+    across = np.array([math.cos(angle), math.sin(angle)]) * side * stretch
+    down = np.array([-math.sin(angle), math.cos(angle)]) * side * stretch
+    reach = (np.abs(across) + np.abs(down)) / 2
+    low, high = np.floor(centre - reach).astype(int) - 1, np.ceil(centre + reach).astype(int) + 1
+    pixels = _cut(luma, low, high)
+    part = Image.fromarray(full_range(pixels) if limited and not rough else pixels)
+    # first smaller, antialiased, to 1.5 pixels for each of the crop's; then turned
+    fewer = np.maximum(side * stretch / (1.5 * size_px), 1)
+    small = np.maximum(np.rint(part.size / fewer), 1).astype(int)
+    gap = _GAP if rough else None
+    part = part.resize((int(small[0]), int(small[1])), Image.Resampling.BILINEAR, reducing_gap=gap)
+    if limited and rough:
+        part = Image.fromarray(full_range(np.asarray(part)))
+    ratio = small / (high - low)
+    start = (centre - low - (across + down) / 2) * ratio
+    (a, d), (b, e) = across * ratio / size_px, down * ratio / size_px
+    turned = part.transform(
+        (size_px, size_px), Image.Transform.AFFINE, (a, b, start[0], d, e, start[1]), Image.Resampling.BILINEAR
+    )
+    return np.asarray(turned)
+
+
+def _cut(luma: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Columns and rows from low to high (x, y) of luma, its edge repeated where they lie outside."""
+    size = np.array(luma.shape[::-1])
+    first, last = np.clip(low, 0, size - 1), np.clip(high, 1, size)
+    inside = luma[first[1] : last[1], first[0] : last[0]]
+    before, after = np.maximum(first - low, 0), np.maximum(high - last, 0)
+    if not (before.any() or after.any()):
+        return inside
+    columns, rows = high - low  # fewer than come out of np.pad where nothing of the square lies inside
+    return np.pad(inside, [(before[1], after[1]), (before[0], after[0])], "edge")[:rows, :columns]

@@ -1,0 +1,1 @@
+"""Labelled face images, as they lie on disk."""

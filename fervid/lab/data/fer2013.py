@@ -1,0 +1,113 @@
+"""FER2013 (Goodfellow et al. 2013, arXiv 1307.0414) and FER+ (Barsoum et al. 2016, arXiv 1608.01041) as tables."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fervid.errors import DataError
+from fervid.lab.data.listing import Listing, split_named
+
+__all__ = ["FER2013", "FERPLUS", "TAGS", "majority", "read_kaggle_csv", "read_parquet"]
+
+#: FER2013's numbers 0..6 by name.
+FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+#: What FER+'s ten taggers could choose: eight emotions, then "unknown" and "no face".
+TAGS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
+FERPLUS = TAGS[:8]
+_NUMBERS = {str(i): name for i, name in enumerate(FER2013)}
+#: CK+ in FER2013's form (Kaggle's ckextended.csv) goes on where FER2013 ends.
+_CK_NUMBERS = _NUMBERS | {"7": "contempt"}
+
+
+def majority(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Votes (n, 10) -> (class (n,) int64 into FERPLUS, -1 where there is no majority; the votes kept (n, 10)).
+
+    As in Barsoum's own code: a choice of one tagger alone is an outlier and does not count; what is left needs more
+    than half of the votes, so ties fall out, and so do faces whose majority is "unknown" or "no face".
+    """
+    kept = np.where(counts > 1, counts, 0)
+    winner = kept.argmax(1)
+    clear = (2 * kept.max(1) > kept.sum(1)) & (winner < len(FERPLUS))
+    return np.where(clear, winner, -1).astype(np.int64), kept
+
+
+def read_kaggle_csv(path: Path) -> Listing:
+    """List Kaggle's fer2013.csv (emotion, pixels, Usage), icml_face_data.csv, or CK+'s ckextended.csv (7: contempt).
+
+    Rows count from 0, as FER+ does; fer2013new.csv beside it gives the taggers' votes, row by row.
+    """
+    table = _read_csv(path)
+    _expect(table, {"emotion", "pixels"}, path)
+    source = [f"{path} row {i}" for i in range(len(table))]
+    usage = table["Usage"].tolist() if "Usage" in table else [""] * len(table)
+    votes = path.with_name("fer2013new.csv")
+    counts = _read_votes(votes, path, usage) if votes.is_file() else None
+    said = table["emotion"].str.strip().tolist()
+    numbers = _CK_NUMBERS if "7" in said else _NUMBERS
+    return Listing(path, table["pixels"].tolist(), said, _splits(usage, source), source, numbers, counts)
+
+
+def read_parquet(path: Path) -> Listing:
+    """List a Parquet file: `image` (encoded bytes), `emotion` (FER2013's number, or a name), `usage` where it has one.
+
+    Ten columns ferplus_* hold the taggers' votes; with them `emotion` may be missing.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as e:
+        raise DataError(f"{path}: not a Parquet file that can be read ({e})") from e
+    tags = [f"ferplus_{tag}" for tag in TAGS]
+    voted = bool(set(tags) & set(table.column_names))
+    _expect(table.to_pandas().iloc[:0], {"image", *(tags if voted else ["emotion"])}, path)
+    source = [f"{path} row {i}" for i in range(len(table))]
+    picture = [p["bytes"] if isinstance(p, dict) else p for p in table["image"].to_pylist()]
+    said = [""] * len(table)
+    if "emotion" in table.column_names:
+        said = ["" if value is None else str(value) for value in table["emotion"].to_pylist()]
+    usage = table["usage"].to_pylist() if "usage" in table.column_names else [""] * len(table)
+    counts = np.stack([table[tag].to_numpy() for tag in tags], 1) if voted else None
+    return Listing(path, picture, said, _splits(usage, source), source, _NUMBERS, counts)
+
+
+def _read_csv(path: Path) -> Any:
+    """Read a table of texts, its column names without the blanks that icml_face_data.csv has around them."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as e:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
+        raise DataError(f"{path}: not a CSV file that can be read ({e})") from e
+    return table.rename(columns=str.strip)
+
+
+def _expect(table: Any, columns: set[str], path: Path) -> None:
+    if missing := columns - set(table.columns):
+        raise DataError(f"{path}: no column {', '.join(sorted(missing))}; found {', '.join(table.columns)}")
+
+
+def _splits(usage: list[str], source: list[str]) -> list[str]:
+    names = {text: split_named(text) for text in set(usage)}
+    for text, where in zip(usage, source):
+        if text.strip() and not names[text]:
+            raise DataError(f"{where}: unknown Usage {text!r}; expected Training, PublicTest or PrivateTest")
+    return [names[text] for text in usage]
+
+
+def _read_votes(path: Path, faces: Path, usage: list[str]) -> np.ndarray:
+    table = _read_csv(path).rename(columns=str.lower)
+    _expect(table, {"usage", *TAGS}, path)
+    if len(table) != len(usage):
+        raise DataError(
+            f"{path}: {len(table)} rows, but {faces} has {len(usage)}; FER+ needs the rows of all of FER2013"
+        )
+    for i, (theirs, ours) in enumerate(zip(table["usage"], usage)):
+        if ours and split_named(theirs) != split_named(ours):
+            raise DataError(f"{path} row {i}: {theirs}, but that row is {ours} in {faces}; the rows must correspond")
+    try:
+        return table[list(TAGS)].to_numpy().astype(np.int64)
+    except ValueError as e:
+        raise DataError(f"{path}: a vote is not a number ({e})") from e

@@ -1,0 +1,1 @@
+"""Evaluate, score and explain classifiers."""

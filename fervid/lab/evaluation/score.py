@@ -1,0 +1,112 @@
+"""Score a folder of pictures into one table: a row a file, a column a class. A bad picture is a row, never an abort."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.errors import OutputError
+from fervid.faces.detector import FaceDetector
+from fervid.faces.mtcnn import MTCNN
+from fervid.files import to_utf8, write_atomically
+from fervid.lab.data.pictures import Face, batches, find_pictures, is_crop, main_faces, try_picture, whole
+
+__all__ = ["Tally", "score_folder"]
+
+_BOX = ("x0", "y0", "x1", "y1")
+
+#: From this share of the pictures on, missing faces suggest that these are no photographs but crops.
+_MANY_FACELESS = 1 / 20
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many pictures there were, how many of them have a score, show no face, or cannot be read."""
+
+    out: Path
+    pictures: int
+    scored: int
+    no_face: int
+    unreadable: int
+
+    @property
+    def hint(self) -> str:
+        """What to do about many pictures without a face, or "" where they are few."""
+        read = self.pictures - self.unreadable
+        if self.no_face <= read * _MANY_FACELESS:
+            return ""
+        return (
+            f"no face was found in {self.no_face} of {read} pictures; if they are face crops already (aligned, with "
+            "the face from edge to edge), --no-detect takes each as it is"
+        )
+
+
+def score_folder(
+    folder: Path, out: Path, weights: str = "seresnet", device: str = "auto", *, detect: bool = True
+) -> Tally:
+    """Score every picture in a folder and its sub-folders, and write OUT as CSV, sorted by path.
+
+    Columns: path (within the folder); face: `found`, `none`, `given` (the picture is a face crop), or empty for a
+    picture that cannot be read; the detector's score and box in pixels of the picture; one probability a class;
+    reason. Without `detect` every picture is a face crop; those of at most 64 pixels a side always are.
+    """
+    _check_out(out)
+    paths = find_pictures(folder)
+    classifier = TorchClassifier(weights, device)
+    detector = MTCNN(device=classifier.device) if detect else None
+    rows: list[Row] = []
+    with write_atomically(out) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ("path", "face", "score", *_BOX, *classifier.labels, "reason"))
+        writer.writeheader()
+        for some in batches(paths):
+            for path, row in zip(some, _rows(some, classifier, detector)):
+                inside = path.relative_to(folder) if folder.is_dir() else Path(path.name)
+                rows.append({"path": to_utf8(inside.as_posix())} | row)
+                writer.writerow(rows[-1])
+    face = [row["face"] for row in rows]
+    return Tally(out, len(rows), face.count("found") + face.count("given"), face.count("none"), face.count(""))
+
+
+def _check_out(out: Path) -> None:
+    if out.is_dir():
+        raise OutputError(f"{out}: is a folder; name a file, such as {out / 'scores.csv'}")
+    if out.suffix.lower() != ".csv":
+        raise OutputError(f"{out}: expected a name that ends with .csv, found {out.suffix or 'no suffix'}")
+
+
+def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector | None) -> Iterator[Row]:
+    """Score a few pictures -> a row each, in order."""
+    read = [try_picture(path) for path in paths]
+    pictures = [picture for picture, _ in read if picture is not None]
+    faces = iter(_faces(pictures, detector))
+    crops, rows = [], []
+    for picture, reason in read:
+        row: Row = {"face": "", "reason": reason}
+        if picture is not None:
+            face = next(faces)
+            row = {"face": "none" if face is None else "given", "reason": "no face found" if face is None else ""}
+            if isinstance(face, Face):
+                row |= {"face": "found", "score": f"{face.score:.4f}"}
+                row |= {name: f"{value:.1f}" for name, value in zip(_BOX, face.box_px)}
+                crops.append(face.crop(picture, classifier.framing, classifier.crop_px))
+            elif face is not None:
+                crops.append(whole(picture, classifier.crop_px))
+        rows.append(row)
+    prob = iter(classifier.predict(np.stack(crops)) if crops else ())
+    for row in rows:
+        if row["face"] in ("found", "given"):
+            row |= {name: f"{p:.5f}" for name, p in zip(classifier.labels, next(prob))}
+        yield row
+
+
+def _faces(pictures: list[np.ndarray], detector: FaceDetector | None) -> list[Face | str | None]:
+    """The main face of each picture; None where there is none, "given" where the picture is a face crop."""
+    if detector is None:
+        return ["given"] * len(pictures)
+    seen = iter(main_faces([picture for picture in pictures if not is_crop(picture)], detector))
+    return ["given" if is_crop(picture) else next(seen) for picture in pictures]

@@ -1,0 +1,202 @@
+"""Everything that shapes a training run, as one frozen dataclass <- a TOML file and the options given beside it."""
+
+import difflib
+import itertools
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+from fervid.errors import ConfigError
+from fervid.lab.training.augment import KINDS
+from fervid.networks.registry import ARCHITECTURES
+
+__all__ = ["BALANCES", "Recipe", "load_grid", "load_recipe"]
+
+#: Architectures whose dense layers stand over a grid: a window, smaller than what they are shown later, misleads them.
+_FIXED_PLACES = ("baseline", "basecnn")
+BALANCES = ("none", "weights", "oversample", "smote", "adasyn")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every option of a training run; it is written beside the weights, and a checkpoint is resumed only under it."""
+
+    # the network
+    arch: str = "seresnet"
+    init: str | None = None
+    """Where the backbone begins: a .safetensors or .pt file, a bundled model, "download" (what its makers trained),
+    "scratch"; None: "download" for vggface2 and dlibface (whose weights are a package), "scratch" for all others."""
+    freeze: bool = False
+    """Train the head alone."""
+    dropout: float = 0.3
+    # the data
+    labels: str = "auto"
+    """Which labels a set with several has: "auto", "hard" or "ferplus" (see load_faces)."""
+    size_px: int = 48
+    balance: str = "none"
+    # what is learned
+    heads: str = "hard"
+    """"hard": one head for the labels, or "both": a second one for the votes."""
+    vote_weight: float = 0.5
+    """Share of the votes in the target of a single head, where the set has votes."""
+    label_smoothing: float = 0.05
+    mixup: float = 0.0
+    """Both parameters of the beta distribution that pictures are mixed by (Zhang et al. 2018); 0 mixes none."""
+    teacher: tuple[str, ...] = ()
+    """Weights whose mean answer is learned beside the target (Hinton et al. 2015, arXiv 1503.02531)."""
+    teacher_weight: float = 0.5
+    # how pictures are varied
+    augment: float = 1.0
+    augment_kinds: tuple[str, ...] = KINDS
+    window_px: int | None = None
+    """Side of the window that training sees of a picture; None: all of it."""
+    # how it is learned
+    epochs: int = 28
+    gentle_epochs: int = 13
+    """The last ones, with half the augmentation: closer to what the line will show."""
+    batch_size: int = 128
+    optimiser: str = "sgd"
+    learning_rate: float | None = None
+    """The highest; None: 0.1 for sgd, 0.001 for adamw."""
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 1.5
+    schedule: str = "cosine"
+    """"cosine" to zero, or "plateau": times `plateau_factor` after `plateau_epochs` without progress."""
+    plateau_epochs: int = 3
+    plateau_factor: float = 0.3
+    patience: int | None = None
+    """Stop after so many epochs without progress on the validation faces, and keep the best; None: never."""
+    ema_decay: float = 0.998
+    bf16: str = "auto"
+    workers: int = 1
+    """Processes that share each batch on a CPU, one thread each."""
+    seed: int = 0
+    # the end
+    refit: bool | None = None
+    """Fit the head anew on pictures as they are; None: for seresnet only."""
+    head_vote_weight: float = 0.25
+    """vote_weight for that."""
+
+    def __post_init__(self) -> None:
+        _one_of("arch", self.arch, tuple(ARCHITECTURES))
+        _one_of("labels", self.labels, ("auto", "hard", "ferplus"))
+        _one_of("balance", self.balance, BALANCES)
+        _one_of("heads", self.heads, ("hard", "both"))
+        _one_of("optimiser", self.optimiser, ("sgd", "adamw"))
+        _one_of("schedule", self.schedule, ("cosine", "plateau"))
+        _one_of("bf16", self.bf16, ("auto", "on", "off"))
+        for kind in self.augment_kinds:
+            _one_of("augment_kinds", kind, KINDS)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{name} = {value:g}: expected {low:g} to {high:g}")
+        if self.window_px is not None and self.window_px > self.size_px:
+            raise ConfigError(
+                f"window_px = {self.window_px}: a window lies within the picture of {self.size_px} pixels"
+            )
+        if self.window_px not in (None, self.size_px) and self.arch in _FIXED_PLACES:
+            raise ConfigError(
+                f"window_px = {self.window_px}: the dense layers of {self.arch} expect faces of one size; leave it out"
+            )
+        if self.heads == "both" and self.labels == "ferplus":
+            raise ConfigError('heads = "both" learns labels and votes; labels = "ferplus" makes both the same: choose')
+
+    @property
+    def peak_rate(self) -> float:
+        """The highest learning rate."""
+        return self.learning_rate or (0.1 if self.optimiser == "sgd" else 0.001)
+
+
+_RANGES = {
+    "dropout": (0, 0.95), "size_px": (16, 1024), "window_px": (16, 1024),
+    "vote_weight": (0, 1), "head_vote_weight": (0, 1), "teacher_weight": (0, 1), "label_smoothing": (0, 0.9),
+    "mixup": (0, 10), "augment": (0, 2), "epochs": (1, 100_000), "gentle_epochs": (0, 100_000),
+    "batch_size": (2, 65_536), "learning_rate": (1e-9, 100), "weight_decay": (0, 10), "warmup_epochs": (0, 1000),
+    "plateau_epochs": (1, 1000), "plateau_factor": (0, 1), "patience": (1, 100_000), "ema_decay": (0, 0.999999),
+    "workers": (1, 256), "seed": (0, 2**31),
+}  # fmt: skip
+_TYPES: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
+
+
+def load_recipe(path: Path | None = None, **options: Any) -> Recipe:
+    """Read a recipe from a TOML file, and put the options that are not None over it.
+
+    ConfigError names the key, what was expected, and the file if it is the file's.
+    """
+    written = _read(path) if path is not None else {}
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return _make(written | given, "")
+    except ConfigError:
+        _make(written, f"{path}: ")
+        raise
+
+
+def load_grid(path: Path, base: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
+    """Read a grid from a TOML file -> what is special to each run (option -> value), and its recipe over `base`.
+
+    A list is a choice of values, anything else a fixed value; for an option that is a list itself (teacher), a list
+    of lists is a choice. ConfigError names the file and the key.
+    """
+    values = _read(path)
+    choices = {name: value for name, value in values.items() if _is_choice(name, value)}
+    if not choices or not all(choices.values()):
+        raise ConfigError(f'{path}: expected at least one option with a list of values, as in arch = ["a", "b"]')
+    fixed = {f.name: getattr(base, f.name) for f in fields(base)} | values
+    runs = []
+    for chosen in itertools.product(*choices.values()):
+        special = dict(zip(choices, chosen))
+        runs.append((special, _make(fixed | special, f"{path}: ")))
+    return runs
+
+
+def _is_choice(name: str, value: object) -> bool:
+    if not isinstance(value, list):
+        return False
+    return get_origin(_TYPES.get(name)) is not tuple or any(isinstance(part, list) for part in value)
+
+
+def _make(values: dict[str, Any], where: str) -> Recipe:
+    for name in values:
+        if name not in _TYPES:
+            near = difflib.get_close_matches(name, _TYPES, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(_TYPES)}"
+            raise ConfigError(f"{where}unknown key {name!r}; {hint}")
+    try:
+        return Recipe(**{name: _convert(name, value) for name, value in values.items()})
+    except ConfigError as e:
+        raise ConfigError(f"{where}{e}") from None
+
+
+def _convert(name: str, value: Any) -> Any:
+    """Check a value from TOML against the type of its field; whole numbers may stand for real ones."""
+    kind = _TYPES[name]
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+            raise ConfigError(f"{name} = {value!r}: expected a list of texts")
+        return tuple(value)
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if float in kinds and type(value) is int:
+        return float(value)
+    if type(value) not in kinds:
+        names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        raise ConfigError(f"{name} = {value!r}: expected {' or '.join(names[k] for k in kinds if k in names)}")
+    return value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as e:
+        reason = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read ({e.strerror})"
+        raise ConfigError(f"{path}: {reason}; expected a TOML file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise ConfigError(f"{path}: not a readable TOML file ({e})") from None

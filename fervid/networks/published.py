@@ -1,0 +1,154 @@
+"""The networks of published systems, to be trained and measured beside ours; nothing on the line imports this.
+
+Each takes normalised grey crops of any size, brings them to the size it works at, and offers `features` and `head`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fervid.errors import MissingDependency
+from fervid.networks.base import Block, Network
+from fervid.networks.dlib_resnet import SIDE_PX, DlibResNet
+
+__all__ = ["SECNN", "Backbone", "Baseline", "DlibFace", "torchvision_backbone", "vgg16", "vggface2"]
+
+#: The side at which torchvision's networks see a face: they were made for 224, but a face of 48 pixels has nothing to
+#: show there, and 112 costs a quarter of it.
+_TORCHVISION_PX = 112
+#: facenet-pytorch's InceptionResnetV1 was trained on faces of this side, scaled to (pixel - 127.5) / 128.
+_VGGFACE2_PX = 160
+
+
+def _resize(x: Tensor, side: int) -> Tensor:
+    """(n, c, h, w) -> (n, c, side, side), bilinear."""
+    if x.shape[-2:] == (side, side):
+        return x
+    return F.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=x.shape[-1] > side)
+
+
+class Baseline(Network):
+    """Convolutions with pooling, then dense layers: the plain CNN that a study begins with.
+
+    `convolutions` are (width, kernel); the last pooled map is averaged to `grid` x `grid` cells before the dense
+    layers of widths `dense`; the head is one more dense layer.
+    """
+
+    def __init__(
+        self, n_classes: int, convolutions: tuple[tuple[int, int], ...], grid: int, dense: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inside, (outside, kernel) in zip((1, *(width for width, _ in convolutions)), convolutions):
+            layers += [nn.Conv2d(inside, outside, kernel, padding="same", bias=False), nn.BatchNorm2d(outside)]
+            layers += [nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.25)]
+        layers += [nn.AdaptiveAvgPool2d(grid), nn.Flatten()]
+        for inside, outside in zip((convolutions[-1][0] * grid**2, *dense), dense):
+            layers += [nn.Linear(inside, outside, bias=False), nn.BatchNorm1d(outside), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(dense[-1], n_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Give what the head sees (n, dense[-1]) of the crops (n, 1, h, w)."""
+        return self.layers(x)
+
+
+class SECNN(Network):
+    """A residual CNN with squeeze-and-excitation, from scratch, at 64 x 64: a stem, blocks of two, two dense layers.
+
+    `blocks` counts the residual blocks of each of the four widths; the first block of a width halves the picture.
+    13 layers are 1 + 2 x 5 + 2.
+    """
+
+    def __init__(self, n_classes: int, blocks: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
+        made: list[nn.Module] = []
+        inside = 32
+        for outside, count in zip((64, 128, 256, 512), blocks):
+            for stride in (2, *[1] * (count - 1)):
+                made.append(Block(inside, outside, stride))
+                inside = outside
+        self.blocks = nn.Sequential(*made)
+        self.dense = nn.Sequential(nn.Linear(inside, 256), nn.ReLU(inplace=True))
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(256, n_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Give what the head sees (n, 256) of the crops (n, 1, h, w)."""
+        return self.dense(self.blocks(self.stem(_resize(x, 64))).mean((2, 3)))
+
+
+class Backbone(Network):
+    """A network made for colour pictures, its own classifier taken off; grey crops go into all three channels.
+
+    Normalised crops have mean 0 and deviation 1, close to what ImageNet's own mean and deviation make of a face;
+    `contrast` scales them for a backbone that was trained on other numbers.
+    """
+
+    def __init__(
+        self, n_classes: int, backbone: nn.Module, n_features: int, *, side_px: int, contrast: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.side_px, self.contrast = side_px, contrast
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(n_features, n_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Give what the head sees (n, n_features) of the crops (n, 1, h, w)."""
+        return self.backbone((_resize(x, self.side_px) * self.contrast).expand(-1, 3, -1, -1))
+
+
+def torchvision_backbone(n_classes: int, arch: str) -> Backbone:
+    """Give a network of torchvision, such as resnet18 or efficientnet_b3, as a backbone with random weights."""
+    from torchvision import models
+
+    net = getattr(models, arch)(weights=None)
+    if arch.startswith("resnet"):
+        n_features, net.fc = net.fc.in_features, nn.Identity()
+    else:
+        n_features, net.classifier = net.classifier[1].in_features, nn.Identity()
+    return Backbone(n_classes, net, n_features, side_px=_TORCHVISION_PX)
+
+
+def vgg16(n_classes: int) -> Backbone:
+    """Give VGG16's convolutions; an average stands for its two dense layers of 120 M weights."""
+    from torchvision import models
+
+    with torch.device("meta"):  # the dense layers alone take seconds to draw
+        net = models.vgg16(weights=None)
+    net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Identity()
+    net.to_empty(device="cpu")
+    for layer in net.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return Backbone(n_classes, net, 512, side_px=_TORCHVISION_PX)
+
+
+def vggface2(n_classes: int) -> Backbone:
+    """Give facenet-pytorch's InceptionResnetV1 with its embedding (512) as features, before the unit length."""
+    try:
+        from facenet_pytorch import InceptionResnetV1
+    except ImportError:
+        reason = "the architecture vggface2 needs facenet-pytorch: pip install facenet-pytorch==2.5.3"
+        raise MissingDependency(reason) from None
+    net = InceptionResnetV1()
+    net.classify, net.logits = True, nn.Identity()
+    return Backbone(n_classes, net, 512, side_px=_VGGFACE2_PX, contrast=0.5)
+
+
+class DlibFace(Network):
+    """dlib's face recognition network without its last block, which sees one cell and knows only who it is."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.backbone = DlibResNet(blocks=13)
+        self.drop = nn.Dropout(0.3)
+        self.head = nn.Linear(256, n_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Give what the head sees (n, 256) of the crops (n, 1, h, w)."""
+        return self.backbone(_resize(x, SIDE_PX))

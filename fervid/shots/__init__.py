@@ -1,0 +1,1 @@
+"""Shots: where a film cuts, fades or dissolves."""

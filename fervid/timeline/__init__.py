@@ -1,0 +1,1 @@
+"""Per-second timelines: aggregated, derived, written, read."""

@@ -1,0 +1,1 @@
+"""Faces linked over time, and tracks joined into persons."""

@@ -1,0 +1,1 @@
+"""Video files into frames in display order, with times that can be trusted."""

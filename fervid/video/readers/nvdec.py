@@ -1,0 +1,139 @@
+"""The default reader with the GPU's own decoder (NVDEC) behind it: PyAV's times and checks, frames that stay there.
+
+The pixels come from FFmpeg as CUDA memory in NV12 or P010 and become tensors by DLPack, without a copy over the bus.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.codec.hwaccel import HWAccel
+from av.video.plane import VideoPlane
+from av.video.reformatter import ColorRange
+from torch import Tensor
+
+from fervid.errors import DeviceError, MissingDependency
+from fervid.video.reader import NotOnGPU
+from fervid.video.readers.containers import open_container
+from fervid.video.readers.pyav import PyAVReader
+from fervid.video.readers.tensor_frame import full_range_of, luma_weights, rgb_of
+
+__all__ = ["Nv12Frame", "NvdecReader"]
+
+_FFMPEG_8 = (60, 0, 0)
+_LAYOUTS = ("nv12", "p010le", "p016le")
+
+
+class Nv12Frame:
+    """A decoded frame of NV12 or P010, wherever its memory is: a copy of the decoder's own, so it may be held."""
+
+    def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> None:
+        self.pts_s, self.duration_s = pts_s, duration_s
+        self._frame = frame
+        self._turns = round(frame.rotation / 90) % 4
+        self._limited = frame.color_range != ColorRange.JPEG
+
+    def picture(self, width_px: int, height_px: int) -> Tensor:
+        """Give (height_px, width_px, 3) uint8 RGB, scaled by area."""
+        size_px = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
+        luma, chroma = self._plane(0), self._plane(1)
+        rgb = rgb_of(luma, chroma, size_px, luma_weights(int(self._frame.colorspace)), limited=self._limited)
+        return torch.rot90(rgb, self._turns).contiguous() if self._turns else rgb
+
+    def luma(self) -> np.ndarray:
+        """Give the luma (H, W) uint8 as an array all the same, stretched to 0..255."""
+        luma, limited = self.stored_luma()
+        full = full_range_of(luma.float()).to(torch.uint8) if limited else luma
+        return full.cpu().numpy()
+
+    def stored_luma(self) -> tuple[Tensor, bool]:
+        """Give a copy of the luma plane (H, W), and whether it is limited."""
+        luma = self._plane(0)
+        return (torch.rot90(luma, self._turns) if self._turns else luma.clone()), self._limited
+
+    def luma_preview(self) -> np.ndarray | None:
+        """Nothing that lies on a GPU is cheap to look at from here."""
+        return None
+
+    def _plane(self, number: int) -> Tensor:
+        """View a plane; its upper eight bits where it has more.
+
+        The capsule, not the plane, is handed over: torch would ask the plane to order itself by torch's stream, which
+        PyAV refuses. Both work on the default stream of one context, which keeps the order.
+        """
+        plane: Any = self._frame.planes[number]
+        pixels = torch.utils.dlpack.from_dlpack(plane.__dlpack__())
+        return pixels if pixels.dtype == torch.uint8 else (pixels.to(torch.int32) >> 8).to(torch.uint8)
+
+
+class NvdecReader(PyAVReader):
+    """A Reader that decodes on a GPU. NotOnGPU for what its decoder does not take, and for damaged files.
+
+    Damage within a picture goes unnoticed there, so a file in which PyAV sees any is left to the CPU.
+    """
+
+    def __init__(
+        self, path: Path, device: str, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool
+    ) -> None:
+        if careful:
+            raise NotOnGPU(path, "decoding it met errors: it is damaged, or the GPU's memory is full")
+        self._device = torch.device(device)
+        super().__init__(path, stream=stream, max_pixels=max_pixels, careful=False, synthetic_time=synthetic_time)
+        self.health.decoder = "nvdec"
+
+    def _open(self) -> Any:
+        """Open the file with a decoder in the CUDA context that torch computes in.
+
+        FFmpeg would make that context with other flags than torch did, and fails (PyAV's pull request 2339); so it is
+        told to take the one that is current, and torch is told to make its own current. Older FFmpegs destroy a context
+        that they only borrowed (hwcontext_cuda.c, cuda_device_uninit).
+        """
+        if av.library_versions["libavutil"] < _FFMPEG_8 or not hasattr(VideoPlane, "__dlpack__"):
+            raise MissingDependency("--reader nvdec needs PyAV 17 or later, with FFmpeg 8: pip install 'av>=17'")
+        index = self._device.index or 0
+        with torch.cuda.device(self._device):
+            torch.cuda.synchronize()
+            accelerated = HWAccel(
+                "cuda",
+                index,
+                allow_software_fallback=True,
+                is_hw_owned=True,
+                options={"primary_ctx": "0", "current_ctx": "1"},
+            )
+            try:
+                accelerated.create(av.Codec("h264", "r"))
+            except (av.FFmpegError, NotImplementedError) as e:
+                raise DeviceError(
+                    f"--reader nvdec: FFmpeg cannot decode on cuda:{index} ({e}); use --reader av"
+                ) from None
+            return open_container(self._path, self._max_pixels, accelerated)
+
+    def _prepare(self) -> None:
+        """Set the decoder up, on one thread: the GPU is what works in parallel.
+
+        No extra_hw_frames: FFmpeg 8 gives copies of its surfaces (AV_HWACCEL_FLAG_UNSAFE_OUTPUT is off), so holding
+        frames takes none from the decoder; and with more than 32 surfaces NVDEC may refuse what it can decode, which
+        H.264 without a VUI comes close to by itself.
+        """
+        super()._prepare()
+        self._stream.codec_context.thread_count = 1
+
+    def _head(self, frames: Iterator[av.VideoFrame]) -> list[av.VideoFrame]:
+        """See by the first frames whether the GPU has decoded them: FFmpeg turns to the CPU by itself."""
+        head = super()._head(frames)
+        if not all(map(_on_gpu, head)):
+            codec, layout = self._stream.codec_context.name, (head[-1].sw_format or head[-1].format).name
+            raise NotOnGPU(self._path, f"{codec} in {layout}, unless libnvcuvid.so.1 or room on the GPU is missing")
+        return head
+
+    def _wrapped(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> Nv12Frame:
+        if not _on_gpu(frame):
+            raise NotOnGPU(self._path, f"at {pts_s:.1f} s it changes to {(frame.sw_format or frame.format).name}")
+        return Nv12Frame(frame, pts_s, duration_s)
+
+
+def _on_gpu(frame: av.VideoFrame) -> bool:
+    return frame.format.name == "cuda" and frame.sw_format is not None and frame.sw_format.name in _LAYOUTS

@@ -1,0 +1,97 @@
+"""One frame of PyAV, converted only as far as it is asked for."""
+
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+from fervid.video.reader import full_range
+
+__all__ = ["PyAVFrame", "Scalers", "planes_of"]
+
+#: Pixel formats whose first plane is eight bits of luma.
+_LUMA_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv440p", "nv12", "nv21", "gray")
+#: Colour matrices (ITU-T H.273) that swscale converts; it refuses frames that name another, such as BT.2020 with
+#: constant luminance or what damage wrote there: those are taken for frames that name none.
+_MATRICES, _UNSPECIFIED = (0, 1, 2, 4, 5, 6, 7, 9), 2
+
+
+@dataclass(frozen=True)
+class Scalers:
+    """One swscale context a job, kept through the video: a context that changes jobs is set up anew each time."""
+
+    area: VideoReformatter = field(default_factory=VideoReformatter)
+    rgb: VideoReformatter = field(default_factory=VideoReformatter)
+    grey: VideoReformatter = field(default_factory=VideoReformatter)
+    canvas: VideoReformatter = field(default_factory=VideoReformatter)
+
+
+class PyAVFrame:
+    """A decoded frame, still in the decoder's pixel format."""
+
+    def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float, scalers: Scalers) -> None:
+        self.pts_s, self.duration_s = pts_s, duration_s
+        self._frame, self._scalers = frame, scalers
+        if frame.colorspace not in _MATRICES:
+            frame.colorspace = _UNSPECIFIED
+        self._turns = round(frame.rotation / 90) % 4
+
+    def picture(self, width_px: int, height_px: int) -> np.ndarray:
+        """Give (height_px, width_px, 3) uint8 RGB: by area to the small size first, to RGB only there."""
+        if self._turns % 2:
+            width_px, height_px = height_px, width_px
+        small = self._scalers.area.reformat(
+            self._frame, width_px, height_px, "yuv420p", interpolation=Interpolation.AREA, threads=1
+        )
+        rgb = self._scalers.rgb.reformat(small, width_px, height_px, "rgb24", threads=1).to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, self._turns))
+
+    def luma(self) -> np.ndarray:
+        """Give the luma plane (H, W) uint8, stretched to 0..255 where the video has 16..235."""
+        plane, limited = self.stored_luma()
+        return full_range(plane) if limited else plane
+
+    def luma_preview(self) -> np.ndarray | None:
+        """Give every eighth row of the luma as it is stored, unturned; None for pixel formats without such a plane."""
+        return _visible(self._frame)[::8].copy() if self._frame.format.name in _LUMA_FIRST else None
+
+    def stored_luma(self) -> tuple[np.ndarray, bool]:
+        """Give a copy of the luma plane (H, W), and whether it is limited: stretching it all takes 9 ms at 1080p."""
+        frame = self._frame
+        if frame.format.name not in _LUMA_FIRST:
+            full = self._scalers.grey.reformat(frame, format="gray", dst_color_range=ColorRange.JPEG, threads=1)
+            return np.rot90(_visible(full), self._turns), False
+        limited = frame.color_range != ColorRange.JPEG and not frame.format.name.startswith("yuvj")
+        return np.rot90(_visible(frame).copy(), self._turns), limited
+
+    def canvas(self, width_px: int, height_px: int) -> av.VideoFrame:
+        """Give the displayed frame as yuv420p of an even size, in planes that may be painted on; range as stored."""
+        stored = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
+        frame = self._frame
+        if frame.format.name not in ("yuv420p", "yuvj420p") or (frame.width, frame.height) != stored:
+            kept = {"src_color_range": frame.color_range, "dst_color_range": frame.color_range}
+            frame = self._scalers.canvas.reformat(frame, *stored, "yuv420p", threads=1, **kept)
+        if self._turns:
+            turned = av.VideoFrame(width_px, height_px, "yuv420p")
+            for target, source in zip(planes_of(turned), planes_of(frame)):
+                target[:] = np.rot90(source, self._turns)
+            return turned
+        frame.make_writable()
+        return frame
+
+
+def planes_of(frame: av.VideoFrame) -> tuple[np.ndarray, ...]:
+    """View the planes of a frame of eight bits without their line padding: what is written there is in the frame."""
+    views = []
+    for plane in frame.planes:
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        views.append(lines[:, : plane.width])
+    return tuple(views)
+
+
+def _visible(frame: av.VideoFrame) -> np.ndarray:
+    """View the first plane without its line padding."""
+    plane = frame.planes[0]
+    pixels = np.frombuffer(memoryview(plane), np.uint8)
+    return pixels.reshape(plane.height, plane.line_size)[:, : frame.width]

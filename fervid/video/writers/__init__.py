@@ -1,0 +1,1 @@
+"""Video out: annotated clips, their sound, and copies that browsers play."""

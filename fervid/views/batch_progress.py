@@ -1,0 +1,236 @@
+"""A batch while it runs, and what came of it: bars on a terminal, lines elsewhere, and a closing table of troubles."""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from fervid.views.terminal import clock, plain, print_facts
+
+if TYPE_CHECKING:
+    from fervid.jobs.batch import BatchStarted, Event, JobFinished, Summary
+    from fervid.jobs.engine import JobProgress
+
+__all__ = ["Tally", "print_forgotten", "print_summary", "sentence", "watch_batch"]
+
+#: More troubles than these are left to the manifest.
+_SHOWN = 40
+#: The speed shown is that of the last so many seconds.
+_WINDOW_S = 600.0
+
+
+class Tally:
+    """Counts what a batch has done, and reckons how long the rest takes.
+
+    The length of a video that nobody has opened yet is reckoned from its bytes, at the bytes a second of those done.
+    """
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now, self._started = now, now()
+        self.status = {"ok": 0, "degraded": 0, "failed": 0}
+        self.total = self.bytes_left = self._bytes_done = 0
+        self._video_s = 0.0
+        self._running: dict[int, JobProgress] = {}
+        self._trail: deque[tuple[float, float]] = deque()
+
+    def take(self, event: "Event") -> None:
+        """Count one event."""
+        from fervid.jobs.batch import BatchStarted, JobFinished
+
+        if isinstance(event, BatchStarted):
+            self.total, self.bytes_left = event.jobs + len(event.finished), event.bytes
+            for row in event.finished:
+                self.status[row.status] += 1
+            self._started = self._now()
+        elif isinstance(event, JobFinished):
+            self.status[event.row.status] += 1
+            self.bytes_left -= event.job.bytes
+            self._video_s += event.row.video_s
+            self._bytes_done += event.job.bytes if event.row.video_s else 0
+        elif event.job is None:
+            self._running.pop(event.worker, None)
+        else:
+            self._running[event.worker] = event
+        self._trail.append((self._now(), self.video_s))
+        while self._trail[0][0] < self._now() - _WINDOW_S and len(self._trail) > 2:
+            self._trail.popleft()
+
+    @property
+    def done(self) -> int:
+        """Inputs that are accounted for."""
+        return sum(self.status.values())
+
+    @property
+    def video_s(self) -> float:
+        """Seconds of video looked through in this run, those of the running jobs too."""
+        return self._video_s + sum(one.done_s for one in self._running.values())
+
+    @property
+    def speed(self) -> float:
+        """Seconds of video a second."""
+        then_s, then = self._trail[0] if len(self._trail) > 1 else (self._started, 0.0)
+        return max(self.video_s - then, 0.0) / max(self._now() - then_s, 1e-3)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the end, as far as can be told."""
+        if not self._bytes_done or self.speed <= 0:
+            return None
+        known = sum(one.end_s or 0.0 for one in self._running.values())
+        opened = sum(one.job.bytes for one in self._running.values() if one.job and one.end_s)
+        unknown = max(self.bytes_left - opened, 0) * self._video_s / self._bytes_done
+        running = sum(one.done_s for one in self._running.values() if one.end_s)
+        return max(known - running + unknown, 0.0) / self.speed
+
+    def text(self) -> str:
+        """The totals in one line."""
+        left = f"  {clock(self.left_s)} left" if self.left_s is not None else ""
+        counts = "  ".join(f"{name} {n}" for name, n in self.status.items())
+        return f"{self.done} of {self.total}  {counts}{left}  {self.speed:.1f}x real time"
+
+
+@contextmanager
+def watch_batch(*, quiet: bool) -> Iterator[Callable[["Event"], None] | None]:
+    """Show a batch on stderr while it runs: bars on a terminal, a line a video elsewhere, nothing when quiet."""
+    console = Console(stderr=True)
+    if quiet:
+        yield None
+    elif not console.is_terminal:
+        yield _Lines()
+    else:
+        with Bar(
+            TextColumn("{task.fields[label]}"),
+            BarColumn(10),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            transient=True,
+        ) as bar:
+            yield _Bars(bar)
+
+
+class _Lines:
+    """One plain line for each video, for log files."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+
+    def __call__(self, event: "Event") -> None:
+        from fervid.jobs.batch import BatchStarted, JobFinished
+
+        self._tally.take(event)
+        if isinstance(event, BatchStarted):
+            self._say(_opening(event))
+        elif isinstance(event, JobFinished):
+            self._say(f"{_verdict(event)}  ({self._tally.text()})")
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+class _Bars:
+    """One bar over all, and one for each worker."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar, self._tally = bar, Tally()
+        self._all = bar.add_task("", total=None, label="[bold]all", text="")
+        self._workers: dict[int, TaskID] = {}
+
+    def __call__(self, event: "Event") -> None:
+        from fervid.jobs.batch import BatchStarted, JobFinished
+
+        self._tally.take(event)
+        if isinstance(event, BatchStarted):
+            self._bar.console.print(_opening(event), markup=False, highlight=False)
+        elif isinstance(event, JobFinished):
+            if event.row.status != "ok":
+                self._bar.console.print(_verdict(event), markup=False, highlight=False)
+        else:
+            self._show_worker(event)
+        self._bar.update(self._all, completed=self._tally.done, total=self._tally.total, text=self._tally.text())
+
+    def _show_worker(self, news: "JobProgress") -> None:
+        if news.worker not in self._workers:
+            self._workers[news.worker] = self._bar.add_task("", total=None, label="", text="")
+        label = escape(_short(plain(news.job.name))) if news.job else ""
+        end = f" of {clock(news.end_s)}" if news.end_s else ""
+        self._bar.update(
+            self._workers[news.worker],
+            completed=news.done_s,
+            total=news.end_s,
+            label=label,
+            text=f"{clock(news.done_s)}{end}" if news.job else "",
+        )
+
+
+def _opening(event: "BatchStarted") -> str:
+    before = f"; {len(event.finished)} finished before" if event.finished else ""
+    if not event.jobs:
+        return f"nothing to do{before}"
+    size = f"{event.bytes / 1e9:.2f} GB" if event.bytes >= 1e8 else f"{event.bytes / 1e6:.1f} MB"
+    return f"{event.jobs} {'video' if event.jobs == 1 else 'videos'} to do, {size}{before}"
+
+
+def _verdict(event: "JobFinished") -> str:
+    row = event.row
+    why = f": {sentence(row.path, row.message) or row.reason}" if row.status != "ok" else ""
+    return f"{row.status:<8}  {plain(row.path)}{plain(why)}"
+
+
+def sentence(path: str, message: str) -> str:
+    """The message of a manifest's row without the name that stands beside it."""
+    name, _, rest = message.partition(": ")
+    return rest if name.endswith(path) else message
+
+
+def _short(name: str, most: int = 30) -> str:
+    """A long name without its middle: names of one series differ at either end."""
+    return name if len(name) <= most else f"{name[: most // 2]}...{name[len(name) - most // 2 + 3 :]}"
+
+
+def print_summary(summary: "Summary") -> None:
+    """Say on stdout what the batch comes to: totals, then a table of what failed or is degraded, and why."""
+    counts = ", ".join(f"{summary.count(name)} {name}" for name in ("ok", "degraded", "failed"))
+    before = f" ({summary.skipped} finished before)" if summary.skipped else ""
+    speed = f"{summary.video_s / max(summary.taken_s, 1e-3):.1f}x real time"
+    video = f" for {clock(summary.video_s)} of video, {speed}" if summary.video_s else ""
+    print_facts({
+        "videos": f"{len(summary.rows)}: {counts}{before}",
+        "took": f"{clock(summary.taken_s)}{video}",
+        "results": f"{summary.out}, listed in manifest.parquet",
+    })  # fmt: skip
+    troubles = summary.troubles
+    if not troubles:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("status", "video", "why"):
+        table.add_column(name, overflow="fold")
+    for row in troubles[:_SHOWN]:
+        said = sentence(row.path, row.message)
+        why = row.reason if row.reason in said or not said else f"{row.reason}: {said}"
+        table.add_row(row.status, escape(plain(row.path)), escape(plain(why)))
+    console = Console(file=sys.stdout, highlight=False)
+    console.print()
+    console.print(table)
+    if len(troubles) > _SHOWN:
+        console.print(f"... and {len(troubles) - _SHOWN} more, in {escape(plain(str(summary.out)))}/manifest.parquet")
+    if any(row.status == "failed" for row in troubles):
+        console.print("\nWhat failed is tried again when the file has changed, or with --retry-failed.")
+
+
+def print_forgotten(names: list[str], out: Path) -> None:
+    """Say on stdout what is gone, and what is not."""
+    print_facts({
+        "forgotten": names,
+        "gone": f"timelines and manifest rows in {out}",
+        "not gone": "the videos themselves: while they lie there, the next batch makes their timelines again",
+    })  # fmt: skip

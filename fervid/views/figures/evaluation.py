@@ -1,0 +1,82 @@
+"""Figures and tables of an evaluation: confusion matrix and reliability diagram."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fervid.files import make_folder, write_atomically
+from fervid.views.figures.style import PALETTE, SHARES, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["write_evaluation"]
+
+
+def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write what `fervid evaluate` found: evaluation.json, confusion.csv and .png, reliability.png. Gives the paths."""
+    make_folder(folder)
+    names = ("evaluation.json", "confusion.csv", "confusion.png", "reliability.png")
+    paths = [folder / name for name in names]
+    with write_atomically(paths[0]) as part:
+        part.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    columns, counts = _confusion(facts)
+    with write_atomically(paths[1]) as part, part.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["true", *columns])
+        table.writerows([name, *row] for name, row in zip(facts["confusion"], counts.tolist()))
+    save_figure(_confusion_figure(list(facts["confusion"]), columns, counts), paths[2])
+    save_figure(_reliability_figure(facts), paths[3])
+    return paths
+
+
+def _confusion(facts: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:
+    """What faces were called, and how many (K, columns); with detection the last column is of faces not found."""
+    columns, counts = list(facts["confusion"]), np.array(list(facts["confusion"].values()))
+    if facts["detect"]:
+        missed = [facts["classes"][name]["missed"] for name in columns]
+        return [*columns, "no face"], np.column_stack([counts, missed])
+    return columns, counts
+
+
+def _confusion_figure(rows: list[str], columns: list[str], counts: np.ndarray) -> "Figure":
+    """Every row sums to one: what the faces of a class were called."""
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = new_figure(1.9 + 0.75 * len(columns), 1.3 + 0.62 * len(rows))
+    axes = figure.add_subplot()
+    shown = axes.imshow(share, cmap=SHARES, vmin=0, vmax=1, aspect="auto")
+    for i, j in np.ndindex(*share.shape):
+        colour = "black" if share[i, j] > 0.5 else "white"
+        axes.text(j, i, f"{share[i, j]:.2f}", ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), [f"{name} ({n})" for name, n in zip(rows, counts.sum(1))])
+    axes.set(xlabel="called", ylabel="true (faces)")
+    figure.colorbar(shown, label="share of the row")
+    return figure
+
+
+def _reliability_figure(facts: Mapping[str, Any]) -> "Figure":
+    """Above, how often the classifier is right when it is this sure; below, how often it is this sure."""
+    figure = new_figure(9, 5.2)
+    upper = figure.subplots(2, 2, sharex=True, sharey="row", gridspec_kw={"height_ratios": [3, 1]})
+    sides = (
+        ("uncalibrated", "before temperature scaling", "ece_uncalibrated", PALETTE["anger"]),
+        ("calibrated", "after temperature scaling", "ece", PALETTE["sadness"]),
+    )
+    for (above, below), (kind, title, error, colour) in zip(upper.T, sides):
+        n, confidence, accuracy = (np.array(facts["reliability"][kind][k]) for k in ("n", "confidence", "accuracy"))
+        middle, width, full = (np.arange(len(n)) + 0.5) / len(n), 0.9 / len(n), n > 0
+        above.plot([0, 1], [0, 1], color="#8C8C8C", linestyle="--", linewidth=1, label="honest")
+        above.bar(middle[full], accuracy[full], width, color=colour, alpha=0.45)
+        above.plot(confidence[full], accuracy[full], "o", color=colour, markersize=4, label="mean of a bin")
+        above.set(title=f"{title}: ECE {facts[error]:.3f}", xlim=(0, 1), ylim=(0, 1))
+        above.legend(loc="upper left", frameon=False)
+        below.bar(middle, n / max(n.sum(), 1), width, color=colour)
+        below.set_xlabel("confidence")
+    upper[0, 0].set_ylabel("share right")
+    upper[1, 0].set_ylabel("share of faces")
+    return figure

@@ -1,0 +1,311 @@
+"""Emotion probabilities over time as a figure for print: the whole screen, or a row a track."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fervid.errors import ConfigError
+from fervid.files import check_output
+from fervid.timeline.aggregate import NO_DATA
+from fervid.timeline.read import Timeline, open_timeline, weighted_mean
+from fervid.views.figures.axes import can_mark, clock_times, drawable, gap_patches, mark_shots, shade_gaps, show_time
+from fervid.views.figures.style import PALETTE, new_figure, save_figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["KINDS", "Series", "Style", "average_screen", "average_tracks", "draw", "plot"]
+
+KINDS = ("area", "lines")
+#: So many points to an inch of width at the most; a longer timeline is averaged.
+_POINTS_AN_INCH = 70
+_BINS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+#: Rows of tracks in one figure; of more, those that are visible longest.
+_MOST_TRACKS, _ROWS_A_COLUMN = 40, 14
+#: Inches: the left margin, the legend beside the panels, between columns, the strip of faces and its distance.
+_LEFT, _LEGEND, _BETWEEN, _STRIP, _APART = 0.6, 1.2, 0.5, 0.3, 0.16
+_LABEL, _GREY = 0.36, "#444444"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a figure looks. Without a height it is as high as its rows need; the title is the video's name."""
+
+    kind: str = "area"
+    title: str | None = None
+    width_in: float = 7.2
+    height_in: float | None = None
+    dpi: float = 300
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"unknown kind {self.kind!r}: expected {' or '.join(KINDS)}")
+        for name, value, least, most in (
+            ("width_in", self.width_in, 2, 40),
+            ("height_in", self.height_in, 1, 60),
+            ("dpi", self.dpi, 50, 1200),
+        ):
+            if value is not None and not least <= value <= most:
+                raise ConfigError(f"{name} = {value:g}: expected {least} to {most}")
+
+
+@dataclass(frozen=True)
+class Series:
+    """n bins: edges_s (n + 1,), prob (n, K) with NaN where no face is, faces (n,) visible on average."""
+
+    name: str
+    edges_s: np.ndarray
+    prob: np.ndarray
+    faces: np.ndarray
+
+
+def plot(
+    path: Path, out: Path, *, tracks: Sequence[int] | None = None, each: bool = False, style: Style | None = None
+) -> dict[str, Any]:
+    """Draw a timeline into a .png or .svg, and tell what is in it.
+
+    By default one panel for the whole screen, tracks weighted by the time for which they were visible; with `tracks`,
+    or `each` for all, a row a track. DataError if `path` is no timeline or has no such track, OutputError if the
+    figure cannot go to `out`.
+    """
+    check_output(out, (".png", ".svg"), path)
+    style, timeline = style or Style(), open_timeline(path)
+    timeline.check_tracks(tuple(tracks or ()))
+    shown = _choose_tracks(timeline, tracks) if tracks or each else []
+    figure, caption = draw(timeline, shown, style)
+    save_figure(figure, out, style.dpi)
+    return {"written": str(out), "panels": len(shown) or 1, "caption": caption}
+
+
+def draw(timeline: Timeline, tracks: list[int], style: Style) -> "tuple[Figure, str]":
+    """Draw a row a track, or without any the whole screen -> the figure, its caption."""
+    columns = max(1, -(-len(tracks) // _ROWS_A_COLUMN))
+    panel_in = (style.width_in - _LEFT - _LEGEND) / columns
+    bin_s, cuts = _bin_size(timeline, panel_in), _cuts(timeline)
+    screen = average_screen(timeline, bin_s)
+    rows = average_tracks(timeline, bin_s, tracks) if tracks else [screen]
+    caption = _caption(timeline, tracks, bin_s)
+    if not can_mark(cuts, panel_in):
+        caption += f" {len(cuts) + 1:,} shots, too many to mark."
+        cuts = cuts[:0]
+    elif len(cuts):
+        caption += " Marks above: a new shot, to the second."
+    return _Page(timeline, style, columns, rows, caption).draw(screen, cuts), caption
+
+
+def average_screen(timeline: Timeline, bin_s: int) -> Series:
+    """Average all tracks in bins of bin_s seconds: for one second, load_timeline(by="second")."""
+    frame = timeline.frame
+    binned = weighted_mean(frame.assign(second=frame["second"] // bin_s * bin_s), ["video", "second"]).set_index(
+        "second"
+    )
+    return _series("screen", timeline, bin_s, binned)
+
+
+def average_tracks(timeline: Timeline, bin_s: int, tracks: Sequence[int]) -> list[Series]:
+    """Average each of these tracks in bins of bin_s seconds, weighted by visible time."""
+    frame = timeline.faces[timeline.faces["track"].isin(tracks)]
+    frame = frame.assign(row_of=frame["track"].astype(int), second=frame["second"] // bin_s * bin_s)
+    binned = dict(list(weighted_mean(frame, ["row_of", "second"]).set_index("second").groupby("row_of")))
+    return [_series(f"track {track}", timeline, bin_s, binned[track]) for track in tracks]
+
+
+def _series(name: str, timeline: Timeline, bin_s: int, binned: "pd.DataFrame") -> Series:
+    starts = np.arange(timeline.first_s // bin_s * bin_s, timeline.end_s, bin_s)
+    edges = np.append(np.maximum(starts, timeline.first_s), timeline.end_s)
+    binned = binned.reindex(starts)
+    faces = binned["face_seconds"].fillna(0).to_numpy(float) / np.diff(edges)
+    return Series(name, edges, binned[list(timeline.labels)].to_numpy(float), faces)
+
+
+def _bin_size(timeline: Timeline, width_in: float) -> int:
+    length, most = timeline.end_s - timeline.first_s, max(20.0, width_in * _POINTS_AN_INCH)
+    return next((b for b in _BINS_S if length / b <= most), _BINS_S[-1])
+
+
+def _choose_tracks(timeline: Timeline, wanted: Sequence[int] | None) -> list[int]:
+    """The tracks asked for, else all; of too many those that are visible longest, in the order of their numbers."""
+    if wanted:
+        return list(dict.fromkeys(wanted))
+    visible = timeline.faces.groupby("track")["face_seconds"].sum()
+    longest = visible.sort_values(ascending=False, kind="stable").index[:_MOST_TRACKS]
+    return sorted(int(track) for track in longest)
+
+
+def _caption(timeline: Timeline, tracks: list[int], bin_s: int) -> str:
+    """Say what is drawn, how it was averaged, and which model read it."""
+    every = {1: "second", 60: "minute"}.get(bin_s, f"{bin_s} s" if bin_s < 60 else f"{bin_s // 60} min")
+    n, facts = len(timeline.tracks), timeline.provenance
+    shown = f"{n} track{'s' * (n != 1)}"
+    how = "; tracks weighted by the time for which they were visible" if n > 1 else ""
+    if tracks:
+        how = "; a row a track, from 0 to 1, white where it is not visible"
+        shown = f"{len(tracks)} of {n} tracks" if len(tracks) < n else shown
+    if len(tracks) == _MOST_TRACKS < n:
+        shown = f"the {_MOST_TRACKS} of {n} tracks that were visible longest"
+    length = clock_times([timeline.end_s - timeline.first_s], timeline.end_s >= 3600)[0]
+    model = " ".join(filter(None, (facts["model"]["name"], (facts["model"].get("sha256") or "")[:8])))
+    return (
+        f"Mean calibrated probability of each apparent expression, one value for every {every}{how}. "
+        f"Length {length}, {shown}. fervid {facts['version']}, model {model}."
+    )
+
+
+class _Page:
+    """The panels of one figure, placed in inches: a layout solver takes seconds for forty rows."""
+
+    def __init__(self, timeline: Timeline, style: Style, columns: int, rows: list[Series], caption: str) -> None:
+        self.timeline, self.style, self.columns, self.rows = timeline, style, columns, rows
+        self.single = len(rows) == 1
+        self.beside = style.width_in >= 5
+        self.right = _LEGEND if self.beside else 0.15
+        title = drawable(timeline.video if style.title is None else style.title)
+        self.title = "\n".join(textwrap.wrap(title, int(style.width_in * 13))[:2])
+        self.caption = "\n".join(textwrap.wrap(drawable(caption), int(style.width_in * 18.5)))
+        self.top = 0.14 + (0.2 * (1 + self.title.count("\n")) if self.title else 0.0)
+        self.foot = 0.14 + 0.115 * (1 + self.caption.count("\n"))
+        self.legend = 0.0 if self.beside else 0.56
+
+    def draw(self, screen: Series, cuts: np.ndarray) -> "Figure":
+        """Draw all panels, the legend and the words."""
+        crowded = self.rows == [screen] and screen.faces.max() > 1.05
+        per_column = -(-len(self.rows) // self.columns)
+        below = self.foot + self.legend + 0.26 + (_STRIP + _APART if crowded else 0.0)
+        room = per_column * 0.46 if not self.single else 2.0
+        self.top += 0.05 * bool(len(cuts))
+        self.height = self.style.height_in or self.top + room + below
+        figure = new_figure(self.style.width_in, self.height)
+        figure.set_layout_engine("none")
+        self.panel_in = (self.style.width_in - _LEFT - self.right - _BETWEEN * (self.columns - 1)) / self.columns
+        self.row_in = max(0.15, (self.height - self.top - below) / per_column)
+        no_face, no_data = _gaps(self.timeline, screen)
+        for i, series in enumerate(self.rows):
+            column, row = divmod(i, per_column)
+            axes = self._axes(figure, column, self.height - self.top - (row + 1) * self.row_in, self.row_in)
+            shade_gaps(axes, no_face, no_data)
+            self._fill(axes, series)
+            last = row == per_column - 1 or i == len(self.rows) - 1
+            self._finish(axes, series, column, last and not crowded)
+            mark_shots(axes, cuts, above=row == 0)
+        if crowded:
+            self._strip(figure, screen, below - _STRIP - _APART)
+        self._words(figure, gap_patches(bool(no_face), bool(no_data)))
+        return figure
+
+    def _axes(self, figure: "Figure", column: int, bottom_in: float, height_in: float) -> "Axes":
+        gap = 0.0 if self.single else 0.09
+        left = _LEFT + column * (self.panel_in + _BETWEEN)
+        wide, high = self.style.width_in, self.height
+        axes = figure.add_axes((left / wide, bottom_in / high, self.panel_in / wide, (height_in - gap) / high))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_linewidth(0.6)
+        axes.tick_params(labelsize=7, width=0.6, length=2.5, pad=2)
+        return axes
+
+    def _fill(self, axes: "Axes", series: Series) -> None:
+        """The probabilities: stacked steps that each cover their time, or lines through the middles."""
+        prob, colours = series.prob, [PALETTE[name] for name in self.timeline.labels]
+        if self.style.kind == "area":
+            x = np.repeat(series.edges_s, 2)[1:-1]
+            upper = np.repeat(np.cumsum(prob, 1), 2, axis=0)
+            lower = np.column_stack([np.where(np.isnan(upper[:, 0]), np.nan, 0.0), upper[:, :-1]])
+            for k, colour in enumerate(colours):
+                axes.fill_between(x, lower[:, k], upper[:, k], color=colour, linewidth=0.15)
+            return
+        middle = (series.edges_s[1:] + series.edges_s[:-1]) / 2
+        seen = ~np.isnan(prob[:, 0])
+        alone = seen & ~np.r_[False, seen[:-1]] & ~np.r_[seen[1:], False]
+        dotted = seen if len(seen) <= 10 * self.panel_in else alone
+        for k, colour in enumerate(colours):
+            axes.plot(middle, prob[:, k], color=colour, linewidth=1.1 if self.single else 0.8, solid_joinstyle="round")
+            axes.plot(middle[dotted], prob[dotted, k], "o", color=colour, markersize=2.6, markeredgewidth=0)
+
+    def _finish(self, axes: "Axes", series: Series, column: int, last: bool) -> None:
+        """Axes, ticks and names of one panel; a panel in which nobody is says so."""
+        axes.set_ylim(0, 1)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1] if self.single and self.row_in > 1 else [0, 1])
+        show_time(axes, self.timeline.first_s, self.timeline.end_s, self.panel_in, labels=last)
+        if self.single:
+            axes.set_ylabel("probability" if series.name == "screen" else f"probability, {series.name}", fontsize=8)
+            axes.yaxis.set_label_coords(-_LABEL / self.panel_in, 0.5)
+        else:
+            axes.set_yticks([0, 1], ["", ""])
+            side: dict[str, Any] = {"rotation": 0, "ha": "right", "va": "center", "fontsize": 7, "labelpad": 3}
+            axes.set_ylabel(series.name if column == 0 else series.name.removeprefix("track "), **side)
+        if np.isnan(series.prob).all():
+            seconds = self.timeline.frame["second"].nunique()
+            words = f"no face in any of the {seconds} seconds" if seconds > 1 else "no face in this second"
+            axes.text(
+                0.5,
+                0.5,
+                words,
+                transform=axes.transAxes,
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=_GREY,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 3},
+            )
+
+    def _strip(self, figure: "Figure", screen: Series, bottom_in: float) -> None:
+        """How many faces were visible on average, in a low panel under the whole screen."""
+        axes = self._axes(figure, 0, bottom_in, _STRIP)
+        axes.stairs(screen.faces, screen.edges_s, fill=True, color="#B5B5B5")
+        most = max(1, int(np.ceil(screen.faces.max())))
+        axes.set_ylim(0, most)
+        axes.set_yticks([0, most])
+        axes.set_ylabel("faces", fontsize=8)
+        show_time(axes, self.timeline.first_s, self.timeline.end_s, self.panel_in)
+        axes.yaxis.set_label_coords(-_LABEL / self.panel_in, 0.5)
+
+    def _words(self, figure: "Figure", gaps: list) -> None:
+        """Title, caption and legend; in the legend of an area the order is that of the stack."""
+        from matplotlib.lines import Line2D
+        from matplotlib.patches import Patch
+
+        wide, high = self.style.width_in, self.height
+        figure.text(_LEFT / wide, 1 - 0.09 / high, self.title, fontsize=9, va="top", weight="bold")
+        figure.text(_LEFT / wide, 0.06 / high, self.caption, fontsize=6, va="bottom", color=_GREY, linespacing=1.25)
+        names = self.timeline.labels[:: -1 if self.style.kind == "area" and self.beside else 1]
+        entries: list[Any] = [
+            Patch(color=PALETTE[name], label=name) if self.style.kind == "area"
+            else Line2D([], [], color=PALETTE[name], linewidth=1.6, label=name) for name in names
+        ]  # fmt: skip
+        plain = {"frameon": False, "fontsize": 7, "handlelength": 1.3, "handleheight": 0.9, "borderaxespad": 0.0}
+        if self.beside:
+            place = ((wide - self.right + 0.2) / wide, 1 - self.top / high)
+            figure.legend(handles=[*entries, *gaps], loc="upper left", bbox_to_anchor=place, **plain)
+        else:
+            place = (_LEFT / wide, (self.foot + 0.04) / high)
+            figure.legend(handles=[*entries, *gaps], loc="lower left", bbox_to_anchor=place, ncols=3, **plain)
+
+
+Spans = list[tuple[float, float]]
+
+
+def _gaps(timeline: Timeline, screen: Series) -> tuple[Spans, Spans]:
+    """Where no bin has a face: (start, length) without a face, and without data (most of the bin's seconds)."""
+    empty = np.isnan(screen.prob).all(1)
+    status = timeline.frame.drop_duplicates("second")
+    bins = np.searchsorted(screen.edges_s, status["second"].to_numpy(float), "right") - 1
+    lost = np.bincount(bins, status["status"] == NO_DATA, len(empty)) > np.bincount(bins, minlength=len(empty)) / 2
+    return _spans(empty & ~lost, screen.edges_s), _spans(empty & lost, screen.edges_s)
+
+
+def _spans(mask: np.ndarray, edges: np.ndarray) -> Spans:
+    change = np.flatnonzero(np.diff(np.r_[0, mask.astype(int), 0]))
+    return [(float(edges[i]), float(edges[j] - edges[i])) for i, j in zip(change[::2], change[1::2])]
+
+
+def _cuts(timeline: Timeline) -> np.ndarray:
+    """The seconds in which a new shot is seen first, where the timeline has the column `shot`."""
+    if "shot" not in timeline.frame:
+        return np.zeros(0)
+    first = timeline.frame.dropna(subset="shot").groupby("shot")["second"].min().sort_index()
+    return np.unique(first.to_numpy(float)[1:])

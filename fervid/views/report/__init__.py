@@ -1,0 +1,1 @@
+"""A timeline as an offline web page."""

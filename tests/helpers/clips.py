@@ -1,0 +1,263 @@
+"""Small clips, made by PyAV as they are needed, that carry the number of each frame in their pixels.
+
+A picture is a grid of 6 rows and 4 columns: a row of marks that tells which way is up, three rows of twelve
+bits, black or white, that hold the number and a checksum, and two rows of noise, so that files have bytes to
+damage and greys to compare. Clips that are damaged, or no videos at all, are in broken_clips.py.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 128, 96
+SMALL = (64, 48)
+RED, BLUE = (200, 40, 40), (40, 40, 200)
+_MARKS = (True, False, False, False)
+_ROWS, _COLUMNS = 6, 4
+_NUMBERS = 1024
+
+#: Encoder options: few and steady, with B-frames and a key frame each second.
+_OPTIONS = {
+    "libx264": {"preset": "veryfast", "g": "25", "bf": "2"},
+    "libx265": {"preset": "ultrafast", "g": "25", "x265-params": "log-level=none:pools=none:frame-threads=1"},
+    "libvpx-vp9": {"cpu-used": "8", "deadline": "realtime", "g": "25"},
+    "mpeg4": {"q": "3"},
+}
+
+
+# -- pictures -------------------------------------------------------------------------------------------
+
+
+def draw(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """Give the picture of one number as (height, width) uint8, black 0 and white 255."""
+    cells = np.array(_MARKS + _bits(number)).reshape(4, _COLUMNS)
+    rows, columns = np.arange(height) * _ROWS // height, np.arange(width) * _COLUMNS // width
+    picture = cells[np.minimum(rows, 3)][:, columns].astype(np.uint8) * 255
+    noisy = rows > 3
+    noise = np.random.default_rng(number).integers(32, 224, (height // 8 + 1, width // 4 + 1), np.uint8)
+    picture[noisy] = noise.repeat(4, 0).repeat(4, 1)[: noisy.sum(), :width]
+    return picture
+
+
+def read_number(picture: np.ndarray) -> int:
+    """Read the number from luma (h, w) or RGB (h, w, 3); ValueError unless the picture stands upright."""
+    bits = tuple(bool(value > 127) for value in read_cells(picture).ravel())
+    number = sum(1 << i for i, bit in enumerate(bits[4:14]) if bit)
+    if bits != _MARKS + _bits(number):
+        raise ValueError("no number in this picture")
+    return number
+
+
+def read_cells(picture: np.ndarray) -> np.ndarray:
+    """Average the middle of each black or white cell: (4, 4) float."""
+    grey = picture.mean(2) if picture.ndim == 3 else picture
+    height, width = grey.shape
+    cells = np.zeros((4, _COLUMNS))
+    for row, column in np.ndindex(*cells.shape):
+        top, bottom = round((row + 0.3) * height / _ROWS), round((row + 0.7) * height / _ROWS)
+        left, right = round((column + 0.3) * width / _COLUMNS), round((column + 0.7) * width / _COLUMNS)
+        cells[row, column] = grey[top : max(bottom, top + 1), left : max(right, left + 1)].mean()
+    return cells
+
+
+def _bits(number: int) -> tuple[bool, ...]:
+    check = number.bit_count() % 4
+    return (*(bool(number >> i & 1) for i in range(10)), bool(check & 1), bool(check & 2))
+
+
+# -- writing --------------------------------------------------------------------------------------------
+
+
+def write_clip(
+    path: Path,
+    *,
+    n: int = 50,
+    first: int = 0,
+    rate: int | Fraction = 25,
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    full_range: bool = False,
+    rotation: int = 0,
+    sar: Fraction | None = None,
+    options: dict[str, str] | None = None,
+    mux: dict[str, str] | None = None,
+) -> Path:
+    """Write the frames numbered first .. first + n - 1 and give back the path.
+
+    `pts` are in units of `time_base`, which is 1/rate unless told. `size` is that of the upright picture
+    before `sar` stretches it; `rotation` is how far a player has to turn what is stored, counter-clockwise.
+    Without `full_range` the file names no range. `options` are the encoder's, `mux` are the container's.
+    """
+    time_base = time_base or 1 / Fraction(rate)
+    with av.open(path, "w", options=mux or {}) as out:
+        stream = add_video(out, codec, rate, size if rotation % 180 == 0 else size[::-1], pix_fmt, options)
+        stream.codec_context.time_base = time_base
+        stream.codec_context.color_range = 2 if full_range else 0
+        if sar is not None:
+            stream.codec_context.sample_aspect_ratio = sar
+        if rotation:
+            stream.set_display_rotation(rotation)
+        numbers = range(first, first + n)
+        pictures = (np.rot90(draw(number, *size), -rotation // 90) for number in numbers)
+        out.mux(list(encode(stream, pictures, pts or range(n), time_base)))
+    return path
+
+
+def times(
+    *,
+    n: int = 50,
+    rate: int | Fraction = 25,
+    pts: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    **_: object,
+) -> list[float]:
+    """Give the seconds since the first frame of all that write_clip writes with these arguments."""
+    pts = pts or range(n)
+    return [float((at - pts[0]) * (time_base or 1 / Fraction(rate))) for at in pts]
+
+
+def add_video(
+    out: av.container.OutputContainer,
+    codec: str = "libx264",
+    rate: int | Fraction = 25,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+) -> av.VideoStream:
+    """Add a video stream; its encoder has one thread, so that it gives the same bytes every time."""
+    stream = out.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}) | (options or {}))
+    stream.width, stream.height = size
+    stream.pix_fmt = pix_fmt
+    stream.codec_context.time_base = 1 / Fraction(rate)
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def encode(
+    encoder: av.VideoStream | av.VideoCodecContext,
+    pictures: Iterable[np.ndarray],
+    pts: Iterable[int],
+    time_base: Fraction = Fraction(1, 25),
+) -> Iterator[av.Packet]:
+    """Encode pictures, grey (h, w) or RGB (h, w, 3), at these times, and flush the encoder."""
+    color_range = 2 if encoder.color_range == 2 else 1
+    for picture, at in zip(pictures, pts):
+        layout = "gray" if picture.ndim == 2 else "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), layout)
+        frame = frame.reformat(format=encoder.pix_fmt, src_color_range=2, dst_color_range=color_range, threads=1)
+        frame.pts, frame.time_base = at, time_base
+        yield from encoder.encode(frame)
+    yield from encoder.encode(None)
+
+
+# -- clips that need more than one encoder, or a patch --------------------------------------------------
+
+
+def joined(*parts: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """Build several files and join their bytes, as `cat` does."""
+
+    def build(path: Path) -> Path:
+        pieces = [part(path.with_stem(f"{path.stem}_{i}")) for i, part in enumerate(parts)]
+        path.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+        return path
+
+    return build
+
+
+def coloured(path: Path) -> Path:
+    """Ten frames whose left half is red and whose right half is blue."""
+    picture = np.full((HEIGHT, WIDTH, 3), RED, np.uint8)
+    picture[:, WIDTH // 2 :] = BLUE
+    with av.open(path, "w") as out:
+        out.mux(list(encode(add_video(out), [picture] * 10, range(10))))
+    return path
+
+
+def two_sizes(path: Path, first: tuple[int, int] = (WIDTH, HEIGHT), then: tuple[int, int] = SMALL) -> Path:
+    """One stream of 25 frames of one size, then 25 of another; times run on."""
+    in_band = {"x264-params": "repeat-headers=1"}
+    with av.open(path, "w") as out:
+        stream = add_video(out, size=first, options=in_band)
+        out.mux(list(encode(stream, (draw(i, *first) for i in range(25)), range(25))))
+        encoder = av.CodecContext.create("libx264", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = *then, "yuv420p"
+        encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
+        encoder.options = _OPTIONS["libx264"] | in_band
+        for packet in encode(encoder, (draw(i, *then) for i in range(25, 50)), range(25, 50)):
+            packet.stream = stream
+            out.mux(packet)
+    return path
+
+
+def two_streams(path: Path, default: int | None = None) -> Path:
+    """Stream 0 is small and carries the numbers from 100, stream 1 is large and carries those from 0."""
+    with av.open(path, "w") as out:
+        streams = [add_video(out, size=SMALL), add_video(out)]
+        if default is not None:
+            streams[default].disposition = 1
+        out.mux(list(encode(streams[0], (draw(100 + i, *SMALL) for i in range(50)), range(50))))
+        out.mux(list(encode(streams[1], map(draw, range(50)), range(50))))
+    return path
+
+
+def with_audio(path: Path, audio_s: float = 4.0, video_start: int = 0, video: bool = True) -> Path:
+    """50 frames from `video_start`/25 s on, beside silence from 0 s to `audio_s`."""
+    with av.open(path, "w") as out:
+        stream = add_video(out, "mpeg4" if path.suffix == ".avi" else "libx264") if video else None
+        sound = out.add_stream("mp2" if path.suffix == ".avi" else "aac", rate=48_000, layout="mono")
+        packets = []
+        if stream:
+            packets += encode(stream, map(draw, range(50)), range(video_start, video_start + 50))
+        for start in range(0, round(audio_s * 48_000), 1024):
+            silence = np.zeros((1, 1024), np.int16 if path.suffix == ".avi" else np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, "s16" if path.suffix == ".avi" else "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, start, Fraction(1, 48_000)
+            packets += sound.encode(frame)
+        packets += sound.encode(None)
+        out.mux(sorted(packets, key=lambda p: p.dts * p.time_base))
+    return path
+
+
+def cover_first(path: Path) -> Path:
+    """An MP4 whose stream 0 is a cover picture, larger than the video: the tags stand before the track."""
+    with av.open(path, "w") as out:
+        cover = out.add_stream("mjpeg", rate=25)
+        cover.width, cover.height, cover.pix_fmt, cover.disposition = 512, 512, "yuvj420p", 0x400
+        stream = add_video(out)
+        out.mux(list(encode(cover, [np.full((512, 512), 90, np.uint8)], [0])))
+        out.mux(list(encode(stream, map(draw, range(50)), range(50))))
+    data = path.read_bytes()
+    moov, end = box(data, b"moov", 0, len(data))
+    trak, _ = box(data, b"trak", moov + 8, end)
+    tags, tags_end = box(data, b"udta", moov + 8, end)
+    path.write_bytes(data[:trak] + data[tags:tags_end] + data[trak:tags] + data[tags_end:])
+    return path
+
+
+def cover_attached(path: Path) -> Path:
+    """A Matroska file with a cover picture, larger than the video, as its attachment."""
+    picture = io.BytesIO()
+    Image.new("L", (512, 512), 90).save(picture, "JPEG")
+    with av.open(path, "w") as out:
+        stream = add_video(out)
+        out.add_attachment("cover.jpg", "image/jpeg", picture.getvalue())
+        out.mux(list(encode(stream, map(draw, range(50)), range(50))))
+    return path
+
+
+def box(data: bytes, kind: bytes, start: int, end: int) -> tuple[int, int]:
+    """Find the first MP4 box of a kind among those that lie side by side from start to end."""
+    while start < end:
+        size = int.from_bytes(data[start : start + 4], "big")
+        if data[start + 4 : start + 8] == kind:
+            return start, start + size
+        start += size
+    raise ValueError(f"no box {kind!r}")

@@ -1,0 +1,226 @@
+"""What must be the same on a GPU as on the CPU, as functions of the device: for test_gpu.py and benchmarks/gpu.py.
+
+Each gives what it measured, and raises AssertionError beyond its tolerance. On "cpu" they hold the same code to the
+same tolerances, but for what only a GPU has.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import torch
+
+from fervid.config import load_config
+from fervid.cuda.crops import cut_faces
+from fervid.cuda.mtcnn import DeviceMTCNN
+from fervid.cuda.pipeline import DeviceLine
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.faces.crop import crop_face
+from fervid.faces.mtcnn import MTCNN
+from fervid.models import load_models
+from fervid.pipeline import Models, process_video
+from fervid.video.open import open_video
+from tests.benchmarks.detection import match
+from tests.helpers.compare_timelines import differences
+
+SAMPLES = Path(__file__).parents[2] / "sample_videos"
+NAMES = ("one_face.mp4", "two_faces.mp4", "cut_to_nobody.mp4")
+Facts = dict[str, float | str]
+
+
+def detector(device: str) -> Facts:
+    """Boxes and scores in the sample videos: IoU >= 0.98, scores within 0.01."""
+    worst: Facts = {"faces": 0, "iou": 1.0, "score": 0.0}
+    found_by, expected_by = DeviceMTCNN(device), MTCNN()
+    for name in NAMES[:2]:
+        picture = _pictures(name, 20, 6)
+        expected, found = expected_by.detect(picture), found_by.detect(torch.from_numpy(picture).to(device), 20)
+        pairs, overlap = match(expected, found)
+        assert len(pairs) == len(expected) == len(found), (name, len(expected), len(found))
+        off = np.abs(expected.score[pairs[:, 0]] - found.score[pairs[:, 1]]).max()
+        worst = {
+            "faces": worst["faces"] + len(pairs),  # type: ignore[operator]
+            "iou": min(float(worst["iou"]), float(overlap.min())),
+            "score": max(float(worst["score"]), float(off)),
+        }
+    assert float(worst["iou"]) >= 0.98 and float(worst["score"]) <= 0.01, worst
+    return worst
+
+
+def crops(device: str) -> Facts:
+    """Greys of tilted crops: within 2 of 255."""
+    r = np.random.default_rng(0)
+    luma = _pictures("two_faces.mp4", 10, 4)[..., 1].copy()
+    square = np.stack([r.uniform(0, 640, 64), r.uniform(0, 360, 64), r.uniform(8, 400, 64), r.uniform(-2, 2, 64)], 1)
+    frame = np.arange(64) % 4
+    expected = np.stack([crop_face(luma[f], s, 48, limited=True) for f, s in zip(frame, square)])
+    found = cut_faces(torch.from_numpy(luma).to(device), frame, square, 48, limited=True)
+    off = np.abs(expected.astype(int) - found)
+    assert off.max() <= 2, off.max()
+    return {"largest": int(off.max()), "mean": float(off.mean())}
+
+
+def classifier(device: str) -> Facts:
+    """Probabilities of 300 crops beside the CPU's in fp32: within 0.002 in fp32, within 0.05 in bf16."""
+    crop = np.stack([crop_face(one[..., 1], s, 48) for one in _pictures("one_face.mp4", 10, 12) for s in _around()])
+    expected = TorchClassifier("seresnet", "cpu", precision="fp32").predict(crop)
+    off: Facts = {}
+    for precision, tolerance in (("fp32", 0.002), ("bf16", 0.05)):
+        found = TorchClassifier("seresnet", device, precision=precision).predict(crop)
+        off[precision] = float(np.abs(found - expected).max())
+        assert float(off[precision]) <= tolerance, off
+    return off
+
+
+def timelines(
+    device: str, *, reader: str = "av", precision: str = "fp32", box: float = 0.005, prob: float = 0.02
+) -> Facts:
+    """Timelines of the sample videos: the same rows and dominant emotions, boxes within `box` of the picture's size.
+
+    The reference is the CPU's own line in fp32, which shares no code with the GPU's from frames to faces.
+    """
+    worst: Facts = {"box": 0.0, "prob": 0.0}
+    on_device = _models(device, precision)
+    for name, expected in _timelines_of_the_cpu().items():
+        found = process_video(SAMPLES / name, None, replace(_CONFIG, reader=reader), on_device)
+        off = differences(expected, found.to_pandas())
+        assert off["rows_that_differ"] == off["other_dominant"] == 0, (name, off)
+        assert off["box"] <= box and off["prob"] <= prob, (name, off)
+        worst |= {key: max(float(worst[key]), float(off[key])) for key in ("box", "prob")}
+        worst["decoder"] = found.provenance["decoder"]
+        by_nvdec = reader in ("nvdec", "torchcodec") and device != "cpu"
+        assert worst["decoder"] == ("nvdec" if by_nvdec else "cpu"), (name, worst)
+    return worst
+
+
+_CONFIG = load_config(fps=5, detection="every", precision="fp32", device="cpu")
+
+
+@cache
+def _timelines_of_the_cpu() -> dict[str, pd.DataFrame]:
+    models = load_models(_CONFIG)
+    return {name: process_video(SAMPLES / name, None, _CONFIG, models).to_pandas() for name in NAMES}
+
+
+def as_asked(device: str) -> Facts:
+    """The same in the precision that the device has by default."""
+    return timelines(device, precision="auto", prob=0.06)
+
+
+def twice(device: str) -> Facts:
+    """One video twice with the same models: the same timeline, to the bit."""
+    models, config = _models(device), load_config(fps="native", end_s=3.0, precision="fp32")
+    one, other = (process_video(SAMPLES / "two_faces.mp4", None, config, models).table for _ in range(2))
+    assert one.equals(other)
+    return {"rows": one.num_rows}
+
+
+def memory(device: str) -> Facts:
+    """With too little memory for a batch the batches get smaller, and the timeline stays what it was."""
+    models, config = _models(device), load_config(fps=10, precision="fp32")
+    whole = process_video(SAMPLES / "two_faces.mp4", None, config, models).to_pandas()
+    with _scarce(device):
+        scarce = process_video(SAMPLES / "two_faces.mp4", None, config, models).to_pandas()
+    off = differences(whole, scarce)
+    assert off["rows_that_differ"] == off["other_dominant"] == 0 and off["box"] < 1e-3, off
+    line = models.on_device
+    assert isinstance(line, DeviceLine)
+    if device != "cpu":
+        assert line.most < 64, "memory did not run out: the check checks nothing"
+    return {"looks_at_once": line.most}
+
+
+def nvdec_frames(device: str) -> Facts:
+    """Frames of NVDEC at their own times with the CPU's luma, to the bit; pictures within 3 in the mean."""
+    worst: Facts = {"luma": 0, "picture": 0.0, "frames": 0}
+    for name in NAMES:
+        with (
+            open_video(SAMPLES / name) as sure,
+            open_video(SAMPLES / name, reader="nvdec", device=device) as video,
+        ):
+            for expected, found in zip(sure.frames(), video.frames(), strict=True):
+                assert abs(expected.pts_s - found.pts_s) < 1e-9
+                luma = np.abs(expected.luma().astype(int) - found.luma()).max()
+                seen = torch.as_tensor(found.picture(320, 180)).cpu().numpy()
+                picture = np.abs(expected.picture(320, 180).astype(int) - seen).mean()
+                worst["luma"] = max(int(worst["luma"]), int(luma))
+                worst["picture"] = max(float(worst["picture"]), float(picture))
+                worst["frames"] = int(worst["frames"]) + 1
+            assert video.health.decoder == "nvdec"
+    assert int(worst["luma"]) == 0 and float(worst["picture"]) < 3, worst
+    return worst
+
+
+def nvdec(device: str) -> Facts:
+    """The timelines by NVDEC, as `timelines`; pictures differ by roundings, so boxes may by 0.01."""
+    return timelines(device, reader="nvdec", box=0.01, prob=0.06)
+
+
+def by_torchcodec(device: str) -> Facts:
+    """The timelines by torchcodec, whose luma goes through RGB, as `timelines`."""
+    return timelines(device, reader="torchcodec", box=0.02, prob=0.10)
+
+
+#: Name -> check. Those in ONLY_ON_A_GPU have nothing to check elsewhere.
+CHECKS: dict[str, Callable[[str], Facts]] = {
+    "detector": detector, "crops": crops, "classifier": classifier, "timelines": timelines, "as_asked": as_asked,
+    "twice": twice, "memory": memory, "nvdec_frames": nvdec_frames, "nvdec": nvdec, "torchcodec": by_torchcodec,
+}  # fmt: skip
+ONLY_ON_A_GPU = ("nvdec_frames", "nvdec")
+BY_NVDEC = (*ONLY_ON_A_GPU, "torchcodec")
+
+
+def missing(name: str, device: str) -> str:
+    """Why a check cannot run here; "" if it can."""
+    if name in ONLY_ON_A_GPU and device == "cpu":
+        return "needs a GPU"
+    if name in BY_NVDEC and device != "cpu":
+        try:
+            ctypes.CDLL("libnvcuvid.so.1")
+        except OSError as e:
+            return f"the driver's decoder library is not to be found ({e}): put its folder into LD_LIBRARY_PATH"
+    if name == "torchcodec":
+        try:
+            import torchcodec.decoders  # noqa: F401
+        except (ImportError, OSError, RuntimeError) as e:
+            return f"torchcodec: {str(e).splitlines()[0][:80]}"
+    return ""
+
+
+def _models(device: str, precision: str = "fp32") -> Models:
+    models = load_models(load_config(device=device, precision=precision))
+    return models if models.on_device else replace(models, on_device=DeviceLine(device))
+
+
+def _pictures(name: str, every: int, n: int) -> np.ndarray:
+    with av.open(str(SAMPLES / name)) as container:
+        chosen = islice(container.decode(video=0), 0, n * every, every)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in chosen])
+
+
+def _around() -> np.ndarray:
+    """25 squares about the middle of a sample's picture."""
+    return np.array([(320 + 20 * i, 170 + 20 * j, 160, 0.05 * i) for i in range(-2, 3) for j in range(-2, 3)])
+
+
+@contextmanager
+def _scarce(device: str) -> Iterator[None]:
+    """Leave torch 300 MB beyond what it has: a batch of 64 pictures of 640x360 takes more."""
+    if device == "cpu":
+        yield
+        return
+    torch.cuda.empty_cache()
+    index = torch.device(device).index or 0
+    share = (torch.cuda.memory_reserved(index) + 3e8) / torch.cuda.get_device_properties(index).total_memory
+    torch.cuda.set_per_process_memory_fraction(share, index)
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, index)

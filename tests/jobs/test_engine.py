@@ -1,0 +1,158 @@
+"""Workers that die, hang and swell: each costs the job it had, and nothing else."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fervid.config import Config
+from fervid.errors import DeviceError, RunError, WeightsError
+from fervid.jobs.engine import JobProgress, Limits, default_limits, default_workers
+from fervid.jobs.job import Job
+from fervid.jobs.local_engine import LocalEngine
+from tests.helpers import failing_jobs as poison
+
+ROOT = Path(__file__).parents[2]
+
+
+def engine(workers: int = 1, load=poison.load_nothing, **limits) -> LocalEngine:
+    return LocalEngine(Config(), workers, Limits(**limits), load=load, work=poison.act)
+
+
+def run(names: list[str], folder: Path, on_move=None, **options) -> dict:
+    jobs = [Job(folder / name, name, folder / f"{name}.parquet") for name in names]
+    outcomes = list(engine(**options).run(jobs, on_move))
+    assert sorted(o.job.name for o in outcomes) == sorted(names)  # exactly one each
+    return {o.job.name: o for o in outcomes}
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_one_worker_does_all_in_order_and_is_gone_at_the_end(tmp_path):
+    done = run(["a", "b", "c"], tmp_path)
+    assert list(done) == ["a", "b", "c"]
+    (pid,) = {int(o.message) for o in done.values()}
+    assert pid != os.getpid() and not alive(pid)
+
+
+def test_two_workers_share_the_jobs(tmp_path):
+    done = run(["meet a", "meet b"], tmp_path, workers=2)
+    assert len({outcome.message for outcome in done.values()}) == 2
+
+
+def test_no_jobs_need_no_workers():
+    assert list(engine().run([])) == []
+
+
+def test_crashes_cost_one_file_each(tmp_path):
+    done = run(["crash", "segfault", "a"], tmp_path)
+    assert {name: o.status for name, o in done.items()} == {"crash": "failed", "a": "ok", "segfault": "failed"}
+    assert done["crash"].reason == done["segfault"].reason == "crashed"
+    assert "exit code 9" in done["crash"].message and "tried 2 times" in done["crash"].message
+    assert "SIGSEGV" in done["segfault"].message and "poison.py" in done["segfault"].message  # faulthandler's words
+
+
+def test_who_is_killed_from_outside_is_not_to_blame(tmp_path):
+    assert run(["killed-once", "a"], tmp_path)["killed-once"].status == "ok"
+
+
+def test_a_hang_is_stopped_by_the_watchdog_and_tried_again_alone(tmp_path):
+    done = run(["hang", "slow-once"], tmp_path, stall_s=1.0)
+    assert (done["hang"].status, done["hang"].reason) == ("failed", "stalled")
+    assert done["slow-once"].status == "ok"
+
+
+def test_progress_keeps_the_watchdog_away_but_not_the_clock(tmp_path):
+    moves: list[JobProgress] = []
+    done = run(["creep"], tmp_path, stall_s=1.5, timeout_s=3.0, on_move=moves.append)
+    assert done["creep"].reason == "timeout" and "--timeout" in done["creep"].message
+    assert max(move.done_s for move in moves) >= 4
+    assert moves[-1].job is None
+
+
+def test_a_memory_blow_up_is_stopped(tmp_path):
+    done = run(["hog", "a"], tmp_path, memory_bytes=400 * 2**20)
+    assert (done["hog"].status, done["hog"].reason) == ("failed", "memory")
+    assert "--memory" in done["hog"].message
+    assert done["a"].status == "ok"
+
+
+def test_errors_of_the_run_stop_it(tmp_path):
+    with pytest.raises(RunError, match="disk full"):
+        run(["a", "full", "b"], tmp_path)
+    with pytest.raises(RunError, match=r"(?s)report this.*ZeroDivisionError: a bug"):
+        run(["bug"], tmp_path)
+
+
+def test_models_that_cannot_be_loaded_are_told_as_they_are(tmp_path):
+    with pytest.raises(WeightsError, match="no such weights"):
+        run(["a"], tmp_path, load=poison.load_badly)
+
+
+def test_workers_that_die_before_they_are_ready_stop_the_run(tmp_path):
+    with pytest.raises(RunError, match=r"before they are ready: the worker died \(exit code 3\)"):
+        run(["a"], tmp_path, load=poison.load_to_death)
+
+
+def test_closing_stops_the_workers_at_once(tmp_path):
+    jobs = [Job(tmp_path / name, name, tmp_path / name) for name in ("a", "hang")]
+    outcomes = engine().run(jobs)
+    pid = int(next(outcomes).message)
+    started = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - started < 5 and not alive(pid)
+
+
+def test_workers_die_with_their_parent(tmp_path):
+    program = """
+import os, sys, threading
+from pathlib import Path
+from fervid.jobs.job import Job
+jobs = [Job(Path(name), name, Path(name)) for name in ("a", "hang")]
+for outcome in engine().run(jobs, lambda _: None):
+    print(outcome.message, flush=True)
+    threading.Timer(0.5, os._exit, [0]).start()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    pid = int(done.stdout)
+    for _ in range(50):
+        if not alive(pid):
+            break
+        time.sleep(0.1)
+    assert not alive(pid)
+
+
+def test_workers_beside_a_gpu_are_few(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64))
+    monkeypatch.setattr("fervid.jobs.engine.machine_memory", lambda: 10**12)
+    monkeypatch.setattr("fervid.jobs.engine._GPU_DRIVERS", ("/dev/null",))
+    monkeypatch.setattr("fervid.runtime.device.resolve_device", lambda asked: "cpu" if asked == "cpu" else "cuda:0")
+    assert [default_workers(device) for device in ("cpu", "auto", "cuda:0")] == [64, 4, 4]
+    monkeypatch.setattr("fervid.jobs.engine._GPU_DRIVERS", ())
+    assert default_workers("auto") == 64
+
+
+def test_a_gpu_that_is_not_there_is_told_before_any_worker_starts(tmp_path):
+    with pytest.raises(DeviceError, match="--device cuda:7"):
+        default_workers("cuda:7")
+
+
+def test_losses_are_counted(tmp_path):
+    machine = engine()
+    list(machine.run([Job(tmp_path / "crash", "crash", tmp_path / "x.parquet")]))
+    assert machine.losses == {"crashed": 2}
+
+
+def test_defaults_fit_the_machine():
+    n = default_workers()
+    assert 1 <= n <= len(os.sched_getaffinity(0))
+    assert default_limits(n).memory_bytes * n <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

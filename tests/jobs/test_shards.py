@@ -1,0 +1,338 @@
+"""Pieces of a video, read apart, give to the byte what one reading gives."""
+
+import hashlib
+import math
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from itertools import islice, pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fervid
+from fervid.config import MAX_PIXELS, Config
+from fervid.errors import ConfigError
+from fervid.jobs.batch import JobFinished, Request, run_batch
+from fervid.jobs.job import Job, run_job
+from fervid.jobs.local_engine import LocalEngine
+from fervid.jobs.shards import (
+    LONG_S,
+    PrecomputedClassifier,
+    SegmentOutcome,
+    Shards,
+    answer,
+    around,
+    choose_shards,
+    share_job,
+)
+from fervid.pipeline import Models, process_video
+from fervid.timeline.read import read_provenance
+from fervid.video.open import open_video
+from fervid.video.readers.segment import SegmentReader, read_index
+from fervid.video.sampling import choose_frames
+from fervid.video.segments import BEFORE_S, Index, NotSplittable, Segment, plan_segments
+from tests.helpers import failing_jobs as poison
+from tests.helpers.broken_clips import cut, overwritten
+from tests.helpers.clips import add_video, encode, joined, write_clip
+from tests.helpers.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
+from tests.helpers.hypothesis_settings import steady
+from tests.jobs.test_jobs import tree
+from tests.test_pipeline import scene, write
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "sample_videos"
+MODELS = Models(FakeDetector(), FakeClassifier(), "cpu")
+N = 250
+_DICE = random.Random(5)
+#: Frames 20 to 120 ms apart, and one that stands for more than three seconds.
+UNEVEN = np.cumsum([0] + [3400 if i in (90, 200) else _DICE.randrange(20, 120) for i in range(N - 1)]).tolist()
+VFR = {"pts": UNEVEN, "time_base": Fraction(1, 1000)}
+OPEN = {"options": {"x264-params": "open-gop=1", "bf": "3"}}
+OPEN_HEVC = {
+    "codec": "libx265",
+    "options": {"x265-params": "log-level=none:pools=none:frame-threads=1:open-gop=1:bframes=4:keyint=25"},
+}
+
+#: Files that are cut, in containers and codecs, with B-frames and without, at even and uneven times.
+CUT: dict[str, dict] = {
+    f"{name}.{kind}": options
+    for kind in ("mp4", "mkv", "ts")
+    for name, options in {
+        "h264": {}, "hevc": {"codec": "libx265"}, "mpeg4": {"codec": "mpeg4", "options": {"bf": "2", "g": "25"}},
+        "vfr": VFR, "open": OPEN, "open_hevc": OPEN_HEVC, "no_b": {"options": {"bf": "0"}},
+        "late": {"pts": range(2500, 2500 + N)}, "ntsc": {"rate": Fraction(30_000, 1001)},
+    }.items()
+} | {
+    "fragmented.mp4": {"mux": {"movflags": "frag_keyframe+empty_moov"}},
+    "vp9.webm": {"codec": "libvpx-vp9"},
+    "mpeg2.mpg": {"codec": "mpeg2video", "options": {"bf": "2", "g": "25"}},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "25"}},
+    "turned.mp4": {"rotation": 90},
+}  # fmt: skip
+FEW = ("h264.mp4", "vfr.mkv", "open.ts")
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory) -> Callable[..., Path]:
+    folder = tmp_path_factory.mktemp("shards")
+
+    def build(name: str, **options) -> Path:
+        path = folder / name
+        return path if path.exists() else write_clip(path, **{"n": N} | options)
+
+    return build
+
+
+def plan(path: Path, piece_s: float = 2.5) -> list[Segment]:
+    return plan_segments(read_index(path, None, MAX_PIXELS)[0], piece_s)
+
+
+def seen(looks, start_s: float = -math.inf, stop_s: float = math.inf) -> list[tuple]:
+    """Every look from start to stop: its time, for how long it stands, and a hash of what is seen."""
+    return [
+        (at, length, hashlib.sha256(frame.luma().tobytes() + frame.picture(64, 48).tobytes()).hexdigest())
+        for frame, at, length in looks
+        if start_s <= at < stop_s
+    ]
+
+
+# -- the pieces -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in CUT])
+def test_pieces_hold_the_looks_of_the_whole(name, make):
+    path = make(name, **CUT[name])
+    pieces = plan(path)
+    assert len(pieces) >= 3
+    for fps in (5.0, None)[name in FEW :]:
+        with open_video(path) as reader:
+            whole = seen(choose_frames(reader.frames(), fps))
+            end_s, decoded, packets = reader.end_s, reader.health.decoded, reader.health.packets
+            assert not reader.health.reasons
+        found, readers = [], []
+        for piece in pieces:
+            with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS) as reader:
+                found += seen(around(reader, piece, Config(fps=fps)), *reader.span_s(piece))
+                readers.append(reader)
+        assert found == whole
+        assert all(one.tail == other.head for one, other in pairwise(readers))
+        assert max(reader.end_s for reader in readers) == end_s
+        assert sum(reader.own for reader in readers) == decoded == N
+        assert read_index(path, None, MAX_PIXELS)[1] == packets
+
+
+@pytest.mark.parametrize(
+    "name, options, why",
+    [
+        ("one_key.mkv", {"options": {"g": "1000"}}, "between its key frames"),
+        ("raw.h264", {}, "without timestamps"),
+        ("edited.mp4", {"pts": range(-30, N - 30)}, "edit list"),
+    ],
+)
+def test_what_cannot_be_cut_is_told(name, options, why, make):
+    with pytest.raises(NotSplittable, match=why):
+        plan(make(name, **options))
+
+
+def test_clocks_that_jump_are_not_cut(tmp_path):
+    parts = joined(partial(write_clip, n=100), partial(write_clip, n=100, first=100))
+    with pytest.raises(NotSplittable, match=r"timestamps that|damaged"):
+        plan(parts(tmp_path / "twice.ts"))
+
+
+# -- the planner ------------------------------------------------------------------------------------------
+
+
+@st.composite
+def indices(draw) -> Index:
+    """Packets in file order: groups that begin with a key frame, whose frames are shuffled within a few places, and may
+    be shown before it (an open group)."""
+    groups = draw(st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=30))
+    pts, key, at = [], [], 0
+    for length, is_open in groups:
+        steps = draw(st.lists(st.integers(1, 50), min_size=length, max_size=length))
+        times = [at + sum(steps[: i + 1]) for i in range(length)]
+        at = times[-1]
+        lead = min(draw(st.integers(0, 3)), length - 1) if is_open and pts else 0
+        first, rest = times[lead], times[:lead] + draw(st.permutations(times[lead + 1 :]))
+        pts += [first, *rest]
+        key += [True] + [False] * (length - 1)
+    return Index(np.array(pts, np.int64), np.array(key, bool), Fraction(1, 25))
+
+
+@given(indices(), st.floats(0.1, 20))
+@steady
+def test_pieces_cover_all_and_do_not_overlap(index, piece_s):
+    try:
+        pieces = plan_segments(index, piece_s)
+    except NotSplittable:
+        return
+    assert len(pieces) >= 2 and [piece.number for piece in pieces] == list(range(len(pieces)))
+    assert pieces[0].start is pieces[0].seek is pieces[-1].stop is None
+    keys = set(index.pts[index.key].tolist())
+    for one, other in pairwise(pieces):
+        assert one.stop == other.start and other.start in keys
+        assert other.seek is None or (other.seek in keys and (other.start - other.seek) * index.tick >= BEFORE_S)
+    owners = [
+        sum((p.start is None or p.start <= at) and (p.stop is None or at < p.stop) for p in pieces) for at in index.pts
+    ]
+    assert set(owners) == {1}
+    for piece in pieces[:-1]:
+        begin = piece.start if piece.start is not None else index.pts[0]
+        assert (piece.stop - begin) * index.tick >= piece_s - 1e-6
+    for piece in pieces:  # every frame of a piece lies behind the key frame that its decoding begins with
+        seek = 0 if piece.seek is None else int(np.flatnonzero(index.pts == piece.seek)[0])
+        own = [i for i, at in enumerate(index.pts) if (piece.start or -1) <= at < (piece.stop or math.inf)]
+        assert min(own, default=seek) >= seek
+
+
+# -- readings that were given before -----------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 30)), st.integers(1, 9))
+@steady
+def test_answers_are_remembered(counts, cuts, batch_size):
+    looks = [Seen(i / 5, tuple(Face((10 + j, 10 + i, 40 + j, 50)) for j in range(n))) for i, n in enumerate(counts)]
+    classifier = FakeClassifier(batch_size)
+    batches = [face_batch(part) for part in split(looks, cuts)]
+    answered = list(answer(batches, classifier))
+    recalled = PrecomputedClassifier(classifier)
+    assert (recalled.name, recalled.labels, recalled.sha256) == (classifier.name, classifier.labels, None)
+    for before, after in zip(batches, answered, strict=True):
+        assert np.array_equal(recalled.predict(after.crop), classifier.predict(before.crop).reshape(-1, 3))
+        assert same([replace(before, crop=after.crop)], [after])
+
+
+# -- whole videos -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> Path:
+    """Eight seconds: faces that move across every border, come and go, and some that are too weak to begin a track."""
+    story = [*scene(60, (8, 8), step=1), *scene(40, (8, 8), (72, 40)), *scene(30), *scene(70, (30, 30), bright=235)]
+    return write(tmp_path_factory.mktemp("film") / "film.mp4", story)
+
+
+def results(path: Path, out: Path, shards: Shards | None = None, **options) -> tuple[bytes, bytes, str]:
+    """The bytes of the timeline and of the readings, and why the video was read whole."""
+    out.mkdir()
+    timeline, faces = out / "t.parquet", out / "f.parquet"
+    done = process_video(path, timeline, Config(**options), MODELS, faces_out=faces, spread=shards, name="film")
+    assert sorted(out.iterdir()) == [faces, timeline]
+    return timeline.read_bytes(), faces.read_bytes(), done.whole
+
+
+def over(workers: int, **options) -> Shards:
+    return Shards(workers, load=poison.load_fakes, **{"piece_s": 1.5} | options)
+
+
+@pytest.mark.parametrize(
+    "workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("options", [{}, pytest.param({"fps": None, "max_gap_s": 0.3}, marks=pytest.mark.slow)])
+def test_one_two_and_three_workers_give_the_same_bytes(film, tmp_path, workers, options):
+    whole, moves = results(film, tmp_path / "whole", **options), []
+    found = results(film, tmp_path / "spread", over(workers, on_progress=moves.append), **options)
+    assert found == whole and found[2] == ""
+    assert moves and moves[-1].done_s <= 8.1 and moves[-1].end_s == pytest.approx(8)
+
+
+def noisy(path: Path, n: int = 125) -> Path:
+    """A clip with enough bytes to damage."""
+    random = np.random.default_rng(0)
+    return write(path, [np.maximum(one, random.integers(0, 40, one.shape, np.uint8)) for one in scene(n, (8, 8))])
+
+
+def test_what_cannot_be_spread_is_read_whole_and_told(film, tmp_path):
+    damaged = overwritten(noisy, 0.6, 0.62)(tmp_path / "damaged.mp4")
+    ragged = write_clip(tmp_path / "b_frames.avi", n=125, options={"bf": "2"})
+    cases = [
+        (film, over(1, least_s=600), {}, "shorter than 600 s"),
+        (film, over(1), {"start_s": 1.0}, "a part of it only"),
+        (film, over(1), {"reader": "decord"}, "reader decord"),
+        (film, over(1, piece_s=7.0), {}, "no two pieces of 7 s"),
+        (damaged, over(1), {}, "it is damaged"),
+        (cut(noisy, 0.7)(tmp_path / "short.mkv"), over(1), {}, "it is damaged"),
+        (ragged, over(1), {}, "it is damaged, or its timestamps"),
+    ]
+    for i, (path, shards, options, why) in enumerate(cases):
+        whole = results(path, tmp_path / f"whole{i}", **options)
+        found = results(path, tmp_path / f"{i}", shards, **options)
+        assert found[:2] == whole[:2]
+        assert why in found[2], (path, found[2])
+        degraded = read_provenance(tmp_path / f"{i}" / "t.parquet")["status"] == "degraded"
+        assert degraded == (i >= 4)
+
+
+def test_pieces_that_do_not_meet_are_seen(film, tmp_path, monkeypatch):
+    """A key frame that is none: what a piece decodes from its start on is not what the piece before it saw there."""
+    found = [SegmentOutcome(Job(film, f"piece {i}", Path()), "ok", head=b"a", tail=b"b", end_s=1.0) for i in range(6)]
+    monkeypatch.setattr(LocalEngine, "run", lambda *_: (one for one in found))
+    assert "do not meet" in results(film, tmp_path / "out", over(2))[2]
+
+
+@pytest.mark.slow
+def test_a_piece_that_kills_its_worker_is_no_result(film, tmp_path):
+    assert "a piece failed" in results(film, tmp_path / "out", replace(over(2), load=poison.load_to_crash))[2]
+
+
+# -- batches ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_batch_puts_long_videos_off_until_they_have_all_workers(film, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    shutil.copy(film, videos / "a_long.mp4")
+    for i in range(2):
+        write(videos / f"{i}.mp4", scene(20 + i, (8, 8)))
+    (videos / "none.mp4").write_text("no video")
+    trees = {}
+    for shards in (None, over(2, least_s=5.0)):
+        work = partial(share_job, shards=shards) if shards else run_job
+        engine = LocalEngine(Config(), 2, load=poison.load_fakes, work=work)
+        ended = []
+        out = tmp_path / f"out{bool(shards)}"
+        summary = run_batch(Request((str(videos),), out), Config(), engine, ended.append)
+        assert (summary.count("ok"), summary.count("failed")) == (3, 1)
+        trees[out] = tree(out)
+        assert not [row.message for row in summary.rows if row.status == "ok" and row.message]
+    assert [event.row.path for event in ended if isinstance(event, JobFinished)][-1] == "a_long.mp4"
+    one, other = trees.values()
+    assert one == other and len(one) == 3
+
+
+@pytest.mark.slow
+def test_real_models_give_the_same_bytes(tmp_path):
+    with av.open(str(SAMPLES / "two_faces.mp4")) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), 125)]
+        pictures += pictures[::-1]
+    film = tmp_path / "film.mp4"
+    with av.open(film, "w") as out:
+        stream = add_video(out, size=pictures[0].shape[1::-1])
+        out.mux(list(encode(stream, pictures, range(len(pictures)))))
+    models, config = fervid.load_models(device="cpu"), Config(device="cpu")
+    done = {}
+    for workers in (0, 1, 2):
+        out = tmp_path / f"{workers}.parquet"
+        spread = Shards(workers, piece_s=3.0) if workers else None
+        result = process_video(film, out, config, models, spread=spread)
+        done[workers] = out.read_bytes()
+        assert result.whole == ""
+    assert done[0] == done[1] == done[2]
+
+
+def test_what_shards_may_be():
+    assert choose_shards(None, 8) is choose_shards(1, 8) is choose_shards("auto", 1) is None
+    assert choose_shards("auto", 8) == Shards(8, LONG_S) and choose_shards(3, 8) == Shards(3)
+    for wrong in (0, -1, "many", 1.5):
+        with pytest.raises(ConfigError, match="expected auto, or a number of workers"):
+            choose_shards(wrong, 8)

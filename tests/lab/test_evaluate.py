@@ -1,0 +1,317 @@
+"""`fervid evaluate`: figures derived by hand, heads and classes matched by name, and the way from raw pictures."""
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from scipy.special import softmax
+from typer.testing import CliRunner
+
+from fervid.cli import app
+from fervid.config import DETECTORS
+from fervid.emotions.torch_classifier import Head, TorchClassifier
+from fervid.errors import ConfigError, DataError
+from fervid.lab.data.datasets import FER2013, FaceSet
+from fervid.lab.data.face_alignment import FER2013_ALIGNMENT
+from fervid.lab.evaluation.evaluate import EvalConfig, Predictor, choose_head, evaluate_faces, evaluate_weights, views
+from fervid.lab.evaluation.metrics import calibration_error, fit_temperature, reliability, score
+from fervid.labels import EMOTIONS
+from fervid.views import terminal
+from fervid.views.figures.evaluation import write_evaluation
+from fervid.views.figures.style import PALETTE
+from tests.helpers.face_sets import write_parquet
+
+# -- figures by hand ------------------------------------------------------------------------------------
+
+
+def test_temperature_is_found_again() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20_000, 7))
+    label = np.array([rng.choice(7, p=p) for p in softmax(logits, 1)])
+    assert fit_temperature(logits * 3, label) == pytest.approx(3, rel=0.05)
+
+
+def test_calibration_error_by_hand() -> None:
+    # two confident answers (0.9, one right) and two unsure ones (0.5, one right): (|0.5 - 0.9| + 0) / 2
+    prob = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5], [0.5, 0.5]])
+    assert calibration_error(prob, np.array([0, 1, 0, 1])) == pytest.approx(0.2)
+    bins = reliability(prob, np.array([0, 1, 0, 1]), bins=10)
+    assert bins.n.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 2]
+    assert bins.confidence[[5, 9]].tolist() == [0.5, 0.9] and bins.accuracy[[5, 9]].tolist() == [0.5, 0.5]
+
+
+def said(*called: int, k: int = 2) -> np.ndarray:
+    """Probabilities of faces that were called so, surely."""
+    return np.eye(k)[list(called)]
+
+
+def test_scores_by_hand() -> None:
+    # a a b b called a b b b: accuracy 3/4; precision 1/1 and 2/3; F1(a) = 2*1/(2+1), F1(b) = 2*2/(2+3)
+    prob = said(0, 1, 1, 1)
+    scores = score(prob, prob, np.array([0, 0, 1, 1]), ("a", "b"))
+    assert scores.accuracy == scores.accuracy_found == 0.75 and scores.coverage == 1
+    a, b = scores.classes.values()
+    assert (a.precision, a.recall, a.support) == (1, 0.5, 2)
+    assert (b.precision, b.recall, b.support) == (pytest.approx(2 / 3), 1, 2)
+    assert (a.f1, b.f1) == (pytest.approx(2 / 3), pytest.approx(4 / 5))
+    assert scores.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert scores.confusion.tolist() == [[1, 1], [0, 2]]
+
+
+def test_a_face_that_was_not_found_is_wrong() -> None:
+    # a a b b, the second a not found, the others right
+    prob = said(0, 0, 1, 1)
+    scores = score(prob, prob, np.array([0, 0, 1, 1]), ("a", "b"), np.array([True, False, True, True]))
+    assert (scores.accuracy, scores.accuracy_found, scores.coverage) == (0.75, 1, 0.75)
+    a = scores.classes["a"]
+    assert (a.precision, a.recall, a.support, a.missed) == (1, 0.5, 2, 1)
+    assert scores.confusion.tolist() == [[1, 0], [0, 2]] and scores.calibrated.n.sum() == 3
+
+
+def test_nothing_found_is_zero_and_no_error() -> None:
+    prob = said(0, 1)
+    scores = score(prob, prob, np.array([0, 1]), ("a", "b"), np.zeros(2, bool))
+    assert scores.accuracy == scores.accuracy_found == scores.coverage == scores.calibrated.error == 0
+
+
+def test_a_class_without_faces_stays_out_of_the_mean() -> None:
+    prob = said(0, 1, k=3)
+    scores = score(prob, prob, np.array([0, 1]), ("a", "b", "c"))
+    assert scores.macro_f1 == 1 and scores.classes["c"].recall is None
+
+
+def test_the_interval_is_that_of_a_coin() -> None:
+    # 50 of 100 right: a fair coin thrown 100 times gives 40 to 60 heads in 95 of 100 cases
+    prob = said(*[0] * 100)
+    scores = score(prob, prob, np.arange(100) % 2, ("a", "b"))
+    assert (scores.accuracy_low, scores.accuracy_high) == (0.4, 0.6)
+
+
+def test_a_few_faces_that_are_all_right_prove_little() -> None:
+    prob = said(0, 1, 0)
+    right, wrong = (score(prob, prob, label, ("a", "b")) for label in (np.array([0, 1, 0]), np.array([1, 0, 1])))
+    # three coins of this weight fall on one side in one case of forty: 0.2924 ** 3 = 0.025
+    assert (right.accuracy_low, right.accuracy_high) == (pytest.approx(0.2924, abs=1e-4), 1)
+    assert (wrong.accuracy_low, wrong.accuracy_high) == (0, pytest.approx(0.7076, abs=1e-4))
+
+
+# -- heads, classes, views ------------------------------------------------------------------------------
+
+SEVEN = Head("fer2013", FER2013, 2.0, 0)
+EIGHT = Head("ferplus", (*FER2013, "contempt"), 1.0, 7)
+
+
+class FakeTwoHeads:
+    """Says of every picture that output k is as likely as e^k, on 15 outputs of two heads."""
+
+    framing = FER2013_ALIGNMENT
+    name, sha256, path, crop_px, heads = "fake", "0", Path("fake.safetensors"), 4, (SEVEN, EIGHT)
+
+    def logits(self, crop: np.ndarray) -> np.ndarray:
+        """Crops (m, 4, 4) -> (m, 15)."""
+        assert crop.shape[1:] == (4, 4)
+        return np.tile(np.arange(15, dtype=np.float32), (len(crop), 1))
+
+
+CK_PLUS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "expected"),
+    [
+        (FER2013, None, "fer2013"),
+        (EIGHT.labels, None, "ferplus"),
+        (CK_PLUS, None, "ferplus"),
+        (FER2013[:6], None, "fer2013"),
+        (FER2013, "ferplus", "ferplus"),
+    ],
+)
+def test_the_head_is_the_one_that_fits_the_data(labels: tuple[str, ...], asked: str | None, expected: str) -> None:
+    assert choose_head(FakeTwoHeads(), labels, asked).name == expected
+
+
+def test_an_unknown_head_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="fer2013, ferplus"):
+        choose_head(FakeTwoHeads(), FER2013, "rafdb")
+
+
+def test_classes_that_are_not_asked_for_take_no_part() -> None:
+    image = np.zeros((1, 4, 4), np.uint8)
+    judge, asked = Predictor(FakeTwoHeads(), SEVEN), ("fear", "contempt", "anger")
+    prob, raw = (judge.probabilities(judge.logits(image, "none"), asked, calibrated=one) for one in (True, False))
+    # fear is output 2, anger output 0, contempt is none of its; the temperature is 2
+    assert prob[0] == pytest.approx([*softmax([2 / 2, 0])[:1], 0, *softmax([2 / 2, 0])[1:]])
+    assert raw[0] == pytest.approx([*softmax([2, 0])[:1], 0, *softmax([2, 0])[1:]])
+
+
+def test_only_shared_classes_are_compared_and_it_is_said() -> None:
+    image, label = np.zeros((7, 4, 4), np.uint8), np.arange(7)
+    faces = FaceSet("ck", CK_PLUS, image, label)
+    facts = evaluate_faces(faces, [FakeTwoHeads()], EvalConfig(head="fer2013"))
+    assert facts["classes_compared"] == [name for name in CK_PLUS if name != "contempt"]
+    assert facts["classes_left_out"] == {"only_in_data": ["contempt"], "only_in_model": ["neutral"]}
+    assert (facts["n"], facts["faces_left_out"]) == (6, 1)
+    assert facts["classes"]["surprise"]["recall"] == 1  # the last of FER2013's outputs that is asked for
+    assert facts["accuracy"] == round(1 / 6, 4)
+    assert facts["accuracy_any_answer"] == 0  # it says neutral, the last of all, which none of the faces is
+
+
+def test_no_face_of_a_known_class_is_an_error() -> None:
+    faces = FaceSet("odd", (*FER2013, "contempt"), np.zeros((2, 4, 4), np.uint8), np.array([7, 7]))
+    with pytest.raises(DataError, match="none of its 2 faces"):
+        evaluate_faces(faces, [FakeTwoHeads()], EvalConfig(head="fer2013"))
+
+
+def test_ten_windows_and_their_mirror_images() -> None:
+    image = np.arange(144, dtype=np.uint8).reshape(1, 12, 12)
+    shown = list(views(image, "tencrop", 11))
+    assert len(shown) == 10 and all(view.shape == (1, 11, 11) for view in shown)
+    assert all((shown[i + 1] == shown[i][:, :, ::-1]).all() for i in range(0, 10, 2))
+    assert [int(view[0, 0, 0]) for view in shown[2::2]] == [0, 1, 12, 13]  # the corners
+    assert len(list(views(image, "flip", 11))) == 2 and next(views(image, "none", 6)).shape == (1, 6, 6)
+
+
+def test_an_unknown_augmentation_is_refused() -> None:
+    with pytest.raises(ConfigError, match="tencrop"):
+        EvalConfig(tta="hundredcrop")
+
+
+# -- the bundled model ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seresnet() -> TorchClassifier:
+    model = TorchClassifier("seresnet", "cpu")
+    model.batch_size = 8  # a batch is filled up, whatever is in it
+    return model
+
+
+@pytest.fixture(scope="module")
+def noise() -> FaceSet:
+    image = np.random.default_rng(0).integers(0, 256, (14, 48, 48), np.uint8)
+    return FaceSet("noise", FER2013, image, np.arange(14) % 7)
+
+
+def test_an_ensemble_of_one_model_twice_is_that_model(seresnet: TorchClassifier, noise: FaceSet) -> None:
+    alone, twice = (evaluate_faces(noise, [seresnet] * n, EvalConfig()) for n in (1, 2))
+    assert len(twice.pop("weights")) == 2 and len(alone.pop("weights")) == 1
+    assert alone == twice
+
+
+@pytest.mark.parametrize("tta", ["flip", "tencrop"])
+def test_views_do_not_care_which_way_a_face_looks(seresnet: TorchClassifier, noise: FaceSet, tta: str) -> None:
+    judge, some = Predictor(seresnet, seresnet.head), noise.image[:4]
+    there, back, plain = (
+        judge.probabilities(judge.logits(image, way), FER2013)
+        for image, way in ((some, tta), (some[:, :, ::-1], tta), (some, "none"))
+    )
+    assert np.allclose(there, back, atol=1e-6) and (tta != "flip" or (there == back).all())
+    assert not np.allclose(there, plain, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
+    """Collins, who smiles, and a cup of coffee; the grey squares say nothing."""
+    folder = tmp_path_factory.mktemp("raw")
+    paths = [folder / "collins.png", folder / "coffee.png"]
+    for path, picture in zip(paths, (skimage.data.astronaut(), skimage.data.coffee())):
+        Image.fromarray(picture).save(path)
+    grey, label = np.zeros((2, 48, 48), np.uint8), np.array([3, 6])
+    return FaceSet("raw", FER2013, grey, label, source=np.array([str(path) for path in paths]))
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_detection_counts_a_face_not_found_as_wrong(seresnet: TorchClassifier, raw: FaceSet, detector: str) -> None:
+    facts = evaluate_faces(raw, [seresnet], EvalConfig(detect=True, detector=detector))
+    assert (facts["coverage"], facts["accuracy"], facts["accuracy_found"]) == (0.5, 0.5, 1)
+    assert facts["classes"]["neutral"]["missed"] == 1
+
+
+def test_small_squares_are_enlarged_for_the_detector(seresnet: TorchClassifier) -> None:
+    face = Image.fromarray(skimage.data.astronaut()[50:180, 160:290]).convert("L").resize((48, 48))
+    faces = FaceSet("one", FER2013, np.stack([np.asarray(face)]), np.array([3]), source=np.array(["x.csv row 1"]))
+    facts = evaluate_faces(faces, [seresnet], EvalConfig(detect=True, tta="tencrop"))
+    assert facts["coverage"] == facts["accuracy"] == 1
+
+
+# -- what is written and printed ------------------------------------------------------------------------
+
+
+def test_the_pictures_and_tables_of_an_evaluation(seresnet: TorchClassifier, raw: FaceSet, tmp_path: Path) -> None:
+    facts = {"data": "raw", "split": None} | evaluate_faces(raw, [seresnet], EvalConfig(detect=True))
+    paths = write_evaluation(facts, tmp_path / "a")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(path.name for path in paths)
+    rows = list(csv.reader((tmp_path / "a" / "confusion.csv").read_text().splitlines()))
+    assert rows[0] == ["true", *FER2013, "no face"]
+    assert rows[4] == ["happiness", "0", "0", "0", "1", "0", "0", "0", "0"] and rows[7][-1] == "1"
+    for name in ("confusion.png", "reliability.png"):
+        with Image.open(tmp_path / "a" / name) as image:
+            assert min(image.size) > 400
+
+
+def test_the_palette_has_a_colour_for_each_emotion() -> None:
+    assert tuple(PALETTE) == EMOTIONS and len(set(PALETTE.values())) == len(EMOTIONS)
+
+
+def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    faces = FaceSet("ck", CK_PLUS, np.zeros((7, 4, 4), np.uint8), np.arange(7))
+    exam = EvalConfig(head="fer2013", tta="flip")
+    terminal.print_evaluation({"data": "ck", "split": "test"} | evaluate_faces(faces, [FakeTwoHeads()], exam))
+    printed = capsys.readouterr().out
+    for words in ("ck, test: 6 faces", "16.7%", "95% interval", "left out", "contempt", "mirrored", "precision"):
+        assert words in printed
+    assert max(map(len, printed.splitlines()[8:])) <= 80
+
+
+@pytest.fixture
+def parquet(noise: FaceSet, tmp_path: Path) -> Path:
+    return write_parquet(tmp_path / "noise.parquet", noise)
+
+
+def test_json_goes_to_stdout_or_into_a_file(parquet: Path, tmp_path: Path) -> None:
+    call = ["evaluate", "--data", str(parquet), "--device", "cpu"]
+    dash = CliRunner().invoke(app, [*call, "--json", "-"])
+    bare = CliRunner().invoke(app, [*call, "--json", "--tta", "none"])
+    last = CliRunner().invoke(app, [*call, "--out", str(tmp_path / "out"), "--json"])
+    assert dash.exit_code == 0 and dash.stdout == bare.stdout == last.stdout
+    file = CliRunner().invoke(app, [*call, "--json", str(tmp_path / "facts.json")])
+    assert "accuracy" in file.stdout and not file.stdout.startswith("{")
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts == json.loads(dash.stdout) == json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert facts["n"] == 14 and facts["weights"][0]["head"] == "fer2013"
+
+
+def test_two_weights_on_the_command_line_are_an_ensemble(parquet: Path) -> None:
+    call = ["evaluate", "--data", str(parquet), "--weights", "seresnet", "--weights", "seresnet", "--json", "-"]
+    result = CliRunner().invoke(app, call)
+    assert [one["name"] for one in json.loads(result.stdout)["weights"]] == ["seresnet", "seresnet"]
+
+
+def test_pickled_weights_are_refused_with_what_to_do(parquet: Path, tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "it's mine.pth")
+    call = ["evaluate", "--data", str(parquet), "--weights", str(tmp_path / "it's mine.pth")]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 2
+    for words in ("can run code", "python -c", "mine.json", "`fervid train` writes both"):
+        assert words in result.stderr
+    _, command = result.stderr.split("python -c ")
+    program = shlex.split(command.split(" and write its facts")[0])[0]
+    exec(program)
+    assert (tmp_path / "it's mine.safetensors").is_file()
+
+
+def test_faces_that_were_trained_on_do_not_count(noise: FaceSet, parquet: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "learned" / "happy"
+    folder.mkdir(parents=True)
+    for i in range(5):
+        seen = noise.image[i] if i else noise.image[i][:, ::-1]  # one of them mirrored
+        Image.fromarray(seen).save(folder / f"{i}.png")
+    exam = EvalConfig(apart_from=tmp_path / "learned")
+    facts = evaluate_weights(parquet, None, "seresnet", "cpu", exam)
+    assert (facts["duplicates_left_out"], facts["n"]) == (5, 9)

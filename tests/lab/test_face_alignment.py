@@ -1,0 +1,106 @@
+"""The framing of training pictures is measured, so that the line cuts faces out of video as they lie there."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from typer.testing import CliRunner
+
+from fervid.cli import app
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.faces.crop import crop_face
+from fervid.faces.mtcnn import MTCNN
+from fervid.lab.data.face_alignment import FER2013_ALIGNMENT, alignment_of, describe_alignment, measure_alignment
+from fervid.lab.data.pictures import main_faces
+from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_weights
+from fervid.lab.training.data import TrainingData
+from fervid.lab.training.recipe import Recipe
+from fervid.lab.training.train import train
+from tests.helpers.face_sets import some_faces, write_parquet
+
+PORTRAIT = skimage.data.astronaut()
+LUMA = PORTRAIT.mean(2).astype(np.uint8)
+
+
+def cut(x: float, y: float, side: float, size_px: int, n: int = 60) -> np.ndarray:
+    """Pictures (n, size_px, size_px) of the same face, each shifted, zoomed and turned by a little."""
+    dice = np.random.default_rng(5)
+    squares = np.array([x, y, side, 0]) + dice.uniform(-1, 1, (n, 4)) * [0.04 * side, 0.04 * side, 0.06 * side, 0.1]
+    return np.stack([crop_face(LUMA, square, size_px) for square in squares])
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "side", "size_px"), [(224, 120, 100, 48), (224, 120, 100, 200), (230, 110, 170, 48), (200, 130, 170, 96)]
+)
+def test_the_line_cuts_faces_out_as_they_lie_in_the_training_pictures(
+    x: float, y: float, side: float, size_px: int
+) -> None:
+    framing, source = measure_alignment(cut(x, y, side, size_px))
+    (face,) = main_faces([PORTRAIT], MTCNN(device="cpu"))
+    assert face is not None
+    ((found_x, found_y, found_side, turn),) = framing.squares(face.box_px[None], face.landmarks_px[None])
+    assert source.startswith("measured on the faces found in ")
+    assert abs(found_x - x) < 0.04 * side and abs(found_y - y) < 0.04 * side
+    assert abs(found_side / side - 1) < 0.06 and abs(turn) < 0.1
+
+
+def test_where_faces_are_not_found_the_framing_is_that_of_fer2013_and_that_is_said() -> None:
+    few, none = measure_alignment(cut(224, 120, 100, 48, 49)), measure_alignment(some_faces(60).image)
+    assert few[0] == none[0] == FER2013_ALIGNMENT
+    assert few[1] == "FER2013's: only 49 training pictures, at least 50 are needed to measure it"
+    assert none[1] == "FER2013's: faces in 0 of 60 training pictures, at least 50 are needed to measure it"
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "side", "words"),
+    [
+        (224, 120, 100, None),
+        (227, 122, 108, None),
+        (224, 120, 80, r"1\.2\d times"),
+        (224, 120, 150, r"0\.6\d times"),
+        (240, 118, 100, r"1[3-9]% of the side"),
+    ],
+)
+def test_pictures_that_are_framed_otherwise_are_told_apart(x: float, y: float, side: float, words: str | None) -> None:
+    known, _ = measure_alignment(cut(224, 120, 100, 48))
+    told = describe_alignment(cut(x, y, side, 48), known)
+    assert told is None if words is None else told is not None and re.search(words, told)
+    assert describe_alignment(cut(x, y, side, 48)[:29], known) is None  # too few to tell
+    assert describe_alignment(some_faces(40).image, known) is None  # no faces
+
+
+def test_a_zoom_of_the_model_belongs_to_its_framing() -> None:
+    known, _ = measure_alignment(cut(224, 120, 100, 48))
+    assert describe_alignment(cut(224, 120, 80, 48), replace(known, zoom=0.8)) is None
+
+
+def test_evaluate_says_that_pictures_are_framed_otherwise(tmp_path: Path) -> None:
+    faces = replace(some_faces(35), image=cut(224, 120, 150, 48, 35))
+    data = write_parquet(tmp_path / "loose.parquet", faces)
+    result = CliRunner().invoke(app, ["evaluate", "--data", str(data), "--device", "cpu"])
+    assert result.exit_code == 0 and re.search(r"framing +faces are 0\.\d\d times as large", result.output)
+    assert evaluate_weights(data, None, "seresnet", "cpu", EvalConfig(detect=True))["framed_otherwise"] is None
+
+
+def test_medians_in_parts_of_the_side() -> None:
+    box = np.array([[0.0, 0.0, 0.5, 0.5], [0.1, 0.1, 0.9, 0.9], [0.0, 0.0, 0.9, 0.4]])
+    landmarks = np.arange(30).reshape(3, 5, 2) / 100
+    framing = alignment_of(box, landmarks)
+    assert framing.box == 0.6 and framing.zoom == 1  # 0.5, 0.8, and the root of 0.36
+    assert framing.landmarks == ((0.1, 0.11), (0.12, 0.13), (0.14, 0.15), (0.16, 0.17), (0.18, 0.19))
+
+
+def test_a_trained_model_carries_its_framing(tmp_path: Path) -> None:
+    faces = replace(some_faces(60), image=cut(230, 110, 170, 48))
+    material, lines = TrainingData(faces, some_faces(14, "watched")), []
+    recipe = Recipe(arch="basecnn", epochs=1, batch_size=32, vote_weight=0, warmup_epochs=0)
+    weights = train(material, tmp_path, recipe, on_epoch=lines.append)
+    measured, source = material.framing
+    assert measured.box < 0.7 < FER2013_ALIGNMENT.box
+    assert TorchClassifier(str(weights), "cpu").framing.box == measured.box
+    assert json.loads(weights.with_suffix(".json").read_text("utf-8"))["framing_from"] == source
+    assert lines[-1] == f"framing: {source}"

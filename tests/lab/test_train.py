@@ -1,0 +1,574 @@
+"""Training in small: every network, every way to balance, a run that is stopped, shared, frozen, taught or swept."""
+
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from scipy.special import softmax
+from typer.testing import CliRunner
+
+from fervid import cli
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.errors import ConfigError, DataError, DeviceError, MissingDependency, OutputError, RunError, WeightsError
+from fervid.lab.data.datasets import FER2013, FaceSet
+from fervid.lab.training import pretrained
+from fervid.lab.training import train as needs
+from fervid.lab.training.augment import KINDS, augment
+from fervid.lab.training.balance import balance, class_weights
+from fervid.lab.training.data import DataSource, TrainingData
+from fervid.lab.training.distributed import spawn
+from fervid.lab.training.recipe import BALANCES, Recipe, load_grid, load_recipe
+from fervid.lab.training.sweep import sweep
+from fervid.lab.training.targets import ask_teachers, find_tasks
+from fervid.lab.training.train import train
+from fervid.lab.training.trainer import Trainer
+from fervid.labels import EMOTIONS
+from fervid.networks import registry as nets
+from tests.helpers.face_sets import some_faces, write_parquet
+
+#: Seconds for an epoch of 16 pictures; the others show the same in a moment.
+HEAVY = {
+    "secnn15",
+    "secnn17",
+    "vgg16",
+    "resnet18",
+    "resnet50",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "vggface2",
+    "dlibface",
+}
+TINY = Recipe(arch="basecnn", epochs=1, batch_size=8, vote_weight=0, warmup_epochs=0)
+
+
+def with_votes(faces: FaceSet) -> FaceSet:
+    """Eight taggers of ten agree with the label, two see contempt; nobody votes on the last face."""
+    votes = np.zeros((len(faces), 8), np.float32)
+    votes[np.arange(len(faces)), [EMOTIONS.index(FER2013[k]) for k in faces.label]] = 0.8
+    votes[:, 7] = 0.2
+    votes[-1] = 0
+    return replace(faces, votes=votes, vote_labels=EMOTIONS)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than learning from so few faces: it is done in one test."""
+    if "curves" not in request.node.name:
+        monkeypatch.setattr("fervid.lab.training.train.draw_curves", lambda path, rows: None)
+
+
+@pytest.fixture
+def material() -> TrainingData:
+    return TrainingData(some_faces(32), some_faces(14, "watched", seed=1))
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Path:
+    return write_parquet(tmp_path / "little.parquet", some_faces(40))
+
+
+def facts_of(weights: Path) -> dict[str, Any]:
+    return json.loads(weights.with_suffix(".json").read_text())
+
+
+def run_command(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli.app, [str(a) for a in ("train", *args)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+# -- the networks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arch", [pytest.param(a, marks=pytest.mark.slow) if a in HEAVY else a for a in nets.ARCHITECTURES]
+)
+def test_every_network_trains_and_loads_again(arch: str, tmp_path: Path) -> None:
+    material = TrainingData(some_faces(16), some_faces(7, "watched"))
+    weights = train(material, tmp_path, replace(TINY, arch=arch, init="scratch", batch_size=16))
+    classifier = TorchClassifier(str(weights), "cpu")
+    classifier.batch_size = 2
+    prob = classifier.predict(material.validation.image[:2])
+    assert prob.shape == (2, 7) and np.allclose(prob.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", [a for a in nets.ARCHITECTURES if a not in HEAVY])
+def test_features_go_through_the_head_whatever_the_size(arch: str) -> None:
+    net = nets.build(arch, 5).eval()
+    for side in (40, 48, 64):
+        x = torch.rand(2, 1, side, side)
+        features = net.features(x)
+        assert features.shape == (2, net.head.in_features)
+        assert torch.allclose(net.head(features), net(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("arch", "layers"), [("secnn13", 13), ("secnn15", 15), ("secnn17", 17), ("baseline", 7)])
+def test_the_layers_count_as_the_name_says(arch: str, layers: int) -> None:
+    """Convolutions and dense layers on the way through, without shortcuts and excitations."""
+    named = nets.build(arch, 7).named_modules()
+    on_the_way = [n for n, m in named if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)]
+    assert len([n for n in on_the_way if "shortcut" not in n and "excite" not in n]) == layers
+
+
+def test_the_line_does_not_import_torchvision() -> None:
+    script = "from fervid.emotions.torch_classifier import TorchClassifier; TorchClassifier('seresnet', 'cpu')"
+    script += "; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torchvision", "facenet_pytorch", "fervid.networks.published"} & set(done.stdout.split())
+
+
+# -- where a network begins -------------------------------------------------------------------------
+
+
+def test_a_backbone_begins_where_the_file_ends(material: TrainingData, tmp_path: Path) -> None:
+    weights = train(material, tmp_path / "first", TINY)
+    begun = Trainer(material, replace(TINY, init=str(weights)), "cpu", tmp_path / "none.pt")
+    net, given = begun.net.state_dict(), load_file(weights)
+    assert all(torch.equal(net[k], v.float()) for k, v in given.items() if k.startswith("layers") and v.ndim)
+    assert not torch.equal(net["head.weight"], given["head.weight"].float())  # its rows are other classes
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_a_foreign_state_dict_fills_the_backbone(suffix: str, tmp_path: Path) -> None:
+    net = nets.build("resnet18", 7)
+    given = {k: torch.full_like(v, 0.5) for k, v in net.backbone.state_dict().items()}  # type: ignore[union-attr]
+    given |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+    path = tmp_path / f"resnet18.{suffix}"
+    save_file(given, path) if suffix == "safetensors" else torch.save(given, path)
+    pretrained.load_backbone(net, "resnet18", str(path))
+    assert all((v == 0.5).all() for k, v in net.backbone.state_dict().items() if v.is_floating_point())  # type: ignore
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "x.safetensors")
+    (tmp_path / "x.pt").write_bytes(b"no weights")
+    for init, words in (("x.safetensors", "not the weights of a basecnn"), ("x.pt", "state dict"), ("y.pt", "no such")):
+        with pytest.raises(WeightsError, match=words):
+            pretrained.load_backbone(nets.build("basecnn", 7), "basecnn", str(tmp_path / init))
+    with pytest.raises(WeightsError, match="nobody publishes"):
+        pretrained.load_backbone(nets.build("basecnn", 7), "basecnn", "download")
+
+
+def test_offline_vggface2_says_where_to_put_the_file(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    code, _, error = run_command("--data", parquet, "--out", tmp_path / "out", "--arch", "vggface2", "--epochs", 1)
+    assert code == 2 and error.count("\n") == 1
+    for words in ("no route to host", "20180402-114759-vggface2.pt", str(tmp_path / "cache"), "--init FILE"):
+        assert words in error
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--device", "cuda:99"], "--device cuda:99"),
+        (["--init", "gone.pt"], "gone.pt: no such weights to begin with; expected"),
+        (["--teacher", "seresnet", "--teacher", "gone.safetensors"], "gone.safetensors: no such weights"),
+        (["--sweep", "grid.toml"], "gone.pt: no such weights to begin with"),
+    ],
+)
+def test_what_a_run_needs_is_looked_for_before_the_faces(
+    args: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.toml").write_text('init = ["scratch", "gone.pt"]')
+    code, _, error = run_command("--data", "faces that were never read", "--out", "out", *args)
+    assert code == 2 and words in error and "never read" not in error and not Path("out").exists()
+
+
+# -- the faces --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", BALANCES)
+def test_every_way_to_balance(method: str, tmp_path: Path) -> None:
+    rare = np.r_[np.arange(56), np.arange(56)[np.arange(56) % 7 == 3]]  # happiness twice
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 48)).astype(np.uint8)  # no class lies apart
+    faces = replace(with_votes(some_faces(56).take(rare)), image=pixels)
+    even = balance(faces, method)
+    count = np.bincount(even.label, minlength=7)
+    if method in ("none", "weights"):
+        assert even is faces
+    else:
+        assert len(even) > 64 and (even.image[:64] == faces.image).all()
+        assert even.votes is not None and len(even.votes) == len(even)
+        assert count.max() == 16 and (count.min() == 16 or method == "adasyn")
+    recipe = replace(TINY, balance=method, batch_size=32)
+    run = Trainer(TrainingData(faces, some_faces(14, "watched")), recipe, "cpu", tmp_path / "none.pt")
+    assert 0 < run.one_epoch()["train_loss"] < 10
+
+
+def test_class_weights_by_hand() -> None:
+    # 3 of anger, 1 of disgust, none of the others: each of the two weighs half of the four faces
+    faces = replace(some_faces(4), label=np.array([0, 0, 0, 1]))
+    assert class_weights(faces).tolist() == [pytest.approx(4 / 6), 2, 0, 0, 0, 0, 0]
+
+
+def test_too_few_faces_to_mix_are_named() -> None:
+    faces = replace(some_faces(4), label=np.array([0, 0, 0, 1]))
+    with pytest.raises(DataError, match="found 1 of disgust"):
+        balance(faces, "smote")
+
+
+def test_imbalanced_learn_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imblearn.over_sampling", None)
+    with pytest.raises(MissingDependency, match=r"fervid\[lab\]"):
+        balance(some_faces(14), "adasyn")
+
+
+def test_a_test_split_is_not_trained_on(parquet: Path) -> None:
+    for name in ("fer2013_private_test", "fer2013/PrivateTest", "test"):
+        with pytest.raises(DataError, match="test split"):
+            TrainingData(some_faces(14, name), some_faces(14))
+    for split in ("test", "PublicTest", "private", "all"):
+        with pytest.raises(DataError, match="test split"):
+            DataSource(parquet, split=split)
+    assert TrainingData(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
+
+
+def test_validation_classes_are_matched_by_name() -> None:
+    faces, other = some_faces(14), some_faces(14)
+    turned = replace(other, labels=FER2013[::-1], label=6 - other.label)
+    assert (TrainingData(faces, turned).validation.label == other.label).all()
+    with pytest.raises(DataError, match="contempt, which little lacks"):
+        TrainingData(faces, replace(other, labels=(*FER2013[:6], "contempt")))
+
+
+def test_duplicates_are_told_and_dropped(parquet: Path) -> None:
+    said: list[str] = []
+    assert len(DataSource(parquet, parquet).read(TINY, said.append).faces) == 40 and len(said) == 1
+    with pytest.raises(DataError, match="at least 2 faces, found 0"):
+        DataSource(parquet, parquet, drop_duplicates=True).read(TINY, said.append)
+    assert said[-1] == "40 training faces dropped"
+
+
+def test_augmentation_keeps_to_the_kinds_asked_for() -> None:
+    x = torch.rand(16, 1, 48, 48)
+    first, second = (augment(x, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert first.shape == x.shape and first.min() >= 0 and first.max() <= 1
+    assert torch.equal(first, second) and not torch.equal(first, x)
+    assert augment(x, torch.Generator(), size_px=40).shape == (16, 1, 40, 40)
+    assert torch.allclose(augment(x, torch.Generator(), kinds=()), x, atol=1e-4)
+    for kind in KINDS:
+        assert not torch.allclose(augment(x, torch.Generator(), kinds=(kind,)), x, atol=1e-4), kind
+
+
+# -- the run ----------------------------------------------------------------------------------------
+
+
+def test_training_writes_weights_facts_and_curves(material: TrainingData, tmp_path: Path) -> None:
+    lines: list[str] = []
+    recipe = replace(TINY, arch="secnn13", epochs=2, window_px=40, mixup=0.2, balance="weights")
+    weights = train(material, tmp_path, recipe, on_epoch=lines.append)
+    facts = facts_of(weights)
+    assert [line.split()[1] for line in lines[:2]] == ["1/2", "2/2"] and lines[2].startswith("framing: FER2013's: only")
+    assert facts["heads"][0]["labels"] == list(FER2013) and facts["heads"][0]["temperature"] > 0
+    assert facts["input_px"] == 48 and facts["epochs"] == 2 and facts["recipe"]["mixup"] == 0.2
+    assert weights.stat().st_mode == weights.with_suffix(".json").stat().st_mode
+    head, *rows = (tmp_path / "curves.csv").read_text().splitlines()
+    assert head == "epoch,rate,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds"
+    assert [row.split(",")[0] for row in rows] == ["1", "2"]
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.width > 500
+
+
+def test_the_same_seed_gives_the_same_bytes(material: TrainingData, tmp_path: Path) -> None:
+    first, second = (train(material, tmp_path / name, TINY) for name in "ab")
+    other = train(material, tmp_path / "c", replace(TINY, seed=1))
+    assert first.read_bytes() == second.read_bytes() != other.read_bytes()
+
+
+def test_one_class_alone_is_nothing_to_learn(material: TrainingData) -> None:
+    happy = material.faces.take(material.faces.label == 3)
+    with pytest.raises(DataError, match="faces are happiness; expected at least two classes"):
+        TrainingData(happy, material.validation)
+
+
+def test_a_folder_that_cannot_be_is_refused_before_the_work(material: TrainingData, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="file: is a file; name a folder"):
+        train(material, tmp_path / "file", TINY)
+
+
+def test_a_stopped_run_goes_on_where_it_was(material: TrainingData, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        raise Stopped
+
+    recipe, lines = replace(TINY, epochs=2, schedule="plateau"), []
+    whole = train(material, tmp_path / "whole", recipe)
+    with pytest.raises(Stopped):
+        train(material, tmp_path / "parts", recipe, on_epoch=stop)
+    parts = train(material, tmp_path / "parts", recipe, on_epoch=lines.append)
+    assert lines[0].startswith("1 of 2 epochs") and len(lines) == 3 and parts.read_bytes() == whole.read_bytes()
+    assert (tmp_path / "parts" / "curves.csv").read_text().count("\n") == 3
+    again = train(material, tmp_path / "parts", recipe, on_epoch=lines.append)  # nothing left to do
+    assert lines[3].startswith("2 of 2 epochs") and len(lines) == 5 and again.read_bytes() == whole.read_bytes()
+    with pytest.raises(DataError, match="another recipe"):
+        train(material, tmp_path / "parts", replace(recipe, epochs=3))
+    turned = replace(material.faces, labels=material.faces.labels[::-1])
+    with pytest.raises(DataError, match="other faces"):
+        train(TrainingData(turned, material.validation), tmp_path / "parts", recipe)
+    checkpoint = tmp_path / "parts" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(DataError, match=r"checkpoint\.pt: not a checkpoint"):
+        train(material, tmp_path / "parts", recipe)
+
+
+def test_patience_ends_a_run_and_keeps_the_best(material: TrainingData, tmp_path: Path) -> None:
+    """A frozen network with a rate of nearly nothing: no epoch is better than the first."""
+    lines: list[str] = []
+    recipe = replace(TINY, epochs=9, patience=2, learning_rate=1e-9, freeze=True)
+    weights = train(material, tmp_path, recipe, on_epoch=lines.append)
+    assert len(lines) == 4 and facts_of(weights)["epochs"] == 3
+    best = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["best"]
+    assert best["epoch"] == 1 and set(best["net"]) == set(load_file(weights))
+
+
+def test_the_rate_falls_after_a_plateau(material: TrainingData, tmp_path: Path) -> None:
+    recipe = replace(TINY, epochs=4, schedule="plateau", plateau_epochs=1, plateau_factor=0.1, learning_rate=1e-8)
+    run = Trainer(material, recipe, "cpu", tmp_path / "none.pt")
+    for accuracy in (0.5, 0.4, 0.6):
+        run.note({"validation_accuracy": accuracy})
+    assert run._set_rate() == pytest.approx(1e-9)
+    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(1e-9)
+
+
+def test_a_frozen_backbone_stays_as_it_is(material: TrainingData, tmp_path: Path) -> None:
+    run = Trainer(material, replace(TINY, arch="secnn13", freeze=True), "cpu", tmp_path / "none.pt")
+    before = {k: v.clone() for k, v in run.net.state_dict().items()}
+    run.one_epoch()
+    changed = {k for k, v in run.net.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_two_heads_learn_labels_and_votes(material: TrainingData, tmp_path: Path) -> None:
+    both = TrainingData(with_votes(material.faces), with_votes(material.validation))
+    weights = train(both, tmp_path, replace(TINY, heads="both", refit=True, balance="weights", epochs=2))
+    first, second = facts_of(weights)["heads"]
+    assert (first["name"], second["name"]) == ("fer2013", "ferplus")
+    assert first["temperature"] > 0 and second["temperature"] > 0 and second["labels"] == list(EMOTIONS)
+    assert "validation_accuracy_ferplus" in (tmp_path / "curves.csv").read_text()
+    classifier = TorchClassifier(str(weights), "cpu", head="ferplus")
+    crops = both.validation.image
+    assert classifier.predict(crops).shape == (14, 8)
+    assert TorchClassifier(str(weights), "cpu").predict(crops).shape == (14, 7)
+    votes = np.sort(classifier.logits(crops)[:, 7:], 1)
+    assert (classifier.logits(crops)[:, 14] == votes[:, -2]).mean() > 0.8  # contempt comes second everywhere
+    with pytest.raises(DataError, match="needs votes"):
+        train(material, tmp_path / "x", replace(TINY, heads="both"))
+
+
+def ask(faces: FaceSet, recipe: Recipe) -> np.ndarray:
+    answer = ask_teachers(faces, find_tasks(faces, recipe), recipe, "cpu")
+    assert answer is not None
+    return answer.numpy()
+
+
+def test_a_pupil_comes_nearer_to_its_teacher(material: TrainingData, tmp_path: Path) -> None:
+    """The teacher swears that every face is disgusted."""
+    weights = train(material, tmp_path / "teacher", TINY)
+    tensors = load_file(weights)
+    tensors["head.bias"] = torch.tensor([0.0, 60, 0, 0, 0, 0, 0])
+    facts = facts_of(weights)
+    del facts["sha256"]
+    teacher = tmp_path / "disgusted.safetensors"
+    save_file(tensors, teacher)
+    teacher.with_suffix(".json").write_text(json.dumps(facts))
+
+    recipe = replace(TINY, epochs=3, teacher_weight=0.9, ema_decay=0.0)
+    alone, taught = (
+        TorchClassifier(str(train(material, tmp_path / name, replace(recipe, teacher=teachers))), "cpu")
+        for name, teachers in (("alone", ()), ("taught", (str(teacher), str(teacher))))
+    )
+    disgusted = [
+        softmax(classifier.logits(material.validation.image), 1)[:, 1].mean() for classifier in (alone, taught)
+    ]
+    assert disgusted[1] > disgusted[0] + 0.2
+    other = TrainingData(
+        *(replace(f, labels=(*FER2013[:6], "contempt")) for f in (material.faces, material.validation))
+    )
+    with pytest.raises(DataError, match="must know"):
+        train(other, tmp_path / "x", replace(recipe, teacher=(str(teacher),)))
+
+
+def test_a_teacher_is_heard_where_it_knows_the_classes(material: TrainingData, tmp_path: Path) -> None:
+    """One knows the labels only, one both heads: the votes are taught by the second alone."""
+    both = replace(TINY, heads="both", bf16="off")
+    material = TrainingData(with_votes(material.faces), with_votes(material.validation))
+    of_labels = str(train(material, tmp_path / "labels", TINY))
+    of_both = str(train(material, tmp_path / "both", both))
+    tasks = find_tasks(material.faces, both)
+    alone, together = (
+        ask(material.faces, replace(both, teacher=names)) for names in ((of_both,), (of_labels, of_both))
+    )
+    np.testing.assert_array_equal(alone[:, 7:], together[:, 7:])
+    assert abs(alone[:, :7] - together[:, :7]).max() > 1e-3
+    np.testing.assert_allclose(together[:, :7].sum(1), 1, rtol=1e-5)
+    with pytest.raises(DataError, match="a teacher of ferplus must know"):
+        ask_teachers(material.faces, tasks, replace(both, teacher=(of_labels,)), "cpu")
+    mirrored = replace(material.faces, image=np.ascontiguousarray(material.faces.image[:, :, ::-1]))
+    asked = replace(both, teacher=(of_both,))
+    np.testing.assert_allclose(ask(mirrored, asked), alone, atol=1e-6)
+    one_way = replace(asked, augment_kinds=("move",))
+    assert abs(ask(mirrored, one_way) - ask(material.faces, one_way)).max() > 1e-3
+
+
+def test_refitting_the_head_fits_the_pictures_better(material: TrainingData, tmp_path: Path) -> None:
+    plain, refit = (train(material, tmp_path / str(yes), replace(TINY, refit=yes)) for yes in (False, True))
+    assert facts_of(refit)["heads"][0]["validation_accuracy"] > facts_of(plain)["heads"][0]["validation_accuracy"]
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_run(material: TrainingData, tmp_path: Path) -> None:
+    recipe = replace(TINY, workers=2, epochs=2)
+    first, second = (train(material, tmp_path / name, recipe) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    assert (tmp_path / "a" / "curves.csv").read_text().count("\n") == 3
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_faces_that_teachers_are_asked_about(material: TrainingData, tmp_path: Path) -> None:
+    faces = some_faces(31)
+    recipe = replace(TINY, teacher=(str(train(material, tmp_path / "teacher", TINY)),))
+    with spawn(2, ask, (faces, recipe)):
+        shared = ask(faces, recipe)
+    np.testing.assert_allclose(shared, ask(faces, recipe), atol=1e-6)
+
+
+def stumble() -> None:
+    raise ValueError("a stone in the way")
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_the_run() -> None:
+    with pytest.raises(RunError, match="a stone in the way"), spawn(2, stumble, ()):
+        torch.distributed.barrier()
+    assert not torch.distributed.is_initialized()
+
+
+def test_workers_are_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "resolve_device", lambda device: device)
+    with pytest.raises(DeviceError, match="workers = 2 share the cores of a CPU"):
+        needs.preflight([TINY, replace(TINY, workers=2)], "cuda:0")
+
+
+def test_one_worker_is_no_team() -> None:
+    with spawn(1, print, ()):
+        assert not torch.distributed.is_initialized()
+
+
+# -- the recipe and the sweep -----------------------------------------------------------------------
+
+
+def test_a_recipe_comes_from_a_file_and_options(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('arch = "baseline"\nmixup = 1\naugment_kinds = ["flip"]\npatience = 3\nfreeze = true\n')
+    recipe = load_recipe(path, arch="secnn15", epochs=None)
+    assert (recipe.arch, recipe.mixup, recipe.augment_kinds, recipe.epochs) == ("secnn15", 1.0, ("flip",), 28)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("archh = 'x'", r"unknown key 'archh'; did you mean 'arch'\?$"),
+        ("zzz = 1", "unknown key 'zzz'; expected one of arch, init, freeze"),
+        ("arch = 'x'", "expected one of seresnet, baseline"),
+        ("epochs = 0", "epochs = 0: expected 1 to"),
+        ("epochs = 1.5", "expected a whole number"),
+        ("freeze = 1", "expected true or false"),
+        ("teacher = 'a'", "expected a list of texts"),
+        ("augment_kinds = ['colour']", "expected one of flip"),
+        ("heads = 'both'\nlabels = 'ferplus'", "choose"),
+        ("window_px = 64", "within the picture of 48"),
+        ("window_px = 40\narch = 'baseline'", "expect faces of one size"),
+        ("epochs", "not a readable TOML"),
+    ],
+)
+def test_a_wrong_recipe_names_file_and_key(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"r\.toml: no such file; expected a TOML file$"):
+        load_recipe(tmp_path / "r.toml")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load_grid(tmp_path, TINY)
+
+
+def test_a_wrong_option_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("epochs = 3")
+    with pytest.raises(ConfigError, match="mixup = 11: expected 0 to 10") as caught:
+        load_recipe(path, mixup=11.0)
+    assert str(path) not in str(caught.value)
+
+
+def test_a_grid_is_every_combination(tmp_path: Path) -> None:
+    path = tmp_path / "g.toml"
+    path.write_text('arch = ["basecnn", "baseline"]\nseed = [0, 1]\nepochs = 2\nteacher = ["a"]\n')
+    grid = load_grid(path, TINY)
+    assert [special for special, _ in grid][1] == {"arch": "basecnn", "seed": 1}
+    assert len(grid) == 4 and all(r.epochs == 2 and r.batch_size == 8 and r.teacher == ("a",) for _, r in grid)
+    path.write_text('arch = "basecnn"')
+    with pytest.raises(ConfigError, match="list of values"):
+        load_grid(path, TINY)
+
+
+def test_a_sweep_ends_in_a_table(material: TrainingData, tmp_path: Path) -> None:
+    grid = [({"seed": seed}, replace(TINY, seed=seed)) for seed in (0, 1)]
+    asked: list[Recipe] = []
+    rows = sweep(lambda recipe: asked.append(recipe) or material, grid, tmp_path)  # type: ignore[func-returns-value]
+    assert len(asked) == 1  # both runs read the same faces
+    assert rows[0]["accuracy"] >= rows[1]["accuracy"]
+    head, *lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert head == "run,seed,accuracy,temperature,epochs,weights,seconds"
+    assert [line.split(",")[0] for line in lines] == [row["run"] for row in rows]
+    assert all(Path(row["weights"]).is_file() for row in rows)
+
+
+def test_a_sweep_repeated_tells_how_long_training_took(material: TrainingData, tmp_path: Path) -> None:
+    def repeat() -> float | None:
+        (row,) = sweep(lambda recipe: material, [({"seed": 0}, TINY)], tmp_path)
+        return row["seconds"]
+
+    repeat()
+    curves = tmp_path / "seed=0" / "curves.csv"
+    curves.write_text("epoch,seconds\n1,1000.5\n2,2000\n")  # nothing is trained now
+    assert repeat() == 3000.5
+    curves.unlink()
+    assert repeat() is None
+
+
+def test_the_command_trains_and_sweeps(parquet: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("batch_size = 16\nvote_weight = 0\n")
+    args = ["--data", parquet, "--recipe", tmp_path / "r.toml", "--arch", "basecnn", "--epochs", 1, "--device", "cpu"]
+    code, printed, _ = run_command(*args, "--out", tmp_path / "one")
+    assert code == 0 and f"weights: {tmp_path / 'one' / 'model.safetensors'}" in printed
+    assert facts_of(tmp_path / "one" / "model.safetensors")["recipe"]["batch_size"] == 16
+    (tmp_path / "g.toml").write_text('balance = ["none", "weights"]')
+    code, printed, _ = run_command(*args, "--out", tmp_path / "many", "--sweep", tmp_path / "g.toml")
+    assert code == 0 and "balance=weights" in printed.splitlines()[-2] + printed.splitlines()[-3]
+    assert (tmp_path / "many" / "results.csv").read_text().count("\n") == 3

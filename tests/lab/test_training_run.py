@@ -1,0 +1,82 @@
+"""The lab in small: a real training run on a handful of pictures, scores derived by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.errors import WeightsError
+from fervid.lab.data.datasets import FER2013, FaceSet
+from fervid.lab.evaluation.evaluate import evaluate_weights
+from fervid.networks.base import fuse_batch_norm
+from fervid.networks.registry import build
+from tests.helpers.face_sets import some_faces, write_parquet
+
+
+@pytest.fixture
+def faces() -> FaceSet:
+    return some_faces(64)
+
+
+@pytest.fixture
+def parquet(faces: FaceSet, tmp_path: Path) -> Path:
+    return write_parquet(tmp_path / "little.parquet", faces)
+
+
+def test_scores_of_bundled_weights(parquet: Path) -> None:
+    scores = evaluate_weights(parquet, None, "seresnet", "cpu")
+    assert scores["n"] == 64 and 0 <= scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
+    assert sum(map(sum, scores["confusion"].values())) == 64
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predictions_do_not_depend_on_the_batch(precision: str) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (70, 48, 48), np.uint8)
+    classifier = TorchClassifier("seresnet", "cpu", precision=precision)
+    together = classifier.predict(crops)
+    some = [0, 31, 63, 69]
+    alone = np.concatenate([classifier.predict(crops[[i]]) for i in some])
+    assert (together[some] == alone).all()
+    assert np.allclose(together.sum(1), 1, atol=1e-6)
+    assert classifier.predict(crops[:0]).shape == (0, 7)
+
+
+def test_bf16_is_as_near_as_it_says() -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (64, 48, 48), np.uint8)
+    exact, quick = (TorchClassifier("seresnet", "cpu", precision=name).predict(crops) for name in ("fp32", "bf16"))
+    assert 0 < np.abs(exact - quick).max() < 0.04
+
+
+def test_a_norm_taken_into_its_convolution_changes_nothing() -> None:
+    torch.manual_seed(0)
+    net = build("seresnet", 7)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    x = torch.randn(4, 1, 48, 48)
+    quick = fuse_batch_norm(net.eval())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in quick.modules())
+    assert torch.allclose(net(x), quick(x), atol=1e-4)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(2)}, tmp_path / "m.safetensors")
+    with pytest.raises(WeightsError, match=r"m\.json"):
+        TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")
+    facts = {
+        "arch": "seresnet",
+        "heads": [{"name": "a", "labels": FER2013, "temperature": 1}],
+        "input_px": 48,
+        "mean": 0,
+        "std": 1,
+    }
+    facts |= {"framing": {"landmarks": [[0, 0]] * 5, "box": 1, "zoom": 1}}
+    (tmp_path / "m.json").write_text(json.dumps(facts))
+    with pytest.raises(WeightsError, match="not the weights of a seresnet"):
+        TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")

@@ -1,0 +1,401 @@
+"""The report page as it is written: its data, its words, what it refuses. How it behaves is in test_report_page.py."""
+
+import base64
+import hashlib
+import json
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import fervid
+from fervid.cli import app
+from fervid.config import load_config
+from fervid.errors import ConfigError, DataError, OutputError, VideoError
+from fervid.files import content_hash
+from fervid.video.open import read_video
+from fervid.video.writers.browser_support import playability
+from fervid.views.report.data import pack_boxes, pack_timeline, read_timeline
+from tests.helpers.broken_clips import cut
+from tests.helpers.clips import read_number, times, write_clip
+from tests.helpers.timelines import LABELS, crowd, provenance, rows, write
+
+ASSETS = Path(fervid.__file__).parent / "views" / "report" / "assets"
+HOSTILE = "</script><script>alert(1)</script>&lt;{{content}}{{data}}.mp4"
+
+
+def one_row(second: int, track: int = 0) -> dict[str, np.ndarray]:
+    return rows(np.array([second]), np.array([track]), np.array([[0.1, 0.1, 0.1, 0.5, 0.1, 0.05, 0.05]]))
+
+
+def timeline_of(video: Path, path: Path, seconds: int = 2, **source: Any) -> Path:
+    """A timeline that was made from this video, as far as its metadata tell."""
+    facts = provenance(sha256=content_hash(video), name=video.name, **source)
+    return write(path, one_row(0), seconds, facts=facts)
+
+
+def faces_of(timeline: Path, path: Path, table: dict[str, Any]) -> Path:
+    facts = pq.read_metadata(timeline).metadata[b"fervid"]
+    blank = dict.fromkeys(LABELS, np.full(len(table["pts_s"]), 1 / 7, np.float32))
+    pq.write_table(pa.table(blank | table).replace_schema_metadata({b"fervid": facts}), path)
+    return path
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"), re.S)
+    return json.loads(found)
+
+
+def unpack(text: str, kind: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+# -- the data ----------------------------------------------------------------------------------------------
+
+
+def test_the_page_holds_the_timeline(tmp_path: Path) -> None:
+    timeline = crowd(tmp_path / "t.parquet", seconds=400, tracks=5)
+    data = pack_timeline(read_timeline(timeline))
+    frame = fervid.load_timeline(timeline)
+    track = np.repeat([lane["tracks"][0] for lane in data["lanes"]], [lane["rows"] for lane in data["lanes"]])
+    packed = pd.DataFrame({"second": unpack(data["second"], "<u4"), "track": track})
+    prob = unpack(data["prob"], "<u2").reshape(len(LABELS), -1) / 10_000
+    for i, name in enumerate(data["emotions"]):
+        packed[name] = prob[i]
+    packed["entropy"] = unpack(data["entropy"], "<u2") / 10_000
+    stored = frame[frame["status"] == "ok"].sort_values(["track", "second"])
+    packed = packed.sort_values(["track", "second"])
+    for name in ("second", "track", *LABELS, "entropy"):
+        np.testing.assert_allclose(packed[name].to_numpy(float), stored[name].to_numpy(float), atol=5.1e-5)
+    status = frame.drop_duplicates("second")["status"].map({"ok": 0, "no_face": 1, "no_data": 2}).to_numpy(int)
+    assert {1, 2} <= set(status) and np.array_equal(unpack(data["status"], "u1"), status)
+    times_on = [lane["time"] for lane in data["lanes"]]
+    assert times_on == sorted(times_on, reverse=True)
+
+
+def test_tracks_of_one_person_share_a_lane_and_shots_are_marked(tmp_path: Path) -> None:
+    seen = [one_row(0, 0), one_row(1, 1), one_row(1, 2), one_row(2, 2)]
+    joined = {name: np.concatenate([part[name] for part in seen]) for name in seen[0]}
+    nobody = None
+    shots, persons = [0, 1, 1, 2, nobody], [7, 7, 7, nobody, nobody]
+    timeline = write(tmp_path / "t.parquet", joined, 4, shot=np.array(shots, object), person=np.array(persons, object))
+    data = pack_timeline(read_timeline(timeline))
+    lanes = {lane["name"]: (lane["tracks"], lane["rows"]) for lane in data["lanes"]}
+    assert lanes == {"Person 7": ([0, 1, 2], 2), "Track 2": ([2], 1)}  # two tracks met in second 1: one row
+    assert data["shots"] == [1, 2]
+    assert unpack(data["weight"], "<u2").tolist() == [10_000] * 3
+
+
+def test_boxes_come_track_by_track_and_know_a_gap(tmp_path: Path) -> None:
+    timeline = write(tmp_path / "t.parquet", one_row(0), 2)
+    readings = {
+        "pts_s": [0.0, 0.0, 0.2, 0.2], "track": np.array([1, 0, 0, 1], np.int32), "x": [0.5, 0.1, 0.2, -0.1],
+        "y": [0.0] * 4, "w": [0.2] * 4, "h": [0.3] * 4,
+    }  # fmt: skip
+    packed = pack_boxes(read_timeline(timeline), faces_of(timeline, tmp_path / "f.parquet", readings))
+    assert (packed["tracks"], packed["counts"]) == ([0, 1], [2, 2])
+    assert unpack(packed["ms"], "<u4").tolist() == [0, 200, 0, 200]
+    assert unpack(packed["box"], "<i2").reshape(4, 4)[0].tolist() == [1000, 2000, 5000, -1000]
+    assert packed["gap"] == 320  # 1.6 looks of a fifth of a second
+
+
+# -- the page ----------------------------------------------------------------------------------------------
+
+
+def test_the_same_timeline_gives_the_same_page(tmp_path: Path) -> None:
+    timeline = crowd(tmp_path / "t.parquet", seconds=100, tracks=3)
+    pages = [tmp_path / "a.html", tmp_path / "b.html"]
+    for page in pages:
+        fervid.report(timeline, page)
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html", "t.parquet"]
+
+
+def test_the_page_locks_itself(tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    fervid.report(write(tmp_path / "t.parquet", one_row(0), 2), page)
+    text = page.read_text("utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1].replace("&#x27;", "'")
+    assert policy.startswith("default-src 'none'") and "http" not in policy and "unsafe" not in policy
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
+    for body in [*scripts, *re.findall(r"<style>(.*?)</style>", text, re.S)]:
+        assert base64.b64encode(hashlib.sha256(body.encode()).digest()).decode() in policy
+    assert len(scripts) == 2
+    attributes = re.findall(r'(?:src|href|action|content)="([^"]*)"', text)
+    assert not [value for value in attributes if "//" in value]
+
+
+def test_what_is_vendored_is_as_published() -> None:
+    listed = (ASSETS / "VENDORED.md").read_text()
+    for name in ("uPlot.iife.min.js", "uPlot.min.css"):
+        assert f"`{hashlib.sha256((ASSETS / name).read_bytes()).hexdigest()}`" in listed
+    assert "MIT License" in (ASSETS / "uPlot.LICENSE").read_text()
+
+
+def test_names_are_inert(tmp_path: Path) -> None:
+    timeline = write(tmp_path / "t.parquet", one_row(0), 2, facts=provenance(name=HOSTILE), video=HOSTILE)
+    fervid.report(timeline, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert "<script>alert" not in text and "&lt;script&gt;alert" in text and "{{content}}{{data}}.mp4" in text
+    assert data_of(tmp_path / "r.html")["first"] == 0
+
+
+def test_without_faces_and_without_seconds_there_is_a_page_that_says_so(tmp_path: Path) -> None:
+    nobody = {name: column[:0] for name, column in one_row(0).items()}
+    fervid.report(write(tmp_path / "nobody.parquet", nobody, 3), tmp_path / "nobody.html")
+    assert "No face was found" in (tmp_path / "nobody.html").read_text("utf-8")
+    fervid.report(write(tmp_path / "empty.parquet", nobody, 0), tmp_path / "empty.html")
+    assert "The timeline is empty" in (tmp_path / "empty.html").read_text("utf-8")
+
+
+def test_a_degraded_result_says_why(tmp_path: Path) -> None:
+    facts = provenance() | {"status": "degraded", "reasons": ["truncated", "new_reason"]}
+    fervid.report(write(tmp_path / "t.parquet", one_row(0), 3, lost=(2,), facts=facts), tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert "The file ends before its declared end." in text and "new_reason" in text and "1 second could not" in text
+
+
+# -- the film ----------------------------------------------------------------------------------------------
+
+
+def test_the_film_is_inside_or_beside(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "a #1 100%: x.mp4", n=10)
+    timeline = timeline_of(video, tmp_path / "t.parquet")
+    facts = fervid.report(timeline, tmp_path / "in.html", video=video)
+    text = (tmp_path / "in.html").read_text("utf-8")
+    inside = re.search(r'id="film-content">([^<]*)</script>', text)[1]
+    assert base64.b64decode(inside) == video.read_bytes() and "inside the page" in facts["film"]
+    assert "whoever gets the page gets the faces" in text and "\0" not in text
+    (tmp_path / "pages").mkdir()
+    facts = fervid.report(timeline, tmp_path / "pages" / "out.html", video=video, embed_mb=0)
+    assert facts["film"] == "./../a%20%231%20100%25%3A%20x.mp4"
+    text = (tmp_path / "pages" / "out.html").read_text("utf-8")
+    assert data_of(tmp_path / "pages" / "out.html")["film"]["url"] == facts["film"]
+    assert 'id="film-content"></script>' in text and "has to lie there" in text
+
+
+def test_another_film_or_other_readings_need_force(tmp_path: Path) -> None:
+    video, other = write_clip(tmp_path / "a.mp4", n=5), write_clip(tmp_path / "b.mp4", n=6)
+    timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
+    with pytest.raises(DataError, match=r"b\.mp4: is not the video that .* was made from \(a\.mp4; .*--force"):
+        fervid.report(timeline, page, video=other)
+    readings = {name: [0.0] for name in ("pts_s", "x", "y", "w", "h")} | {"track": [0]}
+    faces = faces_of(timeline_of(other, tmp_path / "u.parquet"), tmp_path / "f.parquet", readings)
+    with pytest.raises(DataError, match=r"f\.parquet: these readings are of another video"):
+        fervid.report(timeline, page, video=video, faces=faces)
+    assert not page.exists()
+    fervid.report(timeline, page, video=other, faces=faces, force=True)
+    text = page.read_text("utf-8")
+    assert "is another file than the one" in text and "read from another file" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("x265.mp4", {"codec": "libx265"}, r"HEVC \(H\.265\)"),
+        ("part2.mp4", {"codec": "mpeg4"}, "MPEG-4 part 2"),
+        ("deep.mp4", {"pix_fmt": "yuv422p10le"}, "H.264 with pixels of yuv422p10le"),
+        ("h264.mkv", {}, "container, matroska"),
+        ("mpeg2.ts", {"codec": "mpeg2video"}, "MPEG-2"),
+    ],
+)
+def test_a_film_that_browsers_do_not_play_is_named(tmp_path: Path, name: str, options: Any, told: str) -> None:
+    video = write_clip(tmp_path / name, n=10, **options)
+    with pytest.raises(VideoError, match=rf"{told}.*--transcode"):
+        fervid.report(timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html", video=video)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "t.parquet"])
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.webm"])
+def test_a_film_that_browsers_play_passes(tmp_path: Path, name: str) -> None:
+    codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
+    found = playability(write_clip(tmp_path / name, n=5, codec=codec))
+    assert (found.trouble, found.mute) == ("", "")
+
+
+def shown_in(video: Path) -> tuple[list[float], list[int]]:
+    def read(reader: Any) -> tuple[list[float], list[int]]:
+        size = reader.info.width_px, reader.info.height_px
+        frames = [(frame.pts_s, read_number(frame.picture(*size))) for frame in reader.frames()]
+        return [at for at, _ in frames], [number for _, number in frames]
+
+    return read_video(video, load_config(None), read)[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"codec": "libx265"},
+        {"codec": "mpeg4", "rotation": 90},
+        {"codec": "mpeg4", "sar": Fraction(2)},
+        {"codec": "mpeg4", "pts": [0, 1, 2, 5, 9, 10, 11, 30, 31, 33], "time_base": Fraction(1, 30), "n": 10},
+        {"codec": "mpeg4", "pts": list(range(250, 275)), "n": 25},
+        {"codec": "mpeg4", "full_range": True, "n": 5, "size": (1600, 1600)},
+    ],
+    ids=["hevc", "rotated", "wide pixels", "vfr", "late", "large"],
+)
+def test_a_transcoded_film_shows_the_same_at_the_same_time(tmp_path: Path, options: Any) -> None:
+    video = write_clip(tmp_path / "a.mp4", **{"n": 20} | options)
+    timeline = timeline_of(video, tmp_path / "t.parquet")
+    facts = fervid.report(timeline, tmp_path / "r.html", video=video, transcode=True, embed_mb=0)
+    copy = tmp_path / "r.film.mp4"
+    assert facts["film"] == "./r.film.mp4"
+    at, numbers = shown_in(copy)
+    assert numbers == list(range(options.get("n", 20)))
+    assert at == pytest.approx(times(**{"n": 20} | options), abs=1e-3)
+    before, after = (read_video(path, load_config(None), lambda reader: reader.info)[0] for path in (video, copy))
+    shrink = min(1.0, 720 / min(before.width_px, before.height_px))
+    assert (after.width_px, after.height_px) == (round(before.width_px * shrink), round(before.height_px * shrink))
+    assert playability(copy).trouble == ""
+    assert after.rotation_deg == 0 and data_of(tmp_path / "r.html")["film"]["offset"] == 0
+
+
+def loud_from(video: Path) -> float:
+    """The time at which the sound of a file begins to be heard."""
+    with av.open(video) as container:
+        start = container.start_time / av.time_base
+        for frame in container.decode(audio=0):
+            heard = np.flatnonzero(np.abs(frame.to_ndarray()).max(0) > 0.1)
+            if len(heard):
+                return float(frame.time) + heard[0] / frame.sample_rate - start
+    raise AssertionError("silent")
+
+
+@pytest.mark.parametrize("video_start", [0, 10])
+def test_a_transcoded_film_keeps_its_sound_in_time(tmp_path: Path, video_start: int) -> None:
+    """A tone that begins 0.5 s after the first picture still does."""
+    video, rate = tmp_path / "a.mkv", 44_100
+    with av.open(video, "w") as out:
+        stream, sound = out.add_stream("mpeg4", rate=25), out.add_stream("pcm_s16le", rate=rate, layout="mono")
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        wave = np.zeros((1, 3 * rate), np.int16)
+        wave[:, round((0.5 + video_start / 25) * rate) :] = 16_000
+        for i in range(50):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts, frame.time_base = video_start + i, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        for at in range(0, wave.shape[1], 4410):
+            part = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, at : at + 4410]), "s16", "mono")
+            part.sample_rate, part.pts, part.time_base = rate, at, Fraction(1, rate)
+            out.mux(sound.encode(part))
+        for each in (stream, sound):
+            out.mux(each.encode(None))
+    timeline = timeline_of(video, tmp_path / "t.parquet")
+    fervid.report(timeline, tmp_path / "r.html", video=video, transcode=True, embed_mb=0)
+    assert loud_from(tmp_path / "r.film.mp4") == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_damaged_film_is_transcoded_as_far_as_it_goes(tmp_path: Path) -> None:
+    video = cut(lambda path: write_clip(path, codec="mpeg4"), 0.6)(tmp_path / "a.mkv")
+    timeline = timeline_of(video, tmp_path / "t.parquet")
+    fervid.report(timeline, tmp_path / "r.html", video=video, transcode=True, embed_mb=0)
+    at, numbers = shown_in(tmp_path / "r.film.mp4")
+    assert len(numbers) > 10 and at == pytest.approx([n / 25 for n in numbers], abs=1e-3)
+
+
+# -- a folder ----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_gives_an_index(tmp_path: Path) -> None:
+    folder, out = tmp_path / "results", tmp_path / "pages"
+    (folder / "deep").mkdir(parents=True)
+    write(folder / "index.parquet", one_row(0), 4, facts=provenance(name="one.mp4"))
+    write(folder / "deep" / "a b#.mp4.parquet", one_row(0), 4, facts=provenance(name="<b>.mp4"))
+    (folder / "broken.parquet").write_text("not Parquet")
+    pq.write_table(pa.table({"shot": [1]}), folder / "shots.parquet")
+    facts = fervid.report(folder, out)
+    assert facts == {"index": str(out / "index.html"), "videos": 3, "reports": 2, "unreadable": 1}
+    text = (out / "index.html").read_text("utf-8")
+    links = re.findall(r'<a href="([^"]*)"', text)
+    assert links == ["./deep/a%20b%23.mp4.html", "./index.timeline.html"]
+    assert (out / "deep" / "a b#.mp4.html").is_file() and (out / "index.timeline.html").is_file()
+    assert 'href="./../index.html">All videos' in (out / "deep" / "a b#.mp4.html").read_text("utf-8")
+    assert "unreadable" in text and "broken.parquet: not a timeline" in text and "shots" not in text
+
+
+def test_the_index_of_a_batch_tells_what_failed(tmp_path: Path) -> None:
+    from fervid.jobs.job import Job, Outcome
+    from fervid.jobs.manifest import Row, open_manifest
+
+    folder = tmp_path / "results"
+    folder.mkdir()
+    write(folder / "good.mp4.parquet", one_row(0), 4)
+    outcomes = [("good.mp4", "ok", "", ""), ("<i>bad.mp4", "failed", "not_media", "/home/ada/<i>bad.mp4: is <none>")]
+    with open_manifest(folder) as manifest:
+        for name, *came in outcomes:
+            job = Job(Path(name), name, folder / f"{name}.parquet")
+            manifest.add(Row.of(Outcome(job, *came), "key", "hash", folder))
+    facts = fervid.report(folder, tmp_path / "pages")
+    assert (facts["videos"], facts["reports"]) == (2, 1)
+    text = (tmp_path / "pages" / "index.html").read_text("utf-8")
+    assert "2 videos: 1 ok, 1 failed" in text and "not_media" in text
+    assert "&lt;i&gt;bad.mp4" in text and "is &lt;none&gt;" in text and "/home/ada" not in text
+
+
+# -- what is refused ---------------------------------------------------------------------------------------
+
+
+def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "a.mp4", n=5)
+    timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
+    plain = tmp_path / "plain.parquet"
+    pq.write_table(pa.table({"second": [1]}), plain)
+    copy = tmp_path / "b.film.mp4"
+    copy.write_bytes(video.read_bytes())
+    (tmp_path / "empty").mkdir()
+    cases: list[tuple[type[Exception], str, dict[str, Any]]] = [
+        (DataError, "no such file", {"timeline": tmp_path / "none.parquet", "out": page}),
+        (DataError, "not one that fervid wrote", {"timeline": plain, "out": page}),
+        (DataError, "not a timeline", {"timeline": video, "out": page}),
+        (DataError, "no timeline in this folder", {"timeline": tmp_path / "empty", "out": tmp_path / "o"}),
+        (OutputError, "name it, such as .*r.html", {"timeline": timeline, "out": tmp_path / "r.txt"}),
+        (OutputError, "such as .*empty/report.html", {"timeline": timeline, "out": tmp_path / "empty"}),
+        (OutputError, "cannot be written", {"timeline": timeline, "out": tmp_path / "none" / "r.html"}),
+        (OutputError, "many pages", {"timeline": tmp_path, "out": page}),
+        (ConfigError, "name the film", {"timeline": timeline, "out": page, "transcode": True}),
+        (ConfigError, "name the film", {"timeline": timeline, "out": page, "faces": timeline}),
+        (ConfigError, "one timeline", {"timeline": tmp_path, "out": tmp_path / "o", "video": video}),
+        (ConfigError, "0 to 350 MB", {"timeline": timeline, "out": page, "video": video, "embed_mb": 1000}),
+        (OutputError, "is the film itself", {"timeline": timeline, "out": tmp_path / "b.html", "transcode": True,
+                                             "video": copy}),
+        (DataError, "no face readings", {"timeline": timeline, "out": page, "video": video, "faces": timeline}),
+        (VideoError, "no such file", {"timeline": timeline, "out": page, "video": tmp_path / "none.mp4"}),
+        (VideoError, "not a video", {"timeline": timeline, "out": page, "video": plain, "force": True}),
+    ]  # fmt: skip
+    for error, told, given in cases:
+        with pytest.raises(error, match=told):
+            fervid.report(**given)
+    assert not page.exists() and not (tmp_path / "o").exists()
+
+
+# -- the command -------------------------------------------------------------------------------------------
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_command_writes_tells_and_exits(tmp_path: Path) -> None:
+    video, other = write_clip(tmp_path / "a.mp4", n=5), write_clip(tmp_path / "b.mkv", n=6)
+    timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
+    code, printed, _ = run("report", timeline, "--video", video, "--out", page, "--json")
+    assert code == 0 and json.loads(printed)["film"].startswith("inside the page") and page.is_file()
+    code, _, error = run("report", timeline, "--video", other, "--out", page)
+    assert code == 2 and "--force" in error and error.count("\n") == 1
+    code, _, error = run("report", timeline, "--video", other, "--out", page, "--force")
+    assert code == 1 and "--transcode" in error
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "x.parquet").write_text("words")
+    code, printed, _ = run("report", tmp_path / "results", "--out", tmp_path / "pages")
+    assert code == 1 and "unreadable" in printed
