@@ -27,7 +27,7 @@ RUN = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the pages name: videos, a folder of them, pictures, ratings, a data set, weights."""
+    """The files that the pages name: videos, a folder of them, images, ratings, a data set, weights."""
     from skimage import data
 
     here = tmp_path_factory.mktemp("docs")
@@ -37,8 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(SAMPLES / "cut_to_nobody.mp4", here / "videos" / "private.mp4")
     shutil.copy(SAMPLES / "one_face.mp4", here / "listed.mp4")
     (here / "list.txt").write_text("listed.mp4\n")
-    (here / "pictures").mkdir()
-    for name in ("portrait.jpg", "pictures/portrait.jpg"):
+    (here / "images").mkdir()
+    for name in ("portrait.jpg", "images/portrait.jpg"):
         Image.fromarray(data.astronaut()).save(here / name)
     for name, shift in (("coders.csv", 0), ("more.csv", 1)):
         rows = [f"{a},{a + 3},{name[0]},{label}" for a, label in ((0, "happiness"), (3 + shift, "neutral"))]

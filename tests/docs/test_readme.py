@@ -2,10 +2,10 @@
 
 import re
 
-from fervid.backends.weight_files import bundled
 from fervid.config import presets
-from fervid.lab.datasets import FER2013
-from fervid.store import timeline_schema
+from fervid.lab.data.datasets import FER2013
+from fervid.networks.weights import bundled
+from fervid.timeline.schema import timeline_schema
 from tests.helpers.markdown import PAGES, blocks, table
 
 README = PAGES["README.md"]
