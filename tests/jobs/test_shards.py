@@ -39,7 +39,7 @@ from fervid.video.open import open_video
 from fervid.video.readers.segment import SegmentReader, read_index
 from fervid.video.sampling import choose_frames
 from fervid.video.segments import BEFORE_S, Index, NotSplittable, Segment, plan_segments
-from tests.helpers import failing_jobs as poison
+from tests.helpers import failing_jobs
 from tests.helpers.broken_clips import cut, overwritten
 from tests.helpers.clips import add_video, encode, joined, write_clip
 from tests.helpers.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
@@ -231,7 +231,7 @@ def results(path: Path, out: Path, shards: Shards | None = None, **options) -> t
 
 
 def over(workers: int, **options) -> Shards:
-    return Shards(workers, load=poison.load_fakes, **{"piece_s": 1.5} | options)
+    return Shards(workers, load=failing_jobs.load_fakes, **{"piece_s": 1.5} | options)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_pieces_that_do_not_meet_are_seen(film, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_piece_that_kills_its_worker_is_no_result(film, tmp_path):
-    assert "a piece failed" in results(film, tmp_path / "out", replace(over(2), load=poison.load_to_crash))[2]
+    assert "a piece failed" in results(film, tmp_path / "out", replace(over(2), load=failing_jobs.load_to_crash))[2]
 
 
 # -- batches ----------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_a_batch_puts_long_videos_off_until_they_have_all_workers(film, tmp_path
     trees = {}
     for shards in (None, over(2, least_s=5.0)):
         work = partial(share_job, shards=shards) if shards else run_job
-        engine = LocalEngine(Config(), 2, load=poison.load_fakes, work=work)
+        engine = LocalEngine(Config(), 2, load=failing_jobs.load_fakes, work=work)
         ended = []
         out = tmp_path / f"out{bool(shards)}"
         summary = run_batch(Request((str(videos),), out), Config(), engine, ended.append)
