@@ -29,7 +29,7 @@ _FLAT = 1e-6
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a comparison found: `facts` are plain values, ready for JSON; `aligned` holds the two sides by the second."""
+    """What a comparison found: `facts` are plain values for JSON; `aligned` holds both sides per second."""
 
     facts: dict[str, Any]
     aligned: AlignedSeries = field(repr=False)
