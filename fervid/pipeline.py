@@ -99,11 +99,11 @@ def process_video(
     shots_out: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     name: str | None = None,
-    spread: ShardingStrategy | None = None,
+    sharding: ShardingStrategy | None = None,
 ) -> Result:
     """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
 
-    `name` stands in the column `video`: the path as given, unless the video is one of a folder. `spread` may find its
+    `name` stands in the column `video`: the path as given, unless the video is one of a folder. `sharding` may find its
     faces elsewhere (shards.py); the result is the same, to the byte.
 
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
@@ -118,9 +118,9 @@ def process_video(
 
     def work(reader: Reader) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
         nonlocal whole
-        if spread and not whole:
+        if sharding and not whole:
             try:
-                pieces, known = spread(reader, config, models)
+                pieces, known = sharding(reader, config, models)
                 return _Line(name or str(path), pieces, config, known, source).run(faces_part, None)
             except NotSplittable as reason:
                 whole = str(reason)

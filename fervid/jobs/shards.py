@@ -121,7 +121,7 @@ def share_job(
         if read_duration(job.path, config.max_pixels) >= max(shards.least_s, 2 * shards.piece_s):
             return Outcome(job, "long")
         return run_job(job, config, models, on_progress)
-    return run_job(job, config, models, on_progress, spread=replace(shards, on_progress=on_progress))
+    return run_job(job, config, models, on_progress, sharding=replace(shards, on_progress=on_progress))
 
 
 class PrecomputedClassifier:

@@ -225,7 +225,7 @@ def results(path: Path, out: Path, shards: Shards | None = None, **options) -> t
     """The bytes of the timeline and of the readings, and why the video was read whole."""
     out.mkdir()
     timeline, faces = out / "t.parquet", out / "f.parquet"
-    done = process_video(path, timeline, Config(**options), MODELS, faces_out=faces, spread=shards, name="film")
+    done = process_video(path, timeline, Config(**options), MODELS, faces_out=faces, sharding=shards, name="film")
     assert sorted(out.iterdir()) == [faces, timeline]
     return timeline.read_bytes(), faces.read_bytes(), done.whole
 
@@ -323,8 +323,8 @@ def test_real_models_give_the_same_bytes(tmp_path):
     done = {}
     for workers in (0, 1, 2):
         out = tmp_path / f"{workers}.parquet"
-        spread = Shards(workers, piece_s=3.0) if workers else None
-        result = process_video(film, out, config, models, spread=spread)
+        sharding = Shards(workers, piece_s=3.0) if workers else None
+        result = process_video(film, out, config, models, sharding=sharding)
         done[workers] = out.read_bytes()
         assert result.whole == ""
     assert done[0] == done[1] == done[2]
