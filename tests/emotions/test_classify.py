@@ -24,7 +24,7 @@ def looks(faces: list[int]) -> list[Seen]:
 
 
 def tracked(seen: list[Seen], cuts: list[int]) -> list:
-    return list(link([shot_batch(part) for part in split(seen, cuts)], Tracker(birth_score=0)))
+    return list(link([shot_batch(part) for part in split(seen, cuts)], Tracker(start_score=0)))
 
 
 @steady

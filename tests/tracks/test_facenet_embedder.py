@@ -49,7 +49,7 @@ def test_without_a_network_one_sentence_tells_the_way_out(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("content", [b"no weights", b""])
 def test_what_is_no_weights_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pt").write_bytes(content)
-    with pytest.raises(WeightsError, match="not a readable file of weights"):
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
         FaceNet(str(tmp_path / "w.pt"), "cpu")
 
 

@@ -80,7 +80,7 @@ def test_nobody_at_all():
 
 def test_an_hour_of_one_face_costs_a_few_crops():
     gallery = passed([(i / 5, 0, 1) for i in range(18_000)], cuts=range(0, 18_000, 100))
-    assert gallery.embedder.seen < 20 and len(gallery._known[0].embedding) <= 5
+    assert gallery.embedder.seen < 20 and len(gallery._embeddings[0].embedding) <= 5
 
 
 FACES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5), st.integers(0, 4)), max_size=40)

@@ -51,12 +51,12 @@ def test_a_face_keeps_its_number(step_s, speed):
     assert numbers(looks) == [[0]] * 50
 
 
-@pytest.mark.parametrize("max_gap_s", [0.6, 1.0, 3.0])
+@pytest.mark.parametrize("max_lost_s", [0.6, 1.0, 3.0])
 @pytest.mark.parametrize("share, number", [(0.9, 0), (1.0, 0), (1.1, 1)])
-def test_a_face_may_be_missing_for_max_gap_s(max_gap_s, share, number):
+def test_a_face_may_be_missing_for_max_lost_s(max_lost_s, share, number):
     seen = [Seen(i / 5, (face(100),)) for i in range(5)]
-    back = Seen(0.8 + share * max_gap_s, (face(100),))
-    assert numbers([*seen, back], max_gap_s=max_gap_s)[-1] == [number]
+    back = Seen(0.8 + share * max_lost_s, (face(100),))
+    assert numbers([*seen, back], max_lost_s=max_lost_s)[-1] == [number]
 
 
 def test_looks_without_a_face_do_not_matter():
@@ -104,7 +104,7 @@ def test_after_an_hour_everything_is_new():
 def test_a_weak_face_begins_no_track_and_continues_one():
     weak, strong = face(100, score=0.89), face(100, score=0.9)
     looks = [Seen(i / 5, (f,)) for i, f in enumerate((weak, weak, strong, weak, weak))]
-    assert numbers(looks, birth_score=0.9) == [[-1], [-1], [0], [0], [0]]
+    assert numbers(looks, start_score=0.9) == [[-1], [-1], [0], [0], [0]]
 
 
 def test_a_weak_stranger_takes_no_number():
@@ -186,7 +186,7 @@ def test_false_alarms_do_not_pile_up_in_memory():
     tracker = Tracker()
     looks = [Seen(i / 25, (face(100), face(random, 500))) for i, random in enumerate(np.arange(1500) * 997 % 5000)]
     for _ in link([shot_batch([look]) for look in looks], tracker):
-        assert len(tracker.refused) < 100
+        assert len(tracker.rejected) < 100
 
 
 def test_boxes_without_area_and_a_face_that_fills_the_frame():
