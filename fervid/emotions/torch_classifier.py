@@ -19,7 +19,7 @@ from fervid.networks.base import Network, fuse_batch_norm
 from fervid.networks.registry import ARCHITECTURES, build
 from fervid.networks.weights import FACTS, find_weights
 from fervid.runtime.cuda_graphs import CUDAGraphModule
-from fervid.runtime.device import deterministic_fp32, enough_memory, has_bf16, is_out_of_memory, resolve_device
+from fervid.runtime.device import deterministic_fp32, has_bf16, is_out_of_memory, resolve_device, wrap_out_of_memory
 from fervid.runtime.threads import one_thread
 
 __all__ = ["Head", "TorchClassifier"]
@@ -91,7 +91,7 @@ class TorchClassifier:
         if precision == "auto":
             self.precision = "bf16" if has_bf16(self.device) else "fp32"
         self.batch_size = 32 if self.device == "cpu" else 256
-        with enough_memory(self.device):
+        with wrap_out_of_memory(self.device):
             self.net = self._load(facts["arch"])
             if self.device != "cpu":
                 self._answer  # noqa: B018 - record now, before other threads use the device
