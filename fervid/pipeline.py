@@ -159,7 +159,7 @@ class _Line:
 
         faces = video.faces()
         tracks = link(
-            assign_shots(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
+            assign_shots(faces, self.shots), Tracker(max_lost_s=config.track_gap_s, start_score=config.birth_score)
         )
         tracks = self.gallery.watch(tracks) if self.gallery else tracks
         emotions = classify(tracks, self.models.classifier)

@@ -1,4 +1,4 @@
-"""The networks that tell people apart, by what `--persons` names: dlib, vggface2, or a file with vggface2's weights."""
+"""Load the network that `--persons` names: dlib, vggface2, or a file with the weights of vggface2."""
 
 from pathlib import Path
 
@@ -8,9 +8,26 @@ from fervid.tracks.persons import Embedder
 __all__ = ["find_embedder", "load_embedder"]
 
 
-def find_embedder(asked: str) -> Path:
-    """Find the weights without loading them; MissingDependency or WeightsError says how to get them."""
-    if asked == "dlib":
+def find_embedder(name: str) -> Path:
+    """Find the weights of an embedder without loading them.
+
+    Parameters
+    ----------
+    name : str
+        "dlib", "vggface2", or the path of a file with the weights of vggface2.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MissingDependency
+        If the package that ships the weights is not installed.
+    WeightsError
+        If the weights cannot be found or downloaded.
+    """
+    if name == "dlib":
         from fervid.networks.dlib_resnet import find_dlib_weights
 
         try:
@@ -19,16 +36,28 @@ def find_embedder(asked: str) -> Path:
             raise MissingDependency(f"{e}; or leave it out with --persons none") from None
     from fervid.tracks.facenet_embedder import find_vggface2
 
-    return find_vggface2(asked)
+    return find_vggface2(name)
 
 
-def load_embedder(asked: str, device: str) -> Embedder:
-    """Load the network; the errors are those of find_embedder."""
-    if asked == "dlib":
-        find_embedder(asked)
+def load_embedder(name: str, device: str) -> Embedder:
+    """Load an embedder.
+
+    Parameters
+    ----------
+    name : str
+        As for `find_embedder`, which lists the errors.
+    device : str
+        "cpu" or "cuda:N".
+
+    Returns
+    -------
+    Embedder
+    """
+    if name == "dlib":
+        find_embedder(name)
         from fervid.tracks.dlib_embedder import DlibFaces
 
         return DlibFaces(device)
     from fervid.tracks.facenet_embedder import FaceNet
 
-    return FaceNet(asked, device)
+    return FaceNet(name, device)
