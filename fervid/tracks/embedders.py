@@ -1,4 +1,4 @@
-"""Networks that tell people apart, by what `--persons` names: a key of registry.EMBEDDERS, or a file of weights."""
+"""Load the network that `--persons` names: a key of registry.EMBEDDERS, or a file with the weights of vggface2."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ _OF_FILES = "vggface2"
 
 
 def find_embedder(name: str) -> Path:
-    """Find the weights without loading them; those of vggface2 are downloaded once.
+    """Find the weights of an embedder without loading them.
 
     Parameters
     ----------
     name : str
-        A key of EMBEDDERS, or a file with weights of vggface2.
+        A key of EMBEDDERS, or the path of a file with the weights of vggface2.
 
     Returns
     -------
@@ -26,8 +26,10 @@ def find_embedder(name: str) -> Path:
 
     Raises
     ------
-    MissingDependency, WeightsError
-        If they are not there; the message says how to get them.
+    MissingDependency
+        If the package that ships the weights is not installed.
+    WeightsError
+        If the weights cannot be found or downloaded.
     """
     entry = _entry(name)
     try:
@@ -37,23 +39,18 @@ def find_embedder(name: str) -> Path:
 
 
 def load_embedder(name: str, device: str) -> Embedder:
-    """Load the network.
+    """Load an embedder.
 
     Parameters
     ----------
     name : str
-        A key of EMBEDDERS, or a file with weights of vggface2.
+        As for `find_embedder`, which lists the errors.
     device : str
         "cpu" or "cuda:N".
 
     Returns
     -------
     Embedder
-
-    Raises
-    ------
-    MissingDependency, WeightsError
-        As `find_embedder`.
     """
     find_embedder(name)
     return _entry(name).create(weights=name, device=device)

@@ -78,7 +78,7 @@ def test_the_config_of_the_cluster_launcher_holds_to_its_schema():
     config = prepare_config(yaml.safe_load(CLUSTER.read_text("utf-8")))
     validate_config(config)
     assert config["provider"]["type"] == "local" and config["provider"]["worker_ips"]
-    assert any("fervid[ray]" in command for command in config["setup_commands"])
+    assert any(".whl[ray]" in command for command in config["setup_commands"])
     assert all(
         "--disable-usage-stats" in start or "--address" in start
         for key in ("head_start_ray_commands", "worker_start_ray_commands")
