@@ -15,7 +15,7 @@ from fervid.jobs.engine import Engine, JobProgress
 from fervid.jobs.inputs import Input, find_videos, name_inputs
 from fervid.jobs.job import Job, fail, place
 from fervid.jobs.manifest import Manifest, Row, open_manifest, read_manifest
-from fervid.provenance import job_key, model_hash
+from fervid.provenance import models_fingerprint, resume_key
 from fervid.timeline.read import read_provenance
 from fervid.timeline.write import rename_timeline
 
@@ -96,10 +96,10 @@ def run_batch(
     UsageError for a request that cannot be carried out, RunError if the run had to stop; a broken video is a row.
     """
     started, tell = monotonic(), on_event or (lambda _: None)
-    model = model_hash(config)
+    models = models_fingerprint(config)
     found = find_videos(request.given, listed=request.listed, out=request.out)
     with open_manifest(request.out, fresh=request.fresh) as books:
-        plan = _Plan(request, config, model, books)
+        plan = _Plan(request, config, models, books)
         for name, one in name_inputs(found, {row.path: row.source for row in books.rows.values()}):
             plan.take(name, one)
         tell(BatchStarted(len(plan.jobs), sum(job.bytes for job in plan.jobs), plan.finished))
@@ -107,7 +107,7 @@ def run_batch(
         with closing(engine.run(plan.jobs, tell)) as outcomes:
             for outcome in outcomes:
                 sha256 = outcome.sha256 or content_hash(outcome.job.path)
-                row = Row.of(outcome, job_key(sha256, config, model), sha256, request.out)
+                row = Row.of(outcome, resume_key(sha256, config, models), sha256, request.out)
                 _enter(books, row)
                 done[row.path] = row
                 tell(JobFinished(row, outcome.job))
@@ -169,8 +169,8 @@ _PASSING = ("missing", "unreadable", "not_written")
 class _Plan:
     """Sorts inputs into what stands, what is the same under another name, and what has to be done."""
 
-    def __init__(self, request: Request, config: Config, model: str, books: Manifest) -> None:
-        self.request, self.config, self.model, self.books = request, config, model, books
+    def __init__(self, request: Request, config: Config, models: str, books: Manifest) -> None:
+        self.request, self.config, self.models, self.books = request, config, models, books
         self.names: list[str] = []
         self.jobs: list[Job] = []
         self.finished: list[Row] = []
@@ -207,7 +207,7 @@ class _Plan:
             sha256 = content_hash(job.path)
         else:
             return None
-        key = job_key(sha256, self.config, self.model)
+        key = resume_key(sha256, self.config, self.models)
         same = [row for row in self._by_size[job.bytes] if row.key == key] if key else []
         for row in sorted(same, key=lambda row: row.path != job.name):
             if row.status == "failed":
@@ -218,9 +218,9 @@ class _Plan:
         return None
 
     def _is_there(self, row: Row) -> bool:
-        """Whether the timeline of a row lies where it should and is of the content that it should be of."""
+        """Whether the timeline of a row lies where it should, and was made of what the row says."""
         try:
-            return read_provenance(self.request.out / row.timeline)["source"]["sha256"] == row.sha256
+            return read_provenance(self.request.out / row.timeline)["resume_key"] == row.key
         except (FervidError, KeyError, TypeError):
             return False
 

@@ -21,7 +21,7 @@ from fervid.jobs.engine import JobProgress, Limits, machine_memory
 from fervid.jobs.job import Job, Outcome
 from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.worker import Work
-from fervid.networks.weights import model_fingerprint
+from fervid.provenance import RESULTS_VERSION, models_fingerprint
 
 __all__ = ["RayWorker", "Setup", "Unseen", "fits", "load_within"]
 
@@ -40,10 +40,11 @@ class Setup:
     work: Work
     mark: Path | None
     token: str
-    model: str
+    models: str
     folder: str
     """Where the driver stands, for paths within the config."""
     version: str = __version__
+    results_version: int = RESULTS_VERSION
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,13 @@ class RayWorker:
     def greet(self) -> str:
         """Say what makes this node unfit to do the same work as any other; "" if nothing does."""
         setup, node = self._setup, _node()
-        if __version__ != setup.version:
+        if (__version__, RESULTS_VERSION) != (setup.version, setup.results_version):
             return f"{node} has fervid {__version__}, the driver {setup.version}: install the same on every node"
         try:
-            model = model_fingerprint(setup.config.weights)
+            models = models_fingerprint(setup.config)
         except FervidError as e:
             return f"{node}: {e}; weights must lie at the same path on every node"
-        if model != setup.model:
+        if models != setup.models:
             return f"{node}: the weights {setup.config.weights} are others than the driver's; copy them to every node"
         if setup.mark is not None and not _shows(setup.mark, setup.token):
             return (

@@ -26,7 +26,7 @@ from fervid.jobs.engine import JobProgress, Limits
 from fervid.jobs.job import Job, Outcome
 from fervid.jobs.ray_actor import RayWorker, Setup, Unseen, fits
 from fervid.jobs.worker import Work
-from fervid.networks.weights import model_fingerprint
+from fervid.provenance import models_fingerprint
 
 __all__ = ["RayEngine"]
 
@@ -88,12 +88,12 @@ class RayEngine:
         self._looked = self._heard = -_LOOK_S
         self._roomy = monotonic()
 
-    def run(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
         """Yield the outcome of each job as it comes; see Engine."""
         self._queue.extend(jobs)
         if not self._queue:
             return
-        tell = on_move or (lambda _: None)
+        tell = on_progress or (lambda _: None)
         with _connected(self._address), _marked(self._out) as (mark, token):
             setup = Setup(
                 self._config,
@@ -103,7 +103,7 @@ class RayEngine:
                 self._work,
                 mark,
                 token,
-                model_fingerprint(self._config.weights),
+                models_fingerprint(self._config),
                 os.getcwd(),  # noqa: PTH109
             )
             try:

@@ -19,19 +19,18 @@ from fervid.jobs.engine import Engine
 from fervid.jobs.job import Job
 from fervid.jobs.manifest import Row
 from fervid.labels import EMOTIONS
-from fervid.provenance import model_hash
+from fervid.provenance import models_fingerprint, resume_key
 from fervid.studies.disfa_corpus import RATE, Codes, Recording
 from fervid.timeline.read import read_provenance
-from fervid.timeline.schema import SCHEMA_VERSION
 
-__all__ = ["Matched", "faces_file", "match", "process_recordings"]
+__all__ = ["MatchedRecording", "faces_path", "match_frames", "process_recordings"]
 
 #: A reading may lie so far, in frames, from the place of its frame.
 _OFF = 0.1
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchedRecording:
     """One recording, joined: frame (n,), from 1, those with a face; prob (n, K) and intensity (n, 12) of these."""
 
     recording: Recording
@@ -44,7 +43,7 @@ class Matched:
     several_faces: int
 
 
-def faces_file(out: Path, recording: Recording) -> Path:
+def faces_path(out: Path, recording: Recording) -> Path:
     """Where the readings of a recording are kept."""
     return out / "faces" / f"{recording.name}.parquet"
 
@@ -58,12 +57,12 @@ def process_recordings(
 ) -> list[str]:
     """Process what is not finished, in worker processes; give a sentence for each video that failed.
 
-    A recording is finished when its readings were made of the same content with the same config, model and schema:
-    that stands in their file, which is written whole or not at all.
+    A recording is finished when its readings have the resume key (provenance.py) that they would have now: it stands
+    in their file, which is written whole or not at all.
     """
     tell = on_event or (lambda _: None)
-    model = model_hash(config)
-    jobs = [_job(one, out) for one in recordings if not _is_finished(one, out, config, model)]
+    models = models_fingerprint(config)
+    jobs = [_job(one, out) for one in recordings if not _is_finished(one, out, config, models)]
     troubles = []
     tell(BatchStarted(len(jobs), sum(job.bytes for job in jobs), []))
     with closing(engine.run(jobs, tell)) as outcomes:
@@ -76,28 +75,27 @@ def process_recordings(
     return sorted(troubles)
 
 
-def _is_finished(one: Recording, out: Path, config: Config, model: str) -> bool:
+def _is_finished(one: Recording, out: Path, config: Config, models: str) -> bool:
+    key = resume_key(content_hash(one.video), config, models)
     try:
-        facts = read_provenance(faces_file(out, one))
-        made_of = [facts["source"]["sha256"], facts["config"], facts["model"]["sha256"], facts["schema"]]
-    except (DataError, KeyError):
+        return key != "" and read_provenance(faces_path(out, one)).get("resume_key") == key
+    except DataError:
         return False
-    return made_of == [content_hash(one.video), config.to_dict(), model, SCHEMA_VERSION]
 
 
 def _job(one: Recording, out: Path) -> Job:
     size, changed_ns = stat_of(one.video)
     timeline = out / "timelines" / f"{one.name}.parquet"
-    return Job(one.video, one.video.name, timeline, size, changed_ns, faces=faces_file(out, one))
+    return Job(one.video, one.video.name, timeline, size, changed_ns, faces=faces_path(out, one))
 
 
-def match(recording: Recording, out: Path, codes: Codes) -> tuple[Matched, list[str]]:
+def match_frames(recording: Recording, out: Path, codes: Codes) -> tuple[MatchedRecording, list[str]]:
     """Join the readings with the codes by the number of the frame; give also what is not as it should be, in sentences.
 
     A frame's number is its time in frames: checked to be whole, so that no reading is one frame off. Of several faces
     in a frame the largest counts. DataError if frames cannot be numbered.
     """
-    path = faces_file(out, recording)
+    path = faces_path(out, recording)
     facts, table = read_provenance(path), pq.read_table(path)
     rate, troubles = _check_clock(recording, facts)
     frame, whole = _number(table, rate)
@@ -117,7 +115,7 @@ def match(recording: Recording, out: Path, codes: Codes) -> tuple[Matched, list[
     emotions = tuple(name for name in EMOTIONS if name in table.column_names)
     prob = np.stack([table[name].to_numpy()[kept] for name in emotions], 1).astype(float)
     several = len(table) - len(np.unique(frame))
-    return Matched(
+    return MatchedRecording(
         recording, emotions, frame[kept], prob, codes.intensity[frame[kept] - 1], frames, coded, several
     ), troubles
 

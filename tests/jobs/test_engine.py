@@ -22,9 +22,9 @@ def engine(workers: int = 1, load=failing_jobs.load_nothing, **limits) -> LocalE
     return LocalEngine(Config(), workers, Limits(**limits), load=load, work=failing_jobs.act)
 
 
-def run(names: list[str], folder: Path, on_move=None, **options) -> dict:
+def run(names: list[str], folder: Path, on_progress=None, **options) -> dict:
     jobs = [Job(folder / name, name, folder / f"{name}.parquet") for name in names]
-    outcomes = list(engine(**options).run(jobs, on_move))
+    outcomes = list(engine(**options).run(jobs, on_progress))
     assert sorted(o.job.name for o in outcomes) == sorted(names)  # exactly one each
     return {o.job.name: o for o in outcomes}
 
@@ -73,7 +73,7 @@ def test_a_hang_is_stopped_by_the_watchdog_and_tried_again_alone(tmp_path):
 
 def test_progress_keeps_the_watchdog_away_but_not_the_clock(tmp_path):
     moves: list[JobProgress] = []
-    done = run(["creep"], tmp_path, stall_s=1.5, timeout_s=3.0, on_move=moves.append)
+    done = run(["creep"], tmp_path, stall_s=1.5, timeout_s=3.0, on_progress=moves.append)
     assert done["creep"].reason == "timeout" and "--timeout" in done["creep"].message
     assert max(move.done_s for move in moves) >= 4
     assert moves[-1].job is None

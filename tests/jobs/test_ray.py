@@ -24,8 +24,8 @@ from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.manifest import MANIFEST
 from fervid.jobs.open_engine import EngineOptions, open_engine
 from tests.helpers import failing_jobs
+from tests.helpers.scenes import scene, write
 from tests.jobs.test_jobs import tree
-from tests.test_pipeline import scene, write
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "pipelines" / "ray-cluster.yaml"
@@ -78,7 +78,7 @@ def test_the_config_of_the_cluster_launcher_holds_to_its_schema():
     config = prepare_config(yaml.safe_load(CLUSTER.read_text("utf-8")))
     validate_config(config)
     assert config["provider"]["type"] == "local" and config["provider"]["worker_ips"]
-    assert any("fervid[ray]" in command for command in config["setup_commands"])
+    assert any(".whl[ray]" in command for command in config["setup_commands"])
     assert all(
         "--disable-usage-stats" in start or "--address" in start
         for key in ("head_start_ray_commands", "worker_start_ray_commands")

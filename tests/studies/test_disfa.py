@@ -14,7 +14,7 @@ from fervid.config import load_config
 from fervid.errors import ConfigError, DataError
 from fervid.pipeline import process_video
 from fervid.studies.disfa_corpus import SUBJECTS, UNITS, Codes, find_corpus, read_codes
-from fervid.studies.disfa_processing import Matched, faces_file, match
+from fervid.studies.disfa_processing import MatchedRecording, faces_path, match_frames
 from fervid.studies.emfacs import COMBINATIONS, compare_all, compare_one, intensity_of, presence_of
 from tests.cli.test_cli import run
 from tests.helpers import disfa_corpus as mini
@@ -28,7 +28,6 @@ NEXT = 37 / 510
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models whose answers are known, in this process."""
     monkeypatch.setattr("fervid.jobs.open_engine.LocalEngine", mini.HereEngine)
-    monkeypatch.setattr("fervid.studies.disfa_processing.model_hash", lambda _: mini.KnownClassifier.sha256)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,6 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, 
     out = tmp_path_factory.mktemp("disfa") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fervid.jobs.open_engine.LocalEngine", mini.KnownEngine)
-        patch.setattr("fervid.studies.disfa_processing.model_hash", lambda _: mini.KnownClassifier.sha256)
         code, printed, _ = run("disfa", corpus, "--out", out, "--workers", 1)
     return code, printed, out
 
@@ -51,10 +49,10 @@ def copy(corpus: Path, to: Path) -> Path:
     return Path(shutil.copytree(corpus, to / "DISFA"))
 
 
-def joined(corpus: Path, out: Path, subject: str = "SN001") -> Matched:
+def joined(corpus: Path, out: Path, subject: str = "SN001") -> MatchedRecording:
     found = find_corpus(corpus)
     recording = next(one for one in found.recordings if one.subject == subject)
-    return match(recording, out, read_codes(found, subject))[0]
+    return match_frames(recording, out, read_codes(found, subject))[0]
 
 
 # -- every frame with its own codes -----------------------------------------------------------------------
@@ -79,10 +77,10 @@ def test_frames_are_exact_in_every_codec_of_an_avi(codec: str, tmp_path: Path) -
     mini.write_codes(root / "ActionUnit_Labels", 1, mini.smiles(1))
     video = mini.write_video(root / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi", 1, codec=codec)
     recording = find_corpus(root).recordings[0]
-    faces = faces_file(tmp_path, recording)
+    faces = faces_path(tmp_path, recording)
     faces.parent.mkdir()
     process_video(video, None, load_config("disfa"), mini.load_known(load_config()), faces_out=faces)
-    one, troubles = match(recording, tmp_path, read_codes(find_corpus(root), "SN001"))
+    one, troubles = match_frames(recording, tmp_path, read_codes(find_corpus(root), "SN001"))
     bright = np.array([mini.brightness(1, i) for i in range(mini.N)]) / 510
     assert troubles == []
     assert one.prob[:, one.emotions.index("happiness")] == pytest.approx(bright, abs=NEXT / 2)
@@ -117,6 +115,9 @@ def test_real_faces_from_the_sample_videos(tmp_path: Path) -> None:
     assert report.facts["recordings"][0]["frames_with_face"] == 12
     assert set(report.facts["overall"]["left"]) == set(COMBINATIONS)
     assert report.facts["recordings"][0]["emotions"]["happiness"]["pearson"]["value"] is not None
+    begun: list[int] = []
+    fervid.disfa(root, tmp_path / "out", workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
+    assert sum(begun) == 0
 
 
 # -- figures ------------------------------------------------------------------------------------------------
@@ -158,9 +159,9 @@ def test_what_follows_is_told_from_what_runs_against(whole: tuple[int, str, Path
     assert "happiness and AU6+12" in printed and "anger reduced to AU4+5" in printed
 
 
-def matched(prob: np.ndarray, codes: np.ndarray, subject: int = 1) -> Matched:
+def matched(prob: np.ndarray, codes: np.ndarray, subject: int = 1) -> MatchedRecording:
     recording = find_recording(subject)
-    return Matched(
+    return MatchedRecording(
         recording, ("happiness",), np.arange(1, len(prob) + 1), prob[:, None], codes, len(prob), len(prob), 0
     )
 
@@ -203,6 +204,15 @@ def test_run_again_it_does_nothing_twice(
     report = fervid.disfa(root, out, workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
     assert sum(begun) == 2
     assert report.facts["subjects"] == ["SN001", "SN002", "SN003"]
+
+
+def test_an_upgrade_that_changes_results_does_everything_again(
+    corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, begun = Path(shutil.copytree(whole[2], tmp_path / "out")), []
+    monkeypatch.setattr("fervid.provenance.RESULTS_VERSION", 99)
+    fervid.disfa(corpus, out, workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
+    assert sum(begun) == 3
 
 
 def test_the_same_input_gives_the_same_bytes(corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known) -> None:

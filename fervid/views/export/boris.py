@@ -1,9 +1,9 @@
 """Export a timeline as events for BORIS (Friard and Gamba 2016, doi 10.1111/2041-210X.12584).
 
 BORIS 9 imports events into an open observation from a spreadsheet (.xlsx) whose first row names the columns time,
-subject, code, modifier and comment (boris/import_observations.py in its repository). A state is two events with the same
-code, its start and its stop. The codes must be state events in the ethogram of the BORIS project, and the subjects must
-be those of the project.
+subject, code, modifier and comment (boris/import_observations.py in its repository). A state is two events with the
+same code, its start and its stop. The codes must be state events in the ethogram of the BORIS project, and the subjects
+must be those of the project.
 """
 
 import csv

@@ -123,14 +123,14 @@ def _write_copy(
 ) -> dict[str, Any]:
     """Decode, draw and encode every frame of an open video; return the facts that `overlay` reports."""
     from fervid.video.readers.pyav_frame import planes_of
-    from fervid.video.writers.audio import Soundtrack
+    from fervid.video.writers.audio import AudioPassthrough
     from fervid.video.writers.clip import ClipWriter
 
     source: PyAVReader = reader
     info, n, annotator = source.info, 0, None
     shown, redacted = boxes
     width, height = (max(2, side - side % 2) for side in (info.width_px, info.height_px))
-    with Soundtrack(info.path, info.start_s, MAX_PIXELS) as found:
+    with AudioPassthrough(info.path, info.start_s, MAX_PIXELS) as found:
         sound = None if options.mute or not found.kept else found
         rate = info.frame_rate or 25
         with ClipWriter(part, rate, tick=source.time_base, threads=0, sound=sound) as clip:

@@ -91,7 +91,9 @@ def write_report(timeline: Path, out: Path, options: ReportOptions = PLAIN) -> d
     return write_page(read_lanes(timeline), out, options)
 
 
-def write_page(timeline: LanedTimeline, out: Path, options: ReportOptions = PLAIN, *, index: str = "") -> dict[str, Any]:
+def write_page(
+    timeline: LanedTimeline, out: Path, options: ReportOptions = PLAIN, *, index: str = ""
+) -> dict[str, Any]:
     """Write the page of a timeline in memory.
 
     Parameters

@@ -90,11 +90,11 @@ def open_page_video(
     VideoError
         If the video cannot be read, or browsers cannot play it and `transcode` is not set.
     """
-    from fervid.video.writers.browser_support import playability
+    from fervid.video.writers.browser_support import browser_support
 
     config = _config(timeline)
     info, _ = read_video(video, config, lambda reader: reader.info)
-    plays = playability(video, stream=config.stream, max_pixels=config.max_pixels)
+    plays = browser_support(video, stream=config.stream, max_pixels=config.max_pixels)
     if not transcode:
         if plays.trouble:
             raise VideoError(
