@@ -57,7 +57,7 @@ def figures(timeline: LanedTimeline) -> str:
         (
             "Clear expression",
             _percent(facts["clear"]) if dominant else "none",
-            "of face time (one probability of 50% or more)",
+            "of face time (one at 50% or more)",
         ),
     ]
     return "".join(
