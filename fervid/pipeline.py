@@ -18,10 +18,10 @@ from fervid.faces.detect import detect, detect_all
 from fervid.faces.keyframes import FAST_STRIDE, STRIDE, detect_keyframes
 from fervid.files import check_paths, wrap_video_errors, write_atomically
 from fervid.models import Models
-from fervid.provenance import fingerprint
+from fervid.provenance import RESULTS_VERSION, describe_source, resume_key
 from fervid.runtime.profiling import stage
 from fervid.runtime.threads import T, prefetch
-from fervid.shots.detect import Shot, ShotFinder, assign_shots
+from fervid.shots.detect import Shot, ShotDetector, assign_shots
 from fervid.timeline.aggregate import NO_DATA, fill_gaps, summarise
 from fervid.timeline.derived import baseline, smooth
 from fervid.timeline.schema import NUMBERS, SCHEMA_VERSION, shots_table, to_table
@@ -31,7 +31,7 @@ from fervid.tracks.tracker import Tracker, link
 from fervid.types import EmotionBatch, FaceBatch, Progress, Rows, VideoInfo
 from fervid.video.open import read_video
 from fervid.video.reader import Health, Reader
-from fervid.video.sampling import SampledFrame, batch_frames, choose_frames, detection_size, skip_static
+from fervid.video.sampling import SampledFrame, batch_frames, detection_size, sample_frames, skip_static
 from fervid.video.segments import NotSplittable
 
 __all__ = ["Models", "Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video"]
@@ -133,7 +133,7 @@ def process_video(
         shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
         with wrap_video_errors(path):
             with stage("fingerprint"):
-                source = fingerprint(path)
+                source = describe_source(path)
             (table, shots, provenance), _ = one_thread(read_video)(path, config, work, device=models.device)
         if part:
             with stage("write"):
@@ -149,7 +149,7 @@ class _Line:
     def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
         self.n_looks = self.n_faces = 0
-        self.shots = ShotFinder(cuts=config.cuts)
+        self.shots = ShotDetector(enabled=config.cuts)
         self.gallery = PersonClusterer(models.embedder) if models.embedder and config.persons else None
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
@@ -159,7 +159,7 @@ class _Line:
 
         faces = video.faces()
         tracks = link(
-            assign_shots(faces, self.shots), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
+            assign_shots(faces, self.shots), Tracker(max_lost_s=config.track_gap_s, start_score=config.birth_score)
         )
         tracks = self.gallery.watch(tracks) if self.gallery else tracks
         emotions = classify(tracks, self.models.classifier)
@@ -220,6 +220,8 @@ class _Line:
         return {
             "version": __version__,
             "schema": SCHEMA_VERSION,
+            "results_version": RESULTS_VERSION,
+            "resume_key": resume_key(self.source["sha256"], self.config, self.models.fingerprint),
             "config": self.config.to_dict(),
             "device": self.models.device,
             "source": self.source | {
@@ -241,7 +243,7 @@ class _Line:
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
-                "frames_left_out": health.left_out,
+                "frames_left_out": health.skipped,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,
                 "shots": len(self.shots.shots()),
             },
@@ -267,7 +269,7 @@ class WholeVideo:
         config = self._config
         stop_s = math.inf if config.end_s is None else config.end_s
         part = self._reader.frames(config.start_s, config.end_s)
-        looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
+        looks = sample_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
         yield from find_faces(looks, self.info, config, self._models)
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -24,25 +23,10 @@ from fervid.types import Progress
 from fervid.video import sampling as frames
 from fervid.video.probe import describe_video
 from fervid.video.reader import RestartNeeded
-from tests.helpers.clips import add_video, encode
-from tests.helpers.fakes import LABELS, FakeClassifier, FakeDetector, draw_faces
+from tests.helpers.fakes import LABELS, FakeClassifier, FakeDetector
+from tests.helpers.scenes import SIZE, scene, write
 
-SIZE = (128, 96)
 MODELS = Models(FakeDetector(), FakeClassifier(), "cpu")
-
-
-def write(path: Path, pictures: list[np.ndarray], pts: list[int] | None = None, rate: int = 25) -> Path:
-    """Write pictures as a clip; pts in units of 1/rate s."""
-    with av.open(path, "w") as out:
-        stream = add_video(out, rate=rate, size=SIZE)
-        out.mux(list(encode(stream, pictures, pts or range(len(pictures)), stream.codec_context.time_base)))
-    return path
-
-
-def scene(n: int, *corners: tuple[int, int], step: int = 0, bright: int = 250) -> list[np.ndarray]:
-    """n pictures with faces of 24 pixels, which move `step` pixels to the right in each."""
-    moved = ([(x + step * i, y, x + 24 + step * i, y + 24) for x, y in corners] for i in range(n))
-    return [draw_faces(*boxes, size=SIZE, bright=bright) for boxes in moved]
 
 
 #: Second 0: a face that moves. Second 1: none. Second 2: two faces, for 0.4 s. Then nothing up to 3.2 s.

@@ -1,6 +1,5 @@
 """The classifier that runs in PyTorch, from a safetensors file and the JSON facts beside it."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +13,13 @@ from safetensors.torch import load_file
 
 from fervid.errors import RunError, WeightsError
 from fervid.faces.crop import FaceAlignment
+from fervid.files import file_sha256
 from fervid.labels import emotion
 from fervid.networks.base import Network, fuse_batch_norm
 from fervid.networks.registry import ARCHITECTURES, build
 from fervid.networks.weights import FACTS, find_weights
 from fervid.runtime.cuda_graphs import CUDAGraphModule
-from fervid.runtime.device import deterministic_fp32, enough_memory, has_bf16, is_out_of_memory, resolve_device
+from fervid.runtime.device import deterministic_fp32, has_bf16, is_out_of_memory, resolve_device, wrap_out_of_memory
 from fervid.runtime.threads import one_thread
 
 __all__ = ["Head", "TorchClassifier"]
@@ -91,7 +91,7 @@ class TorchClassifier:
         if precision == "auto":
             self.precision = "bf16" if has_bf16(self.device) else "fp32"
         self.batch_size = 32 if self.device == "cpu" else 256
-        with enough_memory(self.device):
+        with wrap_out_of_memory(self.device):
             self.net = self._load(facts["arch"])
             if self.device != "cpu":
                 self._answer  # noqa: B018 - record now, before other threads use the device
@@ -216,7 +216,7 @@ def _read_heads(facts: list[dict[str, Any]], weights: Path) -> tuple[Head, ...]:
 
 
 def _check_hash(weights: Path, facts: dict[str, Any]) -> str:
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    found = file_sha256(weights)
     if facts.get("sha256", found) != found:
         raise RunError(
             f"{weights}: sha256 is {found[:12]}..., expected {facts['sha256'][:12]}...: the file is altered or "

@@ -15,7 +15,7 @@ from fervid.jobs.engine import Engine, JobProgress
 from fervid.jobs.inputs import Input, find_videos, name_inputs
 from fervid.jobs.job import Job, failed_outcome, timeline_path
 from fervid.jobs.manifest import Manifest, Row, open_manifest, read_manifest
-from fervid.provenance import job_key, model_hash
+from fervid.provenance import models_fingerprint, resume_key
 from fervid.timeline.read import read_provenance
 from fervid.timeline.write import rename_timeline
 
@@ -158,10 +158,10 @@ def run_batch(
         If the run had to stop, for example because the disk is full.
     """
     started, notify = monotonic(), on_event or (lambda _: None)
-    model = model_hash(config)
+    models = models_fingerprint(config)
     found = find_videos(request.inputs, listed=request.listed, out=request.out)
     with open_manifest(request.out, fresh=request.fresh) as manifest:
-        plan = _Plan(request, config, model, manifest)
+        plan = _Plan(request, config, models, manifest)
         for name, item in name_inputs(found, {row.path: row.source for row in manifest.rows.values()}):
             plan.add(name, item)
         notify(BatchStarted(len(plan.jobs), sum(job.bytes for job in plan.jobs), plan.finished))
@@ -169,7 +169,7 @@ def run_batch(
         with closing(engine.run(plan.jobs, notify)) as outcomes:
             for outcome in outcomes:
                 sha256 = outcome.sha256 or content_hash(outcome.job.path)
-                row = Row.of(outcome, job_key(sha256, config, model), sha256, request.out)
+                row = Row.of(outcome, resume_key(sha256, config, models), sha256, request.out)
                 _record(manifest, row)
                 done[row.path] = row
                 notify(JobFinished(row, outcome.job))
@@ -227,8 +227,8 @@ def _remove(path: Path) -> None:
 class _Plan:
     """Sorts the inputs into finished rows, rows to reuse, and jobs to run."""
 
-    def __init__(self, request: Request, config: Config, model: str, manifest: Manifest) -> None:
-        self.request, self.config, self.model, self.manifest = request, config, model, manifest
+    def __init__(self, request: Request, config: Config, models: str, manifest: Manifest) -> None:
+        self.request, self.config, self.models, self.manifest = request, config, models, manifest
         self.names: list[str] = []
         self.jobs: list[Job] = []
         self.finished: list[Row] = []
@@ -265,7 +265,7 @@ class _Plan:
             sha256 = content_hash(job.path)
         else:
             return None
-        key = job_key(sha256, self.config, self.model)
+        key = resume_key(sha256, self.config, self.models)
         same = [row for row in self._by_size[job.bytes] if row.key == key] if key else []
         for row in sorted(same, key=lambda row: row.path != job.name):
             if row.status == "failed":
@@ -276,9 +276,9 @@ class _Plan:
         return None
 
     def _has_timeline(self, row: Row) -> bool:
-        """Return whether the timeline of a row exists and was made from the content that the row names."""
+        """Return whether the timeline of a row exists and has the resume key of the row."""
         try:
-            return read_provenance(self.request.out / row.timeline)["source"]["sha256"] == row.sha256
+            return read_provenance(self.request.out / row.timeline)["resume_key"] == row.key
         except (FervidError, KeyError, TypeError):
             return False
 

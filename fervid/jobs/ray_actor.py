@@ -21,7 +21,7 @@ from fervid.jobs.engine import JobProgress, Limits, machine_memory
 from fervid.jobs.job import Job, Outcome
 from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.worker import Work
-from fervid.networks.weights import model_fingerprint
+from fervid.provenance import RESULTS_VERSION, models_fingerprint
 
 __all__ = ["FileMismatch", "RayWorker", "Setup", "capacity", "load_within"]
 
@@ -43,11 +43,12 @@ class Setup:
     """File in the folder of the results; None if there is no such folder."""
     token: str
     """Content of that file."""
-    model: str
-    """Fingerprint of the model on the driver."""
+    models: str
+    """Fingerprint of the models on the driver."""
     folder: str
     """Working directory of the driver, for relative paths in the config."""
     version: str = __version__
+    results_version: int = RESULTS_VERSION
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,13 @@ class RayWorker:
             What differs, in a sentence; empty if nothing does.
         """
         setup, node = self._setup, _node()
-        if __version__ != setup.version:
+        if (__version__, RESULTS_VERSION) != (setup.version, setup.results_version):
             return f"{node} has fervid {__version__}, the driver {setup.version}: install the same version everywhere"
         try:
-            model = model_fingerprint(setup.config.weights)
+            models = models_fingerprint(setup.config)
         except FervidError as e:
             return f"{node}: {e}; the weights must be at the same path on every node"
-        if model != setup.model:
+        if models != setup.models:
             return f"{node}: the weights {setup.config.weights} differ from the driver's; copy them to every node"
         if setup.token_path is not None and not _has_token(setup.token_path, setup.token):
             return (

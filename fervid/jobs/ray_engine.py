@@ -26,7 +26,7 @@ from fervid.jobs.engine import JobProgress, Limits
 from fervid.jobs.job import Job, Outcome
 from fervid.jobs.ray_actor import FileMismatch, RayWorker, Setup, capacity
 from fervid.jobs.worker import Work
-from fervid.networks.weights import model_fingerprint
+from fervid.provenance import models_fingerprint
 
 __all__ = ["RayEngine"]
 
@@ -148,7 +148,7 @@ class RayEngine:
                 self._work,
                 token_path,
                 token,
-                model_fingerprint(self._config.weights),
+                models_fingerprint(self._config),
                 os.getcwd(),  # noqa: PTH109
             )
             try:

@@ -25,7 +25,7 @@ from fervid.jobs.manifest import MANIFEST, Row
 from fervid.views import batch_progress as view
 from tests.helpers import failing_jobs
 from tests.helpers.killed_batches import check, disturb, finish, start, tree
-from tests.test_pipeline import scene, write
+from tests.helpers.scenes import scene, write
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 N = 6

@@ -20,8 +20,8 @@ from fervid.jobs.manifest import read_manifest
 from tests.helpers import faulty_filesystem as faulty
 from tests.helpers.faulty_filesystem import Faults, failing
 from tests.helpers.killed_batches import ROOT, tree
+from tests.helpers.scenes import scene, write
 from tests.jobs.test_jobs import Here
-from tests.test_pipeline import scene, write
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 NAMES = ["a.mp4", "c.mp4", "deep/new.mp4", "deep/renamed.mp4", "text.mp4"]

@@ -15,10 +15,12 @@ from fervid.jobs.batch import BatchStarted, JobFinished, Request, Summary, forge
 from fervid.jobs.inputs import Input, find_videos, looks_like_video, name_inputs, read_list
 from fervid.jobs.job import Job, Outcome, run_job, timeline_path
 from fervid.jobs.manifest import MANIFEST, open_manifest, read_manifest
+from fervid.networks.weights import bundled
+from fervid.pipeline import process_video
 from tests.helpers import broken_clips, clips
 from tests.helpers.failing_jobs import load_fakes
 from tests.helpers.killed_batches import tree
-from tests.test_pipeline import scene, write
+from tests.helpers.scenes import scene, write
 
 
 class Here:
@@ -232,10 +234,34 @@ def test_what_changed_is_done_again(videos, tmp_path, stock):
     assert batch(videos, out=out, config=Config(fps=2.0))[0] == ["a.mkv", "a.mp4"]
 
 
-def test_another_model_is_another_result(videos, tmp_path, monkeypatch):
+def test_another_model_is_another_result(videos, tmp_path):
+    weights = tmp_path / "mine.safetensors"
+    for path in (bundled()["seresnet"], bundled()["seresnet"].with_suffix(".json")):
+        shutil.copy(path, weights.with_suffix(path.suffix))
+    config, facts = Config(weights=str(weights)), weights.with_suffix(".json")
+    batch(videos, out=tmp_path / "out", config=config)
+    assert batch(videos, out=tmp_path / "out", config=config)[0] == []
+    facts.write_text(facts.read_text() + " ")
+    assert len(batch(videos, out=tmp_path / "out", config=config)[0]) == 3
+
+
+def test_an_upgrade_that_changes_results_does_everything_again(videos, tmp_path, monkeypatch):
     batch(videos, out=tmp_path / "out")
-    monkeypatch.setattr("fervid.jobs.batch.model_hash", lambda config: "another")
+    monkeypatch.setattr("fervid.provenance.RESULTS_VERSION", 99)
     assert len(batch(videos, out=tmp_path / "out")[0]) == 3
+    assert batch(videos, out=tmp_path / "out")[0] == []
+
+
+def test_a_timeline_that_is_not_what_its_row_says_is_made_again(videos, tmp_path):
+    """A run with other options was killed after it had written a timeline, before it wrote the row."""
+    out = tmp_path / "out"
+    batch(videos, out=out)
+    whole = tree(out)
+    other = Config(fps=2.0)
+    assert process_video(videos / "a.mp4", out / "a.mp4.parquet", other, load_fakes(other), name="a.mp4").status == "ok"
+    assert tree(out) != whole
+    assert batch(videos, out=out)[0] == ["a.mp4"]
+    assert tree(out) == whole
 
 
 def test_a_renamed_file_is_recognised(videos, tmp_path):

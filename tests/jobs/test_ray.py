@@ -24,8 +24,8 @@ from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.manifest import MANIFEST
 from fervid.jobs.open_engine import EngineOptions, open_engine
 from tests.helpers import failing_jobs
+from tests.helpers.scenes import scene, write
 from tests.jobs.test_jobs import tree
-from tests.test_pipeline import scene, write
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "pipelines" / "ray-cluster.yaml"

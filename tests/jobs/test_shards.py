@@ -37,15 +37,15 @@ from fervid.pipeline import Models, process_video
 from fervid.timeline.read import read_provenance
 from fervid.video.open import open_video
 from fervid.video.readers.segment import SegmentReader, read_index
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 from fervid.video.segments import BEFORE_S, Index, NotSplittable, Segment, plan_segments
 from tests.helpers import failing_jobs
 from tests.helpers.broken_clips import cut, overwritten
 from tests.helpers.clips import add_video, encode, joined, write_clip
 from tests.helpers.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
 from tests.helpers.hypothesis_settings import steady
+from tests.helpers.scenes import scene, write
 from tests.jobs.test_jobs import tree
-from tests.test_pipeline import scene, write
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_videos"
@@ -98,7 +98,7 @@ def plan(path: Path, piece_s: float = 2.5) -> list[Segment]:
 def seen(looks, start_s: float = -math.inf, stop_s: float = math.inf) -> list[tuple]:
     """Every look from start to stop: its time, for how long it stands, and a hash of what is seen."""
     return [
-        (at, length, hashlib.sha256(frame.luma().tobytes() + frame.picture(64, 48).tobytes()).hexdigest())
+        (at, length, hashlib.sha256(frame.luma().tobytes() + frame.rgb(64, 48).tobytes()).hexdigest())
         for frame, at, length in looks
         if start_s <= at < stop_s
     ]
@@ -114,18 +114,18 @@ def test_pieces_hold_the_looks_of_the_whole(name, make):
     assert len(pieces) >= 3
     for fps in (5.0, None)[name in FEW :]:
         with open_video(path) as reader:
-            whole = seen(choose_frames(reader.frames(), fps))
+            whole = seen(sample_frames(reader.frames(), fps))
             end_s, decoded, packets = reader.end_s, reader.health.decoded, reader.health.packets
             assert not reader.health.reasons
         found, readers = [], []
         for piece in pieces:
             with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS) as reader:
-                found += seen(around(reader, piece, Config(fps=fps)), *reader.span_s(piece))
+                found += seen(around(reader, piece, Config(fps=fps)), *reader.bounds_s(piece))
                 readers.append(reader)
         assert found == whole
         assert all(one.tail == other.head for one, other in pairwise(readers))
         assert max(reader.end_s for reader in readers) == end_s
-        assert sum(reader.own for reader in readers) == decoded == N
+        assert sum(reader.n_decoded for reader in readers) == decoded == N
         assert read_index(path, None, MAX_PIXELS)[1] == packets
 
 
