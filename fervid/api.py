@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fervid.jobs.batch import Event, Summary
     from fervid.pipeline import Models, Result
     from fervid.studies.agreement import Agreement
-    from fervid.studies.disfa_study import Report
+    from fervid.studies.disfa_study import DisfaResult
     from fervid.types import Progress
 
 Name = str | PathLike[str]
@@ -72,14 +72,14 @@ def process(
         if models is None:  # opening takes a hundredth of loading them: what is no video is told first
             read_video(video, config, lambda reader: None)
             models = load(config)
-        spread = None
+        sharding = None
         if shards is not None:
             from fervid.jobs.engine import default_workers
             from fervid.jobs.shards import choose_shards
 
-            spread = choose_shards(shards, default_workers(), on_progress)
+            sharding = choose_shards(shards, default_workers(), on_progress)
     return process_video(
-        video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress, spread=spread
+        video, timeline, config, models, faces_out=readings, shots_out=cuts, on_progress=on_progress, sharding=sharding
     )
 
 
@@ -172,7 +172,7 @@ def disfa(
     pipeline: Name | None = "disfa",
     on_event: "Callable[[Event], None] | None" = None,
     **options: Any,
-) -> "Report":
+) -> "DisfaResult":
     """Compare every frame of DISFA, as it is distributed, with its coded action units.
 
     The readings of each video are kept below `out` and used again; `workers` processes make those that are missing.

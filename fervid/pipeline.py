@@ -21,7 +21,7 @@ from fervid.models import Models
 from fervid.provenance import fingerprint
 from fervid.runtime.profiling import stage
 from fervid.runtime.threads import T, prefetch
-from fervid.shots.detect import Shot, ShotFinder, assign_shots
+from fervid.shots.detect import Shot, ShotDetector, assign_shots
 from fervid.timeline.aggregate import NO_DATA, fill_gaps, summarise
 from fervid.timeline.derived import baseline, smooth
 from fervid.timeline.schema import NUMBERS, SCHEMA_VERSION, shots_table, to_table
@@ -31,7 +31,7 @@ from fervid.tracks.tracker import Tracker, link
 from fervid.types import EmotionBatch, FaceBatch, Progress, Rows, VideoInfo
 from fervid.video.open import read_video
 from fervid.video.reader import Health, Reader
-from fervid.video.sampling import SampledFrame, batch_frames, choose_frames, detection_size, skip_static
+from fervid.video.sampling import SampledFrame, batch_frames, detection_size, sample_frames, skip_static
 from fervid.video.segments import NotSplittable
 
 __all__ = ["Models", "Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video"]
@@ -99,11 +99,11 @@ def process_video(
     shots_out: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     name: str | None = None,
-    spread: ShardingStrategy | None = None,
+    sharding: ShardingStrategy | None = None,
 ) -> Result:
     """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
 
-    `name` stands in the column `video`: the path as given, unless the video is one of a folder. `spread` may find its
+    `name` stands in the column `video`: the path as given, unless the video is one of a folder. `sharding` may find its
     faces elsewhere (shards.py); the result is the same, to the byte.
 
     VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
@@ -118,9 +118,9 @@ def process_video(
 
     def work(reader: Reader) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
         nonlocal whole
-        if spread and not whole:
+        if sharding and not whole:
             try:
-                pieces, known = spread(reader, config, models)
+                pieces, known = sharding(reader, config, models)
                 return _Line(name or str(path), pieces, config, known, source).run(faces_part, None)
             except NotSplittable as reason:
                 whole = str(reason)
@@ -149,7 +149,7 @@ class _Line:
     def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
         self.n_looks = self.n_faces = 0
-        self.shots = ShotFinder(cuts=config.cuts)
+        self.shots = ShotDetector(enabled=config.cuts)
         self.gallery = PersonClusterer(models.embedder) if models.embedder and config.persons else None
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
@@ -241,7 +241,7 @@ class _Line:
             "persons": self.gallery.facts() if self.gallery else None,
             "counters": {
                 "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
-                "frames_left_out": health.left_out,
+                "frames_left_out": health.skipped,
                 "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,
                 "shots": len(self.shots.shots()),
             },
@@ -267,7 +267,7 @@ class WholeVideo:
         config = self._config
         stop_s = math.inf if config.end_s is None else config.end_s
         part = self._reader.frames(config.start_s, config.end_s)
-        looks = choose_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
+        looks = sample_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
         yield from find_faces(looks, self.info, config, self._models)
 
 

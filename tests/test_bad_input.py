@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fervid.emotions.classify import classify
-from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.timeline.aggregate import fill_gaps, summarise
 from fervid.tracks.tracker import Tracker, link
 from fervid.types import FaceBatch, Rows, VideoInfo
@@ -17,7 +17,7 @@ NOISE = np.random.default_rng(3).integers(0, 255, (64, 18, 32, 3), np.uint8)
 
 
 def rows_of(batches: Iterable[FaceBatch], end_s: float) -> Rows:
-    finder = ShotFinder()
+    finder = ShotDetector()
     read = classify(link(assign_shots(batches, finder), Tracker()), FakeClassifier())
     return fill_gaps(summarise(read, LABELS, INFO, lambda: end_s), LABELS, 0, lambda: end_s)
 
@@ -81,7 +81,7 @@ def test_a_static_picture_for_an_hour():
             waits.append(k)
             yield face_batch([Seen((8 * k + i) / 5, (face(0),)) for i in range(8)], np.repeat(NOISE[:1], 8, 0))
 
-    finder = ShotFinder()
+    finder = ShotDetector()
     for n, batch in enumerate(link(assign_shots(film(), finder), Tracker())):
         assert len(waits) - n <= 5 and set(batch.track) == {0} and set(batch.shot) == {0}
     assert [shot.kind for shot in finder.shots()] == ["start"] and len(finder._seen) < 50
@@ -89,7 +89,7 @@ def test_a_static_picture_for_an_hour():
 
 def test_backward_time_after_a_concatenation_that_nobody_mended():
     """The reader puts joined parts behind each other; should time run back all the same, both parts are kept apart."""
-    tracker, finder = Tracker(), ShotFinder()
+    tracker, finder = Tracker(), ShotDetector()
     joined = [Seen(i / 5, (face(0),)) for i in range(10)] + [Seen(i / 5, (face(0),)) for i in range(10)]
     linked = list(link(assign_shots(batches(joined), finder), tracker))
     assert sum(len(batch) for batch in linked) == 20

@@ -20,7 +20,7 @@ from fervid.faces.detector import Detections
 from fervid.faces.mtcnn_networks import CELL, STRIDE, Weights, load_net, onet, pnet, rnet, scales_of
 from fervid.runtime.cuda_graphs import CUDAGraphModule
 from fervid.runtime.device import deterministic_fp32
-from fervid.video.readers.tensor_resize import Areas
+from fervid.video.readers.tensor_resize import TensorIntegralImage
 
 __all__ = ["DeviceMTCNN"]
 
@@ -86,11 +86,11 @@ class DeviceMTCNN:
         if not n or not scales:
             return _on_host(*(torch.zeros(shape) for shape in ((0,), (0, 4), (0,), (0, 5, 2))))
         with self._turn, deterministic_fp32(), torch.inference_mode():
-            areas = Areas(picture)
+            areas = TensorIntegralImage(picture)
             faces = self._refine(areas, self._propose(areas, scales))
             return _on_host(*self._finish(areas, faces))
 
-    def _propose(self, areas: Areas, scales: list[float]) -> _Faces:
+    def _propose(self, areas: TensorIntegralImage, scales: list[float]) -> _Faces:
         """P-Net over the pyramid: every square that may hold a face."""
         seen, levels = [], []
         for scale in scales:
@@ -108,14 +108,14 @@ class DeviceMTCNN:
         square = squared(moved(where[kept], found[kept, 1:], inclusive=False))
         return _Faces(frame[kept], square, score[kept])
 
-    def _refine(self, areas: Areas, faces: _Faces) -> _Faces:
+    def _refine(self, areas: TensorIntegralImage, faces: _Faces) -> _Faces:
         """R-Net: most candidates go, the others get a better box, made square again."""
         faces, out = _shown(self._rnet, areas, faces)
         kept = nms(faces.box, faces.score, faces.frame, 0.7)
         faces = faces.take(kept)
         return _Faces(faces.frame, squared(moved(faces.box, out[kept, :4])), faces.score)
 
-    def _finish(self, areas: Areas, faces: _Faces) -> tuple[Tensor, ...]:
+    def _finish(self, areas: TensorIntegralImage, faces: _Faces) -> tuple[Tensor, ...]:
         """O-Net: the last word, with landmarks. Gives the columns of Detections."""
         faces, out = _shown(self._onet, areas, faces)
         box, place = moved(faces.box, out[:, :4]), landmarks(faces.box, out[:, 4:])
@@ -123,7 +123,7 @@ class DeviceMTCNN:
         return faces.frame[kept], box[kept], faces.score[kept], place[kept]
 
 
-def _shown(judge: _Judge, areas: Areas, faces: _Faces) -> tuple[_Faces, Tensor]:
+def _shown(judge: _Judge, areas: TensorIntegralImage, faces: _Faces) -> tuple[_Faces, Tensor]:
     """Show the candidates to a network -> those that pass, and its other outputs (m, ...) for them.
 
     A candidate that lies outside its picture is dropped. The last chunk is filled up with the first candidate.

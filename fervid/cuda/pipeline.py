@@ -21,7 +21,7 @@ from fervid.cuda.crops import cut_faces, thumbnails_of
 from fervid.cuda.mtcnn import DeviceMTCNN
 from fervid.faces.crop import FaceAlignment
 from fervid.faces.detect import RecognitionCrops, to_face_batch
-from fervid.runtime.device import bind_thread, enough_memory, is_out_of_memory
+from fervid.runtime.device import bind_thread, is_out_of_memory, wrap_out_of_memory
 from fervid.runtime.profiling import stage
 from fervid.types import FaceBatch, VideoInfo
 from fervid.video.reader import Frame
@@ -75,7 +75,7 @@ class DeviceLine:
     def __init__(self, device: str, detector: DeviceMTCNN | None = None) -> None:
         """Load the detector, unless it is given."""
         self.device = torch.device(device)
-        with enough_memory(device):
+        with wrap_out_of_memory(device):
             self.detector = detector or DeviceMTCNN(device)
         self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self._searching = threading.Lock()
@@ -89,7 +89,7 @@ class DeviceLine:
         before = None
 
         def convert(one: Sequence[Frame]) -> tuple:
-            return (one[0].picture(*size_px), *one[0].stored_luma())
+            return (one[0].rgb(*size_px), *one[0].stored_luma())
 
         for frame, pts_s, duration_s in looks:
             if frame is not before:

@@ -1,4 +1,4 @@
-"""A classifier from a safetensors file and the card of facts beside it."""
+"""The classifier that runs in PyTorch, from a safetensors file and the JSON facts beside it."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from fervid.networks.base import Network, fuse_batch_norm
 from fervid.networks.registry import ARCHITECTURES, build
 from fervid.networks.weights import FACTS, find_weights
 from fervid.runtime.cuda_graphs import CUDAGraphModule
-from fervid.runtime.device import deterministic_fp32, enough_memory, has_bf16, is_out_of_memory, resolve_device
+from fervid.runtime.device import deterministic_fp32, has_bf16, is_out_of_memory, resolve_device, wrap_out_of_memory
 from fervid.runtime.threads import one_thread
 
 __all__ = ["Head", "TorchClassifier"]
@@ -27,7 +27,17 @@ __all__ = ["Head", "TorchClassifier"]
 
 @dataclass(frozen=True)
 class Head:
-    """One set of classes that a network answers for: its outputs begin at `first`, and it has its own temperature."""
+    """One labelling of a network with several: its classes, its temperature, and its outputs from `first` on.
+
+    Parameters
+    ----------
+    name : str
+    labels : tuple of str
+    temperature : float
+        Divisor of the logits, fitted on validation faces (Guo et al. 2017, arXiv 1706.04599).
+    first : int
+        Index of its first output.
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -36,16 +46,33 @@ class Head:
 
     @property
     def outputs(self) -> slice:
-        """Which of the network's outputs are these."""
+        """The outputs of the network that belong to this head."""
         return slice(self.first, self.first + len(self.labels))
 
 
 class TorchClassifier:
-    """A Classifier (see emotions.py) on a CPU or a GPU. Batches have one fixed shape: results do not depend on it.
+    """A Classifier on a CPU or a GPU. Every forward pass has the same shape, so results do not depend on batching.
 
-    A network may have several heads (FER2013's seven labels, FER+'s eight); the line asks the first, unless another
-    is named. `precision` is fp32, bf16, or auto: bf16 on a device that has it (AMX, AVX512_BF16, Ampere), 2 to 4 times
-    as fast on a CPU and within 0.04 of the probabilities in fp32 (tests/benchmarks/classifier.py), else fp32.
+    Parameters
+    ----------
+    weights : str
+        Name of a bundled model, or path of a safetensors file.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+    head : str, optional
+        Which head answers, where the network has several (FER2013's seven labels, FER+'s eight); the first by default.
+    precision : str
+        "fp32", "bf16", or "auto": bf16 where the device has it (AMX, AVX512_BF16, Ampere), else fp32. On such a CPU
+        bf16 is 2 to 4 times as fast, and probabilities differ by up to 0.04 (tests/benchmarks/classifier.py).
+
+    Raises
+    ------
+    WeightsError
+        If weights or facts are missing or do not fit together.
+    RunError
+        If the weights have another hash than the facts declare.
+    DeviceError
+        If the device is not available, or its memory is too small.
     """
 
     def __init__(self, weights: str, device: str = "auto", head: str | None = None, *, precision: str = "fp32") -> None:
@@ -64,16 +91,16 @@ class TorchClassifier:
         if precision == "auto":
             self.precision = "bf16" if has_bf16(self.device) else "fp32"
         self.batch_size = 32 if self.device == "cpu" else 256
-        with enough_memory(self.device):
+        with wrap_out_of_memory(self.device):
             self.net = self._load(facts["arch"])
             if self.device != "cpu":
-                self._answer  # noqa: B018 - recorded now, before other threads compute on the device
+                self._answer  # noqa: B018 - record now, before other threads use the device
 
-    def _choose(self, asked: str | None) -> Head:
-        found = {head.name: head for head in self.heads}
-        if asked is not None and asked not in found:
-            raise WeightsError(f"{self.path}: no head {asked!r}; expected {', '.join(found)}")
-        return found[asked] if asked else self.heads[0]
+    def _choose(self, name: str | None) -> Head:
+        heads = {head.name: head for head in self.heads}
+        if name is not None and name not in heads:
+            raise WeightsError(f"{self.path}: no head {name!r}; expected {', '.join(heads)}")
+        return heads[name] if name else self.heads[0]
 
     def _load(self, arch: str) -> Network:
         if arch not in ARCHITECTURES:
@@ -87,14 +114,36 @@ class TorchClassifier:
         return net.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
 
     def predict(self, crop: np.ndarray) -> np.ndarray:
-        """Crops (m, crop_px, crop_px) uint8 -> calibrated probabilities (m, K) float32 of this head."""
+        """Compute the calibrated probabilities of the chosen head.
+
+        Parameters
+        ----------
+        crop : np.ndarray
+            (m, crop_px, crop_px) uint8.
+
+        Returns
+        -------
+        np.ndarray
+            (m, K) float32.
+        """
         logits = torch.from_numpy(self.logits(crop)[:, self.head.outputs])
         return torch.softmax(logits.double() / self.temperature, 1).float().numpy()
 
     @one_thread
     @torch.inference_mode()
     def logits(self, crop: np.ndarray) -> np.ndarray:
-        """Crops (m, crop_px, crop_px) uint8 -> what the network says (m, outputs of all heads) float32."""
+        """Compute the logits of all heads.
+
+        Parameters
+        ----------
+        crop : np.ndarray
+            (m, crop_px, crop_px) uint8.
+
+        Returns
+        -------
+        np.ndarray
+            (m, outputs of all heads) float32.
+        """
         parts = [np.zeros((0, self.heads[-1].outputs.stop), np.float32)]
         for start in range(0, len(crop), self.batch_size):
             full = np.zeros((self.batch_size, 1, self.crop_px, self.crop_px), np.uint8)
@@ -105,15 +154,15 @@ class TorchClassifier:
 
     @cached_property
     def _answer(self) -> CUDAGraphModule:
-        """The network as the line runs it, for full batches; `net` stays as it was trained, for who looks into it."""
+        """The network as the line runs it, fused and for full batches; `net` stays as trained, for attribution."""
         return self._recorded()
 
     def _recorded(self) -> CUDAGraphModule:
-        """Fold the network and record it for the largest batch, up to batch_size, that the device has room for."""
-        swift = fuse_batch_norm(self.net).to(self._number).to(memory_format=torch.channels_last)
+        """Fuse the network and record it for the largest batch, up to batch_size, that fits on the device."""
+        fused = fuse_batch_norm(self.net).to(self._dtype).to(memory_format=torch.channels_last)
 
         def answer(crop: torch.Tensor) -> torch.Tensor:
-            return self.net.head(swift.features(self._scaled(crop).to(self._number)).float())
+            return self.net.head(fused.features(self._scaled(crop).to(self._dtype)).float())
 
         while True:
             shape = (self.batch_size, 1, self.crop_px, self.crop_px)
@@ -126,11 +175,11 @@ class TorchClassifier:
             self.batch_size //= 2
 
     @property
-    def _number(self) -> torch.dtype:
+    def _dtype(self) -> torch.dtype:
         return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.precision]
 
     def prepare(self, crop: np.ndarray) -> torch.Tensor:
-        """Crops (m, 1, crop_px, crop_px) uint8 -> what `net` sees, on its device."""
+        """Normalise crops (m, 1, crop_px, crop_px) uint8 into the input of `net`, on its device."""
         return self._scaled(torch.tensor(crop, device=self.device))
 
     def _scaled(self, crop: torch.Tensor) -> torch.Tensor:
@@ -138,16 +187,16 @@ class TorchClassifier:
 
 
 def _read_facts(weights: Path) -> dict[str, Any]:
-    """Read the JSON beside the weights; WeightsError names what is missing."""
+    """Read the JSON facts beside the weights; a WeightsError names the keys that are missing."""
     path = weights.with_suffix(".json")
     try:
         facts = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as e:
         raise WeightsError(
-            f"{path}: the facts beside the weights cannot be read ({e}); `fervid train` writes this file"
+            f"{path}: cannot read the facts of the weights ({e}); `fervid train` writes this file"
         ) from None
     if missing := [name for name in FACTS if name not in facts]:
-        raise WeightsError(f"{path}: no {', '.join(missing)} in it; `fervid train` writes this file")
+        raise WeightsError(f"{path}: {', '.join(missing)} missing; `fervid train` writes this file")
     return facts
 
 
@@ -160,7 +209,7 @@ def _read_heads(facts: list[dict[str, Any]], weights: Path) -> tuple[Head, ...]:
             heads.append(Head(fact["name"], labels, float(fact["temperature"]), first))
     except (KeyError, TypeError, ValueError) as e:
         path = weights.with_suffix(".json")
-        raise WeightsError(f"{path}: heads: expected name, labels and temperature of each ({e!r})") from None
+        raise WeightsError(f"{path}: heads: expected a name, labels and a temperature for each ({e!r})") from None
     if not heads:
         raise WeightsError(f"{weights.with_suffix('.json')}: heads: expected at least one, found none")
     return tuple(heads)
@@ -170,7 +219,7 @@ def _check_hash(weights: Path, facts: dict[str, Any]) -> str:
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     if facts.get("sha256", found) != found:
         raise RunError(
-            f"{weights}: sha256 is {found[:12]}..., expected {facts['sha256'][:12]}...: altered or damaged; "
-            "install again"
+            f"{weights}: sha256 is {found[:12]}..., expected {facts['sha256'][:12]}...: the file is altered or "
+            "damaged; reinstall fervid or restore the file"
         )
     return found

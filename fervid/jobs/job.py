@@ -54,9 +54,9 @@ def run_job(
     models: Models,
     on_progress: Callable[[Progress], None] | None = None,
     *,
-    spread: ShardingStrategy | None = None,
+    sharding: ShardingStrategy | None = None,
 ) -> Outcome:
-    """Process one video, and turn whatever is this file's fault into a failed outcome; `spread` as in process_video.
+    """Process one video, and turn whatever is this file's fault into a failed outcome; `sharding` as in process_video.
 
     RunError (disk full, weights altered) goes on up: it is the fault of no file.
     """
@@ -72,7 +72,7 @@ def run_job(
             faces_out=job.faces,
             on_progress=on_progress,
             name=job.name,
-            spread=spread,
+            sharding=sharding,
         )
     except RunError:
         raise

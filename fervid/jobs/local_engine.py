@@ -60,17 +60,19 @@ class LocalEngine:
         #: How many workers ended before their time, by reason: more than files failed, for jobs are tried again.
         self.losses: Counter[str] = Counter()
 
-    def run(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
         """Yield the outcome of each job as it comes; see Engine."""
         try:
-            yield from self.serve(jobs, on_move)
+            yield from self.serve(jobs, on_progress)
         finally:
             self.close()
 
-    def serve(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
+    def serve(
+        self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None
+    ) -> Generator[Outcome]:
         """Do as `run`, but keep the workers for more jobs, until `close`."""
         self._queue.extend(jobs)
-        tell = on_move or (lambda _: None)
+        tell = on_progress or (lambda _: None)
         while self._queue or self._alone or any(worker.job for worker in self._workers.values()):
             self._staff()
             self._hand_out()

@@ -88,12 +88,12 @@ class RayEngine:
         self._looked = self._heard = -_LOOK_S
         self._roomy = monotonic()
 
-    def run(self, jobs: Iterable[Job], on_move: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
+    def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
         """Yield the outcome of each job as it comes; see Engine."""
         self._queue.extend(jobs)
         if not self._queue:
             return
-        tell = on_move or (lambda _: None)
+        tell = on_progress or (lambda _: None)
         with _connected(self._address), _marked(self._out) as (mark, token):
             setup = Setup(
                 self._config,

@@ -25,7 +25,7 @@ from fervid.pipeline import find_faces
 from fervid.types import FaceBatch, Progress, concatenate
 from fervid.video.open import sampling_of
 from fervid.video.reader import Health, Reader, RestartNeeded
-from fervid.video.sampling import KEYFRAME_GRID_S, SampledFrame, choose_frames
+from fervid.video.sampling import KEYFRAME_GRID_S, SampledFrame, sample_frames
 from fervid.video.segments import SEGMENT_S, WHOLE, NotSplittable, Segment, plan_segments
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def share_job(
         if read_duration(job.path, config.max_pixels) >= max(shards.least_s, 2 * shards.piece_s):
             return Outcome(job, "long")
         return run_job(job, config, models, on_progress)
-    return run_job(job, config, models, on_progress, spread=replace(shards, on_progress=on_progress))
+    return run_job(job, config, models, on_progress, sharding=replace(shards, on_progress=on_progress))
 
 
 class PrecomputedClassifier:
@@ -169,7 +169,7 @@ def read_segment(job: Job, config: Config, models: Models, on_progress: Callable
     try:
         file: dict[str, Any] = {"stream": config.stream, "max_pixels": config.max_pixels}
         with SegmentReader(job.path, **file, sampling=sampling_of(config)) as reader:
-            start_s, stop_s = reader.span_s(job.piece)
+            start_s, stop_s = reader.bounds_s(job.piece)
             looks = around(reader, job.piece, config)
             seen = find_faces(looks, reader.info, config, models)
             own = (batch.between(start_s, stop_s) for batch in seen)
@@ -183,8 +183,8 @@ def read_segment(job: Job, config: Config, models: Models, on_progress: Callable
                 job,
                 "ok",
                 faces=tuple(found),
-                own=reader.own,
-                left_out=reader.own_left_out,
+                own=reader.n_decoded,
+                left_out=reader.n_skipped,
                 head=reader.head,
                 tail=reader.tail,
                 end_s=reader.end_s or 0.0,
@@ -202,9 +202,9 @@ def around(reader: "SegmentReader", piece: Segment, config: Config) -> Iterator[
 
     Where it searches key looks, those begin and end at looks that are key looks in any case (frames.ANCHOR_S).
     """
-    start_s, stop_s = reader.span_s(piece)
+    start_s, stop_s = reader.bounds_s(piece)
     cell_s = KEYFRAME_GRID_S if config.detection == "adaptive" else 1e-9
-    looks, before_s = choose_frames(reader.frames_of(piece), config.fps), -math.inf
+    looks, before_s = sample_frames(reader.frames_of(piece), config.fps), -math.inf
     for look in looks:
         at_s = look[1]
         if start_s == -math.inf or at_s // cell_s >= start_s // cell_s:
@@ -212,7 +212,7 @@ def around(reader: "SegmentReader", piece: Segment, config: Config) -> Iterator[
             if at_s >= stop_s and at_s // cell_s > before_s // cell_s:
                 break
         before_s = at_s
-    while not reader.met and next(looks, None):
+    while not reader.tail_complete and next(looks, None):
         pass
 
 
@@ -245,7 +245,7 @@ class _Pieces:
                         raise NotSplittable("pieces that do not meet: its key frames are none")
                     tail, end_s, following = piece.tail, max(end_s, piece.end_s), following + 1
                     self.health.decoded += piece.own
-                    self.health.left_out += piece.left_out
+                    self.health.skipped += piece.left_out
                     yield from piece.faces
         self.end_s = end_s
 

@@ -1,4 +1,4 @@
-"""What every architecture offers, and the blocks that several share."""
+"""The interface of every architecture, and the blocks that several of them share."""
 
 import copy
 from itertools import pairwise
@@ -11,22 +11,49 @@ __all__ = ["Block", "Network", "SqueezeExcite", "fuse_batch_norm"]
 
 
 class Network(nn.Module):
-    """What training and the line ask of every architecture: features, and one linear head over them."""
+    """The interface that training and the line use: features, and one linear head on top of them.
+
+    Attributes
+    ----------
+    drop : nn.Dropout
+        Applied to the features before the head, during training.
+    head : nn.Linear
+        Maps the features to the logits of all classes.
+    """
 
     drop: nn.Dropout
     head: nn.Linear
 
     def features(self, x: Tensor) -> Tensor:
-        """Give what the head sees (n, head.in_features) of normalised grey crops (n, 1, h, w)."""
+        """Compute the input of the head.
+
+        Parameters
+        ----------
+        x : Tensor
+            Normalised grey crops, (n, 1, h, w).
+
+        Returns
+        -------
+        Tensor
+            Features, (n, head.in_features).
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the logits (n, n_classes) of normalised grey crops (n, 1, h, w)."""
+        """Compute the logits (n, n_classes) of normalised grey crops (n, 1, h, w)."""
         return self.head(self.drop(self.features(x)))
 
 
 class SqueezeExcite(nn.Module):
-    """Weigh the channels by what the whole picture says (Hu et al. 2018, section 3)."""
+    """Reweight the channels by a function of their global averages (Hu et al. 2018, arXiv 1709.01507, section 3).
+
+    Parameters
+    ----------
+    channels : int
+        Number of input and output channels.
+    reduction : int
+        Factor by which the bottleneck is narrower.
+    """
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
@@ -34,13 +61,21 @@ class SqueezeExcite(nn.Module):
         self.up = nn.Conv2d(channels // reduction, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, h, w) -> (n, c, h, w)."""
+        """Reweight feature maps (n, c, h, w); the shape stays."""
         squeezed = x.mean((2, 3), keepdim=True)
         return x * torch.sigmoid(self.up(torch.relu(self.down(squeezed))))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with a squeeze-and-excitation, added to their input."""
+    """A residual block: two 3x3 convolutions and squeeze-and-excitation, added to the input.
+
+    Parameters
+    ----------
+    inside, outside : int
+        Numbers of input and output channels.
+    stride : int
+        Stride of the first convolution.
+    """
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
@@ -54,16 +89,27 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inside, h, w) -> (n, outside, h / stride, w / stride)."""
+        """Map (n, inside, h, w) to (n, outside, h / stride, w / stride)."""
         y = torch.relu(self.norm1(self.conv1(x)))
         y = self.excite(self.norm2(self.conv2(y)))
         return torch.relu(y + self.shortcut(x))
 
 
 def fuse_batch_norm(net: Network) -> Network:
-    """Copy a network that is done training, each batch-norm taken into the convolution declared right before it.
+    """Copy a trained network and fuse each batch norm into the convolution declared right before it.
 
-    The same function with a layer less (Jacob et al. 2018, arXiv 1712.05877, section 3.2), to float rounding.
+    The copy computes the same function up to floating-point rounding (Jacob et al. 2018, arXiv 1712.05877,
+    section 3.2).
+
+    Parameters
+    ----------
+    net : Network
+        A trained network. It is not modified.
+
+    Returns
+    -------
+    Network
+        The copy, in evaluation mode.
     """
     net = copy.deepcopy(net).eval()
     for module in list(net.modules()):

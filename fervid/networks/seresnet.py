@@ -1,4 +1,4 @@
-"""The classifier's network: a residual CNN with squeeze-and-excitation for small grey faces; and all others by name.
+"""The network of the bundled classifier: a residual CNN with squeeze-and-excitation for small grey faces.
 
 Residual blocks: He et al. 2016, arXiv 1603.05027. Squeeze-and-excitation: Hu et al. 2018, arXiv 1709.01507.
 """
@@ -11,7 +11,17 @@ __all__ = ["SEResNet"]
 
 
 class SEResNet(Network):
-    """(n, 1, 48, 48) normalised grey crops -> (n, n_classes) logits. 2.8 M parameters, 0.26 G multiply-adds."""
+    """A residual CNN for 48x48 grey crops: 2.8 million parameters, 0.26 G multiply-adds per crop.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of outputs.
+    widths : tuple of int
+        Channels of each pair of blocks; the first block of a pair halves the resolution.
+    dropout : float
+        Dropout before the head.
+    """
 
     def __init__(self, n_classes: int, widths: tuple[int, ...] = (64, 128, 256), dropout: float = 0.3) -> None:
         super().__init__()
@@ -25,5 +35,5 @@ class SEResNet(Network):
         self.head = nn.Linear(widths[-1], n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Give what the head sees (n, widths[-1]) of the crops (n, 1, h, w)."""
+        """Compute the features (n, widths[-1]) of the crops (n, 1, h, w)."""
         return self.blocks(self.stem(x)).mean((2, 3))

@@ -1,4 +1,7 @@
-"""Where weights lie, and what tells one model from another. Imports no torch: a batch asks this before it starts."""
+"""Locate weights and fingerprint models, without importing torch.
+
+A batch calls this before any worker starts, so it must stay cheap to import.
+"""
 
 import hashlib
 import shlex
@@ -8,31 +11,53 @@ from fervid.errors import WeightsError
 
 __all__ = ["FACTS", "bundled", "find_weights", "model_fingerprint"]
 
+#: Keys that the JSON file beside the weights must have.
 FACTS = ("arch", "heads", "input_px", "mean", "std", "framing")
 _CONVERT = "import torch; from safetensors.torch import save_file; save_file(torch.load({!r}, weights_only=True), {!r})"
 
 
 def bundled() -> dict[str, Path]:
-    """The models that ship with fervid, by name."""
+    """List the models that ship with fervid.
+
+    Returns
+    -------
+    dict[str, Path]
+        Their safetensors files by name.
+    """
     folder = Path(__file__).parent.parent / "weights"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def find_weights(asked: str) -> Path:
-    """Find a bundled model by name, or a .safetensors file; WeightsError says what to do instead."""
+def find_weights(weights: str) -> Path:
+    """Find a bundled model by name, or a safetensors file by path.
+
+    Parameters
+    ----------
+    weights : str
+        A name from `bundled`, or the path of a .safetensors file.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file, or if it is a pickle, which could run code; the message gives the conversion.
+    """
     known = bundled()
-    if asked in known:
-        return known[asked]
-    path = Path(asked)
+    if weights in known:
+        return known[weights]
+    path = Path(weights)
     if path.suffix in (".pt", ".pth", ".bin", ".pkl", ".ckpt"):
-        raise WeightsError(_refusal(path))
+        raise WeightsError(_explain_pickle(path))
     if path.suffix != ".safetensors" or not path.is_file():
-        raise WeightsError(f"{asked}: no such weights; expected {', '.join(known)} or a .safetensors file")
+        raise WeightsError(f"{weights}: no such weights; expected {', '.join(known)} or a .safetensors file")
     return path
 
 
-def _refusal(pickled: Path) -> str:
-    """Say why a pickle is not loaded, and the two files that are needed instead of it."""
+def _explain_pickle(pickled: Path) -> str:
+    """Explain why a pickle is not loaded, and which two files replace it."""
     target = pickled.with_suffix(".safetensors")
     program = shlex.quote(_CONVERT.format(str(pickled), str(target)))
     return (
@@ -41,9 +66,25 @@ def _refusal(pickled: Path) -> str:
     )
 
 
-def model_fingerprint(asked: str) -> str:
-    """The sha256 of a model: its weights and the facts beside them, which hold its temperature and its classes."""
-    path = find_weights(asked)
+def model_fingerprint(weights: str) -> str:
+    """Hash a model: its weights and the facts beside them, which hold its temperature and classes.
+
+    Parameters
+    ----------
+    weights : str
+        As for `find_weights`.
+
+    Returns
+    -------
+    str
+        A sha256, hexadecimal.
+
+    Raises
+    ------
+    WeightsError
+        If either file cannot be read.
+    """
+    path = find_weights(weights)
     digest = hashlib.sha256()
     for file in (path, path.with_suffix(".json")):
         try:

@@ -12,11 +12,11 @@ from fervid.errors import DeviceError
 __all__ = [
     "bind_thread",
     "deterministic_fp32",
-    "enough_memory",
     "has_bf16",
     "is_out_of_memory",
     "limit_memory",
     "resolve_device",
+    "wrap_out_of_memory",
 ]
 
 #: How CUDA and its libraries say that memory ran out, where it is not torch's allocator that asked for it.
@@ -70,7 +70,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def enough_memory(device: str) -> Iterator[None]:
+def wrap_out_of_memory(device: str) -> Iterator[None]:
     """Say in a DeviceError that a GPU has no room for the networks, where torch would say it in many lines."""
     try:
         yield

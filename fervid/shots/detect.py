@@ -16,10 +16,19 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from fervid.runtime.profiling import stage
-from fervid.shots.similarity import ALIKE, FAST, FLAT, SLOW, FrameSignature, alike, is_static, signatures
+from fervid.shots.similarity import (
+    FAST_PAN,
+    MIN_CONTRAST,
+    MIN_SIMILARITY,
+    SLOW_PAN,
+    FrameSignature,
+    is_similar,
+    signatures,
+    static_correlation,
+)
 from fervid.types import FaceBatch, ShotBatch
 
-__all__ = ["Shot", "ShotFinder", "assign_shots"]
+__all__ = ["Shot", "ShotDetector", "assign_shots"]
 
 #: Looks this far from a cut are compared across it, and it is decided when they have passed.
 _REACH_S = 0.5
@@ -47,7 +56,7 @@ class Shot:
     to_s: float
 
 
-def assign_shots(faces: Iterable[FaceBatch], finder: "ShotFinder") -> Iterator[ShotBatch]:
+def assign_shots(faces: Iterable[FaceBatch], finder: "ShotDetector") -> Iterator[ShotBatch]:
     """Give every look the number of its shot; batches come out as they went in, up to 1.6 seconds later."""
     waiting: deque[tuple[int, FaceBatch]] = deque()
     first = 0
@@ -63,27 +72,27 @@ def assign_shots(faces: Iterable[FaceBatch], finder: "ShotFinder") -> Iterator[S
         yield _numbered(*waiting.popleft(), finder)
 
 
-def _numbered(first: int, batch: FaceBatch, finder: "ShotFinder") -> ShotBatch:
+def _numbered(first: int, batch: FaceBatch, finder: "ShotDetector") -> ShotBatch:
     columns = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "thumb"}
-    edges = [edge.look for edge in finder.edges]
+    edges = [edge.index for edge in finder.edges]
     shot = np.searchsorted(edges, np.arange(first, first + len(batch.sampled_s)), side="right").astype(np.int32)
     return ShotBatch(**columns, shot=shot)
 
 
 @dataclass(frozen=True)
 class _Edge:
-    look: int
+    index: int
     pts_s: float
     kind: str
     from_s: float
     to_s: float
 
 
-class ShotFinder:
+class ShotDetector:
     """Finds the edges of shots in looks as they are pushed; memory does not grow with the looks of a shot."""
 
-    def __init__(self, *, cuts: bool = True) -> None:
-        self.cuts = cuts  # False: all is one shot
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled  # False: all is one shot
         self.edges: list[_Edge] = []
         self.settled = 0  # looks whose shot is known for good
         self._n = 0
@@ -102,12 +111,12 @@ class ShotFinder:
             self._take(sight)
 
     def _take(self, sight: FrameSignature) -> None:
-        if not self.cuts:
+        if not self.enabled:
             self.settled = self._n
             return
-        if sight.contrast >= FLAT:
+        if sight.contrast >= MIN_CONTRAST:
             self._see(sight)
-        behind = next((s.look for s in self._seen if sight.pts_s - s.pts_s <= _BEHIND_S), self._n)
+        behind = next((s.index for s in self._seen if sight.pts_s - s.pts_s <= _BEHIND_S), self._n)
         earliest = min([behind, *self._doubt, self._n])
         self.settled = max(self.settled, earliest, self._n - _HELD)
 
@@ -131,8 +140,8 @@ class ShotFinder:
     def _see(self, sight: FrameSignature) -> None:
         before = self._seen[-1] if self._seen else None
         self._seen.append(sight)
-        if before is not None and not alike(before, sight, FAST):
-            self._doubt.append(sight.look)
+        if before is not None and not is_similar(before, sight, FAST_PAN):
+            self._doubt.append(sight.index)
         while self._doubt and self._passed(self._doubt[0], sight):
             self._decide(self._doubt.popleft())
         self._look_for_mixture(sight)
@@ -141,31 +150,31 @@ class ShotFinder:
 
     def _passed(self, look: int, now: FrameSignature) -> bool:
         """Whether enough has been seen behind a doubtful look: half a second, and one look more at least."""
-        here = next((s for s in self._seen if s.look == look), now)
-        behind = sum(s.look > look for s in self._seen)
+        here = next((s for s in self._seen if s.index == look), now)
+        behind = sum(s.index > look for s in self._seen)
         return behind >= 1 and (now.pts_s + 1e-6 >= here.pts_s + _REACH_S or behind >= _HELD // 4)
 
     def _decide(self, look: int) -> None:
         """A cut, if nothing on this side of the look is like anything on the other."""
-        floor = self.edges[-1].look if self.edges else 0
-        old = [s for s in self._seen if floor <= s.look < look]
-        new = [s for s in self._seen if s.look >= look]
+        floor = self.edges[-1].index if self.edges else 0
+        old = [s for s in self._seen if floor <= s.index < look]
+        new = [s for s in self._seen if s.index >= look]
         if not old or not new:
             return
         near = _spread([s for s in reversed(old) if old[-1].pts_s - s.pts_s <= _REACH_S] + old[-2:-1])
         far = _spread([s for s in new if s.pts_s - new[0].pts_s <= _REACH_S] + new[1:2])
-        if any(alike(a, b, SLOW) for b in far for a in near):
+        if any(is_similar(a, b, SLOW_PAN) for b in far for a in near):
             return
-        if any(is_static(a, b) > _STILL for b in far for a in near):
+        if any(static_correlation(a, b) > _STILL for b in far for a in near):
             return
         self._add(_edge(old, new))
 
     def _add(self, edge: _Edge) -> None:
-        if edge.look < max(self.settled, self.edges[-1].look + 1 if self.edges else 1):
+        if edge.index < max(self.settled, self.edges[-1].index + 1 if self.edges else 1):
             return
         self.edges.append(edge)
         self._mixed = None
-        self._doubt = deque(look for look in self._doubt if look > edge.look)
+        self._doubt = deque(look for look in self._doubt if look > edge.index)
 
     def _look_for_mixture(self, sight: FrameSignature) -> None:
         if sight.pts_s < self._tried_s + _STEP_S:
@@ -175,8 +184,8 @@ class ShotFinder:
         if best and sight.pts_s > best.end.pts_s + _SETTLE_S and not self._doubt:
             self._dissolve(best)
             best = None
-        floor = self.edges[-1].look if self.edges else 0
-        past = [s for s in self._seen if s.look >= floor]
+        floor = self.edges[-1].index if self.edges else 0
+        past = [s for s in self._seen if s.index >= floor]
         times = [s.pts_s for s in past]
         for span_s in _SPANS_S:
             i = bisect_left(times, sight.pts_s - span_s - 1e-6)
@@ -188,7 +197,7 @@ class ShotFinder:
 
     def _dissolve(self, found: "_Mixture") -> None:
         self._mixed = None
-        self._add(_Edge(found.middle.look, found.middle.pts_s, "dissolve", found.start.pts_s, found.end.pts_s))
+        self._add(_Edge(found.middle.index, found.middle.pts_s, "dissolve", found.start.pts_s, found.end.pts_s))
 
 
 @dataclass(frozen=True)
@@ -208,7 +217,7 @@ class _Mixture:
         """
         start, end = looks[0], looks[-1]
         same = float(start.coarse.dot(end.coarse)) / max(start.coarse_norm * end.coarse_norm, 1e-9)
-        if same > ALIKE:
+        if same > MIN_SIMILARITY:
             return None
         middle = looks[len(looks) // 2].coarse
         if np.linalg.norm(start.coarse + end.coarse - 2 * middle) > 1.2 * np.linalg.norm(middle):  # far from a mixture
@@ -227,7 +236,7 @@ class _Mixture:
         change = np.abs(change - np.median(change, 1, keepdims=True))
         if np.median(change) < 0.35 * change.mean():  # only a part changes: people move before a still ground
             return None
-        if alike(start, end, SLOW):
+        if is_similar(start, end, SLOW_PAN):
             return None
         strength = (1 - same) * (1 - float(rest.mean()))
         return cls(start, inner[int(np.abs(gained - 0.5).argmin())], end, strength)
@@ -235,7 +244,7 @@ class _Mixture:
 
 def _spread(looks: list[FrameSignature]) -> list[FrameSignature]:
     """Four of the looks at most: the two nearest (light and dark of a strobe), the farthest, and one between."""
-    unique = list({s.look: s for s in looks}.values())
+    unique = list({s.index: s for s in looks}.values())
     last = len(unique) - 1
     return [unique[i] for i in sorted({0, min(1, last), (last + 1) // 2, last})]
 
@@ -245,7 +254,7 @@ def _edge(old: list[FrameSignature], new: list[FrameSignature]) -> _Edge:
     sinks = _ramp([s for s in reversed(old) if old[-1].pts_s - s.pts_s < 2.0])
     rises = _ramp(new)
     kind = "fade" if sinks or rises else "cut"
-    return _Edge(new[0].look, new[0].pts_s, kind, (sinks or old[-1]).pts_s, (rises or new[0]).pts_s)
+    return _Edge(new[0].index, new[0].pts_s, kind, (sinks or old[-1]).pts_s, (rises or new[0]).pts_s)
 
 
 def _ramp(looks: list[FrameSignature]) -> FrameSignature | None:

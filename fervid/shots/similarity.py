@@ -10,22 +10,22 @@ import numpy as np
 from fervid.types import THUMB
 
 __all__ = [
-    "ALIKE",
-    "FAST",
-    "FLAT",
-    "SLOW",
+    "FAST_PAN",
+    "MIN_CONTRAST",
+    "MIN_SIMILARITY",
+    "SLOW_PAN",
     "FrameSignature",
-    "alike",
     "correlation",
-    "is_static",
+    "is_similar",
     "signatures",
     "similarity",
+    "static_correlation",
 ]
 
 #: A thumbnail of less contrast (standard deviation, of 255) shows nothing: black, white, a title card's ground.
-FLAT = 4.0
+MIN_CONTRAST = 4.0
 #: Two looks of one shot correlate more than this; where they do unmoved, and more than _SURE, nothing else is asked.
-ALIKE, _SURE = 0.62, 0.7
+MIN_SIMILARITY, _SURE = 0.62, 0.7
 #: Else what they have in common kept its colour and its brightness within this (of 255, at one contrast), or half of it
 #: changed less than this, in parts of its contrast: any head before any smooth wall is like any other, once it is
 #: shifted there.
@@ -34,7 +34,7 @@ _COLOUR, _GREY, _KEPT = 6.0, 12.0, 0.3
 _STILL = 13.0
 #: How fast a camera may go, in columns of a thumbnail a second, from one look to the next, and over several; and for
 #: how long at the most.
-FAST, SLOW, _FOR_S = 60.0, 6.0, 0.3
+FAST_PAN, SLOW_PAN, _FOR_S = 60.0, 6.0, 0.3
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FrameSignature:
     where what moves a little stays, and their length.
     """
 
-    look: int
+    index: int
     pts_s: float
     centred: np.ndarray = field(repr=False)
     mean: np.ndarray = field(repr=False)
@@ -88,17 +88,17 @@ def signatures(pts_s: np.ndarray, thumb: np.ndarray, first: int = 0) -> list[Fra
     return [FrameSignature(first + i, *one) for i, one in enumerate(each)]
 
 
-def alike(one: FrameSignature, other: FrameSignature, columns_per_s: float) -> bool:
+def is_similar(one: FrameSignature, other: FrameSignature, columns_per_s: float) -> bool:
     """Whether two looks may be of one shot, with a camera of this speed. Those that show nothing are like each other.
 
     Where the look before, or one of the same shot, is not alike, a new shot may begin: shots.py decides when it has
     seen what follows, adaptive.py searches there at once.
     """
-    if min(one.contrast, other.contrast) < FLAT:
-        return max(one.contrast, other.contrast) < FLAT
+    if min(one.contrast, other.contrast) < MIN_CONTRAST:
+        return max(one.contrast, other.contrast) < MIN_CONTRAST
     if correlation(one, other) > _SURE:
         return True
-    return similarity(one, other, 4 + columns_per_s * min(abs(one.pts_s - other.pts_s), _FOR_S)) > ALIKE
+    return similarity(one, other, 4 + columns_per_s * min(abs(one.pts_s - other.pts_s), _FOR_S)) > MIN_SIMILARITY
 
 
 _PADDED = (2 * THUMB[0], 2 * THUMB[1])
@@ -137,19 +137,19 @@ def similarity(one: FrameSignature, other: FrameSignature, reach: float) -> floa
     mine, yours = _within(one.sums, in_one), _within(other.sums, in_other)
     common = product - (mine[:3] * yours[:3]).sum(0) / area
     mine_2, yours_2 = (sums[3] - (sums[:3] ** 2).sum(0) / area for sums in (mine, yours))
-    flat = area * 3 * FLAT**2
+    flat = area * 3 * MIN_CONTRAST**2
     fair = (mine_2 > flat) & (yours_2 > flat)
-    alike = np.where(fair, common / np.sqrt(np.maximum(mine_2 * yours_2, 1e-9)), -1.0)
+    scores = np.where(fair, common / np.sqrt(np.maximum(mine_2 * yours_2, 1e-9)), -1.0)
     gain = np.where(fair, mine_2 / np.maximum(yours_2, 1e-9), 1.0) ** 0.25
     differ = (mine[:3] / area + one.mean) / gain - (yours[:3] / area + other.mean) * gain
     grey = differ.mean(0)
     same = (np.abs(grey) < _GREY) & (np.linalg.norm(differ - grey, axis=0) < _COLOUR)
-    best = int(alike.argmax())
+    best = int(scores.argmax())
     if not same[best]:
         most = _KEPT * math.sqrt(max(mine_2[best], yours_2[best]) / (3 * area[best]))
         if not _unchanged(_part(one, in_one[:, best]), _part(other, in_other[:, best]), most).any():
-            alike = np.where(same, alike, -1.0)
-    return float(alike.max())
+            scores = np.where(same, scores, -1.0)
+    return float(scores.max())
 
 
 def _part(sight: FrameSignature, box: Iterable[int]) -> np.ndarray:
@@ -165,7 +165,7 @@ def _unchanged(mine: np.ndarray, yours: np.ndarray, most: float) -> np.ndarray:
     return (change <= middle) & (middle <= most)
 
 
-def is_static(one: FrameSignature, other: FrameSignature) -> float:
+def static_correlation(one: FrameSignature, other: FrameSignature) -> float:
     """The correlation of the half of the fields that changed least, unmoved: 1 where things move before a still ground.
 
     Of two unrelated pictures it is about 0.75, because the half is chosen. -1 if it changed too, or shows nothing.
@@ -175,7 +175,7 @@ def is_static(one: FrameSignature, other: FrameSignature) -> float:
     if not half.any():
         return -1.0
     mine, yours = (part[:, half] - part[:, half].mean(1, keepdims=True) for part in (mine, yours))
-    if min(mine.std(), yours.std()) <= FLAT:
+    if min(mine.std(), yours.std()) <= MIN_CONTRAST:
         return -1.0
     return float(np.vdot(mine, yours) / math.sqrt(np.vdot(mine, mine) * np.vdot(yours, yours)))
 

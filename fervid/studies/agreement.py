@@ -10,10 +10,10 @@ import numpy as np
 from fervid.errors import ConfigError, DataError
 from fervid.labels import emotion
 from fervid.studies import statistics as measures
-from fervid.studies.alignment import Aligned, align, read_machine
-from fervid.studies.bootstrap import SEED, Moving, estimate, undefined
-from fervid.studies.rater_spread import find_spread
-from fervid.studies.raters import read_panel
+from fervid.studies.alignment import AlignedSeries, align, read_timeline_series
+from fervid.studies.bootstrap import SEED, MovingBlockBootstrap, estimate, undefined
+from fervid.studies.leave_one_out import leave_one_out
+from fervid.studies.raters import read_raters
 from fervid.studies.ratings import RatingOptions, Ratings
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ _FLAT = 1e-6
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a comparison found: `facts` are plain values, ready for JSON; `both` holds the two sides by the second."""
+    """What a comparison found: `facts` are plain values for JSON; `aligned` holds both sides per second."""
 
     facts: dict[str, Any]
-    both: Aligned = field(repr=False)
+    aligned: AlignedSeries = field(repr=False)
 
     def to_pandas(self) -> "pd.DataFrame":
         """One row a second: second, status, and for each emotion the machine, the raters' mean and every rater."""
         import pandas as pd
 
-        both, mean = self.both, self.both.mean
+        both, mean = self.aligned, self.aligned.mean
         columns: dict[str, Any] = {"second": both.second, "status": both.status}
         for k, name in enumerate(both.emotions):
             columns |= {f"{name}_machine": both.prob[:, k], f"{name}_mean": mean[:, k]}
@@ -65,13 +65,13 @@ def compare(
     seconds. DataError if either file is not what it should be, or if they have nothing in common.
     """
     reading = _checked(reading or RatingOptions(), max_lag_s, block_s)
-    machine, said = read_machine(timeline, reading), read_panel(ratings, reading)
+    machine, said = read_timeline_series(timeline, reading), read_raters(ratings, reading)
     both = align(machine, said, reading)
     if not both.facts["coverage"]["compared_seconds"]:
         lost = both.facts["coverage"]["rated_not_compared"]
         reasons = ", ".join(f"{n} {word}" for word, n in lost.items() if n)
         raise DataError(f"{said.path}: none of its rated seconds can be compared with {timeline} ({reasons})")
-    blocks = Moving(block_s)
+    blocks = MovingBlockBootstrap(block_s)
     facts: dict[str, Any] = {
         "timeline": str(timeline), "tables": [str(path) for path in ratings],
         "machine": {"who": machine.who, "model": machine.model},
@@ -86,7 +86,7 @@ def compare(
         "labels": _labels(both, blocks, said),
     }  # fmt: skip
     if len(both.raters) > 1:
-        facts["spread"] = find_spread(both, blocks, said.labelled)
+        facts["spread"] = leave_one_out(both, blocks, said.labelled)
     return Agreement(facts, both)
 
 
@@ -101,7 +101,7 @@ def _checked(reading: RatingOptions, max_lag_s: int, block_s: int) -> RatingOpti
     return replace(reading, gaps=emotion(reading.gaps))
 
 
-def _one_emotion(both: Aligned, k: int, blocks: Moving, max_lag_s: int) -> dict[str, Any]:
+def _one_emotion(both: AlignedSeries, k: int, blocks: MovingBlockBootstrap, max_lag_s: int) -> dict[str, Any]:
     """Every figure of one emotion."""
     prob, mean = both.prob[:, k], both.mean[:, k]
     there = np.isfinite(prob) & np.isfinite(mean)
@@ -155,24 +155,24 @@ def find_lag(
     return best
 
 
-def _among(score: np.ndarray, blocks: Moving) -> dict[str, Any]:
+def _among(score: np.ndarray, blocks: MovingBlockBootstrap) -> dict[str, Any]:
     """How the raters' scores (R, n) of one emotion agree among themselves."""
     shared = np.isfinite(score).sum(0) > 1
     every = np.isfinite(score).all(0)
     none = undefined("no second that two raters scored")
     alpha = none
     if shared.sum():
-        alpha = estimate(measures.value_terms(score[:, shared]), measures.value_alpha, blocks)
+        alpha = estimate(measures.interval_alpha_terms(score[:, shared]), measures.interval_alpha, blocks)
     if every.sum() < _FEWEST:
         single = together = undefined(f"{every.sum()} seconds that every rater scored")
     else:
         terms = measures.icc_terms(score[:, every])
-        together = estimate(terms, measures.intraclass, blocks)
-        single = estimate(terms, lambda sums: measures.intraclass(sums, mean_of_all=False), blocks)
+        together = estimate(terms, measures.icc, blocks)
+        single = estimate(terms, lambda sums: measures.icc(sums, mean_of_all=False), blocks)
     return {"alpha_interval": alpha, "icc_2k": together, "icc_21": single, "seconds_all": int(every.sum())}
 
 
-def _labels(both: Aligned, blocks: Moving, said: Ratings) -> dict[str, Any]:
+def _labels(both: AlignedSeries, blocks: MovingBlockBootstrap, said: Ratings) -> dict[str, Any]:
     """Every figure of labels: the machine with the consensus and each rater, the raters among themselves, F1."""
     if not (both.label >= 0).any() or len(both.categories) < 2:
         return {"undefined": "no labels, and no second with one highest score"}
@@ -197,18 +197,18 @@ def _labels(both: Aligned, blocks: Moving, said: Ratings) -> dict[str, Any]:
     return facts
 
 
-def _kappa(one: np.ndarray, other: np.ndarray, k: int, blocks: Moving) -> dict[str, Any]:
+def _kappa(one: np.ndarray, other: np.ndarray, k: int, blocks: MovingBlockBootstrap) -> dict[str, Any]:
     there = (one >= 0) & (other >= 0)
     if there.sum() < _FEWEST:
         return undefined(f"fewer than {_FEWEST} seconds with a label of both")
     return estimate(measures.kappa_terms(one[there], other[there], k), measures.kappa, blocks)
 
 
-def _alpha(labels: np.ndarray, k: int, blocks: Moving) -> dict[str, Any]:
+def _alpha(labels: np.ndarray, k: int, blocks: MovingBlockBootstrap) -> dict[str, Any]:
     shared = (labels >= 0).sum(0) > 1
     if not shared.any():
         return undefined("no second with two labels")
-    return estimate(measures.category_terms(labels[:, shared], k), measures.category_alpha, blocks)
+    return estimate(measures.nominal_alpha_terms(labels[:, shared], k), measures.nominal_alpha, blocks)
 
 
 def _each(machine: np.ndarray, consensus: np.ndarray, there: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from fervid.timeline.read import load_timeline, read_provenance
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Aligned", "Machine", "align", "read_machine"]
+__all__ = ["AlignedSeries", "TimelineSeries", "align", "read_timeline_series"]
 
 
 @dataclass(frozen=True)
-class Machine:
+class TimelineSeries:
     """A timeline as one series. second and status (n,); prob (n, K), NaN where there is no face."""
 
     path: Path
@@ -31,7 +31,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedSeries:
     """n seconds of a timeline, K emotions that both sides know, R raters.
 
     second, status (n,); prob (n, K); score (R, n, K), NaN where there is none; label (R, n) and machine (n,): a place
@@ -66,7 +66,7 @@ class Aligned:
         return np.where(ordered[:, -1] > ordered[:, -2], votes.argmax(1), -1)
 
 
-def read_machine(path: Path, reading: RatingOptions) -> Machine:
+def read_timeline_series(path: Path, reading: RatingOptions) -> TimelineSeries:
     """Read a timeline as one series: everybody on screen, weighted by face_seconds, or one track or person alone."""
     if path.is_dir():
         raise DataError(f"{path}: a folder; name one timeline, such as {path / 'film.mp4.parquet'}")
@@ -89,7 +89,7 @@ def read_machine(path: Path, reading: RatingOptions) -> Machine:
         raise DataError(f"{path}: no second with a face to compare ({counts})")
     prob = np.divide(summed, np.where(seen, total, np.nan)[:, None])
     model = facts.get("model", {}).get("name", "unknown")
-    return Machine(path, tuple(labels), second, status, prob, who, model)
+    return TimelineSeries(path, tuple(labels), second, status, prob, who, model)
 
 
 def _choose(path: Path, frame: "pd.DataFrame", reading: RatingOptions) -> tuple[str, np.ndarray]:
@@ -112,7 +112,7 @@ def _ranges(numbers: list[int]) -> str:
     return f"{shown} and {len(numbers) - 20} more" if len(numbers) > 20 else shown or "none"
 
 
-def align(machine: Machine, ratings: Ratings, reading: RatingOptions) -> Aligned:
+def align(machine: TimelineSeries, ratings: Ratings, reading: RatingOptions) -> AlignedSeries:
     """Put both sides on the timeline's seconds; DataError if they share no second or no emotion."""
     shared = tuple(name for name in ratings.emotions if name in machine.emotions)
     only = {
@@ -142,7 +142,7 @@ def align(machine: Machine, ratings: Ratings, reading: RatingOptions) -> Aligned
     called = np.where(seen, np.nan_to_num(machine.prob[:, column]).argmax(1), -1)
     if len(categories) < 2:
         called = np.full(n, -1)
-    both = Aligned(
+    both = AlignedSeries(
         ratings.raters,
         shared,
         categories,
@@ -158,7 +158,7 @@ def align(machine: Machine, ratings: Ratings, reading: RatingOptions) -> Aligned
     return replace(both, facts=only | {"coverage": _coverage(both, (~inside).sum())})
 
 
-def _fill_gaps(both: Aligned, name: str, ratings: Ratings) -> Aligned:
+def _fill_gaps(both: AlignedSeries, name: str, ratings: Ratings) -> AlignedSeries:
     """Label what lies between a rater's intervals, over the whole timeline."""
     if not ratings.labelled or ratings.facts["kind"] != "intervals" or name not in both.categories:
         raise DataError(f"{ratings.path}: only the gaps between intervals with labels can be called {name}")
@@ -169,7 +169,7 @@ def _fill_gaps(both: Aligned, name: str, ratings: Ratings) -> Aligned:
     return replace(both, score=score, label=label)
 
 
-def _coverage(both: Aligned, outside: int) -> dict[str, Any]:
+def _coverage(both: AlignedSeries, outside: int) -> dict[str, Any]:
     """Of how many seconds either side says something, and why the rest is not compared."""
     seen = np.isfinite(both.prob).all(1)
     rated = np.isfinite(both.score).any((0, 2)) | (both.label >= 0).any(0)

@@ -6,16 +6,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["DRAWS", "SEED", "Draws", "Groups", "Moving", "estimate", "interval", "undefined"]
+__all__ = [
+    "N_RESAMPLES",
+    "SEED",
+    "ClusterBootstrap",
+    "MovingBlockBootstrap",
+    "Resampler",
+    "estimate",
+    "percentile_interval",
+    "undefined",
+]
 
 #: How many times a series is drawn anew, and in what the drawing begins; so many numbers at once, to bound memory.
-DRAWS, SEED = 1000, 0
+N_RESAMPLES, SEED = 1000, 0
 _AT_ONCE = 4_000_000
 #: An interval is told if at least this share of the draws has a defined figure.
 _DEFINED = 0.9
 
 
-class Draws(Protocol):
+class Resampler(Protocol):
     """Draws a series anew, many times."""
 
     def sums(self, terms: np.ndarray) -> np.ndarray:
@@ -23,14 +32,14 @@ class Draws(Protocol):
 
 
 @dataclass(frozen=True)
-class Moving:
+class MovingBlockBootstrap:
     """Draw blocks of `length` neighbours, starting anywhere (Künsch 1989, Annals of Statistics 17, 1217-1241).
 
     A short series has shorter blocks: at least five must fit, or there would be nothing to draw from.
     """
 
     length: int
-    draws: int = DRAWS
+    draws: int = N_RESAMPLES
 
     def fitted(self, n: int) -> int:
         """The length that blocks of a series of n have."""
@@ -52,14 +61,14 @@ class Moving:
 
 
 @dataclass(frozen=True)
-class Groups:
+class ClusterBootstrap:
     """Draw whole groups, such as subjects: `of` (n,) is the group of each member, 0 to G - 1.
 
     One group alone tells nothing of how groups differ: its draws are NaN.
     """
 
     of: np.ndarray
-    draws: int = DRAWS
+    draws: int = N_RESAMPLES
 
     def sums(self, terms: np.ndarray) -> np.ndarray:
         """See Draws."""
@@ -71,7 +80,7 @@ class Groups:
         return np.random.default_rng(SEED).multinomial(size, np.full(size, 1 / size), self.draws) @ whole
 
 
-def interval(values: np.ndarray) -> tuple[float | None, float | None]:
+def percentile_interval(values: np.ndarray) -> tuple[float | None, float | None]:
     """The middle 95% of what the draws (d,) gave; None where too many of them are undefined (NaN)."""
     defined = values[np.isfinite(values)]
     if len(defined) < _DEFINED * len(values):
@@ -86,7 +95,7 @@ def undefined(why: str) -> dict[str, Any]:
 
 
 def estimate(
-    terms: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], draws: Draws, why: str = "constant"
+    terms: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], draws: Resampler, why: str = "constant"
 ) -> dict[str, Any]:
     """A figure with its 95% interval: {value, low, high}, or None with the reason under `undefined`.
 
@@ -95,5 +104,5 @@ def estimate(
     value = float(statistic(terms.sum(0)))
     if not np.isfinite(value):
         return undefined(why)
-    low, high = interval(statistic(draws.sums(terms)))
+    low, high = percentile_interval(statistic(draws.sums(terms)))
     return {"value": value, "low": low, "high": high}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fervid.errors import DataError
 
-__all__ = ["Sheet", "read_sheet"]
+__all__ = ["CsvTable", "read_csv_table"]
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _EMPTY = {"", "na", "n/a", "nan", "none", "null", "-", "--", "."}
@@ -19,7 +19,7 @@ _LATEST_S = 1e6
 
 
 @dataclass(frozen=True)
-class Sheet:
+class CsvTable:
     """A table of text. `number` of a row is its line in the file, the header being row 1."""
 
     path: Path
@@ -76,7 +76,7 @@ class Sheet:
         return number if math.isfinite(number) else None
 
 
-def read_sheet(path: Path) -> Sheet:
+def read_csv_table(path: Path) -> CsvTable:
     """Read a CSV file of any usual dialect; DataError if there is no table in it."""
     lines = _decode(path).splitlines()
     told = re.fullmatch(r"sep=(.)", lines[0].strip()) if lines else None  # Excel's way of telling
@@ -98,7 +98,7 @@ def read_sheet(path: Path) -> Sheet:
                 f"{path}: row {row} has {len(cells)} cells, the header {len(header)} (delimited by "
                 f"{_DELIMITERS.get(delimiter, delimiter)}); put text that holds the delimiter in quotes"
             )
-    return Sheet(path, header, table[1:], delimiter)
+    return CsvTable(path, header, table[1:], delimiter)
 
 
 def _decode(path: Path) -> str:

@@ -24,14 +24,14 @@ from fervid.studies.disfa_corpus import RATE, Codes, Recording
 from fervid.timeline.read import read_provenance
 from fervid.timeline.schema import SCHEMA_VERSION
 
-__all__ = ["Matched", "faces_file", "match", "process_recordings"]
+__all__ = ["MatchedRecording", "faces_path", "match_frames", "process_recordings"]
 
 #: A reading may lie so far, in frames, from the place of its frame.
 _OFF = 0.1
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchedRecording:
     """One recording, joined: frame (n,), from 1, those with a face; prob (n, K) and intensity (n, 12) of these."""
 
     recording: Recording
@@ -44,7 +44,7 @@ class Matched:
     several_faces: int
 
 
-def faces_file(out: Path, recording: Recording) -> Path:
+def faces_path(out: Path, recording: Recording) -> Path:
     """Where the readings of a recording are kept."""
     return out / "faces" / f"{recording.name}.parquet"
 
@@ -78,7 +78,7 @@ def process_recordings(
 
 def _is_finished(one: Recording, out: Path, config: Config, model: str) -> bool:
     try:
-        facts = read_provenance(faces_file(out, one))
+        facts = read_provenance(faces_path(out, one))
         made_of = [facts["source"]["sha256"], facts["config"], facts["model"]["sha256"], facts["schema"]]
     except (DataError, KeyError):
         return False
@@ -88,16 +88,16 @@ def _is_finished(one: Recording, out: Path, config: Config, model: str) -> bool:
 def _job(one: Recording, out: Path) -> Job:
     size, changed_ns = stat_of(one.video)
     timeline = out / "timelines" / f"{one.name}.parquet"
-    return Job(one.video, one.video.name, timeline, size, changed_ns, faces=faces_file(out, one))
+    return Job(one.video, one.video.name, timeline, size, changed_ns, faces=faces_path(out, one))
 
 
-def match(recording: Recording, out: Path, codes: Codes) -> tuple[Matched, list[str]]:
+def match_frames(recording: Recording, out: Path, codes: Codes) -> tuple[MatchedRecording, list[str]]:
     """Join the readings with the codes by the number of the frame; give also what is not as it should be, in sentences.
 
     A frame's number is its time in frames: checked to be whole, so that no reading is one frame off. Of several faces
     in a frame the largest counts. DataError if frames cannot be numbered.
     """
-    path = faces_file(out, recording)
+    path = faces_path(out, recording)
     facts, table = read_provenance(path), pq.read_table(path)
     rate, troubles = _check_clock(recording, facts)
     frame, whole = _number(table, rate)
@@ -117,7 +117,7 @@ def match(recording: Recording, out: Path, codes: Codes) -> tuple[Matched, list[
     emotions = tuple(name for name in EMOTIONS if name in table.column_names)
     prob = np.stack([table[name].to_numpy()[kept] for name in emotions], 1).astype(float)
     several = len(table) - len(np.unique(frame))
-    return Matched(
+    return MatchedRecording(
         recording, emotions, frame[kept], prob, codes.intensity[frame[kept] - 1], frames, coded, several
     ), troubles
 

@@ -10,21 +10,21 @@ from fervid.errors import DataError
 from fervid.jobs.batch import Event
 from fervid.jobs.engine import Engine
 from fervid.studies.disfa_corpus import CAMERAS, SUBJECTS, find_corpus, read_codes
-from fervid.studies.disfa_processing import Matched, faces_file, match, process_recordings
-from fervid.studies.emfacs import Course, compare_all, compare_one, courses, method
+from fervid.studies.disfa_processing import MatchedRecording, faces_path, match_frames, process_recordings
+from fervid.studies.emfacs import EmotionSeries, compare_all, compare_one, emotion_series, method
 
-__all__ = ["Report", "run_disfa"]
+__all__ = ["DisfaResult", "run_disfa"]
 
 
 @dataclass(frozen=True)
-class Report:
+class DisfaResult:
     """What a run over DISFA found: `facts` are plain values, ready for JSON; `matched` the joined recordings."""
 
     facts: dict[str, Any]
-    matched: tuple[Matched, ...] = field(repr=False)
+    matched: tuple[MatchedRecording, ...] = field(repr=False)
 
     @property
-    def typical(self) -> int:
+    def median_recording(self) -> int:
         """The recording in the middle, by the mean of its correlations."""
         means = []
         for one in self.facts["recordings"]:
@@ -33,9 +33,9 @@ class Report:
             means.append(sum(defined) / len(defined) if defined else -1.0)
         return sorted(range(len(means)), key=means.__getitem__)[len(means) // 2]
 
-    def course(self, recording: int) -> dict[str, Course]:
+    def emotion_series(self, recording: int) -> dict[str, EmotionSeries]:
         """Each emotion of one recording by the frame."""
-        return courses(self.matched[recording])
+        return emotion_series(self.matched[recording])
 
     @property
     def exit_code(self) -> int:
@@ -51,7 +51,7 @@ def run_disfa(
     *,
     camera: str = "left",
     on_event: Callable[[Event], None] | None = None,
-) -> Report:
+) -> DisfaResult:
     """Process DISFA's videos (again only what is not finished) and compare each frame with its codes.
 
     What is missing or damaged is a sentence in `troubles` and costs its own subject only. DataError if nothing at all
@@ -70,20 +70,20 @@ def run_disfa(
     troubles += process_recordings(usable, out, config, engine, on_event) if usable else []
     matched = []
     for recording in usable:
-        if not faces_file(out, recording).is_file():
+        if not faces_path(out, recording).is_file():
             continue  # its video failed, which is told
         try:
-            joined, notes = match(recording, out, codes[recording.subject])
+            joined, notes = match_frames(recording, out, codes[recording.subject])
             troubles += notes
             matched.append(joined)
         except DataError as e:
             troubles.append(str(e))
     if not matched:
         raise DataError(f"{root}: nothing to compare; {' | '.join(troubles)}")
-    return Report(_facts(root, config, matched, troubles), tuple(matched))
+    return DisfaResult(_facts(root, config, matched, troubles), tuple(matched))
 
 
-def _facts(root: Path, config: Config, matched: list[Matched], troubles: list[str]) -> dict[str, Any]:
+def _facts(root: Path, config: Config, matched: list[MatchedRecording], troubles: list[str]) -> dict[str, Any]:
     each = [compare_one(one) for one in matched]
     sides = {side: [i for i, one in enumerate(matched) if one.recording.camera == side] for side in CAMERAS}
     known = {one.recording.subject for one in matched}

@@ -12,17 +12,25 @@ from typing import Any
 import numpy as np
 
 from fervid.studies import statistics as measures
-from fervid.studies.bootstrap import SEED, Draws, Groups, Moving, estimate, interval, undefined
+from fervid.studies.bootstrap import (
+    SEED,
+    ClusterBootstrap,
+    MovingBlockBootstrap,
+    Resampler,
+    estimate,
+    percentile_interval,
+    undefined,
+)
 from fervid.studies.disfa_corpus import RATE, UNITS, Codes
-from fervid.studies.disfa_processing import Matched
+from fervid.studies.disfa_processing import MatchedRecording
 
 __all__ = [
     "COMBINATIONS",
     "PRESENT",
-    "Course",
+    "EmotionSeries",
     "compare_all",
     "compare_one",
-    "courses",
+    "emotion_series",
     "intensity_of",
     "method",
     "presence_of",
@@ -54,7 +62,7 @@ def presence_of(emotion: str, intensity: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Course:
+class EmotionSeries:
     """One emotion of a recording by the frame (n,): probability, score in 0..1 (NaN without a face), and presence."""
 
     prob: np.ndarray
@@ -62,7 +70,7 @@ class Course:
     present: np.ndarray
 
 
-def courses(one: Matched) -> dict[str, Course]:
+def emotion_series(one: MatchedRecording) -> dict[str, EmotionSeries]:
     """Each emotion over the whole of a recording, to be drawn."""
     found, n, at = {}, one.video_frames, one.frame - 1
     for emotion in (name for name in COMBINATIONS if name in one.emotions):
@@ -71,13 +79,13 @@ def courses(one: Matched) -> dict[str, Course]:
         prob[at] = one.prob[:, one.emotions.index(emotion)]
         score[at] = intensity_of(emotion, one.intensity) / 5
         present[at] = presence_of(emotion, one.intensity)
-        found[emotion] = Course(prob, score, present)
+        found[emotion] = EmotionSeries(prob, score, present)
     return found
 
 
-def compare_one(one: Matched) -> dict[str, Any]:
+def compare_one(one: MatchedRecording) -> dict[str, Any]:
     """Every emotion of one recording: correlations with the score, and the AUC for presence, with intervals."""
-    blocks, found = Moving(BLOCK_S * RATE), {}
+    blocks, found = MovingBlockBootstrap(BLOCK_S * RATE), {}
     for emotion in COMBINATIONS:
         if emotion not in one.emotions:
             continue
@@ -90,7 +98,7 @@ def compare_one(one: Matched) -> dict[str, Any]:
     return found
 
 
-def _correlations(prob: np.ndarray, score: np.ndarray, blocks: Moving) -> dict[str, Any]:
+def _correlations(prob: np.ndarray, score: np.ndarray, blocks: MovingBlockBootstrap) -> dict[str, Any]:
     if len(prob) < _FEWEST:
         return dict.fromkeys(("pearson", "spearman"), undefined(f"{len(prob)} frames with a face"))
     why = "constant: the codes" if np.ptp(score) == 0 else "constant: the machine"
@@ -98,14 +106,14 @@ def _correlations(prob: np.ndarray, score: np.ndarray, blocks: Moving) -> dict[s
     return {name: estimate(measures.pair_terms(x, y), measures.pearson, blocks, why) for name, (x, y) in pairs.items()}
 
 
-def _auc(prob: np.ndarray, present: np.ndarray, draws: Draws) -> dict[str, Any]:
+def _auc(prob: np.ndarray, present: np.ndarray, draws: Resampler) -> dict[str, Any]:
     if not present.any() or present.all():
         return undefined("no negative frame" if present.any() else _NEVER)
-    low, high = interval(measures.auc(draws.sums(measures.presence_terms(prob, present, _BINS))))
-    return {"value": measures.auc_of(prob, present), "low": low, "high": high}
+    low, high = percentile_interval(measures.auc(draws.sums(measures.auc_terms(prob, present, _BINS))))
+    return {"value": measures.exact_auc(prob, present), "low": low, "high": high}
 
 
-def compare_all(matched: Sequence[Matched], each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def compare_all(matched: Sequence[MatchedRecording], each: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Every emotion over the subjects of one camera: the mean of their figures, its spread without each subject, and
     one figure of all frames together; intervals from drawing subjects anew."""
     return {
@@ -139,7 +147,7 @@ def _over_subjects(found_each: list[dict[str, Any]]) -> dict[str, Any]:
         "without_one_high": None,
     }
     if n > 1:
-        low, high = interval(Groups(np.arange(n)).sums(defined[:, None])[:, 0] / n)
+        low, high = percentile_interval(ClusterBootstrap(np.arange(n)).sums(defined[:, None])[:, 0] / n)
         without = (defined.sum() - defined) / (n - 1)
         found |= {
             "low": low,
@@ -150,7 +158,7 @@ def _over_subjects(found_each: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _pooled(emotion: str, matched: Sequence[Matched]) -> dict[str, Any]:
+def _pooled(emotion: str, matched: Sequence[MatchedRecording]) -> dict[str, Any]:
     """All frames of all subjects together: differences between people count as well."""
     prob = np.concatenate([one.prob[:, one.emotions.index(emotion)] for one in matched])
     score = np.concatenate([intensity_of(emotion, one.intensity) for one in matched])
@@ -160,8 +168,8 @@ def _pooled(emotion: str, matched: Sequence[Matched]) -> dict[str, Any]:
     sums = np.stack([np.bincount(of, column, len(matched)) for column in terms.T], 1)
     return {
         "frames": len(prob),
-        "pearson": estimate(sums, measures.pearson, Groups(np.arange(len(matched)))),
-        "auc": _auc(prob, present, Groups(of)) if len(prob) else undefined("no frames"),
+        "pearson": estimate(sums, measures.pearson, ClusterBootstrap(np.arange(len(matched)))),
+        "auc": _auc(prob, present, ClusterBootstrap(of)) if len(prob) else undefined("no frames"),
     }  # fmt: skip
 
 

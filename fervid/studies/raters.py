@@ -11,10 +11,10 @@ from fervid.errors import DataError
 from fervid.labels import EMOTIONS
 from fervid.studies.ratings import RatingOptions, Ratings, read_ratings
 
-__all__ = ["read_panel"]
+__all__ = ["read_raters"]
 
 
-def read_panel(paths: Sequence[Path], reading: RatingOptions) -> Ratings:
+def read_raters(paths: Sequence[Path], reading: RatingOptions) -> Ratings:
     """Read one table or several, in whatever formats; a rater without a name has the file's."""
     if not paths:
         raise DataError("no ratings: expected at least one CSV file")

@@ -12,7 +12,7 @@ import numpy as np
 from fervid.errors import ConfigError, DataError
 from fervid.labels import EMOTIONS, emotion
 from fervid.studies.csv_columns import Columns, find_columns
-from fervid.studies.csv_table import Sheet, read_sheet
+from fervid.studies.csv_table import CsvTable, read_csv_table
 
 __all__ = ["RatingOptions", "Ratings", "read_ratings", "read_scale"]
 
@@ -73,7 +73,7 @@ def read_ratings(path: Path, reading: RatingOptions | None = None) -> Ratings:
     for every second that it covers by half or more.
     """
     reading = reading or RatingOptions()
-    sheet = read_sheet(path)
+    sheet = read_csv_table(path)
     columns = find_columns(path, sheet.header)
     unknown: Counter[str] = Counter()
     entries = _entries(sheet, columns, reading, unknown)
@@ -105,7 +105,7 @@ def read_scale(scale: str | tuple[float, float] | None) -> tuple[float, float] |
 # -- rows -> entries ------------------------------------------------------------------------------------------
 
 
-def _entries(sheet: Sheet, columns: Columns, reading: RatingOptions, unknown: Counter) -> dict[str, list[_Entry]]:
+def _entries(sheet: CsvTable, columns: Columns, reading: RatingOptions, unknown: Counter) -> dict[str, list[_Entry]]:
     """The entries of each rater, in the order of the file; rows that say nothing are left out."""
     chosen = [row for row in sheet.rows if _is_chosen(sheet, columns, reading, row)]
     if not chosen:
@@ -128,7 +128,7 @@ def _entries(sheet: Sheet, columns: Columns, reading: RatingOptions, unknown: Co
     return {name: own for name, own in entries.items() if own}
 
 
-def _is_chosen(sheet: Sheet, columns: Columns, reading: RatingOptions, row: tuple[int, list[str]]) -> bool:
+def _is_chosen(sheet: CsvTable, columns: Columns, reading: RatingOptions, row: tuple[int, list[str]]) -> bool:
     for column, wanted, option in ((columns.person, reading.person, "person"), (columns.track, reading.track, "track")):
         if column is None:
             continue
@@ -146,7 +146,7 @@ def _wanted(reading: RatingOptions) -> str:
     return f"person {reading.person}" if reading.person is not None else f"track {reading.track}"
 
 
-def _span(sheet: Sheet, columns: Columns, row: int, cells: list[str]) -> tuple[float, float | None]:
+def _span(sheet: CsvTable, columns: Columns, row: int, cells: list[str]) -> tuple[float, float | None]:
     def time(column: int) -> float:
         return sheet.time(row, cells, column, columns.unit_s.get(column, 1.0))
 
@@ -165,7 +165,7 @@ def _span(sheet: Sheet, columns: Columns, row: int, cells: list[str]) -> tuple[f
 
 
 def _label(
-    sheet: Sheet, columns: Columns, who: str, row: int, cells: list[str], reading: RatingOptions, unknown: Counter
+    sheet: CsvTable, columns: Columns, who: str, row: int, cells: list[str], reading: RatingOptions, unknown: Counter
 ) -> str | None:
     column = next((i for other, i in columns.labels if other == who), None)
     text = sheet.text(cells, column)

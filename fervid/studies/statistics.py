@@ -12,20 +12,20 @@ from scipy.stats import rankdata
 
 __all__ = [
     "auc",
-    "auc_of",
-    "category_alpha",
-    "category_terms",
+    "auc_terms",
     "concordance",
+    "exact_auc",
+    "icc",
     "icc_terms",
-    "intraclass",
+    "interval_alpha",
+    "interval_alpha_terms",
     "kappa",
     "kappa_terms",
+    "nominal_alpha",
+    "nominal_alpha_terms",
     "pair_terms",
     "pearson",
-    "presence_terms",
     "ranks",
-    "value_alpha",
-    "value_terms",
 ]
 
 #: Variation below this part of the mean square is rounding, not variation.
@@ -98,7 +98,7 @@ def kappa(sums: np.ndarray) -> np.ndarray:
 # -- many coders ----------------------------------------------------------------------------------------------
 
 
-def category_terms(labels: np.ndarray, k: int) -> np.ndarray:
+def nominal_alpha_terms(labels: np.ndarray, k: int) -> np.ndarray:
     """Labels (R, n) of R coders, 0 to k - 1 or -1 for none -> (n, k * k): each unit's coincidences."""
     votes = np.stack([(labels == c).sum(0) for c in range(k)], -1).astype(float)
     m = votes.sum(1)
@@ -106,7 +106,7 @@ def category_terms(labels: np.ndarray, k: int) -> np.ndarray:
     return (pairs / np.maximum(m - 1, 1)[:, None, None] * (m > 1)[:, None, None]).reshape(len(votes), k * k)
 
 
-def category_alpha(sums: np.ndarray) -> np.ndarray:
+def nominal_alpha(sums: np.ndarray) -> np.ndarray:
     """Krippendorff's alpha for nominal data (Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, part C)."""
     k = round(sums.shape[-1] ** 0.5)
     table = sums.reshape(*sums.shape[:-1], k, k)
@@ -117,8 +117,8 @@ def category_alpha(sums: np.ndarray) -> np.ndarray:
     return 1 - (n - 1) * _ratio(differ, expected)
 
 
-def value_terms(values: np.ndarray) -> np.ndarray:
-    """Values (R, n) of R coders, NaN for none -> (n, 4), for `value_alpha`."""
+def interval_alpha_terms(values: np.ndarray) -> np.ndarray:
+    """Values (R, n) of R coders, NaN for none -> (n, 4), for `interval_alpha`."""
     there = np.isfinite(values)
     m = there.sum(0)
     x = np.where(there, values - (values[there].mean() if there.any() else 0), 0)
@@ -127,7 +127,7 @@ def value_terms(values: np.ndarray) -> np.ndarray:
     return np.stack([m, s, ss, within], -1) * (m > 1)[:, None]
 
 
-def value_alpha(sums: np.ndarray) -> np.ndarray:
+def interval_alpha(sums: np.ndarray) -> np.ndarray:
     """Krippendorff's alpha for interval data (Krippendorff 2011, part E)."""
     n, s, ss, within = np.moveaxis(sums, -1, 0)
     expected = n * ss - s * s
@@ -141,7 +141,7 @@ def icc_terms(values: np.ndarray) -> np.ndarray:
     return np.concatenate([np.stack([np.ones(x.shape[1]), total**2, (x * x).sum(0)], -1), x.T], -1)
 
 
-def intraclass(sums: np.ndarray, mean_of_all: bool = True) -> np.ndarray:
+def icc(sums: np.ndarray, mean_of_all: bool = True) -> np.ndarray:
     """ICC(2,k), absolute agreement of the mean of k coders, or ICC(2,1) of one (Shrout & Fleiss 1979, Psychological
     Bulletin 86, 420-428)."""
     n, squared, squares = np.moveaxis(sums[..., :3], -1, 0)
@@ -162,7 +162,7 @@ def intraclass(sums: np.ndarray, mean_of_all: bool = True) -> np.ndarray:
 # -- presence ---------------------------------------------------------------------------------------------------
 
 
-def presence_terms(score: np.ndarray, positive: np.ndarray, bins: int | None = None) -> np.ndarray:
+def auc_terms(score: np.ndarray, positive: np.ndarray, bins: int | None = None) -> np.ndarray:
     """Scores and positives (n,) -> (n, 2 * bins), for `auc`: in which bin of the score, and of which kind.
 
     Every score has a bin of its own; or there are about `bins` of equal size, within which all scores count as equal.
@@ -184,7 +184,7 @@ def auc(sums: np.ndarray) -> np.ndarray:
     return _ratio((positive * below).sum(-1), positive.sum(-1) * negative.sum(-1))
 
 
-def auc_of(score: np.ndarray, positive: np.ndarray) -> float:
+def exact_auc(score: np.ndarray, positive: np.ndarray) -> float:
     """The area itself, from ranks, without bins."""
     n, m = int(positive.sum()), int((~positive).sum())
     return float((ranks(score)[positive].sum() - n * (n + 1) / 2) / (n * m)) if n and m else math.nan

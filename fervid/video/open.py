@@ -102,5 +102,5 @@ def read_video(
 
 
 def sampling_of(config: Config) -> Sampling | None:
-    """What choose_frames will look at; None: every frame."""
+    """What sample_frames will look at; None: every frame."""
     return Sampling(config.fps, config.sampling == "fast") if config.fps else None

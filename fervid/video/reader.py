@@ -28,7 +28,7 @@ class Frame(Protocol):
     duration_s: float
     """Seconds that the file says this frame is on display; 0 if it does not say."""
 
-    def picture(self, width_px: int, height_px: int) -> np.ndarray:
+    def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """Give the displayed frame as RGB (height_px, width_px, 3) uint8, scaled by area."""
 
     def luma(self) -> np.ndarray:
@@ -57,7 +57,7 @@ class Health:
     packets: int = 0
     decode_errors: int = 0
     decoded: int = 0
-    left_out: int = 0
+    skipped: int = 0
     """Frames that were not decoded, because nobody was to look at them and no other refers to them."""
     untimed: int = 0
     epochs: int = 1

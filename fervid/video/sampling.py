@@ -10,7 +10,7 @@ from fervid.runtime.profiling import stage
 from fervid.types import FrameBatch, VideoInfo
 from fervid.video.reader import Frame, cell_of
 
-__all__ = ["KEYFRAME_GRID_S", "SampledFrame", "batch_frames", "choose_frames", "detection_size", "skip_static"]
+__all__ = ["KEYFRAME_GRID_S", "SampledFrame", "batch_frames", "detection_size", "sample_frames", "skip_static"]
 
 #: Frames to a batch: best on a CPU at 8 to 16 (FACTS); fewer when frames are so large that memory would grow.
 BATCH = 8
@@ -27,7 +27,7 @@ KEYFRAME_GRID_S = 4.0
 SampledFrame = tuple[Frame, float, float]
 
 
-def choose_frames(
+def sample_frames(
     frames: Iterable[Frame], fps: float | None, *, start_s: float = 0.0, stop_s: float = math.inf
 ) -> Iterator[SampledFrame]:
     """Take the first frame in each 1/fps of a second, by timestamp; every frame when fps is None.
@@ -103,7 +103,7 @@ def _converted(looks: Iterable[SampledFrame], size_px: tuple[int, int]) -> Itera
     for frame, pts_s, duration_s in looks:
         if frame is not before:
             with stage("scale"):
-                before, pixels = frame, (frame.picture(*size_px), *frame.stored_luma())
+                before, pixels = frame, (frame.rgb(*size_px), *frame.stored_luma())
         yield pts_s, duration_s, *pixels
 
 

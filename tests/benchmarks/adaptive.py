@@ -20,7 +20,7 @@ from fervid.faces.mtcnn import MTCNN
 from fervid.runtime.threads import one_thread
 from fervid.types import FrameBatch
 from fervid.video.open import open_video
-from fervid.video.sampling import batch_frames, choose_frames, detection_size
+from fervid.video.sampling import batch_frames, detection_size, sample_frames
 from tests.benchmarks.detection import match
 
 
@@ -48,7 +48,7 @@ def read(path: Path, fps: float | None, seconds: float) -> tuple[list[FrameBatch
     with open_video(path) as reader:
         video = reader.info
         picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-        looks = choose_frames(reader.frames(0, seconds), fps)
+        looks = sample_frames(reader.frames(0, seconds), fps)
         return list(batch_frames(looks, video, detection_size(video, picture_px))), min_face_px / video.width_px
 
 

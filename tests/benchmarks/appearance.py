@@ -20,11 +20,11 @@ from fervid.faces.mtcnn import MTCNN
 from fervid.models import Models
 from fervid.pipeline import find_faces
 from fervid.runtime.threads import one_thread
-from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.tracks.tracker import Tracker, link
 from fervid.types import TrackBatch, concatenate
 from fervid.video.open import open_video
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 
 CELLS = 8
 
@@ -32,8 +32,8 @@ CELLS = 8
 def tracked(path: Path, fps: float, models: Models) -> TrackBatch:
     """All faces of a video, numbered."""
     with open_video(path) as reader:
-        faces = find_faces(choose_frames(reader.frames(), fps), reader.info, Config(fps=fps), models)
-        return concatenate(list(link(assign_shots(faces, ShotFinder()), Tracker())))
+        faces = find_faces(sample_frames(reader.frames(), fps), reader.info, Config(fps=fps), models)
+        return concatenate(list(link(assign_shots(faces, ShotDetector()), Tracker())))
 
 
 def signature(crop: np.ndarray) -> np.ndarray:

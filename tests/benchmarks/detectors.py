@@ -121,7 +121,7 @@ def load(path: Path, truth: Path, config: Config) -> Clip:
         picture_px, least_px = config.detection_scale(video.width_px, video.height_px)
         size = detection_size(video, picture_px)
         frames = (frame for frame in reader.frames(0, None) if any(abs(frame.pts_s - t) < 1e-3 for t in times))
-        picture = np.stack([frame.picture(*size) for frame in frames])
+        picture = np.stack([frame.rgb(*size) for frame in frames])
     assert len(picture) == len(times), f"{path}: {len(picture)} of {len(times)} labelled frames"
     faces = [row for row in rows if row["kind"] != "none"]
     scale = size[0] / video.width_px

@@ -36,7 +36,7 @@ from fervid.errors import FervidError
 from fervid.jobs.shards import PrecomputedClassifier
 from fervid.pipeline import WholeVideo, process_video
 from fervid.runtime.profiling import Profiler
-from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.timeline.aggregate import summarise
 from fervid.tracks.tracker import Tracker, link
 from fervid.video.open import open_video
@@ -228,7 +228,7 @@ def host(run: Run) -> None:
     answers = np.full(len(unasked.labels), 1 / len(unasked.labels), np.float32).view(np.uint8)
     batches = [replace(batch, crop=np.tile(answers, (len(batch), 1, 1))) for batch in batches]
     start = time.process_time()
-    tracks = link(assign_shots(iter(batches), ShotFinder()), Tracker(max_gap_s=config.track_gap_s))
+    tracks = link(assign_shots(iter(batches), ShotDetector()), Tracker(max_gap_s=config.track_gap_s))
     for _ in summarise(classify(tracks, unasked), unasked.labels, video.info, lambda: video.end_s):
         pass
     looks = sum(len(batch.sampled_s) for batch in batches)

@@ -18,10 +18,10 @@ from fervid.faces.mtcnn import MTCNN
 from fervid.models import Models
 from fervid.pipeline import find_faces
 from fervid.runtime.threads import one_thread
-from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.tracks.tracker import Tracker, link
 from fervid.video.open import open_video
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 from tests.helpers.fakes import FakeClassifier
 from tests.helpers.simulated_people import Scene, Scores, Sightings, evaluate, iou
 from tests.helpers.walking_people import write
@@ -42,9 +42,9 @@ def tracked(path: Path, fps: float | None, detection: str, models: Models, secon
     """Boxes and tracks of each look at a video, by its time."""
     config, found = Config(fps=fps, detection=detection), {}
     with open_video(path) as reader:
-        looks = choose_frames(reader.frames(0, seconds), fps)
+        looks = sample_frames(reader.frames(0, seconds), fps)
         faces = find_faces(looks, reader.info, config, models)
-        for batch in link(assign_shots(faces, ShotFinder()), Tracker()):
+        for batch in link(assign_shots(faces, ShotDetector()), Tracker()):
             for t in batch.sampled_s.tolist():
                 found[t] = batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]
     return found

@@ -14,7 +14,7 @@ import numpy as np
 
 from fervid.video.open import open_video
 from fervid.video.reader import Sampling
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 from tests.benchmarks.shots import METHODS, grey
 from tests.helpers.films import RATE, SIZE, Film
 
@@ -24,7 +24,7 @@ _PART_S = 3.0
 def parts(path: Path, fps: float) -> list[np.ndarray]:
     """The pictures (n, 90, 160, 3) of a video, so many a second, in parts of three seconds."""
     with open_video(path, sampling=Sampling(fps)) as video:
-        pictures = np.stack([frame.picture(*SIZE) for frame, *_ in choose_frames(video.frames(), fps)])
+        pictures = np.stack([frame.rgb(*SIZE) for frame, *_ in sample_frames(video.frames(), fps)])
     n = round(_PART_S * fps)
     return [pictures[i : i + n] for i in range(0, len(pictures) - n // 2, n)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.shots.detect import ShotFinder
+from fervid.shots.detect import ShotDetector
 from fervid.types import FrameBatch
 from tests.benchmarks.adaptive import read
 from tests.benchmarks.shots import CASES
@@ -21,12 +21,12 @@ from tests.helpers.films import RATE
 
 def count(batches: list[FrameBatch]) -> np.ndarray:
     """Looks, key looks; cuts and fades, those with a key look on both sides; dissolves, those with one within."""
-    finder, key = ShotFinder(), searched(batches)
+    finder, key = ShotDetector(), searched(batches)
     pts_s = np.concatenate([batch.pts_s for batch in batches])
     for batch in batches:
         finder.push(batch.pts_s, batch.thumb)
     finder.finish()
-    hard = [key[edge.look - 1] and key[edge.look] for edge in finder.edges if edge.kind != "dissolve"]
+    hard = [key[edge.index - 1] and key[edge.index] for edge in finder.edges if edge.kind != "dissolve"]
     soft = [key[(pts_s >= e.from_s) & (pts_s <= e.to_s)].any() for e in finder.edges if e.kind == "dissolve"]
     return np.array([len(key), key.sum(), len(hard), sum(hard), len(soft), sum(soft)])
 

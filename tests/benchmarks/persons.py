@@ -23,12 +23,12 @@ from fervid.faces.mtcnn import MTCNN
 from fervid.models import Models
 from fervid.pipeline import find_faces
 from fervid.runtime.threads import one_thread
-from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.tracks.embedders import load_embedder
 from fervid.tracks.persons import Embedder, PersonClusterer, group
 from fervid.tracks.tracker import Tracker, link
 from fervid.video.open import open_video
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 from tests.helpers.edited_films import SAMPLES
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
@@ -50,11 +50,11 @@ def in_pieces(path: Path, models: Models) -> Iterator[tuple[str, np.ndarray]]:
     config = Config(persons="dlib")
     gallery = PersonClusterer(models.embedder)
     with open_video(path) as reader:
-        looks = choose_frames(reader.frames(), config.fps)
+        looks = sample_frames(reader.frames(), config.fps)
         faces = find_faces(looks, reader.info, config, models)
         pieces = (
             replace(batch, track=(1000 * batch.track + batch.pts_s // PIECE_S).astype(np.int32))
-            for batch in link(assign_shots(faces, ShotFinder()), Tracker())
+            for batch in link(assign_shots(faces, ShotDetector()), Tracker())
         )
         for _ in gallery.watch(pieces):
             pass

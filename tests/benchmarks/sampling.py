@@ -19,7 +19,7 @@ import pandas as pd
 from fervid.video.open import open_video
 from fervid.video.reader import Sampling
 from fervid.video.readers.pyav import PyAVReader
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 
 FPS = 5
 WAYS = {"every frame": None, "exact": Sampling(FPS), "fast": Sampling(FPS, fast=True)}
@@ -116,7 +116,7 @@ class Line:
             result = fervid.process(video, models=self._models, faces=faces, **self._options)
             readings = pd.read_parquet(faces)
         with open_video(video, sampling=WAYS["fast"]) as reader:
-            luma = [frame.luma() for frame, _, _ in choose_frames(reader.frames(), FPS)]
+            luma = [frame.luma() for frame, _, _ in sample_frames(reader.frames(), FPS)]
         return result.to_pandas(), readings, luma
 
 

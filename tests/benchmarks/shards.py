@@ -49,7 +49,7 @@ def run(video: Path, out: Path, workers: int, piece_s: float, models: Models) ->
     """Process it -> wall-clock seconds, CPU seconds, the bytes; 0 workers read it whole."""
     wall, cpu = perf_counter(), cpu_s()
     shards = Shards(workers, piece_s=piece_s) if workers else None
-    result = process_video(video, out, Config(device="cpu"), models, spread=shards)
+    result = process_video(video, out, Config(device="cpu"), models, sharding=shards)
     assert not result.whole, result.whole
     return perf_counter() - wall, cpu_s() - cpu, out.read_bytes()
 

@@ -13,7 +13,7 @@ from time import process_time
 
 import numpy as np
 
-from fervid.shots.detect import ShotFinder
+from fervid.shots.detect import ShotDetector
 from fervid.types import thumbnails
 from fervid.video.sampling import BATCH
 from tests.helpers.films import RATE, Film, film, score
@@ -50,7 +50,7 @@ CASES: dict[str, Callable[..., Film]] = {
 
 def ours(shown: Film, fps: int) -> list[tuple[float, float]]:
     """Spans of the changes that fervid finds."""
-    finder = ShotFinder()
+    finder = ShotDetector()
     for i in range(0, len(shown.pictures), BATCH):
         part = shown.pictures[i : i + BATCH]
         finder.push(np.arange(i, i + len(part)) / fps, thumbnails(part))

@@ -67,7 +67,7 @@ def frames(path: Path, n: int) -> None:
     print(f"  decoding (with opening)  {cpu_ms(decode, n):7.2f}")
     for name in ("luma_preview", "stored_luma", "luma"):
         print(f"  {name:24s} {cpu_ms(lambda name=name: [getattr(frame, name)() for frame in some], n):7.2f}")
-    print(f"  picture, {size[0]} wide        {cpu_ms(lambda: [frame.picture(*size) for frame in some], n):7.2f}")
+    print(f"  picture, {size[0]} wide        {cpu_ms(lambda: [frame.rgb(*size) for frame in some], n):7.2f}")
 
 
 @one_thread

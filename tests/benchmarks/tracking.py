@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 
 from fervid import tracks
-from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.tracks.tracker import Tracker, link
 from fervid.types import ShotBatch, thumbnails
 from tests.helpers.fakes import Face, Seen, face_batch, shot_batch
@@ -60,7 +60,7 @@ def divided(looks: list[Sightings], thumb: np.ndarray) -> list[ShotBatch]:
     """The looks as the line has them, with the shots that shots.py finds."""
     seen = [Seen(k.pts_s, tuple(Face(tuple(b), s) for b, s in zip(k.box.tolist(), k.score.tolist()))) for k in looks]
     parts = [slice(i, i + 8) for i in range(0, len(looks), 8)]
-    return list(assign_shots((face_batch(seen[part], thumb[part]) for part in parts), ShotFinder()))
+    return list(assign_shots((face_batch(seen[part], thumb[part]) for part in parts), ShotDetector()))
 
 
 def ours(looks: list[Sightings], shots: list[ShotBatch]) -> Found:

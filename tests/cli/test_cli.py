@@ -325,14 +325,12 @@ def test_what_can_be_read_of_a_damaged_video_is_kept(kind: str, tmp_path: Path) 
 # -- the other commands -----------------------------------------------------------------------------
 
 
-def test_every_command_is_documented_and_has_an_example() -> None:
-    readme = (SAMPLES.parent / "README.md").read_text()
+def test_every_command_has_an_example() -> None:
     names = [c.name or c.callback.__name__ for c in app.registered_commands]
     for name in names:
         code, printed, _ = run(name, "--help")
         assert code == 0
         assert f"Example: fervid {name}" in re.sub(r"\x1b\[[0-9;]*m", "", printed)
-        assert f"fervid {name}" in readme, f"README does not mention fervid {name}"
 
 
 def test_probe_tells_what_would_be_done() -> None:

@@ -32,7 +32,7 @@ from fervid.faces.nms import nms as suppress_on_cpu
 from fervid.models import load_models
 from fervid.pipeline import Models, find_faces, process_video
 from fervid.runtime.cuda_graphs import CUDAGraphModule
-from fervid.runtime.device import deterministic_fp32, enough_memory, is_out_of_memory
+from fervid.runtime.device import deterministic_fp32, is_out_of_memory, wrap_out_of_memory
 from fervid.types import concatenate, thumbnails
 from fervid.video.open import open_video
 from fervid.video.reader import full_range
@@ -40,9 +40,9 @@ from fervid.video.readers import tensor_resize as device_areas
 from fervid.video.readers.nvdec import Nv12Frame
 from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
 from fervid.video.readers.tensor_frame import full_range_of
-from fervid.video.readers.tensor_resize import Areas
+from fervid.video.readers.tensor_resize import TensorIntegralImage
 from fervid.video.readers.torchcodec import DeviceFrame
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 from tests.helpers.clips import two_sizes, write_clip
 from tests.helpers.compare_timelines import differences
 from tests.helpers.fakes import FakeClassifier, FakeDetector
@@ -143,7 +143,7 @@ def test_areas_are_those_of_the_table(monkeypatch, whole):
     """With no sums in 32 bits all are in 64, as they are for pictures of more than 8 million pixels."""
     monkeypatch.setattr(device_areas, "_SUM_32", whole)
     picture = np.random.default_rng(1).integers(0, 256, (2, 90, 131, 3), np.uint8)
-    table, areas = IntegralImage(picture, CPU), Areas(torch.from_numpy(picture))
+    table, areas = IntegralImage(picture, CPU), TensorIntegralImage(torch.from_numpy(picture))
     level = table.mean(np.arange(2), bins(0, 90, 40), bins(0, 131, 77))
     torch.testing.assert_close(areas.level(40, 77), level, rtol=0, atol=1e-4)
     frame, box = np.array([0, 1, 1]), np.array([[0, 0, 131, 90], [5, 6, 7, 8], [100, 3, 130, 80]])
@@ -220,7 +220,7 @@ def test_nv12_becomes_the_picture_that_the_cpu_makes(size_px, matrix):
     np.testing.assert_array_equal(luma.numpy(), expected.stored_luma()[0], strict=True)
     assert limited == expected.stored_luma()[1]
     np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
-    off = _apart(found.picture(*size_px).numpy(), expected.picture(*size_px))
+    off = _apart(found.rgb(*size_px).numpy(), expected.rgb(*size_px))
     assert off.mean() < 2
     assert np.percentile(off, 99) <= (3 if 640 % size_px[0] == 0 else 12)  # swscale rounds odd ratios its own way
 
@@ -232,7 +232,7 @@ def test_lines_may_be_longer_than_they_are_wide(tmp_path):
     assert planes.planes[0].line_size > planes.width
     found, expected = Nv12Frame(planes, 0.0, 0.04), PyAVFrame(frame, 0.0, 0.04, Scalers())
     np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
-    assert _apart(found.picture(64, 48).numpy(), expected.picture(64, 48)).mean() < 3
+    assert _apart(found.rgb(64, 48).numpy(), expected.rgb(64, 48)).mean() < 3
 
 
 def test_ten_bits_become_eight():
@@ -248,7 +248,7 @@ def test_nv12_stands_upright(tmp_path, rotation):
     expected = PyAVFrame(frame, 0.0, 0.04, Scalers())
     found = Nv12Frame(frame.reformat(format="nv12"), 0.0, 0.04)
     found._turns = expected._turns  # reformat drops the rotation; frames of NVDEC keep it
-    assert _apart(found.picture(64, 48).numpy(), expected.picture(64, 48)).mean() < 3
+    assert _apart(found.rgb(64, 48).numpy(), expected.rgb(64, 48)).mean() < 3
     np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
 
 
@@ -256,7 +256,7 @@ def test_torchcodec_frames_on_a_device_are_those_of_the_cpu(torchcodec):
     with open_video(SAMPLES / "one_face.mp4", reader="torchcodec") as video:
         for frame in islice(video.frames(), 3):
             found = DeviceFrame(video, frame._number, frame.pts_s, frame.duration_s)
-            assert _apart(found.picture(320, 180).numpy(), frame.picture(320, 180)).max() <= 1
+            assert _apart(found.rgb(320, 180).numpy(), frame.rgb(320, 180)).max() <= 1
             np.testing.assert_array_equal(found.luma(), frame.luma(), strict=True)
             assert isinstance(found.stored_luma()[0], torch.Tensor)
 
@@ -268,7 +268,7 @@ def test_a_line_of_device_frames(models, torchcodec):
     seen = []
     for kind in (None, DeviceFrame):
         with open_video(SAMPLES / "two_faces.mp4", reader="torchcodec") as video:
-            chosen = choose_frames(video.frames(0.0, 2.0), 2)
+            chosen = sample_frames(video.frames(0.0, 2.0), 2)
             looks = [(kind(video, f._number, f.pts_s, 0.1) if kind else f, t, d) for f, t, d in chosen]
             seen.append(list(find_faces(iter(looks), video.info, config, line)))
     one, other = seen
@@ -308,7 +308,7 @@ def test_one_that_does_not_fit_is_told():
 
 
 def test_no_room_for_the_networks_is_told():
-    with pytest.raises(DeviceError, match="cuda:1 has no room for the networks"), enough_memory("cuda:1"):
+    with pytest.raises(DeviceError, match="cuda:1 has no room for the networks"), wrap_out_of_memory("cuda:1"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
 
@@ -319,10 +319,10 @@ def test_memory_runs_out_in_the_words_of_cuda_too():
     ):
         with (
             pytest.raises(DeviceError, match=r"cuda:0 has no room for the networks \(CUDA error"),
-            enough_memory("cuda:0"),
+            wrap_out_of_memory("cuda:0"),
         ):
             raise RuntimeError(words)
-    with pytest.raises(RuntimeError, match="misaligned address"), enough_memory("cuda:0"):
+    with pytest.raises(RuntimeError, match="misaligned address"), wrap_out_of_memory("cuda:0"):
         raise RuntimeError("CUDA error: misaligned address")
     try:
         try:
@@ -467,7 +467,7 @@ class _TooLarge:
 
     pts_s, duration_s = 0.0, 0.04
 
-    def picture(self, width_px: int, height_px: int) -> torch.Tensor:
+    def rgb(self, width_px: int, height_px: int) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
@@ -513,7 +513,7 @@ def test_portraits_and_thumbnails_are_those_of_the_cpu(models):
     seen = []
     for line in (asked, replace(asked, on_device=DeviceLine("cpu"))):
         with open_video(SAMPLES / "two_faces.mp4") as video:
-            seen.append(concatenate(list(find_faces(choose_frames(video.frames(0, 1.5), 2), video.info, config, line))))
+            seen.append(concatenate(list(find_faces(sample_frames(video.frames(0, 1.5), 2), video.info, config, line))))
     expected, found = seen
     assert len(expected) == len(found) == 6 and expected.portrait.shape == (6, 96, 96)
     for name in ("crop", "portrait"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fervid.faces.detector import Detections
 from fervid.faces.keyframes import detect_keyframes
-from fervid.shots.detect import ShotFinder
+from fervid.shots.detect import ShotDetector
 from fervid.types import FrameBatch
 from fervid.video.sampling import KEYFRAME_GRID_S
 from tests.benchmarks.adaptive import joined, read
@@ -51,7 +51,7 @@ def searched(batches: list[FrameBatch]) -> np.ndarray:
 
 def check(batches: list[FrameBatch]) -> list[str]:
     """Hold every shot that is found in these looks to the promise -> the kinds of its changes."""
-    finder, pts_s, key = ShotFinder(), np.concatenate([batch.pts_s for batch in batches]), searched(batches)
+    finder, pts_s, key = ShotDetector(), np.concatenate([batch.pts_s for batch in batches]), searched(batches)
     for batch in batches:
         finder.push(batch.pts_s, batch.thumb)
     finder.finish()
@@ -59,7 +59,7 @@ def check(batches: list[FrameBatch]) -> list[str]:
         if edge.kind == "dissolve":  # it has no first look: one within it
             assert key[(pts_s >= edge.from_s) & (pts_s <= edge.to_s)].any(), edge
         else:
-            assert key[edge.look - 1] and key[edge.look], edge
+            assert key[edge.index - 1] and key[edge.index], edge
     return [edge.kind for edge in finder.edges]
 
 

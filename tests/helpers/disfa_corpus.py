@@ -53,7 +53,7 @@ class HereEngine:
     def __init__(self, config: Config, *_: object) -> None:
         self._config, self._models = config, load_known(config)
 
-    def run(self, jobs: Iterable[Job], on_move: object = None) -> Iterator[Outcome]:
+    def run(self, jobs: Iterable[Job], on_progress: object = None) -> Iterator[Outcome]:
         """One job after the other."""
         for job in jobs:
             yield run_job(job, self._config, self._models)

@@ -114,7 +114,7 @@ class FakeFrame:
     duration_s: float = 0.0
     image: np.ndarray | None = None
 
-    def picture(self, width_px: int, height_px: int) -> np.ndarray:
+    def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """The nearest pixels, as RGB."""
         luma = self.luma()
         rows = np.arange(height_px) * len(luma) // height_px

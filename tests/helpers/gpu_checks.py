@@ -148,8 +148,8 @@ def nvdec_frames(device: str) -> Facts:
             for expected, found in zip(sure.frames(), video.frames(), strict=True):
                 assert abs(expected.pts_s - found.pts_s) < 1e-9
                 luma = np.abs(expected.luma().astype(int) - found.luma()).max()
-                seen = torch.as_tensor(found.picture(320, 180)).cpu().numpy()
-                picture = np.abs(expected.picture(320, 180).astype(int) - seen).mean()
+                seen = torch.as_tensor(found.rgb(320, 180)).cpu().numpy()
+                picture = np.abs(expected.rgb(320, 180).astype(int) - seen).mean()
                 worst["luma"] = max(int(worst["luma"]), int(luma))
                 worst["picture"] = max(float(worst["picture"]), float(picture))
                 worst["frames"] = int(worst["frames"]) + 1

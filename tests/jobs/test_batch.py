@@ -23,7 +23,7 @@ from fervid.jobs.engine import JobProgress
 from fervid.jobs.job import Job
 from fervid.jobs.manifest import MANIFEST, Row
 from fervid.views import batch_progress as view
-from tests.helpers import failing_jobs as poison
+from tests.helpers import failing_jobs
 from tests.helpers.killed_batches import check, disturb, finish, start, tree
 from tests.test_pipeline import scene, write
 
@@ -59,7 +59,7 @@ def whole(videos, tmp_path_factory) -> Whole:
 def fake(*args: object) -> tuple[int, str, str]:
     """Run `fervid batch ARGS` with fake models in real workers -> (exit code, stdout, stderr)."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fervid.jobs.open_engine.LocalEngine", poison.FakeEngine)
+        patch.setattr("fervid.jobs.open_engine.LocalEngine", failing_jobs.FakeEngine)
         result = CliRunner().invoke(app, ["batch", *map(str, args)])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception

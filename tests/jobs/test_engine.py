@@ -13,18 +13,18 @@ from fervid.errors import DeviceError, RunError, WeightsError
 from fervid.jobs.engine import JobProgress, Limits, default_limits, default_workers
 from fervid.jobs.job import Job
 from fervid.jobs.local_engine import LocalEngine
-from tests.helpers import failing_jobs as poison
+from tests.helpers import failing_jobs
 
 ROOT = Path(__file__).parents[2]
 
 
-def engine(workers: int = 1, load=poison.load_nothing, **limits) -> LocalEngine:
-    return LocalEngine(Config(), workers, Limits(**limits), load=load, work=poison.act)
+def engine(workers: int = 1, load=failing_jobs.load_nothing, **limits) -> LocalEngine:
+    return LocalEngine(Config(), workers, Limits(**limits), load=load, work=failing_jobs.act)
 
 
-def run(names: list[str], folder: Path, on_move=None, **options) -> dict:
+def run(names: list[str], folder: Path, on_progress=None, **options) -> dict:
     jobs = [Job(folder / name, name, folder / f"{name}.parquet") for name in names]
-    outcomes = list(engine(**options).run(jobs, on_move))
+    outcomes = list(engine(**options).run(jobs, on_progress))
     assert sorted(o.job.name for o in outcomes) == sorted(names)  # exactly one each
     return {o.job.name: o for o in outcomes}
 
@@ -58,7 +58,7 @@ def test_crashes_cost_one_file_each(tmp_path):
     assert {name: o.status for name, o in done.items()} == {"crash": "failed", "a": "ok", "segfault": "failed"}
     assert done["crash"].reason == done["segfault"].reason == "crashed"
     assert "exit code 9" in done["crash"].message and "tried 2 times" in done["crash"].message
-    assert "SIGSEGV" in done["segfault"].message and "poison.py" in done["segfault"].message  # faulthandler's words
+    assert "SIGSEGV" in done["segfault"].message and "failing_jobs.py" in done["segfault"].message
 
 
 def test_who_is_killed_from_outside_is_not_to_blame(tmp_path):
@@ -73,7 +73,7 @@ def test_a_hang_is_stopped_by_the_watchdog_and_tried_again_alone(tmp_path):
 
 def test_progress_keeps_the_watchdog_away_but_not_the_clock(tmp_path):
     moves: list[JobProgress] = []
-    done = run(["creep"], tmp_path, stall_s=1.5, timeout_s=3.0, on_move=moves.append)
+    done = run(["creep"], tmp_path, stall_s=1.5, timeout_s=3.0, on_progress=moves.append)
     assert done["creep"].reason == "timeout" and "--timeout" in done["creep"].message
     assert max(move.done_s for move in moves) >= 4
     assert moves[-1].job is None
@@ -95,12 +95,12 @@ def test_errors_of_the_run_stop_it(tmp_path):
 
 def test_models_that_cannot_be_loaded_are_told_as_they_are(tmp_path):
     with pytest.raises(WeightsError, match="no such weights"):
-        run(["a"], tmp_path, load=poison.load_badly)
+        run(["a"], tmp_path, load=failing_jobs.load_badly)
 
 
 def test_workers_that_die_before_they_are_ready_stop_the_run(tmp_path):
     with pytest.raises(RunError, match=r"before they are ready: the worker died \(exit code 3\)"):
-        run(["a"], tmp_path, load=poison.load_to_death)
+        run(["a"], tmp_path, load=failing_jobs.load_to_death)
 
 
 def test_closing_stops_the_workers_at_once(tmp_path):
@@ -116,9 +116,14 @@ def test_workers_die_with_their_parent(tmp_path):
     program = """
 import os, sys, threading
 from pathlib import Path
+from fervid.config import Config
+from fervid.jobs.engine import Limits
 from fervid.jobs.job import Job
+from fervid.jobs.local_engine import LocalEngine
+from tests.helpers import failing_jobs
+engine = LocalEngine(Config(), 1, Limits(), load=failing_jobs.load_nothing, work=failing_jobs.act)
 jobs = [Job(Path(name), name, Path(name)) for name in ("a", "hang")]
-for outcome in engine().run(jobs, lambda _: None):
+for outcome in engine.run(jobs, lambda _: None):
     print(outcome.message, flush=True)
     threading.Timer(0.5, os._exit, [0]).start()
 """

@@ -27,7 +27,7 @@ class Here:
     def __init__(self, config: Config, until: int | None = None) -> None:
         self.config, self.until, self.done = config, until, []
 
-    def run(self, jobs, on_move=None) -> Iterator[Outcome]:
+    def run(self, jobs, on_progress=None) -> Iterator[Outcome]:
         models = load_fakes(self.config)
         for job in jobs:
             if len(self.done) == self.until:

@@ -23,7 +23,7 @@ from fervid.jobs.job import Job
 from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.manifest import MANIFEST
 from fervid.jobs.open_engine import EngineOptions, open_engine
-from tests.helpers import failing_jobs as poison
+from tests.helpers import failing_jobs
 from tests.jobs.test_jobs import tree
 from tests.test_pipeline import scene, write
 
@@ -78,7 +78,7 @@ def test_the_config_of_the_cluster_launcher_holds_to_its_schema():
     config = prepare_config(yaml.safe_load(CLUSTER.read_text("utf-8")))
     validate_config(config)
     assert config["provider"]["type"] == "local" and config["provider"]["worker_ips"]
-    assert any("fervid[ray]" in command for command in config["setup_commands"])
+    assert any(".whl[ray]" in command for command in config["setup_commands"])
     assert all(
         "--disable-usage-stats" in start or "--address" in start
         for key in ("head_start_ray_commands", "worker_start_ray_commands")
@@ -93,7 +93,7 @@ def test_the_config_of_the_cluster_launcher_holds_to_its_schema():
 
 @pytest.fixture
 def by_ray(monkeypatch) -> Iterator[None]:
-    """What Ray's own processes need to import this test's poison."""
+    """What Ray's own processes need to import this test's failing_jobs."""
     pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -104,10 +104,10 @@ def by_ray(monkeypatch) -> Iterator[None]:
     ray.shutdown()
 
 
-def ray_engine(workers: int | None = None, limits: Limits | None = None, load=poison.load_nothing, **options):
+def ray_engine(workers: int | None = None, limits: Limits | None = None, load=failing_jobs.load_nothing, **options):
     from fervid.jobs.ray_engine import RayEngine
 
-    return RayEngine(Config(), workers, limits or Limits(), load=load, work=poison.act, **options)
+    return RayEngine(Config(), workers, limits or Limits(), load=load, work=failing_jobs.act, **options)
 
 
 def jobs(folder: Path, *names: str) -> list[Job]:
@@ -200,7 +200,7 @@ def videos(tmp_path_factory) -> Path:
 def local(videos, tmp_path_factory) -> Path:
     """The results of a local run."""
     out = tmp_path_factory.mktemp("local") / "out"
-    summary = batch(videos, out, LocalEngine(Config(), 1, load=poison.load_fakes, work=poison.act))
+    summary = batch(videos, out, LocalEngine(Config(), 1, load=failing_jobs.load_fakes, work=failing_jobs.act))
     assert (summary.count("ok"), summary.count("failed")) == (N, 1)
     return out
 
@@ -239,7 +239,7 @@ def test_two_nodes_of_three_are_killed_and_nothing_is_lost(cluster, videos, loca
             if len(ended) in (3, 6):
                 cluster.remove_node(nodes.pop(), allow_graceful=False)
 
-    engine = ray_engine(load=poison.load_fakes, address=cluster.address, out=tmp_path / "out")
+    engine = ray_engine(load=failing_jobs.load_fakes, address=cluster.address, out=tmp_path / "out")
     summary = batch(videos, tmp_path / "out", engine, watch)
     assert len(nodes) == 1 and sorted(ended) == sorted(row.path for row in summary.rows)
     assert (summary.count("ok"), summary.count("failed")) == (N, 1)
@@ -258,7 +258,7 @@ def test_a_killed_driver_leaves_no_orphans_and_is_resumed(cluster, videos, local
     program = f"""
 from pathlib import Path
 out = Path({str(out)!r})
-batch(Path({str(bad)!r}), out, ray_engine(2, load=poison.load_fakes, address={cluster.address!r}, out=out))
+batch(Path({str(bad)!r}), out, ray_engine(2, load=failing_jobs.load_fakes, address={cluster.address!r}, out=out))
 """
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE) as driver:
         while len(list(out.rglob("*.parquet"))) < 4:
@@ -273,7 +273,7 @@ batch(Path({str(bad)!r}), out, ray_engine(2, load=poison.load_fakes, address={cl
     (bad / "hang.mp4").unlink()
     shutil.rmtree(bad)  # the same files by content, at the places of the local run
     kept = len(list(out.rglob("*.mp4.parquet")))
-    engine = ray_engine(load=poison.load_fakes, address=cluster.address, out=out)
+    engine = ray_engine(load=failing_jobs.load_fakes, address=cluster.address, out=out)
     summary = batch(videos, out, engine)
     assert summary.count("ok") == N and kept >= 3
     assert tree(out) == tree(local)
@@ -302,7 +302,7 @@ def test_a_cluster_that_is_unfit_is_told(cluster, tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"no node that can run a worker .1 CPU"):
         list(ray_engine(address=cluster.address, patience_s=1.0).run(todo))
     cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=80 * 2**20)
-    engine = ray_engine(2, address=cluster.address, gpus_per_worker=0.5, load=poison.load_nothing)
+    engine = ray_engine(2, address=cluster.address, gpus_per_worker=0.5, load=failing_jobs.load_nothing)
     assert [o.status for o in engine.run(todo)] == ["ok", "ok"]
     monkeypatch.setattr("fervid.jobs.ray_engine.stat_of", lambda path: (7, 0))
     hidden = [replace(todo[0], bytes=7)]

@@ -37,9 +37,9 @@ from fervid.pipeline import Models, process_video
 from fervid.timeline.read import read_provenance
 from fervid.video.open import open_video
 from fervid.video.readers.segment import SegmentReader, read_index
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 from fervid.video.segments import BEFORE_S, Index, NotSplittable, Segment, plan_segments
-from tests.helpers import failing_jobs as poison
+from tests.helpers import failing_jobs
 from tests.helpers.broken_clips import cut, overwritten
 from tests.helpers.clips import add_video, encode, joined, write_clip
 from tests.helpers.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
@@ -98,7 +98,7 @@ def plan(path: Path, piece_s: float = 2.5) -> list[Segment]:
 def seen(looks, start_s: float = -math.inf, stop_s: float = math.inf) -> list[tuple]:
     """Every look from start to stop: its time, for how long it stands, and a hash of what is seen."""
     return [
-        (at, length, hashlib.sha256(frame.luma().tobytes() + frame.picture(64, 48).tobytes()).hexdigest())
+        (at, length, hashlib.sha256(frame.luma().tobytes() + frame.rgb(64, 48).tobytes()).hexdigest())
         for frame, at, length in looks
         if start_s <= at < stop_s
     ]
@@ -114,18 +114,18 @@ def test_pieces_hold_the_looks_of_the_whole(name, make):
     assert len(pieces) >= 3
     for fps in (5.0, None)[name in FEW :]:
         with open_video(path) as reader:
-            whole = seen(choose_frames(reader.frames(), fps))
+            whole = seen(sample_frames(reader.frames(), fps))
             end_s, decoded, packets = reader.end_s, reader.health.decoded, reader.health.packets
             assert not reader.health.reasons
         found, readers = [], []
         for piece in pieces:
             with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS) as reader:
-                found += seen(around(reader, piece, Config(fps=fps)), *reader.span_s(piece))
+                found += seen(around(reader, piece, Config(fps=fps)), *reader.bounds_s(piece))
                 readers.append(reader)
         assert found == whole
         assert all(one.tail == other.head for one, other in pairwise(readers))
         assert max(reader.end_s for reader in readers) == end_s
-        assert sum(reader.own for reader in readers) == decoded == N
+        assert sum(reader.n_decoded for reader in readers) == decoded == N
         assert read_index(path, None, MAX_PIXELS)[1] == packets
 
 
@@ -225,13 +225,13 @@ def results(path: Path, out: Path, shards: Shards | None = None, **options) -> t
     """The bytes of the timeline and of the readings, and why the video was read whole."""
     out.mkdir()
     timeline, faces = out / "t.parquet", out / "f.parquet"
-    done = process_video(path, timeline, Config(**options), MODELS, faces_out=faces, spread=shards, name="film")
+    done = process_video(path, timeline, Config(**options), MODELS, faces_out=faces, sharding=shards, name="film")
     assert sorted(out.iterdir()) == [faces, timeline]
     return timeline.read_bytes(), faces.read_bytes(), done.whole
 
 
 def over(workers: int, **options) -> Shards:
-    return Shards(workers, load=poison.load_fakes, **{"piece_s": 1.5} | options)
+    return Shards(workers, load=failing_jobs.load_fakes, **{"piece_s": 1.5} | options)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_pieces_that_do_not_meet_are_seen(film, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_piece_that_kills_its_worker_is_no_result(film, tmp_path):
-    assert "a piece failed" in results(film, tmp_path / "out", replace(over(2), load=poison.load_to_crash))[2]
+    assert "a piece failed" in results(film, tmp_path / "out", replace(over(2), load=failing_jobs.load_to_crash))[2]
 
 
 # -- batches ----------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_a_batch_puts_long_videos_off_until_they_have_all_workers(film, tmp_path
     trees = {}
     for shards in (None, over(2, least_s=5.0)):
         work = partial(share_job, shards=shards) if shards else run_job
-        engine = LocalEngine(Config(), 2, load=poison.load_fakes, work=work)
+        engine = LocalEngine(Config(), 2, load=failing_jobs.load_fakes, work=work)
         ended = []
         out = tmp_path / f"out{bool(shards)}"
         summary = run_batch(Request((str(videos),), out), Config(), engine, ended.append)
@@ -323,8 +323,8 @@ def test_real_models_give_the_same_bytes(tmp_path):
     done = {}
     for workers in (0, 1, 2):
         out = tmp_path / f"{workers}.parquet"
-        spread = Shards(workers, piece_s=3.0) if workers else None
-        result = process_video(film, out, config, models, spread=spread)
+        sharding = Shards(workers, piece_s=3.0) if workers else None
+        result = process_video(film, out, config, models, sharding=sharding)
         done[workers] = out.read_bytes()
         assert result.whole == ""
     assert done[0] == done[1] == done[2]

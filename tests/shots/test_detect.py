@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.shots.detect import ShotFinder, assign_shots
-from fervid.shots.similarity import FAST, alike, signatures
+from fervid.shots.detect import ShotDetector, assign_shots
+from fervid.shots.similarity import FAST_PAN, is_similar, signatures
 from fervid.types import thumbnails
 from tests.helpers.fakes import Seen, counted, face_batch, split
 from tests.helpers.films import RATE, Film, film, score, shot
@@ -16,15 +16,15 @@ from tests.helpers.hypothesis_settings import steady
 from tests.helpers.walking_people import dialogue
 
 
-def found(shown: Film, fps: float = RATE) -> ShotFinder:
-    finder = ShotFinder()
+def found(shown: Film, fps: float = RATE) -> ShotDetector:
+    finder = ShotDetector()
     thumb = thumbnails(shown.pictures)
     finder.push(np.arange(len(thumb)) / fps, thumb)
     finder.finish()
     return finder
 
 
-def spans(finder: ShotFinder) -> list[tuple[float, float]]:
+def spans(finder: ShotDetector) -> list[tuple[float, float]]:
     return [(one.from_s, one.to_s) for one in finder.shots()[1:]]
 
 
@@ -46,7 +46,7 @@ def test_hard_cuts_lie_between_two_looks(fps):
     step = RATE // fps
     expected = [-(-frame // step) for frame, *_ in whole.changes]
     finder = found(whole.sampled(fps), fps)
-    assert [edge.look for edge in finder.edges] == expected
+    assert [edge.index for edge in finder.edges] == expected
     assert [one.kind for one in finder.shots()] == ["start", "cut", "cut"]
     assert [round((one.to_s - one.from_s) * fps, 6) for one in finder.shots()[1:]] == [1, 1]
 
@@ -85,12 +85,16 @@ def test_shots_follow_each_other_without_a_hole(edited):
 
 def test_looks_that_are_not_alike_tell_where_a_shot_may_begin():
     shown = signatures(np.arange(80) / RATE, thumbnails(photographs(30, 20, 30).pictures), first=7)
-    assert [now.look for before, now in pairwise(shown) if not alike(before, now, FAST)] == [37, 57]
+    assert [now.index for before, now in pairwise(shown) if not is_similar(before, now, FAST_PAN)] == [37, 57]
 
 
 def test_what_shows_nothing_is_like_what_shows_nothing_else():
     black, white, coffee = signatures(np.zeros(3), np.stack([np.zeros_like(THUMBS[0]), THUMBS[0] | 255, THUMBS[0]]))
-    assert alike(black, white, FAST) and not alike(black, coffee, FAST) and not alike(coffee, white, FAST)
+    assert (
+        is_similar(black, white, FAST_PAN)
+        and not is_similar(black, coffee, FAST_PAN)
+        and not is_similar(coffee, white, FAST_PAN)
+    )
 
 
 THUMBS = thumbnails(photographs(30, 20, 30).pictures)
@@ -104,13 +108,13 @@ def test_shots_do_not_depend_on_batches(cuts):
 
     def numbers(parts: list) -> list[int]:
         batches = [face_batch([Seen(i / RATE) for i in part], thumb[list(part)]) for part in parts]
-        return [int(k) for batch in assign_shots(batches, ShotFinder()) for k in batch.shot]
+        return [int(k) for batch in assign_shots(batches, ShotDetector()) for k in batch.shot]
 
     assert numbers([indices]) == numbers(split(indices, cuts)) == [0] * 30 + [1] * 20 + [2] * 30
 
 
 def test_a_picture_that_stays_is_one_shot_in_little_memory():
-    finder, thumb = ShotFinder(), thumbnails(photographs(2).pictures)[0]
+    finder, thumb = ShotDetector(), thumbnails(photographs(2).pictures)[0]
     for i in range(3_000):  # ten minutes
         finder.push(np.array([i / 5]), thumb[None])
         assert len(finder._seen) < 50 and i + 1 - finder.settled < 20
@@ -121,14 +125,14 @@ def test_a_picture_that_stays_is_one_shot_in_little_memory():
 def test_batches_are_let_go_while_the_film_runs():
     taken: list = []
     grey = [face_batch([Seen((8 * k + i) / 5) for i in range(8)]) for k in range(30)]
-    for n, _ in enumerate(assign_shots(counted(grey, taken), ShotFinder()), 1):
+    for n, _ in enumerate(assign_shots(counted(grey, taken), ShotDetector()), 1):
         assert len(taken) - n <= 3
 
 
 def test_black_is_no_shot_of_its_own():
     film = photographs(40, 40)
     film.pictures[36:44] = 0
-    assert [(edge.look, edge.kind) for edge in found(film).edges] == [(44, "cut")]
+    assert [(edge.index, edge.kind) for edge in found(film).edges] == [(44, "cut")]
 
 
 def test_a_film_that_comes_back_out_of_black_goes_on():
@@ -150,7 +154,7 @@ def test_nothing_at_all_and_one_look():
 
 
 def test_time_that_runs_backwards_breaks_nothing():
-    finder = ShotFinder()
+    finder = ShotDetector()
     finder.push(np.arange(60) % 25 / 25, thumbnails(photographs(30, 30).pictures))
     finder.finish()
     assert finder.settled == 60

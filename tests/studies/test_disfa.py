@@ -14,7 +14,7 @@ from fervid.config import load_config
 from fervid.errors import ConfigError, DataError
 from fervid.pipeline import process_video
 from fervid.studies.disfa_corpus import SUBJECTS, UNITS, Codes, find_corpus, read_codes
-from fervid.studies.disfa_processing import Matched, faces_file, match
+from fervid.studies.disfa_processing import MatchedRecording, faces_path, match_frames
 from fervid.studies.emfacs import COMBINATIONS, compare_all, compare_one, intensity_of, presence_of
 from tests.cli.test_cli import run
 from tests.helpers import disfa_corpus as mini
@@ -51,10 +51,10 @@ def copy(corpus: Path, to: Path) -> Path:
     return Path(shutil.copytree(corpus, to / "DISFA"))
 
 
-def joined(corpus: Path, out: Path, subject: str = "SN001") -> Matched:
+def joined(corpus: Path, out: Path, subject: str = "SN001") -> MatchedRecording:
     found = find_corpus(corpus)
     recording = next(one for one in found.recordings if one.subject == subject)
-    return match(recording, out, read_codes(found, subject))[0]
+    return match_frames(recording, out, read_codes(found, subject))[0]
 
 
 # -- every frame with its own codes -----------------------------------------------------------------------
@@ -79,10 +79,10 @@ def test_frames_are_exact_in_every_codec_of_an_avi(codec: str, tmp_path: Path) -
     mini.write_codes(root / "ActionUnit_Labels", 1, mini.smiles(1))
     video = mini.write_video(root / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi", 1, codec=codec)
     recording = find_corpus(root).recordings[0]
-    faces = faces_file(tmp_path, recording)
+    faces = faces_path(tmp_path, recording)
     faces.parent.mkdir()
     process_video(video, None, load_config("disfa"), mini.load_known(load_config()), faces_out=faces)
-    one, troubles = match(recording, tmp_path, read_codes(find_corpus(root), "SN001"))
+    one, troubles = match_frames(recording, tmp_path, read_codes(find_corpus(root), "SN001"))
     bright = np.array([mini.brightness(1, i) for i in range(mini.N)]) / 510
     assert troubles == []
     assert one.prob[:, one.emotions.index("happiness")] == pytest.approx(bright, abs=NEXT / 2)
@@ -158,9 +158,9 @@ def test_what_follows_is_told_from_what_runs_against(whole: tuple[int, str, Path
     assert "happiness and AU6+12" in printed and "anger reduced to AU4+5" in printed
 
 
-def matched(prob: np.ndarray, codes: np.ndarray, subject: int = 1) -> Matched:
+def matched(prob: np.ndarray, codes: np.ndarray, subject: int = 1) -> MatchedRecording:
     recording = find_recording(subject)
-    return Matched(
+    return MatchedRecording(
         recording, ("happiness",), np.arange(1, len(prob) + 1), prob[:, None], codes, len(prob), len(prob), 0
     )
 

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from fervid.studies import statistics as m
-from fervid.studies.bootstrap import DRAWS, Groups, Moving, estimate
+from fervid.studies.bootstrap import N_RESAMPLES, ClusterBootstrap, MovingBlockBootstrap, estimate
 from tests.helpers.hypothesis_settings import steady
 
 NAN = np.nan
@@ -43,8 +43,8 @@ CODED = np.array([
 def test_krippendorff_2011_worked_example() -> None:
     """Part C: nominal .743; part E: interval .849."""
     labels = np.where(np.isnan(CODED), -1, CODED - 1).astype(int)
-    assert one(m.category_terms(labels, 5), m.category_alpha) == pytest.approx(0.743, abs=5e-4)
-    assert one(m.value_terms(CODED), m.value_alpha) == pytest.approx(0.849, abs=5e-4)
+    assert one(m.nominal_alpha_terms(labels, 5), m.nominal_alpha) == pytest.approx(0.743, abs=5e-4)
+    assert one(m.interval_alpha_terms(CODED), m.interval_alpha) == pytest.approx(0.849, abs=5e-4)
 
 
 #: Shrout & Fleiss 1979, table 2: four judges, six targets.
@@ -54,8 +54,8 @@ JUDGED = np.array([[9, 6, 8, 7, 10, 6], [2, 1, 4, 1, 5, 2], [5, 3, 6, 2, 6, 4], 
 def test_shrout_and_fleiss_1979_table_4() -> None:
     """ICC(2,1) = .29, ICC(2,4) = .62."""
     terms = m.icc_terms(JUDGED)
-    assert one(terms, m.intraclass) == pytest.approx(0.62, abs=5e-3)
-    assert float(m.intraclass(terms.sum(0), mean_of_all=False)) == pytest.approx(0.29, abs=5e-3)
+    assert one(terms, m.icc) == pytest.approx(0.62, abs=5e-3)
+    assert float(m.icc(terms.sum(0), mean_of_all=False)) == pytest.approx(0.29, abs=5e-3)
 
 
 # -- as the libraries have it -------------------------------------------------------------------------------
@@ -87,7 +87,10 @@ def test_alphas_are_the_krippendorff_packages(seed: int) -> None:
     values[random.random(values.shape) < 0.2] = NAN
     labels = np.where(np.isnan(values), -1, values).astype(int)
     theirs = [krippendorff.alpha(values, level_of_measurement=kind) for kind in ("nominal", "interval")]
-    ours = [one(m.category_terms(labels, 4), m.category_alpha), one(m.value_terms(values), m.value_alpha)]
+    ours = [
+        one(m.nominal_alpha_terms(labels, 4), m.nominal_alpha),
+        one(m.interval_alpha_terms(values), m.interval_alpha),
+    ]
     assert ours == pytest.approx(theirs)
 
 
@@ -97,9 +100,9 @@ def test_auc_is_scikit_learns_also_with_weights(seed: int) -> None:
     score, positive = random.normal(size=60).round(1), random.random(60) < 0.3
     counts = np.stack([np.ones(60), random.integers(0, 4, 60)]).astype(float)
     theirs = [roc_auc_score(positive, score, sample_weight=row) for row in counts]
-    assert m.auc(counts @ m.presence_terms(score, positive)) == pytest.approx(theirs)
-    assert m.auc(counts @ m.presence_terms(score, positive, 30)) == pytest.approx(theirs, abs=0.02)
-    assert m.auc_of(score, positive) == pytest.approx(theirs[0])
+    assert m.auc(counts @ m.auc_terms(score, positive)) == pytest.approx(theirs)
+    assert m.auc(counts @ m.auc_terms(score, positive, 30)) == pytest.approx(theirs, abs=0.02)
+    assert m.exact_auc(score, positive) == pytest.approx(theirs[0])
 
 
 # -- what is not there ----------------------------------------------------------------------------------------
@@ -109,21 +112,21 @@ def test_a_constant_has_no_agreement_and_no_crash() -> None:
     flat, waves = np.full(30, 0.1), np.sin(np.arange(30))
     for x, y in ((flat, waves), (waves, flat), (flat, flat)):
         for measure in (m.pearson, m.concordance):
-            assert estimate(m.pair_terms(x, y), measure, Moving(5))["undefined"] == "constant"
+            assert estimate(m.pair_terms(x, y), measure, MovingBlockBootstrap(5))["undefined"] == "constant"
     zeros = np.zeros(30, int)
     assert np.isnan(one(m.kappa_terms(zeros, zeros, 2), m.kappa))
-    assert np.isnan(one(m.category_terms(np.zeros((2, 30), int), 2), m.category_alpha))
-    assert np.isnan(one(m.value_terms(np.stack([flat, flat])), m.value_alpha))
-    assert np.isnan(one(m.icc_terms(np.stack([flat, flat])), m.intraclass))
-    assert np.isnan(m.auc_of(waves, np.zeros(30, bool)))
-    assert np.isnan(one(m.presence_terms(waves, np.zeros(30, bool)), m.auc))
+    assert np.isnan(one(m.nominal_alpha_terms(np.zeros((2, 30), int), 2), m.nominal_alpha))
+    assert np.isnan(one(m.interval_alpha_terms(np.stack([flat, flat])), m.interval_alpha))
+    assert np.isnan(one(m.icc_terms(np.stack([flat, flat])), m.icc))
+    assert np.isnan(m.exact_auc(waves, np.zeros(30, bool)))
+    assert np.isnan(one(m.auc_terms(waves, np.zeros(30, bool)), m.auc))
 
 
 def test_too_few_and_none() -> None:
     for n in (0, 1, 2):
         assert np.isnan(one(m.pair_terms(np.arange(n) * 1.0, np.arange(n) * 1.0), m.pearson))
-    assert np.isnan(one(m.category_terms(np.full((2, 5), -1), 3), m.category_alpha))
-    assert np.isnan(one(m.value_terms(np.full((2, 5), NAN)), m.value_alpha))
+    assert np.isnan(one(m.nominal_alpha_terms(np.full((2, 5), -1), 3), m.nominal_alpha))
+    assert np.isnan(one(m.interval_alpha_terms(np.full((2, 5), NAN)), m.interval_alpha))
 
 
 # -- the bootstrap --------------------------------------------------------------------------------------------
@@ -133,9 +136,9 @@ def test_too_few_and_none() -> None:
 @given(st.integers(5, 80), st.integers(1, 30))
 def test_every_draw_is_as_long_as_the_series_and_made_of_blocks(n: int, length: int) -> None:
     """The sums of an identity are how often each member is in a draw."""
-    moving = Moving(length)
+    moving = MovingBlockBootstrap(length)
     counts = moving.sums(np.eye(n)).round(9)
-    assert counts.shape == (DRAWS, n)
+    assert counts.shape == (N_RESAMPLES, n)
     assert (counts.sum(1) == n).all() and (counts >= 0).all()
     changes = np.abs(np.diff(counts, axis=1, prepend=0, append=0)).sum(1)
     assert (changes <= 2 * np.ceil(n / moving.fitted(n))).all()
@@ -145,7 +148,7 @@ def test_blocks_are_wider_than_single_seconds_for_slow_series() -> None:
     random = np.random.default_rng(1)
     slow = np.convolve(random.normal(size=(640)), np.ones(40) / 40, "valid")
     other = slow + 0.5 * np.convolve(random.normal(size=(640)), np.ones(40) / 40, "valid")
-    wide, narrow = (estimate(m.pair_terms(slow, other), m.pearson, Moving(k)) for k in (40, 1))
+    wide, narrow = (estimate(m.pair_terms(slow, other), m.pearson, MovingBlockBootstrap(k)) for k in (40, 1))
     assert wide["value"] == narrow["value"]
     assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
 
@@ -155,23 +158,25 @@ def test_intervals_cover_what_is_true() -> None:
     held = 0
     for seed in range(100):
         x, e = np.random.default_rng(seed).normal(size=(2, 200))
-        found = estimate(m.pair_terms(x, 0.6 * x + 0.8 * e), m.pearson, Moving(1, draws=300))
+        found = estimate(m.pair_terms(x, 0.6 * x + 0.8 * e), m.pearson, MovingBlockBootstrap(1, draws=300))
         held += found["low"] <= 0.6 <= found["high"]
     assert 88 <= held <= 99
 
 
 def test_the_same_data_give_the_same_interval() -> None:
     x, y = RANDOM.normal(size=(2, 50))
-    assert estimate(m.pair_terms(x, y), m.pearson, Moving(5)) == estimate(m.pair_terms(x, y), m.pearson, Moving(5))
+    assert estimate(m.pair_terms(x, y), m.pearson, MovingBlockBootstrap(5)) == estimate(
+        m.pair_terms(x, y), m.pearson, MovingBlockBootstrap(5)
+    )
 
 
 def test_one_group_has_no_interval() -> None:
-    found = estimate(m.pair_terms(*RANDOM.normal(size=(2, 50))), m.pearson, Groups(np.zeros(50, int)))
+    found = estimate(m.pair_terms(*RANDOM.normal(size=(2, 50))), m.pearson, ClusterBootstrap(np.zeros(50, int)))
     assert found["value"] is not None and found["low"] is None and found["high"] is None
 
 
 def test_groups_are_drawn_whole() -> None:
     of = np.repeat([0, 1, 2], [2, 3, 4])
-    counts = Groups(of).sums(np.eye(9))
+    counts = ClusterBootstrap(of).sums(np.eye(9))
     assert (counts[:, 0] == counts[:, 1]).all() and (counts[:, 5] == counts[:, 8]).all()
     assert (counts[:, [0, 2, 5]].sum(1) == 3).all()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fervid.timeline.aggregate import NO_DATA, NO_FACE, OK, fill_gaps, summarise
 from fervid.types import Rows
-from fervid.video.sampling import choose_frames
+from fervid.video.sampling import sample_frames
 from tests.helpers.fakes import LABELS, Face, Seen, at_rate, counted, emotion_batch, split, video
 from tests.helpers.hypothesis_settings import steady
 
@@ -213,7 +213,7 @@ def test_face_seconds_are_each_tracks_own():
 @pytest.mark.parametrize("rate", [Fraction(24_000, 1001), 25, Fraction(30_000, 1001), 30, 60])
 @pytest.mark.parametrize("fps", [1, 5, 12, 30, None])
 def test_a_face_in_every_look_is_there_all_the_time(rate, fps):
-    chosen = choose_frames(at_rate(rate, 6), fps)
+    chosen = sample_frames(at_rate(rate, 6), fps)
     rows = rows_of([Seen(pts_s, (Face(),), reach_s) for _, pts_s, reach_s in chosen])
     assert rows["second"].tolist()[:5] == [0, 1, 2, 3, 4]
     assert rows["face_seconds"][:5] == pytest.approx(1, abs=1e-6)

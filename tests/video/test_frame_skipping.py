@@ -23,8 +23,8 @@ from fervid.video.open import open_video, read_video, sampling_of
 from fervid.video.reader import Health, Reader, RestartNeeded, Sampling, cell_of
 from fervid.video.readers.frame_skipping import FrameSkipper
 from fervid.video.readers.segment import SegmentReader, read_index
-from fervid.video.readers.timestamps import LeftOut
-from fervid.video.sampling import choose_frames
+from fervid.video.readers.timestamps import SkippedPacket
+from fervid.video.sampling import sample_frames
 from fervid.video.segments import plan_segments
 from tests.helpers.broken_clips import overwritten
 from tests.helpers.clips import joined, write_clip
@@ -104,7 +104,7 @@ class Seen:
     @property
     def truth(self) -> tuple:
         """All but how much of it was decoded."""
-        health = asdict(replace(self.health, decoded=0, left_out=0, packets=0))
+        health = asdict(replace(self.health, decoded=0, skipped=0, packets=0))
         return self.looks, health, self.end_s
 
 
@@ -114,7 +114,7 @@ def watch(path: Path, config: Config, *, every: bool = False) -> Seen:
     def work(reader: Reader) -> tuple:
         frames = reader.frames(config.start_s, config.end_s)
         stop_s = float("inf") if config.end_s is None else config.end_s
-        chosen = choose_frames(frames, config.fps, start_s=config.start_s, stop_s=stop_s)
+        chosen = sample_frames(frames, config.fps, start_s=config.start_s, stop_s=stop_s)
         return [hashed(*look) for look in chosen], reader.health, reader.end_s
 
     if every:
@@ -127,7 +127,7 @@ def watch(path: Path, config: Config, *, every: bool = False) -> Seen:
 
 
 def hashed(frame, pts_s: float, reach_s: float) -> tuple[float, float, str]:
-    pixels = frame.luma().tobytes() + frame.picture(64, 48).tobytes()
+    pixels = frame.luma().tobytes() + frame.rgb(64, 48).tobytes()
     return pts_s, reach_s, hashlib.sha256(pixels).hexdigest()
 
 
@@ -140,11 +140,11 @@ def test_the_looks_are_those_of_every_frame(name, make):
         all_of_it, sifted = (watch(make(name), Config(fps=fps), every=every) for every in (True, False))
         assert sifted.truth == all_of_it.truth, fps
         assert sifted.health.packets == all_of_it.health.packets
-        assert sifted.health.decoded + sifted.health.left_out == all_of_it.health.decoded
+        assert sifted.health.decoded + sifted.health.skipped == all_of_it.health.decoded
         if name in SPARE and fps == 1:
-            assert sifted.health.left_out > 10
+            assert sifted.health.skipped > 10
         if name in DENSE:
-            assert not sifted.health.left_out
+            assert not sifted.health.skipped
 
 
 @pytest.mark.parametrize("name", [name for name in SPARE if name not in ("twice.mpg", "jump.mkv", *MORE)])
@@ -173,7 +173,7 @@ def test_the_timeline_is_that_of_every_frame(video, tmp_path, monkeypatch):
 
 
 def test_native_rate_and_other_work_leave_nothing_out():
-    assert watch(ONE_FACE, Config(fps=None)).health.left_out == 0
+    assert watch(ONE_FACE, Config(fps=None)).health.skipped == 0
     with open_video(ONE_FACE) as video:
         assert len([frame.luma() for frame in video.frames()]) == 180
 
@@ -198,13 +198,13 @@ def test_pieces_leave_out_what_the_whole_leaves_out(name, fast, make):
     pieces, looks, readers = plan_segments(read_index(path, None, MAX_PIXELS)[0], 1.0), [], []
     for piece in pieces:
         with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS, sampling=sampling_of(config)) as reader:
-            start_s, stop_s = reader.span_s(piece)
+            start_s, stop_s = reader.bounds_s(piece)
             looks += [hashed(*look) for look in around(reader, piece, config) if start_s <= look[1] < stop_s]
             readers.append(reader)
     assert looks == whole.looks and len(pieces) > 1
     assert all(one.tail == other.head for one, other in pairwise(readers))
-    counted = sum(reader.own for reader in readers), sum(reader.own_left_out for reader in readers)
-    assert counted == (whole.health.decoded, whole.health.left_out)
+    counted = sum(reader.n_decoded for reader in readers), sum(reader.n_skipped for reader in readers)
+    assert counted == (whole.health.decoded, whole.health.skipped)
 
 
 def test_who_asks_for_the_pixels_of_a_frame_that_was_left_out_gets_every_frame():
@@ -285,15 +285,15 @@ def test_nobody_looks_at_what_is_left_out(packets, fps, fast, delay):
     cells: dict[int, list] = {}
     for frame in shown:
         cells.setdefault(cell_of(frame.pts / 1000, fps), []).append(frame)
-    missing = [isinstance(frame, LeftOut) for frame in shown]
-    assert health.left_out == sum(missing)
+    missing = [isinstance(frame, SkippedPacket) for frame in shown]
+    assert health.skipped == sum(missing)
     spare = {packet.pts for packet in packets if packet.spare}
     assert all(frame.pts in spare for frame, gone in zip(shown, missing) if gone)
     for frames in cells.values():
         if fast:
-            assert not all(isinstance(frame, LeftOut) for frame in frames)
+            assert not all(isinstance(frame, SkippedPacket) for frame in frames)
         else:
-            assert not isinstance(frames[0], LeftOut)
+            assert not isinstance(frames[0], SkippedPacket)
 
 
 # -- fast: any frame of a cell will do -----------------------------------------------------------------
@@ -301,7 +301,7 @@ def test_nobody_looks_at_what_is_left_out(packets, fps, fast, delay):
 
 def test_half_of_the_frames_give_as_many_looks():
     exact, fast = (watch(ONE_FACE, Config(fps=5, sampling=sampling)) for sampling in ("exact", "fast"))
-    assert fast.health.decoded < 100 and fast.health.decoded + fast.health.left_out == 180
+    assert fast.health.decoded < 100 and fast.health.decoded + fast.health.skipped == 180
     assert fast.end_s == exact.end_s and not fast.health.reasons
     assert [cell_of(at, 5) for at, *_ in fast.looks] == [cell_of(at, 5) for at, *_ in exact.looks] == list(range(30))
     frames = [i / 30 for i in range(180)]
@@ -319,7 +319,7 @@ def test_every_cell_that_has_a_frame_has_its_look(name, make):
 @pytest.mark.parametrize("name", ["interlaced.mp4", "b_frames.avi", "raw.h264"])
 def test_h264_that_cannot_be_fast_is_read_in_full_quality(name, make):
     fast = watch(make(name), Config(fps=8, sampling="fast"))
-    assert any(fast.taken.values()) and not fast.health.left_out
+    assert any(fast.taken.values()) and not fast.health.skipped
     assert fast.truth == watch(make(name), Config(fps=8), every=True).truth
 
 

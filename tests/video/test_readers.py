@@ -242,7 +242,7 @@ def test_a_window_gives_exactly_its_frames(reader, name, clean):
 def test_picture_has_the_size_asked_for(reader, size, clean):
     with open_video(clean("h264.mp4"), reader=reader) as video:
         for i, frame in enumerate(video.frames(0.0, 0.2)):
-            rgb = frame.picture(*size)
+            rgb = frame.rgb(*size)
             assert (rgb.shape, rgb.dtype) == ((size[1], size[0], 3), np.uint8)
             assert rgb.flags.c_contiguous
             assert read_number(rgb) == i
@@ -252,7 +252,7 @@ def test_picture_has_the_size_asked_for(reader, size, clean):
 @pytest.mark.parametrize("reader", READERS)
 def test_picture_is_rgb(reader, make):
     with open_video(make("coloured.mp4", coloured), reader=reader) as video:
-        rgb = next(iter(video.frames())).picture(64, 48)
+        rgb = next(iter(video.frames())).rgb(64, 48)
     assert rgb[24, 16] == pytest.approx(RED, abs=30)
     assert rgb[24, 48] == pytest.approx(BLUE, abs=30)
 
@@ -271,7 +271,7 @@ def test_luma_is_full_size_from_black_to_white(reader, name, clean):
             assert _spread(read_cells(luma), i) < 4
             noise = slice(height * 4 // 6 + 1, None)
             assert np.abs(luma[noise].astype(int) - wanted[noise]).mean() < 3
-            assert _spread(read_cells(frame.picture(64, 48)), i) < 12
+            assert _spread(read_cells(frame.rgb(64, 48)), i) < 12
 
 
 def _spread(cells: np.ndarray, number: int) -> float:
@@ -290,7 +290,7 @@ def test_a_rotated_clip_stands_upright(reader, rotation, suffix, make):
         for i, frame in enumerate(video.frames()):
             assert frame.luma().shape == (HEIGHT, WIDTH)
             assert read_number(frame.luma()) == i
-            assert read_number(frame.picture(64, 48)) == i
+            assert read_number(frame.rgb(64, 48)) == i
     assert i == 9
 
 
@@ -302,7 +302,7 @@ def test_pixels_that_are_not_square(reader, suffix, make):
         frame = next(iter(video.frames()))
         assert (video.info.width_px, video.info.height_px) == (2 * WIDTH, HEIGHT)
         assert frame.luma().shape == (HEIGHT, WIDTH)
-        assert frame.picture(128, 48).shape == (48, 128, 3)
+        assert frame.rgb(128, 48).shape == (48, 128, 3)
 
 
 @pytest.mark.parametrize(("reader", "name"), EVERY)
@@ -326,7 +326,7 @@ def test_info_says_what_the_file_declares(reader, name, clean):
 def test_two_readings_are_the_same_bytes(reader, clean):
     def read() -> list[bytes]:
         with open_video(clean("h264.mp4"), reader=reader) as video:
-            return [f.luma().tobytes() + f.picture(100, 75).tobytes() for f in video.frames()]
+            return [f.luma().tobytes() + f.rgb(100, 75).tobytes() for f in video.frames()]
 
     assert read() == read()
 
@@ -335,7 +335,7 @@ def test_two_readings_are_the_same_bytes(reader, clean):
 def test_frames_outlive_the_step_to_the_next(reader, clean):
     """A picture that was taken is the caller's: the decoder does not paint over it."""
     with open_video(clean("h264.mp4"), reader=reader) as video:
-        taken = [(f.luma(), f.picture(64, 48)) for f in video.frames(0.0, 0.8)]
+        taken = [(f.luma(), f.rgb(64, 48)) for f in video.frames(0.0, 0.8)]
     assert [(read_number(luma), read_number(rgb)) for luma, rgb in taken] == [(i, i) for i in range(20)]
 
 
@@ -487,7 +487,7 @@ def test_the_resolution_changes_in_mid_stream(suffix, make):
     assert seen.health.reasons == []
     assert [luma.shape for luma in seen.lumas] == [(HEIGHT, WIDTH)] * 25 + [SMALL[::-1]] * 25
     with open_video(path) as video:
-        assert [read_number(f.picture(80, 60)) for f in video.frames()] == list(range(50))
+        assert [read_number(f.rgb(80, 60)) for f in video.frames()] == list(range(50))
 
 
 @pytest.mark.parametrize(
@@ -643,10 +643,10 @@ def test_colours_that_nobody_can_convert_are_taken_for_plain_ones(matrix, make):
     """swscale refuses frames that name a colour matrix that it lacks: damage in a header, or BT.2020-CL and ICtCp."""
     with open_video(make("h264.mp4", write_clip)) as video:
         frame = next(iter(video.frames()))
-        plain = frame.picture(64, 48)
+        plain = frame.rgb(64, 48)
         frame._frame.colorspace = matrix
         odd = PyAVFrame(frame._frame, 0.0, 0.0, Scalers())
-        assert np.array_equal(odd.picture(64, 48), plain) and read_number(odd.luma()) == 0
+        assert np.array_equal(odd.rgb(64, 48), plain) and read_number(odd.luma()) == 0
 
 
 DAY_S = 86_400

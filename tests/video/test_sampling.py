@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid.video import sampling as frames
-from fervid.video.sampling import batch_frames, choose_frames, detection_size, skip_static
+from fervid.video.sampling import batch_frames, detection_size, sample_frames, skip_static
 from tests.helpers.fakes import FakeFrame, FakeReader, at_rate, draw_faces, video
 from tests.helpers.hypothesis_settings import steady
 
@@ -33,53 +33,53 @@ def test_the_first_frame_of_each_bucket_is_taken(pts_ms, fps):
     for ms in pts_ms:
         first.setdefault(ms * Fraction(fps) // 1000, ms / 1000)
     shown = [FakeFrame(ms / 1000) for ms in pts_ms]
-    assert times(choose_frames(shown, float(fps))) == list(first.values())
+    assert times(sample_frames(shown, float(fps))) == list(first.values())
 
 
 @pytest.mark.parametrize("rate", [FILM, 24, 25, NTSC, 30, 48, 50, 60, Fraction(60_000, 1001), 120])
 @pytest.mark.parametrize("fps", [1, 5, 10])
 def test_each_full_second_has_fps_looks(rate, fps):
-    looks = times(choose_frames(at_rate(rate, 60), fps))
+    looks = times(sample_frames(at_rate(rate, 60), fps))
     seconds = np.bincount(np.floor(looks).astype(int))
     assert (seconds[:59] == fps).all()
 
 
 def test_a_rate_that_fps_does_not_divide():
     # 4 frames a second, 3 buckets of 1/3 s: frames 0.0, 0.25, 0.5, 0.75 lie in buckets 0, 0, 1, 2
-    assert times(choose_frames(at_rate(4, 2), 3)) == [0.0, 0.5, 0.75, 1.0, 1.5, 1.75]
+    assert times(sample_frames(at_rate(4, 2), 3)) == [0.0, 0.5, 0.75, 1.0, 1.5, 1.75]
 
 
 def test_more_looks_than_frames_takes_each_frame_once():
-    assert times(choose_frames(at_rate(10, 3), 25)) == [i / 10 for i in range(30)]
+    assert times(sample_frames(at_rate(10, 3), 25)) == [i / 10 for i in range(30)]
 
 
 @pytest.mark.parametrize("rate", [10, 24, 25, NTSC, 30, 50, 60, 100, 120])
 def test_the_videos_own_rate_takes_each_frame(rate):
     # 0.29 * 100 is 28.999999999999996: floating point must not put a frame into its neighbour's bucket
-    assert len(list(choose_frames(at_rate(rate, 30), float(rate)))) == len(at_rate(rate, 30))
+    assert len(list(sample_frames(at_rate(rate, 30), float(rate)))) == len(at_rate(rate, 30))
 
 
 def test_native_takes_every_frame():
     shown = [FakeFrame(ms / 1000, 0.001) for ms in (0, 1, 7, 40, 41, 900, 1000)]
-    assert [frame for frame, _, _ in choose_frames(shown, None)] == shown
+    assert [frame for frame, _, _ in sample_frames(shown, None)] == shown
 
 
 @pytest.mark.parametrize(
     "fps, duration_s, reach_s", [(5, 0.04, 0.24), (5, 0.0, 0.24), (None, 0.04, 0.04), (None, 0.0, 0.04), (2, 0.1, 0.6)]
 )
 def test_a_look_stands_for_its_bucket_and_its_frame(fps, duration_s, reach_s):
-    (_, _, reach), *_ = choose_frames([FakeFrame(0, duration_s), FakeFrame(0.5, duration_s)], fps)
+    (_, _, reach), *_ = sample_frames([FakeFrame(0, duration_s), FakeFrame(0.5, duration_s)], fps)
     assert reach == pytest.approx(reach_s)  # a frame of unknown duration counts as 1/25 s
 
 
 def test_looks_come_while_the_video_is_read():
     endless = (FakeFrame(i / 25, 0.04) for i in count())
-    assert times(islice(choose_frames(endless, 5), 6)) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert times(islice(sample_frames(endless, 5), 6)) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
 def test_one_time_is_looked_at_once():
     shown = [FakeFrame(t, 0.04) for t in (0.0, 0.04, 0.04, 0.08)]
-    assert times(choose_frames(shown, None)) == [0.0, 0.04, 0.08]
+    assert times(sample_frames(shown, None)) == [0.0, 0.04, 0.08]
 
 
 # -- frames that are held -------------------------------------------------------------------------------
@@ -88,19 +88,19 @@ def test_one_time_is_looked_at_once():
 @pytest.mark.parametrize("fps", [1, 5, None])
 def test_a_slide_is_looked_at_in_every_second_it_covers(fps):
     slide = FakeFrame(0.0, 3.4)
-    chosen = list(choose_frames([slide], fps))
+    chosen = list(sample_frames([slide], fps))
     assert times(chosen) == [0, 1, 2, 3]
     assert all(frame is slide for frame, _, _ in chosen)
 
 
 @pytest.mark.parametrize("fps", [1, 5, None])
 def test_every_second_has_a_look_when_another_slide_follows(fps):
-    chosen = times(choose_frames([FakeFrame(0.0, 3.4), FakeFrame(3.4, 2.6), FakeFrame(6.0, 1.0)], fps))
+    chosen = times(sample_frames([FakeFrame(0.0, 3.4), FakeFrame(3.4, 2.6), FakeFrame(6.0, 1.0)], fps))
     assert chosen == [0, 1, 2, 3.4, 4, 5, 6]
 
 
 def test_a_frame_not_chosen_is_held_all_the_same():
-    chosen = list(choose_frames([FakeFrame(0.0, 0.04), FakeFrame(0.04, 2.5)], 5))
+    chosen = list(sample_frames([FakeFrame(0.0, 0.04), FakeFrame(0.04, 2.5)], 5))
     assert [(frame.pts_s, sampled_s) for frame, sampled_s, _ in chosen] == [(0, 0), (0.04, 1), (0.04, 2)]
 
 
@@ -108,15 +108,15 @@ def test_a_frame_not_chosen_is_held_all_the_same():
 @pytest.mark.parametrize("duration_s", [0.0, 0.04])
 def test_where_frames_are_missing_nothing_is_taken(fps, duration_s):
     shown = [FakeFrame(i / 25, duration_s) for i in (*range(25), *range(100, 125))]
-    assert {math.floor(t) for t in times(choose_frames(shown, fps))} == {0, 4}
+    assert {math.floor(t) for t in times(sample_frames(shown, fps))} == {0, 4}
 
 
 @pytest.mark.parametrize("rate", [FILM, NTSC, 25, 30])
 @pytest.mark.parametrize("fps", [5, None])
 def test_a_running_video_gets_no_more_looks_for_being_held(rate, fps):
     shown = at_rate(rate, 20)
-    plain = times(choose_frames([FakeFrame(frame.pts_s) for frame in shown], fps))
-    held = times(choose_frames(shown, fps))
+    plain = times(sample_frames([FakeFrame(frame.pts_s) for frame in shown], fps))
+    held = times(sample_frames(shown, fps))
     assert held[: len(plain)] == plain
     assert len(held) - len(plain) <= 1  # the last frame may reach over the last second's end
 
@@ -130,7 +130,7 @@ def test_a_running_video_gets_no_more_looks_for_being_held(rate, fps):
     ],
 )
 def test_a_held_look_reaches_no_further_than_its_frame(pts_s, duration_s, last_s, reach_s):
-    *_, (_, sampled_s, reach) = choose_frames([FakeFrame(pts_s, duration_s)], 5)
+    *_, (_, sampled_s, reach) = sample_frames([FakeFrame(pts_s, duration_s)], 5)
     assert (sampled_s, reach) == (last_s, pytest.approx(reach_s))
 
 
@@ -138,7 +138,7 @@ def test_a_held_look_reaches_no_further_than_its_frame(pts_s, duration_s, last_s
 @given(milliseconds, st.lists(st.integers(0, 5000), min_size=80, max_size=80), st.sampled_from([1, 5, None]))
 def test_looks_rise_and_show_what_was_on_display(pts_ms, duration_ms, fps):
     shown = [FakeFrame(at / 1000, long / 1000) for at, long in zip(pts_ms, duration_ms)]
-    chosen = list(choose_frames(shown, fps))
+    chosen = list(sample_frames(shown, fps))
     assert (np.diff(times(chosen)) > 0).all()
     for frame, sampled_s, _ in chosen:
         latest = max((f for f in shown if f.pts_s <= sampled_s), key=lambda f: f.pts_s)
@@ -147,7 +147,7 @@ def test_looks_rise_and_show_what_was_on_display(pts_ms, duration_ms, fps):
 
 
 def test_one_broken_duration_does_not_give_looks_for_years():
-    assert len(list(choose_frames([FakeFrame(0.0, 1e9)], 5))) <= 3601
+    assert len(list(sample_frames([FakeFrame(0.0, 1e9)], 5))) <= 3601
 
 
 # -- still pictures -------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_a_frame_stands_for_those_that_show_the_same():
     base = np.full((48, 64), 100, np.uint8)
     drifting = [base + np.uint8(3 * i) for i in range(7)]  # 0, 3, 6 are one picture; 9, 12, 15 the next; 18
     shown = [FakeFrame(i / 5, 0.2, image) for i, image in enumerate(drifting)]
-    held = list(skip_static(choose_frames(shown, 5)))
+    held = list(skip_static(sample_frames(shown, 5)))
     assert [frame.pts_s for frame, _, _ in held] == [0, 0, 0, 0.6, 0.6, 0.6, 1.2]
     assert times(held) == [i / 5 for i in range(7)]
 
@@ -166,7 +166,7 @@ def test_one_pixel_that_changes_is_another_picture():
     image = np.full((48, 64), 100, np.uint8)
     changed = image.copy()
     changed[8, 20] = 109
-    held = list(skip_static(choose_frames([FakeFrame(0.0, 0.2, image), FakeFrame(0.2, 0.2, changed)], 5)))
+    held = list(skip_static(sample_frames([FakeFrame(0.0, 0.2, image), FakeFrame(0.2, 0.2, changed)], 5)))
     assert [frame.pts_s for frame, _, _ in held] == [0, 0.2]
 
 
@@ -176,13 +176,13 @@ def test_frames_that_cannot_be_glanced_at_are_taken_as_they_are():
             return None
 
     image = np.full((48, 64), 100, np.uint8)
-    held = list(skip_static(choose_frames([Opaque(i / 5, 0.2, image) for i in range(3)], 5)))
+    held = list(skip_static(sample_frames([Opaque(i / 5, 0.2, image) for i in range(3)], 5)))
     assert [frame.pts_s for frame, _, _ in held] == [0, 0.2, 0.4]
 
 
 def test_a_held_frame_is_converted_once():
     image = np.full((48, 64), 100, np.uint8)
-    looks = skip_static(choose_frames([FakeFrame(i / 5, 0.2, image.copy()) for i in range(12)], 5))
+    looks = skip_static(sample_frames([FakeFrame(i / 5, 0.2, image.copy()) for i in range(12)], 5))
     one, two = batch_frames(looks, video(), (32, 24))
     assert all(luma is one.luma[0] for luma in (*one.luma, *two.luma))
 
@@ -197,7 +197,7 @@ def numbered(n: int) -> list[FakeFrame]:
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 100])
 def test_batching_does_not_change_what_is_yielded(monkeypatch, size):
     monkeypatch.setattr(frames, "BATCH", size)
-    batches = list(batch_frames(choose_frames(numbered(21), 5), video(), (32, 24)))
+    batches = list(batch_frames(sample_frames(numbered(21), 5), video(), (32, 24)))
     assert [len(batch) for batch in batches] == [min(size, 21 - i) for i in range(0, 21, size)]
     assert [int(one[0, 0, 0]) for batch in batches for one in batch.picture] == list(range(21))
     assert [int(one[0, 0]) for batch in batches for one in batch.luma] == list(range(21))
@@ -208,7 +208,7 @@ def test_batching_does_not_change_what_is_yielded(monkeypatch, size):
 @pytest.mark.parametrize("width, height, most", [(640, 360, 8), (1280, 720, 8), (1920, 1080, 3), (3840, 2160, 1)])
 def test_large_frames_come_in_small_batches(width, height, most):
     # at most 8 million pixels to a batch: 2.1 million in 1080p leave room for three frames, 8.3 million in 4K for one
-    batches = list(batch_frames(choose_frames(numbered(17), 5), video(width, height), (32, 24)))
+    batches = list(batch_frames(sample_frames(numbered(17), 5), video(width, height), (32, 24)))
     assert max(map(len, batches)) == most
     assert sum(map(len, batches)) == 17
 
@@ -217,12 +217,12 @@ def test_only_chosen_frames_are_converted():
     image = draw_faces()
     shown = [FakeFrame(i / 25, 0.04, image if i % 5 == 0 else None) for i in range(50)]
     reader = FakeReader(video(), shown)
-    batches = list(batch_frames(choose_frames(reader.frames(), 5), reader.info, (64, 48)))
+    batches = list(batch_frames(sample_frames(reader.frames(), 5), reader.info, (64, 48)))
     assert sum(map(len, batches)) == 10
 
 
 def test_no_frames_give_no_batches():
-    assert list(batch_frames(choose_frames([], 5), video(), (32, 24))) == []
+    assert list(batch_frames(sample_frames([], 5), video(), (32, 24))) == []
 
 
 @pytest.mark.parametrize(

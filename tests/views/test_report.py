@@ -22,7 +22,7 @@ from fervid.config import load_config
 from fervid.errors import ConfigError, DataError, OutputError, VideoError
 from fervid.files import content_hash
 from fervid.video.open import read_video
-from fervid.video.writers.browser_support import playability
+from fervid.video.writers.browser_support import browser_support
 from fervid.views.report.data import pack_boxes, pack_timeline, read_timeline
 from tests.helpers.broken_clips import cut
 from tests.helpers.clips import read_number, times, write_clip
@@ -217,14 +217,14 @@ def test_a_film_that_browsers_do_not_play_is_named(tmp_path: Path, name: str, op
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.webm"])
 def test_a_film_that_browsers_play_passes(tmp_path: Path, name: str) -> None:
     codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
-    found = playability(write_clip(tmp_path / name, n=5, codec=codec))
+    found = browser_support(write_clip(tmp_path / name, n=5, codec=codec))
     assert (found.trouble, found.mute) == ("", "")
 
 
 def shown_in(video: Path) -> tuple[list[float], list[int]]:
     def read(reader: Any) -> tuple[list[float], list[int]]:
         size = reader.info.width_px, reader.info.height_px
-        frames = [(frame.pts_s, read_number(frame.picture(*size))) for frame in reader.frames()]
+        frames = [(frame.pts_s, read_number(frame.rgb(*size))) for frame in reader.frames()]
         return [at for at, _ in frames], [number for _, number in frames]
 
     return read_video(video, load_config(None), read)[0]
@@ -254,7 +254,7 @@ def test_a_transcoded_film_shows_the_same_at_the_same_time(tmp_path: Path, optio
     before, after = (read_video(path, load_config(None), lambda reader: reader.info)[0] for path in (video, copy))
     shrink = min(1.0, 720 / min(before.width_px, before.height_px))
     assert (after.width_px, after.height_px) == (round(before.width_px * shrink), round(before.height_px * shrink))
-    assert playability(copy).trouble == ""
+    assert browser_support(copy).trouble == ""
     assert after.rotation_deg == 0 and data_of(tmp_path / "r.html")["film"]["offset"] == 0
 
 

@@ -20,12 +20,12 @@ from fervid.lab.evaluation import attribution
 from fervid.lab.evaluation.attribution import METHODS
 from fervid.labels import emotion
 from fervid.runtime.threads import one_thread
-from fervid.shots.detect import ShotFinder, assign_shots
+from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.tracks.tracker import Tracker, link
 from fervid.types import FrameBatch, TrackBatch, VideoInfo
 from fervid.video.open import read_video
 from fervid.video.reader import Reader
-from fervid.video.sampling import batch_frames, choose_frames, detection_size
+from fervid.video.sampling import batch_frames, detection_size, sample_frames
 
 __all__ = ["METHODS", "ExplainConfig", "Explained", "Explainer", "LeftOut", "Look", "explain"]
 
@@ -210,7 +210,7 @@ def _tracked(
             waiting.append(batch)
             yield batch
 
-    frames = batch_frames(choose_frames(reader.frames(), config.fps), video, detection_size(video, picture_px))
+    frames = batch_frames(sample_frames(reader.frames(), config.fps), video, detection_size(video, picture_px))
     faces = detect(
         kept(frames),
         detector,
@@ -220,7 +220,7 @@ def _tracked(
         min_face_px=least_px,
     )
     for tracked in link(
-        assign_shots(faces, ShotFinder()), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
+        assign_shots(faces, ShotDetector()), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
     ):
         yield waiting.popleft(), tracked
 

@@ -9,7 +9,7 @@ import av
 
 from fervid.errors import ConfigError, VideoError
 
-__all__ = ["blames_file", "choose_stream", "duration_tag", "open_container"]
+__all__ = ["choose_stream", "duration_tag", "is_file_error", "open_container"]
 
 #: Containers that hold frames, and nothing that points to other files (no hls, concat, dash, sdp, image2, lavfi).
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv"
@@ -17,7 +17,7 @@ _ATTACHED_PICTURE = 0x400
 _DEFAULT = 0x1
 
 
-def blames_file(error: Exception) -> bool:
+def is_file_error(error: Exception) -> bool:
     """Whether an error from PyAV is the file's fault: all but a real lack of memory.
 
     Fuzzing raised UnicodeDecodeError, IndexError, AttributeError, EOFError and OSError beside FFmpegError, and FFmpeg's
@@ -45,7 +45,7 @@ def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
             },
         )
     except Exception as e:
-        if not blames_file(e):
+        if not is_file_error(e):
             raise
         if not os.access(path, os.R_OK):  # FFmpeg raises PermissionError for some damage, too
             raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None

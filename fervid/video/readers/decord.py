@@ -18,7 +18,7 @@ class DecordFrame:
         self.pts_s, self.duration_s = pts_s, duration_s
         self._reader, self._number = reader, number
 
-    def picture(self, width_px: int, height_px: int) -> np.ndarray:
+    def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """Give (height_px, width_px, 3) uint8 RGB, scaled by area."""
         from PIL import Image
 

@@ -1,6 +1,6 @@
 """Frames that nobody will look at are left out of decoding, and keep their places in time.
 
-packets -> setting, one by one -> decoder -> frames, and LeftOut in the place of those that it left out -> Clock
+packets -> setting, one by one -> decoder -> frames, and SkippedPacket in the place of those that it left out -> Clock
 
 A frame may be left out if no other refers to it, which the decoder knows, and if it is not the first of its cell (see
 video.Sampling), which the packets tell: one of that cell that is shown before it has been read before it. Should this
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import av
 
 from fervid.video.reader import Health, RestartNeeded, Sampling
-from fervid.video.readers.timestamps import MAX_GAP_S, LeftOut, Shown
+from fervid.video.readers.timestamps import MAX_GAP_S, SkippedPacket, StreamFrame
 
 __all__ = ["FrameSkipper", "SkippedFrame", "can_skip_frames"]
 
@@ -41,11 +41,11 @@ class SkippedFrame:
     def __init__(self, pts_s: float, duration_s: float) -> None:
         self.pts_s, self.duration_s = pts_s, duration_s
 
-    def picture(self, width_px: int, height_px: int) -> NoReturn:
+    def rgb(self, width_px: int, height_px: int) -> NoReturn:
         """Ask for every frame."""
         raise RestartNeeded(every_frame=True)
 
-    canvas = picture
+    canvas = rgb
 
     def luma(self) -> NoReturn:
         """Ask for every frame."""
@@ -55,7 +55,7 @@ class SkippedFrame:
 
 
 class FrameSkipper:
-    """Says packet by packet what a decoder may leave out, and puts LeftOut where it did.
+    """Says packet by packet what a decoder may leave out, and puts SkippedPacket where it did.
 
     `origin` is where second 0 begins, in seconds of the stream; `start_s` is where looking begins.
     """
@@ -72,13 +72,13 @@ class FrameSkipper:
         self._first: dict[int, int] = {}
         self._latest: int | None = None
         self._one_clock = True
-        self._waiting: list[LeftOut] = []
+        self._waiting: list[SkippedPacket] = []
 
     def setting(self, packet: Any) -> str:
         """The decoder's skip_frame for this packet. Ask for each, in the order of the file."""
         if not self._spares(packet):
             return "DEFAULT"
-        heappush(self._waiting, LeftOut(packet.pts, packet.duration or 0))
+        heappush(self._waiting, SkippedPacket(packet.pts, packet.duration or 0))
         return "NONREF"
 
     def _spares(self, packet: Any) -> bool:
@@ -104,7 +104,7 @@ class FrameSkipper:
             del self._first[next(iter(self._first))]
         return first is not None and (self._sampling.fast or first < pts)
 
-    def in_place(self, frames: Iterator[av.VideoFrame]) -> Iterator[Shown]:
+    def in_place(self, frames: Iterator[av.VideoFrame]) -> Iterator[StreamFrame]:
         """Pass on what is decoded, in the order of display, and between it what was left out."""
         before: int | None = None
         for frame in frames:
@@ -117,10 +117,10 @@ class FrameSkipper:
             yield frame
         yield from self._passed(None)
 
-    def _passed(self, pts: int | None) -> Iterator[LeftOut]:
+    def _passed(self, pts: int | None) -> Iterator[SkippedPacket]:
         """What is shown before pts (None: all), now that it is known not to have been decoded."""
         while self._waiting and (pts is None or self._waiting[0].pts < pts):
-            self._health.left_out += 1
+            self._health.skipped += 1
             yield heappop(self._waiting)
         if self._waiting and self._waiting[0].pts == pts:
             heappop(self._waiting)  # the decoder knew better: others refer to it

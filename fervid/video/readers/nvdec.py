@@ -19,7 +19,7 @@ from fervid.errors import DeviceError, MissingDependency
 from fervid.video.reader import NotOnGPU
 from fervid.video.readers.containers import open_container
 from fervid.video.readers.pyav import PyAVReader
-from fervid.video.readers.tensor_frame import full_range_of, luma_weights, rgb_of
+from fervid.video.readers.tensor_frame import full_range_of, luma_weights, yuv_to_rgb
 
 __all__ = ["Nv12Frame", "NvdecReader"]
 
@@ -36,11 +36,11 @@ class Nv12Frame:
         self._turns = round(frame.rotation / 90) % 4
         self._limited = frame.color_range != ColorRange.JPEG
 
-    def picture(self, width_px: int, height_px: int) -> Tensor:
+    def rgb(self, width_px: int, height_px: int) -> Tensor:
         """Give (height_px, width_px, 3) uint8 RGB, scaled by area."""
         size_px = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
         luma, chroma = self._plane(0), self._plane(1)
-        rgb = rgb_of(luma, chroma, size_px, luma_weights(int(self._frame.colorspace)), limited=self._limited)
+        rgb = yuv_to_rgb(luma, chroma, size_px, luma_weights(int(self._frame.colorspace)), limited=self._limited)
         return torch.rot90(rgb, self._turns).contiguous() if self._turns else rgb
 
     def luma(self) -> np.ndarray:

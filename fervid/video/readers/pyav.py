@@ -14,10 +14,10 @@ from fervid.errors import VideoError
 from fervid.runtime.profiling import stage
 from fervid.types import VideoInfo
 from fervid.video.reader import STILL_S, Health, RestartNeeded, Sampling
-from fervid.video.readers.containers import blames_file, choose_stream, duration_tag, open_container
+from fervid.video.readers.containers import choose_stream, duration_tag, is_file_error, open_container
 from fervid.video.readers.frame_skipping import FrameSkipper, SkippedFrame, can_skip_frames
 from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
-from fervid.video.readers.timestamps import MAX_GAP_S, LeftOut, Shown, TimestampNormalizer
+from fervid.video.readers.timestamps import MAX_GAP_S, SkippedPacket, StreamFrame, TimestampNormalizer
 
 __all__ = ["PyAVReader"]
 
@@ -61,7 +61,7 @@ class PyAVReader:
             head = self._head(decoding)
             self._origin = self._time_zero(head[-1])
             self._clock = self._wind(self._declared_end())
-            self._opened: tuple[Iterator[Shown], Iterator[Any]] = chain(head, decoding), again
+            self._opened: tuple[Iterator[StreamFrame], Iterator[Any]] = chain(head, decoding), again
             self.info = self._describe(head[-1])
             if not can_skip_frames(self._stream, self.info.container, head[-1]):
                 if self._fast and self.info.codec in _ROUGH:
@@ -87,13 +87,13 @@ class PyAVReader:
             last_end = self._clock.finish(last_end)
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
 
-    def _from(self, start_s: float) -> Iterator[Shown]:
+    def _from(self, start_s: float) -> Iterator[StreamFrame]:
         """Decode from a little before start_s, or from the start."""
         if start_s > 0 and not self._synthetic and self._seek(start_s):
             return self._sifted(self._packets(), start_s)
         return self._from_first(start_s)
 
-    def _from_first(self, start_s: float = 0.0) -> Iterator[Shown]:
+    def _from_first(self, start_s: float = 0.0) -> Iterator[StreamFrame]:
         """Go on where opening ended; or begin again, now that time zero is known, if frames may be left out."""
         frames, packets = self._opened
         self._opened = iter(()), iter(())  # of the two that are left, one would keep every packet for the other
@@ -103,7 +103,7 @@ class PyAVReader:
         self.health.packets = self.health.decoded = 0
         return self._sifted(packets, start_s)
 
-    def _sifted(self, packets: Iterator[Any], start_s: float = 0.0) -> Iterator[Shown]:
+    def _sifted(self, packets: Iterator[Any], start_s: float = 0.0) -> Iterator[StreamFrame]:
         """Decode what may be looked at."""
         if self._sampling is None:
             return self._decode(packets)
@@ -114,9 +114,9 @@ class PyAVReader:
     def _fast(self) -> bool:
         return self._sampling is not None and self._sampling.fast
 
-    def _is_spare(self, frame: Shown, duration_s: float) -> bool:
+    def _is_spare(self, frame: StreamFrame, duration_s: float) -> bool:
         """Whether a frame was left out and another will do: not for a still, which is looked at in each second."""
-        return self._fast and isinstance(frame, LeftOut) and duration_s < STILL_S
+        return self._fast and isinstance(frame, SkippedPacket) and duration_s < STILL_S
 
     def frame_times(self) -> list[tuple[float, float]]:
         """Give (pts_s, duration_s) of every displayed frame from the packets alone; this uses the reader up."""
@@ -141,7 +141,7 @@ class PyAVReader:
         self.close()
 
     def _wrapped(self, frame: Any, pts_s: float, duration_s: float) -> Any:
-        left_out = isinstance(frame, LeftOut)
+        left_out = isinstance(frame, SkippedPacket)
         return SkippedFrame(pts_s, duration_s) if left_out else PyAVFrame(frame, pts_s, duration_s, self._scalers)
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class PyAVReader:
                     yield packet
                 return
             except Exception as e:
-                if not blames_file(e):
+                if not is_file_error(e):
                     raise
                 failures += 1
                 self._damage()
@@ -272,7 +272,7 @@ class PyAVReader:
                 with stage("decode"):
                     frames = self._stream.codec_context.decode(packet)
             except Exception as e:
-                if not blames_file(e):
+                if not is_file_error(e):
                     raise
                 self._damage()
                 continue

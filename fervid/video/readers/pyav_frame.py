@@ -37,7 +37,7 @@ class PyAVFrame:
             frame.colorspace = _UNSPECIFIED
         self._turns = round(frame.rotation / 90) % 4
 
-    def picture(self, width_px: int, height_px: int) -> np.ndarray:
+    def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """Give (height_px, width_px, 3) uint8 RGB: by area to the small size first, to RGB only there."""
         if self._turns % 2:
             width_px, height_px = height_px, width_px

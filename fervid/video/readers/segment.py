@@ -16,11 +16,11 @@ import numpy as np
 from fervid.errors import VideoError
 from fervid.files import check_file
 from fervid.video.reader import RestartNeeded, Sampling
-from fervid.video.readers.containers import blames_file, choose_stream, open_container
+from fervid.video.readers.containers import choose_stream, is_file_error, open_container
 from fervid.video.readers.frame_skipping import SkippedFrame
 from fervid.video.readers.pyav import PyAVReader
 from fervid.video.readers.pyav_frame import PyAVFrame
-from fervid.video.readers.timestamps import LeftOut
+from fervid.video.readers.timestamps import SkippedPacket
 from fervid.video.segments import Index, NotSplittable, Segment
 
 __all__ = ["SegmentReader", "read_duration", "read_index"]
@@ -50,7 +50,7 @@ def read_index(path: Path, stream: int | None, max_pixels: int) -> tuple[Index, 
                 pts.append(packet.pts)
                 key.append(packet.is_keyframe)
         except Exception as e:
-            if isinstance(e, NotSplittable) or not blames_file(e):
+            if isinstance(e, NotSplittable) or not is_file_error(e):
                 raise
             raise NotSplittable("it is damaged") from e
         tick = Fraction(chosen.time_base or Fraction(1, 90_000))
@@ -69,35 +69,34 @@ def read_duration(path: Path, max_pixels: int) -> float:
 class SegmentReader(PyAVReader):
     """A reader of one piece. Damage and doubtful timestamps raise RestartNeeded: such a file is read whole.
 
-    `own` and `own_left_out` count the frames of the piece, decoded and not; ask for frames until it has `met` its
-    successor.
+    `n_decoded` and `n_skipped` count the frames of the segment, decoded and not; read frames until `tail_complete`.
     """
 
     def __init__(self, path: Path, *, stream: int | None, max_pixels: int, sampling: Sampling | None = None) -> None:
         file: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels}
         super().__init__(path, **file, careful=False, synthetic_time=False, sampling=sampling)
-        self.own = self.own_left_out = 0
+        self.n_decoded = self.n_skipped = 0
         self._borders = _Border(math.inf), _Border(math.inf)
 
-    def span_s(self, piece: Segment) -> tuple[float, float]:
+    def bounds_s(self, piece: Segment) -> tuple[float, float]:
         """Where a piece starts and stops, in seconds of the video."""
         start = -math.inf if piece.start is None else float(piece.start * self._tick - self._origin)
         return start, math.inf if piece.stop is None else float(piece.stop * self._tick - self._origin)
 
     def frames_of(self, piece: Segment) -> Iterator[PyAVFrame]:
         """Yield the frames from pieces.BEFORE_S before the piece on, at least, until nobody asks for more."""
-        start_s, stop_s = self.span_s(piece)
+        start_s, stop_s = self.bounds_s(piece)
         seek = piece.seek
         source = self._from_first() if seek is None else self._sifted(self._packets_from(seek))
         head, tail = self._borders = _Border(start_s), _Border(stop_s)
         last_end = 0.0
         for frame, pts_s, duration_s in self._clock.spans(self._clock.timed(source)):
-            shown, left_out = self._wrapped(frame, pts_s, duration_s), isinstance(frame, LeftOut)
+            shown, left_out = self._wrapped(frame, pts_s, duration_s), isinstance(frame, SkippedPacket)
             head.take(shown)
             tail.take(shown)
             if start_s <= pts_s < stop_s:
-                self.own += not left_out
-                self.own_left_out += left_out
+                self.n_decoded += not left_out
+                self.n_skipped += left_out
                 self.end_s = last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
             if not self._is_spare(frame, duration_s):
                 yield shown
@@ -105,7 +104,7 @@ class SegmentReader(PyAVReader):
             self.end_s = self._clock.finish(last_end)
 
     @property
-    def met(self) -> bool:
+    def tail_complete(self) -> bool:
         """Whether `tail` is complete."""
         return self._borders[1].left == 0
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from fervid.video.readers.tensor_resize import shrunk
+from fervid.video.readers.tensor_resize import resize_area
 
-__all__ = ["full_range_of", "luma_weights", "rgb_of", "scaled"]
+__all__ = ["full_range_of", "luma_weights", "resize_rgb", "yuv_to_rgb"]
 
 #: What red, green and blue count in luma (ITU-R BT.601, BT.709, BT.2020); 601 where the file does not say.
 _BT601, _BT709, _BT2020 = (0.299, 0.587, 0.114), (0.2126, 0.7152, 0.0722), (0.2627, 0.6780, 0.0593)
@@ -20,12 +20,12 @@ def luma_weights(color_space: str | int | None) -> tuple[float, float, float]:
     )
 
 
-def scaled(rgb: Tensor, width_px: int, height_px: int) -> Tensor:
+def resize_rgb(rgb: Tensor, width_px: int, height_px: int) -> Tensor:
     """Scale (H, W, 3) uint8 by area -> (height_px, width_px, 3) uint8."""
-    return shrunk(rgb, height_px, width_px).round_().to(torch.uint8)
+    return resize_area(rgb, height_px, width_px).round_().to(torch.uint8)
 
 
-def rgb_of(
+def yuv_to_rgb(
     luma: Tensor, chroma: Tensor, size_px: tuple[int, int], weights: tuple[float, float, float], *, limited: bool
 ) -> Tensor:
     """Planes (H, W) and (H / 2, W / 2, 2) uint8 -> RGB of size_px (width, height), (height, width, 3) uint8.
@@ -33,8 +33,8 @@ def rgb_of(
     As PyAVFrame.picture goes about it: by area to the small size first, to RGB only there (ITU-T H.273, 8.3).
     """
     width, height = size_px
-    grey = shrunk(luma[..., None], height, width).round_()
-    half = shrunk(chroma, -(-height // 2), -(-width // 2)).round_()
+    grey = resize_area(luma[..., None], height, width).round_()
+    half = resize_area(chroma, -(-height // 2), -(-width // 2)).round_()
     wide = half.repeat_interleave(2, 0).repeat_interleave(2, 1)[:height, :width] - 128
     if limited:
         grey, wide = (grey - 16) * (255 / 219), wide * (255 / 224)

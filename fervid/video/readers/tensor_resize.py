@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Areas", "resize", "shrunk", "tent_filter"]
+__all__ = ["TensorIntegralImage", "resize", "resize_area", "tent_filter"]
 
 #: Sums of one channel that 32 bits hold.
 _SUM_32 = 2**31 // 255
 
 
-class Areas:
+class TensorIntegralImage:
     """Means over any rectangle of pictures (n, h, w, 3) uint8 from summed-area tables (Crow 1984) on their device."""
 
     def __init__(self, picture: Tensor) -> None:
@@ -53,7 +53,7 @@ class Areas:
         return _mean(sums, bottom - top, right - left)
 
 
-def shrunk(plane: Tensor, rows: int, columns: int) -> Tensor:
+def resize_area(plane: Tensor, rows: int, columns: int) -> Tensor:
     """Resize one picture (H, W, C) uint8 by area -> (rows, columns, C) float32, parts of pixels in parts."""
     for axis, cells in enumerate((rows, columns)):
         if cells == plane.shape[axis]:

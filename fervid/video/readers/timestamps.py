@@ -10,7 +10,7 @@ import av
 
 from fervid.video.reader import Health, RestartNeeded
 
-__all__ = ["MAX_GAP_S", "LeftOut", "Shown", "Timed", "TimestampNormalizer"]
+__all__ = ["MAX_GAP_S", "SkippedPacket", "StreamFrame", "TimedFrame", "TimestampNormalizer"]
 
 #: A jump forward by more than this is a new clock, not a gap.
 MAX_GAP_S = 3600
@@ -20,16 +20,16 @@ _DISORDER_S = 1
 _LONGEST_TAIL_S = 24 * 3600.0
 
 
-class LeftOut(NamedTuple):
+class SkippedPacket(NamedTuple):
     """The place of a frame that was not decoded: its pts and duration in ticks, as a decoded one has them."""
 
     pts: int
     duration: int
 
 
-Shown = av.VideoFrame | LeftOut
+StreamFrame = av.VideoFrame | SkippedPacket
 #: A frame, its time and its duration, both in seconds.
-Timed = tuple[Shown, float, float]
+TimedFrame = tuple[StreamFrame, float, float]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TimestampNormalizer:
     abut: bool
     health: Health
 
-    def timed(self, source: Iterator[Shown]) -> Iterator[Timed]:
+    def timed(self, source: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
         """Give every frame a time that never runs back; frames without one are counted and left out."""
         if self.synthetic:
             yield from self._counted(source)
@@ -82,13 +82,13 @@ class TimestampNormalizer:
         if self.health.untimed > seen / 2:
             raise RestartNeeded(synthetic_time=True)
 
-    def spans(self, timed: Iterator[Timed]) -> Iterator[Timed]:
+    def spans(self, timed: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
         """Make durations hold: none reaches over the next frame, and where samples abut each reaches up to it.
 
         What a frame declares is not enough: in MP4 with B-frames it follows the order of decoding, in Matroska it is a
         default. Samples of an undamaged MP4 leave no gap (ISO/IEC 14496-12, 8.6.1.2), so a long one is a still.
         """
-        before: Timed | None = None
+        before: TimedFrame | None = None
         for item in timed:
             if before is not None:
                 apart = item[1] - before[1]
@@ -99,7 +99,7 @@ class TimestampNormalizer:
             left = (self.end_s or 0.0) - before[1]
             yield before[0], before[1], min(before[2], max(float(self.step), left))
 
-    def _counted(self, source: Iterator[Shown]) -> Iterator[Timed]:
+    def _counted(self, source: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
         self.health.degrade("synthetic_time")
         step = self.step
         for i, frame in enumerate(source):

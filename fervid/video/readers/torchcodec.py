@@ -14,7 +14,7 @@ from torch import Tensor
 from fervid.errors import MissingDependency
 from fervid.video.reader import NotOnGPU
 from fervid.video.readers.indexed import IndexedReader
-from fervid.video.readers.tensor_frame import luma_weights, scaled
+from fervid.video.readers.tensor_frame import luma_weights, resize_rgb
 
 __all__ = ["TorchcodecReader"]
 
@@ -41,7 +41,7 @@ class _RGBFrame:
 class TorchcodecFrame(_RGBFrame):
     """A Frame, on the CPU."""
 
-    def picture(self, width_px: int, height_px: int) -> np.ndarray:
+    def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """Give (height_px, width_px, 3) uint8 RGB, scaled by area."""
         from PIL import Image
 
@@ -60,9 +60,9 @@ class TorchcodecFrame(_RGBFrame):
 class DeviceFrame(_RGBFrame):
     """The same where the pixels are on a device: tensors in the place of arrays."""
 
-    def picture(self, width_px: int, height_px: int) -> Tensor:
+    def rgb(self, width_px: int, height_px: int) -> Tensor:
         """Give (height_px, width_px, 3) uint8 RGB, scaled by area."""
-        return scaled(self._reader.pixels(self._number), width_px, height_px)
+        return resize_rgb(self._reader.pixels(self._number), width_px, height_px)
 
     def luma(self) -> np.ndarray:
         """Give the luma (H, W) uint8 as an array all the same."""

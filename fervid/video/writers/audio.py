@@ -9,9 +9,9 @@ from typing import Any, Self
 import av
 
 from fervid.errors import VideoError
-from fervid.video.readers.containers import blames_file, open_container
+from fervid.video.readers.containers import is_file_error, open_container
 
-__all__ = ["Soundtrack"]
+__all__ = ["AudioPassthrough"]
 
 #: What MP4 holds and players play.
 _COPIED = {"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"}
@@ -20,7 +20,7 @@ _HIGHEST_HZ = 48_000
 _DISORDER_S = 1
 
 
-class Soundtrack:
+class AudioPassthrough:
     """All audio streams of a file, handed over as the time of the pictures goes on. Use it with `with`.
 
     video_start_s is where the pictures begin on the file's own clock; delay_s, how long after time zero of the copy
@@ -104,7 +104,7 @@ class Soundtrack:
                 self._last[index] = packet.dts + length
                 yield packet
         except Exception as e:
-            if not blames_file(e):
+            if not is_file_error(e):
                 raise
             self.damaged = True  # what is left of a damaged file's sound stays away, as its pictures do
 
@@ -119,7 +119,7 @@ class Soundtrack:
         try:
             frames = packet.decode()
         except Exception as e:
-            if not blames_file(e):
+            if not is_file_error(e):
                 raise
             self.damaged = True
             return

@@ -6,7 +6,7 @@ from pathlib import Path
 from fervid.config import MAX_PIXELS
 from fervid.video.readers.containers import choose_stream, open_container
 
-__all__ = ["Playability", "playability"]
+__all__ = ["BrowserSupport", "browser_support"]
 
 #: FFmpeg's decoders by the name that people know the codec by. The first four play in every current browser.
 _PLAYS = {"h264": "H.264", "vp8": "VP8", "vp9": "VP9", "av1": "AV1"}
@@ -23,14 +23,14 @@ _OPEN_CODECS = {"vp8", "vp9", "av1"}
 
 
 @dataclass(frozen=True)
-class Playability:
+class BrowserSupport:
     """Whether browsers play a file: `trouble` is what they cannot ("" if all play it), `mute` whose sound they lack."""
 
     trouble: str
     mute: str
 
 
-def playability(path: Path, *, stream: int | None = None, max_pixels: int = MAX_PIXELS) -> Playability:
+def browser_support(path: Path, *, stream: int | None = None, max_pixels: int = MAX_PIXELS) -> BrowserSupport:
     """Look into a file without decoding it; VideoError as open_video."""
     with open_container(path, max_pixels) as container:
         video = choose_stream(container, path, stream)
@@ -41,7 +41,7 @@ def playability(path: Path, *, stream: int | None = None, max_pixels: int = MAX_
             trouble = f"its video stream {video.index}: a browser shows another one"
         sounds = [s.codec_context.name for s in container.streams.audio if s.codec_context is not None]
         mute = sounds[0].upper() if sounds and sounds[0] not in _SOUND else ""
-        return Playability(trouble, mute)
+        return BrowserSupport(trouble, mute)
 
 
 def _trouble(codec: str, pixels: str, container: str) -> str:

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from fervid.errors import OutputError
-from fervid.video.writers.audio import Soundtrack
+from fervid.video.writers.audio import AudioPassthrough
 
 __all__ = ["ClipWriter"]
 
@@ -28,7 +28,7 @@ class ClipWriter:
         *,
         tick: Fraction = _TICK,
         threads: int = 1,
-        sound: Soundtrack | None = None,
+        sound: AudioPassthrough | None = None,
     ) -> None:
         """Begin a clip; `rate` is what it declares, in pictures a second: the times of the pictures decide.
 

@@ -11,7 +11,7 @@ from av.audio.resampler import AudioResampler
 
 from fervid.types import VideoInfo
 from fervid.video.reader import Reader
-from fervid.video.readers.containers import blames_file, open_container
+from fervid.video.readers.containers import is_file_error, open_container
 
 __all__ = ["MOST_LINES", "transcode"]
 
@@ -37,7 +37,7 @@ def transcode(reader: Reader, out: Path, *, max_pixels: int) -> None:
             last = -1
             for frame in reader.frames():
                 sound.encode_until(frame.pts_s)
-                shown = av.VideoFrame.from_ndarray(frame.picture(picture.width, picture.height), "rgb24")
+                shown = av.VideoFrame.from_ndarray(frame.rgb(picture.width, picture.height), "rgb24")
                 shown.time_base = _TICK
                 last = shown.pts = max(round(frame.pts_s / _TICK), last + 1)
                 target.mux(picture.encode(shown))
@@ -79,7 +79,7 @@ class _Sound:
             try:
                 frames = packet.decode()
             except Exception as e:
-                if not blames_file(e):
+                if not is_file_error(e):
                     raise
                 continue
             for frame in frames:

@@ -199,7 +199,7 @@ def _short(value: float | None) -> str:
 
 def _figure(result: "Agreement") -> "Figure":
     """Labels as strips on top, then one panel an emotion: the machine in colour, raters grey, their mean dark."""
-    both, facts = result.both, result.facts
+    both, facts = result.aligned, result.facts
     strips = (both.label >= 0).any() and len(both.categories) > 1
     k, coders = len(both.emotions), len(both.raters) + 1
     heights = ([0.34 * coders] if strips else []) + [1.25] * k
@@ -248,7 +248,7 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _draw_emotion(axes: "Axes", result: "Agreement", j: int, name: str) -> None:
-    both, one = result.both, result.facts["emotions"][name]
+    both, one = result.aligned, result.facts["emotions"][name]
     step = -(-len(both.second) // _POINTS)
     middle = _thinned(both.second + 0.5, step)
     _shade(axes, both)
@@ -294,7 +294,7 @@ def _draw_strips(axes: "Axes", result: "Agreement") -> None:
     """One row a rater, the machine last: a colour a label."""
     from matplotlib.patches import Patch
 
-    both = result.both
+    both = result.aligned
     rows = [*both.label, both.machine]
     for i, labels in enumerate(rows):
         for c, name in enumerate(both.categories):

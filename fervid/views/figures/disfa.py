@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fervid.studies.disfa_study import Report
+    from fervid.studies.disfa_study import DisfaResult
 
 __all__ = ["print_report", "write_report"]
 
@@ -26,7 +26,7 @@ _CAMERA = {"left": -0.16, "right": 0.16}
 _RATE = 20
 
 
-def print_report(report: "Report", written: list[Path]) -> None:
+def print_report(report: "DisfaResult", written: list[Path]) -> None:
     """Say on stdout what was found, and what is missing."""
     sys.stdout.write(_summary(report.facts))
     for path in written:
@@ -77,7 +77,7 @@ def _over(one: dict[str, Any], subjects: int) -> str:
     return text
 
 
-def write_report(report: "Report", folder: Path) -> list[Path]:
+def write_report(report: "DisfaResult", folder: Path) -> list[Path]:
     """Write disfa.txt, disfa.csv (a row a recording and emotion), disfa.json, disfa_forest.png and disfa_course.png."""
     make_folder(folder)
     names = ("disfa.txt", "disfa.csv", "disfa.json", "disfa_forest.png", "disfa_course.png")
@@ -160,10 +160,10 @@ def _whisker(axes: "Axes", one: dict[str, Any], row: float, side: str, name: str
     )
 
 
-def _course(report: "Report") -> "Figure":
+def _course(report: "DisfaResult") -> "Figure":
     """A typical recording over time: each emotion's probability, and below it, upside down, its action units' score."""
-    which = report.typical
-    one, courses = report.facts["recordings"][which], report.course(which)
+    which = report.median_recording
+    one, courses = report.facts["recordings"][which], report.emotion_series(which)
     figure = new_figure(12, 1.15 * len(courses) + 1.2)
     panels = figure.subplots(len(courses), 1, sharex=True, squeeze=False)[:, 0]
     time = np.arange(one["video_frames"]) / _RATE

@@ -92,12 +92,12 @@ class _Copy:
         """Decode, paint and encode every frame -> what was done."""
         from fervid.config import MAX_PIXELS
         from fervid.video.readers.pyav_frame import planes_of
-        from fervid.video.writers.audio import Soundtrack
+        from fervid.video.writers.audio import AudioPassthrough
         from fervid.video.writers.clip import ClipWriter
 
         info, n, painter = self.reader.info, 0, None
         width, height = (max(2, side - side % 2) for side in (info.width_px, info.height_px))
-        with Soundtrack(info.path, info.start_s, MAX_PIXELS) as found:
+        with AudioPassthrough(info.path, info.start_s, MAX_PIXELS) as found:
             sound = None if options.mute or not found.kept else found
             rate = info.frame_rate or 25
             with ClipWriter(part, rate, tick=self.reader.time_base, threads=0, sound=sound) as clip:

@@ -80,11 +80,11 @@ def open_film(timeline: Timeline, video: Path, page: Path, *, transcode: bool, e
 
     A copy too large to be embedded stays beside the page as NAME.film.mp4. VideoError if browsers cannot play it.
     """
-    from fervid.video.writers.browser_support import playability
+    from fervid.video.writers.browser_support import browser_support
 
     config = _config(timeline)
     info, _ = read_video(video, config, lambda reader: reader.info)
-    plays = playability(video, stream=config.stream, max_pixels=config.max_pixels)
+    plays = browser_support(video, stream=config.stream, max_pixels=config.max_pixels)
     if not transcode:
         if plays.trouble:
             raise VideoError(

@@ -5,17 +5,17 @@ from typing import Any
 import numpy as np
 
 from fervid.studies import statistics as measures
-from fervid.studies.alignment import Aligned
-from fervid.studies.bootstrap import Moving, interval
+from fervid.studies.alignment import AlignedSeries
+from fervid.studies.bootstrap import MovingBlockBootstrap, percentile_interval
 
-__all__ = ["find_spread"]
+__all__ = ["leave_one_out"]
 
 _FEWEST = 3
 #: Below so many seconds a verdict says how few they are.
 _FEW = 30
 
 
-def find_spread(both: Aligned, blocks: Moving, labelled: bool) -> dict[str, Any]:
+def leave_one_out(both: AlignedSeries, blocks: MovingBlockBootstrap, labelled: bool) -> dict[str, Any]:
     """Leave each rater out in turn: how well do they, and does the machine in their place, agree with the others?
 
     For labels it is Cohen's kappa, the mean over the other raters; for scores Pearson's correlation with the mean of
@@ -29,7 +29,7 @@ def find_spread(both: Aligned, blocks: Moving, labelled: bool) -> dict[str, Any]
     drawn = statistic(blocks.sums(terms))
     *people, machine = whole.mean(0)
     draws = drawn.mean(1)
-    low, high = interval(draws[:, -1] - draws[:, :-1].mean(1))
+    low, high = percentile_interval(draws[:, -1] - draws[:, :-1].mean(1))
     difference = {"value": float(machine - np.mean(people)), "low": low, "high": high}
     spread = {
         "measure": "Cohen's kappa with each other rater, their mean" if labelled
@@ -45,7 +45,7 @@ def find_spread(both: Aligned, blocks: Moving, labelled: bool) -> dict[str, Any]
     return spread | {"where": _where(people, machine), "verdict": _sentence(spread, people, machine, labelled)}
 
 
-def _scores(both: Aligned) -> Any:
+def _scores(both: AlignedSeries) -> Any:
     """Terms (n, F) and the statistic: sums (..., F) -> (..., E, R + 1), the raters and then the machine."""
     there = np.isfinite(both.score).all((0, 2)) & np.isfinite(both.prob).all(1)
     if there.sum() < _FEWEST:
@@ -69,7 +69,7 @@ def _scores(both: Aligned) -> Any:
     return stacked[:, kept].reshape(there.sum(), -1), statistic, names, int(there.sum())
 
 
-def _labels(both: Aligned) -> Any:
+def _labels(both: AlignedSeries) -> Any:
     """As _scores, with one row for all labels together: (..., 1, R + 1)."""
     coders = np.concatenate([both.label, both.machine[None]])
     there = (coders >= 0).all(0)

@@ -1,0 +1,95 @@
+"""The Python and R examples of the README and of docs/ run, and find what they should."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+import pytest
+
+import fervid
+from tests.helpers.markdown import PAGES, ROOT, blocks
+
+SAMPLE = ROOT / "sample_videos" / "two_faces.mp4"
+WITH_PYTHON = sorted(page for page, text in PAGES.items() if blocks(text, "python"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the examples expect, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("agg")
+    fervid.process(SAMPLE, "timeline.parquet", end_s=2)
+    (tmp_path / "results").mkdir()
+    shutil.copy("timeline.parquet", "results/a.parquet")
+    (tmp_path / "sample_videos").mkdir()
+    shutil.copy(SAMPLE, "sample_videos")
+    (tmp_path / "sample_videos" / "broken.mp4").write_text("no video")
+    (tmp_path / "ratings.csv").write_text("second,valence\n0,0.2\n1,0.8\n")
+    return tmp_path
+
+
+def run_blocks(page: str) -> dict[str, Any]:
+    """Run the Python blocks of a page one after another; give the names that they leave."""
+    names: dict[str, Any] = {}
+    for block in blocks(PAGES[page], "python"):
+        exec(block, names)
+    return names
+
+
+def test_pages_with_python_are_known() -> None:
+    known = {"README.md", "docs/batch-and-cluster.md", "docs/choosing-options.md", "docs/recipes.md"}
+    assert set(WITH_PYTHON) == known, "add a test of what the new examples find"
+
+
+def test_readme(folder: Path) -> None:
+    names = run_blocks("README.md")
+    assert set(names["frame"]["second"]) == {0, 1}
+    assert names["film"].index.tolist() == [pd.Timedelta(0), pd.Timedelta(seconds=1)]
+
+
+def test_choosing_options(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_blocks("docs/choosing-options.md")
+    assert "ok []" in capsys.readouterr().out
+    assert len(fervid.load_timeline("timeline.parquet", by="second")) == 6
+
+
+def test_batch(folder: Path) -> None:
+    names = run_blocks("docs/batch-and-cluster.md")
+    assert [Path(row.path).name for row in names["summary"].troubles] == ["broken.mp4"]
+    found = sorted(path.name for path in (folder / "results").rglob("*.parquet"))
+    assert found == ["a.parquet", "manifest.parquet", "two_faces.mp4.parquet"]
+    assert len(names["everything"]) == 2
+
+
+def test_recipes(folder: Path) -> None:
+    fervid.process(SAMPLE, "timeline.parquet")
+    shutil.copy("timeline.parquet", "results/b.parquet")
+    names = run_blocks("docs/recipes.md")
+    film = names["film"]
+    assert names["smooth"].index.tolist() == [pd.Timedelta(0), pd.Timedelta(seconds=5)]
+    assert names["smooth"]["happiness"].iloc[0] == pytest.approx(film["happiness"].iloc[:5].mean())
+    assert len(pd.read_csv("timeline.csv")) == len(fervid.load_timeline("timeline.parquet"))
+    assert len(names["clear"]) and names["clear"]["entropy"].max() < 1.5
+    assert names["both"]["valence"].tolist() == [0.2, *[0.8] * 5]
+    joy = names["joy"].set_index("file")
+    assert sorted(joy.index) == ["a.parquet", "b.parquet"]
+    assert joy.loc["b.parquet", "happiness"] == pytest.approx(film["happiness"].max())
+    total = sum(fervid.load_timeline("results")["face_seconds"])
+    assert names["screen_time"]["seconds"].sum() == pytest.approx(total, abs=0.3)
+    assert names["dataset"].count_rows() == len(fervid.load_timeline("results"))
+
+
+@pytest.mark.skipif(shutil.which("Rscript") is None, reason="R is not installed")
+def test_r(folder: Path) -> None:
+    fervid.export("timeline.parquet", "timeline.csv")
+    (block,) = blocks(PAGES["docs/recipes.md"], "r")
+    (folder / "recipe.R").write_text(block)
+    done = subprocess.run(["Rscript", "--vanilla", "recipe.R"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = fervid.load_timeline("timeline.parquet")
+    for track, mean in rows[rows["status"] == "ok"].groupby("track")["happiness"].mean().items():
+        (line,) = [line.split() for line in done.stdout.splitlines()[1:] if line.split()[1] == str(track)]
+        assert float(line[2]) == pytest.approx(mean, abs=1e-4)
