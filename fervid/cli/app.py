@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from fervid.errors import ConfigError, FervidError
 
-__all__ = ["ALIASES", "GROUPS", "PANELS", "RESUMES", "RESUMES_UNLESS_FRESH", "RESTARTS", "app", "command"]
+__all__ = ["ALIASES", "GROUPS", "PANELS", "RESTARTS", "RESUMES", "RESUMES_UNLESS_FRESH", "app", "command"]
 
 #: The groups of commands, in the order of `fervid --help`.
 ANALYSE, LOOK, STUDIES, MODELS, INSTALLATION = GROUPS = ("Analyse", "Look", "Studies", "Models", "Installation")
@@ -154,9 +154,9 @@ def command(group: str, example: str, *, rerun: str = RESTARTS, bare: bool = Fal
 
         run.__signature__ = signature  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-        return app.command(
-            cls=Command, epilog=f"Example: {example}", no_args_is_help=not bare, rich_help_panel=group
-        )(run)
+        return app.command(cls=Command, epilog=f"Example: {example}", no_args_is_help=not bare, rich_help_panel=group)(
+            run
+        )
 
     return register
 

@@ -29,10 +29,10 @@ def batch(
         bool, option("--retry-failed", panel="Run", help="Retry videos that failed in an earlier run.")
     ] = False,
     fresh: Annotated[bool, option("--fresh", panel="Run", help="Process everything again.")] = False,
-    timeout_s: Annotated[float | None, Time("--timeout", panel="Run", help="Longest time for one video (no limit).")] = None,
-    stall_s: Annotated[
-        float, Time("--stall", panel="Run", help="Longest time without progress in one video.")
-    ] = 600.0,
+    timeout_s: Annotated[
+        float | None, Time("--timeout", panel="Run", help="Longest time for one video (no limit).")
+    ] = None,
+    stall_s: Annotated[float, Time("--stall", panel="Run", help="Longest time without progress in one video.")] = 600.0,
     memory_gb: Annotated[
         float | None,
         option("--memory", panel="Run", help="Memory limit of each worker (default its share).", metavar="GB"),

@@ -79,9 +79,7 @@ class RecipeOptions(TypedDict, total=False):
     ]
     epochs: Annotated[int | None, option(panel="Training", help="Passes over the training faces (28).", metavar="N")]
     batch_size: Annotated[int | None, option(panel="Training", help="Faces per step (128).", metavar="N")]
-    optimiser: Annotated[
-        str | None, option(panel="Training", choices=("sgd", "adamw"), help="Optimiser (sgd).")
-    ]
+    optimiser: Annotated[str | None, option(panel="Training", choices=("sgd", "adamw"), help="Optimiser (sgd).")]
     learning_rate: Annotated[
         float | None,
         option(panel="Training", help="Peak learning rate (sgd 0.1, adamw 0.001).", metavar="RATE"),
@@ -132,7 +130,9 @@ def train(
     ] = False,
     recipe: Annotated[
         Path | None,
-        option(panel="Run", help="A TOML file with these and all other options of training; those given here override it."),
+        option(
+            panel="Run", help="A TOML file with these and all other options of training; those given here override it."
+        ),
     ] = None,
     sweep: Annotated[
         Path | None,
@@ -152,21 +152,168 @@ def train(
     from fervid.lab.training.train import preflight
     from fervid.views import terminal
 
-    say = terminal.message_printer(quiet=quiet, as_json=as_json)
-    options = load_recipe(recipe, **options)
-    grid = load_grid(sweep, options) if sweep else [({}, options)]
+    say = terminal.line_printer(quiet=quiet, as_json=as_json)
+    base = load_recipe(recipe, **options)
+    grid = load_grid(sweep, base) if sweep else [({}, base)]
     preflight((recipe for _, recipe in grid), device)
     make_folder(out)
     read = functools.partial(DataSource(data, validation, split, drop_duplicates).read, say=say)
     if sweep is None:
-        weights = training.train(read(options), out, options, device=device, on_epoch=say)
-        facts: dict = {"weights": str(weights)}
+        facts: dict[str, object] = {"weights": str(training.train(read(base), out, base, device=device, on_epoch=say))}
     else:
         rows = sweeps.sweep(read, grid, out, device=device, on_epoch=say)
-        facts = {"runs": rows, "results": str(out / "results.csv")}
         for row in rows:
             say(f"{row['accuracy']:.4f}  {row['run']}")
+        facts = {"results": str(out / "results.csv"), "runs": rows}
+    if as_json:
+        terminal.print_json(facts)
+    elif sweep is None:
+        say(f"weights: {facts['weights']}")
+    else:
+        say(f"results: {facts['results']}")
+
+
+@command("Models", "fervid evaluate --data public.parquet --weights seresnet --out results")
+def evaluate(
+    data: Annotated[
+        Path, option(panel="Data", help="Labelled faces: a file or a folder, as for train.", show_default=False)
+    ],
+    split: Annotated[
+        str | None,
+        option(
+            panel="Data",
+            help="train, val, public, private, test or all, where --data has several.",
+            metavar="NAME",
+        ),
+    ] = None,
+    labels: Annotated[
+        str, option(panel="Data", choices=LABELS, help="ferplus: the label most raters of FER+ chose.")
+    ] = "auto",
+    apart_from: Annotated[
+        Path | None,
+        option(
+            "--exclude-duplicates-of",
+            panel="Data",
+            help="Training faces: leave out images that are near-duplicates of these.",
+        ),
+    ] = None,
+    detect: Annotated[
+        bool, option("--detect", panel="Detection", help="Detect and crop the faces in raw images, as process does.")
+    ] = False,
+    detector: Annotated[
+        str, option(panel="Detection", choices=DETECTORS, help="Detector of --detect; centerface needs its extra.")
+    ] = "mtcnn",
+    weights: Annotated[
+        list[str],
+        option(
+            panel="Model",
+            help="A bundled model or a .safetensors file; repeat it for an ensemble.",
+            metavar="NAME|FILE",
+        ),
+    ] = ["seresnet"],  # noqa: B006
+    head: Annotated[
+        str | None, option(panel="Model", help="Head to use (default the one that fits the data best).", metavar="NAME")
+    ] = None,
+    tta: Annotated[
+        str, option(panel="Model", choices=("none", "flip", "tencrop"), help="Test-time augmentation.")
+    ] = "none",
+    device: Device = "auto",
+    out: Annotated[Path | None, output("A folder for the confusion matrix (CSV, PNG) and reliability (PNG).")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure the accuracy and the calibration of a classifier on labelled faces."""
+    from fervid.files import make_folder
+    from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_weights
+    from fervid.views import terminal
+    from fervid.views.figures.evaluation import write_evaluation
+
+    if out:
+        make_folder(out)
+    config = EvalConfig(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
+    facts = evaluate_weights(data, split, weights, device, config)
+    if out:
+        write_evaluation(facts, out)
+    if json_file:
+        terminal.write_json(facts, json_file)
     if as_json:
         terminal.print_json(facts)
     elif not quiet:
-        terminal.print_facts(...)
+        terminal.print_evaluation(facts)
+
+
+@command("Models", "fervid explain portrait.jpg --out why.png")
+def explain(
+    source: Annotated[Path, argument("INPUT", "An image, a folder of images, or a video.")],
+    out: Annotated[Path, output("A grid (.png), or a clip of a video (.mp4).")],
+    method: Annotated[
+        str,
+        option(panel="Figure", choices=("gradcam", "cam", "occlusion", "activations"), help="Attribution method."),
+    ] = "gradcam",
+    emotion: Annotated[
+        str | None, option(panel="Figure", help="Emotion to explain (default the most probable).", metavar="NAME")
+    ] = None,
+    track: Annotated[
+        int | None, option(panel="Figure", help="Show only the faces of this track of a video.", metavar="N")
+    ] = None,
+    fps: Annotated[
+        str | None,
+        option(
+            panel="Sampling",
+            help='Frames to sample per second of a video; "native" for every frame (default 5).',
+            metavar="N|native",
+        ),
+    ] = None,
+    no_detect: NoDetect = False,
+    weights: Weights = "seresnet",
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Show which parts of a face a classifier relies on: for the main face of each image, or the tracks of a video.
+
+    Images that cannot be read or show no face are skipped and listed; the exit code is 1 if any cannot be read.
+    """
+    from fervid.lab.evaluation.explain import ExplainConfig, LeftOut, explain
+    from fervid.views import terminal
+    from fervid.views.figures import heatmaps
+
+    config = ExplainConfig(method, emotion, not no_detect, track, fps)
+    skipped: list[LeftOut] = []
+    shown = explain(
+        source,
+        lambda samples: heatmaps.write_explanation(samples, out),
+        config,
+        weights,
+        device,
+        on_left_out=skipped.append,
+    )
+    names = {"left out": {str(one.path): one.reason for one in skipped}} if skipped else {}
+    terminal.show({"faces": shown, "method": method, "written": out} | names, as_json=as_json, quiet=quiet)
+    return 0 if all(one.readable for one in skipped) else 1
+
+
+@command("Models", "fervid score pictures --out scores.csv")
+def score(
+    folder: Annotated[Path, argument("FOLDER", "A folder of images, or one image.")],
+    out: Annotated[Path, output("The table to write (CSV).")],
+    no_detect: NoDetect = False,
+    weights: Weights = "seresnet",
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Score every image in a folder: one row per file, one column per class.
+
+    The exit code is 1 if any image cannot be read.
+    """
+    from dataclasses import asdict
+
+    from fervid.lab.evaluation.score import score_folder
+    from fervid.views import terminal
+
+    tally = score_folder(folder, out, weights, device, detect=not no_detect)
+    hint = {"hint": tally.hint} if tally.hint and not as_json else {}
+    terminal.show(asdict(tally) | hint, as_json=as_json, quiet=quiet)
+    return 1 if tally.unreadable else 0

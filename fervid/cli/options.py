@@ -163,7 +163,7 @@ def parse_shards(text: str) -> int | str:
     return int(text) if str(text).isdecimal() else text
 
 
-def Time(*names: str, panel: str, help: str, parser: Callable[[str], float] = parse_time) -> Any:  # noqa: N802
+def Time(*names: str, panel: str, help: str, parser: Callable[[str], float] = parse_time) -> Any:
     """Describe an option that is a time.
 
     Parameters
@@ -305,9 +305,7 @@ class PipelineOptions(TypedDict, total=False):
     ]
     weights: Annotated[
         str | None,
-        option(
-            panel="Model", help="A bundled model (default seresnet) or a .safetensors file.", metavar="NAME|FILE"
-        ),
+        option(panel="Model", help="A bundled model (default seresnet) or a .safetensors file.", metavar="NAME|FILE"),
     ]
     precision: Annotated[
         str | None,
@@ -321,9 +319,7 @@ class PipelineOptions(TypedDict, total=False):
             metavar="PRESET|FILE",
         ),
     ]
-    device: Annotated[
-        str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")
-    ]
+    device: Annotated[str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")]
 
 
 class ShardedOptions(PipelineOptions, total=False):

@@ -13,7 +13,9 @@ __all__ = ["info", "probe", "process"]
 def process(
     video: VideoFile,
     out: Annotated[Path, output("The timeline to write (Parquet).")],
-    faces: Annotated[Path | None, option(panel="Output", help="Also write every face reading to this Parquet file.")] = None,
+    faces: Annotated[
+        Path | None, option(panel="Output", help="Also write every face reading to this Parquet file.")
+    ] = None,
     shots: Annotated[
         Path | None, option(panel="Output", help="Also write the shots (cuts, fades) to this Parquet file.")
     ] = None,

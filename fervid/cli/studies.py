@@ -40,7 +40,9 @@ def agree(
     ] = 5,
     block_s: Annotated[
         int,
-        Time("--block", panel="Data", help="Length of the bootstrap blocks, in whole seconds.", parser=parse_whole_time),
+        Time(
+            "--block", panel="Data", help="Length of the bootstrap blocks, in whole seconds.", parser=parse_whole_time
+        ),
     ] = 10,
     out: Annotated[Path | None, output("A folder for JSON, CSV and a figure (PNG).")] = None,
     quiet: Quiet = False,

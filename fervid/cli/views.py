@@ -103,9 +103,7 @@ def report(
     import fervid
     from fervid.views import terminal
 
-    facts = fervid.report(
-        timeline, out, video=video, faces=faces, transcode=transcode, embed_mb=embed_mb, force=force
-    )
+    facts = fervid.report(timeline, out, video=video, faces=faces, transcode=transcode, embed_mb=embed_mb, force=force)
     terminal.show(facts, as_json=as_json, quiet=quiet)
     return 1 if facts.get("unreadable") else 0
 
