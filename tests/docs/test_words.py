@@ -9,7 +9,7 @@ from tests.helpers.words import WORDS, find, strings
 
 #: Whether help texts, messages and docstrings are held to the words, and with them the pages that are made from them.
 CODE = False
-GENERATED = {"docs/options.md", "docs/api.md", "docs/results-benchmarks.md"}
+GENERATED = {"docs/options.md", "docs/api.md"}
 FILES = [*sorted((ROOT / "pipelines").iterdir()), *(sorted((ROOT / "fervid").rglob("*.py")) if CODE else [])]
 
 
