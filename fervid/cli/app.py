@@ -26,6 +26,9 @@ ALIASES: dict[str, dict[str, str]] = {
     "evaluate": {"--apart-from": "--exclude-duplicates-of"},
 }
 
+#: Parameters that most commands have.
+_COMMON = ("quiet", "as_json", "json_file", "debug")
+
 #: What a rerun does after an interruption.
 RESTARTS = "nothing unfinished is kept; rerun to start over"
 RESUMES = "finished work is kept; rerun to resume"
@@ -51,9 +54,12 @@ def _print_version(wanted: bool) -> None:
 
 
 Version = Annotated[
-    bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    bool,
+    typer.Option("--version", metavar="", help="Print the version and exit.", is_eager=True, callback=_print_version),
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Run")]
+Debug = Annotated[
+    bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.", rich_help_panel="Run")
+]
 
 
 @app.callback()
@@ -80,7 +86,7 @@ class Command(TyperCommand):
         """Put --help into a panel."""
         option = super().get_help_option(ctx)
         if option is not None:
-            option.rich_help_panel = PANELS[-1]  # type: ignore[attr-defined]
+            option.rich_help_panel, option.metavar = PANELS[-1], ""
         return option
 
 
@@ -173,7 +179,7 @@ def _signature(call: Callable) -> inspect.Signature:
             found += [_keyword(name, hint, None) for name, hint in shared.items() if name not in own]
         else:
             found.append(_keyword(p.name, hints[p.name], p.default))
-    return inspect.Signature(sorted([*found, _keyword("debug", Debug, False)], key=_panel_number))
+    return inspect.Signature(sorted([*found, _keyword("debug", Debug, False)], key=_place))
 
 
 def _keyword(name: str, hint: Any, default: Any) -> inspect.Parameter:
@@ -184,9 +190,10 @@ def _info(p: inspect.Parameter) -> Any:
     return next(one for one in get_args(p.annotation) if isinstance(one, typer.models.ParameterInfo))
 
 
-def _panel_number(p: inspect.Parameter) -> int:
+def _place(p: inspect.Parameter) -> tuple[int, bool]:
+    """Sort arguments first, then options by panel, those of every command last."""
     panel = _info(p).rich_help_panel
-    return PANELS.index(panel) if panel else -1
+    return PANELS.index(panel) if panel else -1, p.name in _COMMON
 
 
 def _option_name(p: inspect.Parameter) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 import typer
 
 from fervid.cli.app import RESUMES_UNLESS_FRESH, command
-from fervid.cli.options import Json, Quiet, ShardedOptions, Time, argument, option, output
+from fervid.cli.options import Json, Quiet, ShardedOptions, Time, argument, flag, option, output
 
 __all__ = ["batch", "forget"]
 
@@ -26,9 +26,9 @@ def batch(
         int | None, option(panel="Run", help="Worker processes (default one per core, four beside a GPU).", metavar="N")
     ] = None,
     retry_failed: Annotated[
-        bool, option("--retry-failed", panel="Run", help="Retry videos that failed in an earlier run.")
+        bool, flag("--retry-failed", panel="Run", help="Retry videos that failed in an earlier run.")
     ] = False,
-    fresh: Annotated[bool, option("--fresh", panel="Run", help="Process everything again.")] = False,
+    fresh: Annotated[bool, flag("--fresh", panel="Run", help="Process everything again.")] = False,
     timeout_s: Annotated[
         float | None, Time("--timeout", panel="Run", help="Longest time for one video (no limit).")
     ] = None,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
-from fervid.cli.options import Device, Json, JsonFile, NoDetect, Quiet, Weights, argument, option, output
+from fervid.cli.options import Device, Json, JsonFile, NoDetect, Quiet, Weights, argument, flag, option, output
 from fervid.config import DETECTORS
 from fervid.networks.registry import ARCHITECTURES
 from fervid.registry import describe
@@ -52,7 +52,7 @@ class RecipeOptions(TypedDict, total=False):
             metavar="NAME|FILE",
         ),
     ]
-    freeze: Annotated[bool | None, option("--freeze", panel="Model", help="Train the head only.", show_default=False)]
+    freeze: Annotated[bool | None, flag("--freeze", panel="Model", help="Train the head only.")]
     dropout: Annotated[float | None, option(panel="Model", help="Dropout before the head (0.3).", metavar="RATE")]
     heads: Annotated[
         str | None,
@@ -97,7 +97,7 @@ class RecipeOptions(TypedDict, total=False):
     ]
     refit: Annotated[
         bool | None,
-        option(panel="Training", help="Refit the head on unaugmented images at the end (seresnet only)."),
+        flag(panel="Training", help="Refit the head on unaugmented images at the end (seresnet only)."),
     ]
     bf16: Annotated[
         str | None,
@@ -126,7 +126,7 @@ def train(
     ] = "train",
     drop_duplicates: Annotated[
         bool,
-        option("--drop-duplicates", panel="Data", help="Leave out training faces that are also validation faces."),
+        flag("--drop-duplicates", panel="Data", help="Leave out training faces that are also validation faces."),
     ] = False,
     recipe: Annotated[
         Path | None,
@@ -198,7 +198,7 @@ def evaluate(
         ),
     ] = None,
     detect: Annotated[
-        bool, option("--detect", panel="Detection", help="Detect and crop the faces in raw images, as process does.")
+        bool, flag("--detect", panel="Detection", help="Detect and crop the faces in raw images, as process does.")
     ] = False,
     detector: Annotated[
         str, option(panel="Detection", choices=DETECTORS, help="Detector of --detect; centerface needs its extra.")

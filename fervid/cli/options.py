@@ -23,6 +23,7 @@ __all__ = [
     "VideoFile",
     "Weights",
     "argument",
+    "flag",
     "option",
     "output",
     "parse_shards",
@@ -56,6 +57,22 @@ def option(*names: str, panel: str, help: str, choices: Iterable[str] | None = N
         values = tuple(choices)
         more = {"metavar": "|".join(values), "parser": _choose(values), "autocompletion": _complete(values)} | more
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+def flag(*names: str, panel: str, help: str) -> Any:
+    """Describe an option without a value.
+
+    Parameters
+    ----------
+    names, panel, help
+        As for `option`.
+
+    Returns
+    -------
+    Any
+        Metadata for an Annotated type.
+    """
+    return option(*names, panel=panel, help=help, metavar="")
 
 
 def argument(metavar: str, help: str) -> Any:
@@ -187,17 +204,17 @@ TimelineFile = Annotated[Path, argument("TIMELINE", "A timeline written by fervi
 
 # -- options of most commands -----------------------------------------------------------------------
 
-Json = Annotated[bool, option("--json", panel="Output", help="Print the result as JSON on stdout.")]
+Json = Annotated[bool, flag("--json", panel="Output", help="Print the result as JSON on stdout.")]
 #: What --json FILE, an earlier form of --json, is turned into.
 JsonFile = Annotated[
     Path | None, option("--json-file", panel="Output", help="Write the result as JSON to this file.", hidden=True)
 ]
-Quiet = Annotated[bool, option("--quiet", "-q", panel="Output", help="Print errors only, and JSON if requested.")]
+Quiet = Annotated[bool, flag("--quiet", "-q", panel="Output", help="Print errors only, and JSON if requested.")]
 Device = Annotated[str, option(panel="Run", help="auto, cpu, cuda or cuda:N.", metavar="DEVICE")]
 Weights = Annotated[str, option(panel="Model", help="A bundled model or a .safetensors file.", metavar="NAME|FILE")]
-Force = Annotated[bool, option("--force", panel="Data", help="Accept a video that does not match the timeline.")]
+Force = Annotated[bool, flag("--force", panel="Data", help="Accept a video that does not match the timeline.")]
 NoDetect = Annotated[
-    bool, option("--no-detect", panel="Detection", help="Use each image whole, as a face crop, without detection.")
+    bool, flag("--no-detect", panel="Detection", help="Use each image whole, as a face crop, without detection.")
 ]
 
 
@@ -232,7 +249,7 @@ class PipelineOptions(TypedDict, total=False):
     ]
     baseline: Annotated[
         bool | None,
-        option("--baseline", panel="Output", help="Add *_baseline columns: difference from the person's own median."),
+        flag("--baseline", panel="Output", help="Add *_baseline columns: difference from the person's own median."),
     ]
     fps: Annotated[
         str | None,

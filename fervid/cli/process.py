@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Unpack
 
 from fervid.cli.app import command
-from fervid.cli.options import Json, PipelineOptions, Quiet, ShardedOptions, VideoFile, argument, option, output
+from fervid.cli.options import Json, PipelineOptions, Quiet, ShardedOptions, VideoFile, argument, flag, option, output
 
 __all__ = ["info", "probe", "process"]
 
@@ -20,7 +20,7 @@ def process(
         Path | None, option(panel="Output", help="Also write the shots (cuts, fades) to this Parquet file.")
     ] = None,
     profile: Annotated[
-        bool, option("--profile", panel="Output", help="Also report the time that each stage took.")
+        bool, flag("--profile", panel="Output", help="Also report the time that each stage took.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,

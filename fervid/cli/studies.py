@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from fervid.cli.app import RESUMES, command
-from fervid.cli.options import Json, JsonFile, Quiet, Time, TimelineFile, argument, option, output, parse_whole_time
+from fervid.cli.options import (
+    Json,
+    JsonFile,
+    Quiet,
+    Time,
+    TimelineFile,
+    argument,
+    flag,
+    option,
+    output,
+    parse_whole_time,
+)
 
 __all__ = ["agree", "disfa"]
 
@@ -33,7 +44,7 @@ def agree(
         ),
     ] = None,
     ignore_unknown: Annotated[
-        bool, option("--ignore-unknown", panel="Data", help="Skip labels that are no known emotion, and count them.")
+        bool, flag("--ignore-unknown", panel="Data", help="Skip labels that are no known emotion, and count them.")
     ] = False,
     max_lag_s: Annotated[
         int, Time("--max-lag", panel="Data", help="Largest lag to try, in whole seconds.", parser=parse_whole_time)

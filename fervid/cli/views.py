@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fervid.cli.app import command
-from fervid.cli.options import Force, Json, Quiet, TimelineFile, VideoFile, argument, option, output
+from fervid.cli.options import Force, Json, Quiet, TimelineFile, VideoFile, argument, flag, option, output
 
 __all__ = ["export", "overlay", "plot", "report"]
 
@@ -19,7 +19,7 @@ def plot(
     tracks: Annotated[
         list[int] | None, option("--track", panel="Figure", help="Draw a row for this track; repeatable.", metavar="N")
     ] = None,
-    each: Annotated[bool, option("--each-track", panel="Figure", help="Draw one row per track.")] = False,
+    each: Annotated[bool, flag("--each-track", panel="Figure", help="Draw one row per track.")] = False,
     title: Annotated[
         str | None, option(panel="Figure", help='Title (default the name of the video); "" for none.')
     ] = None,
@@ -52,9 +52,9 @@ def overlay(
     ] = None,
     blur_faces: Annotated[
         bool,
-        option("--blur-faces", panel="Output", help="Hide every detected face; needs --faces. Voices stay audible."),
+        flag("--blur-faces", panel="Output", help="Hide every detected face; needs --faces. Voices stay audible."),
     ] = False,
-    mute: Annotated[bool, option("--mute", panel="Output", help="Leave out the sound.")] = False,
+    mute: Annotated[bool, flag("--mute", panel="Output", help="Leave out the sound.")] = False,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -80,7 +80,7 @@ def report(
     ] = None,
     transcode: Annotated[
         bool,
-        option("--transcode", panel="Output", help="Play a copy that every browser can decode (H.264, AAC)."),
+        flag("--transcode", panel="Output", help="Play a copy that every browser can decode (H.264, AAC)."),
     ] = False,
     embed_mb: Annotated[
         float,

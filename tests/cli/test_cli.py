@@ -338,7 +338,7 @@ def test_probe_tells_what_would_be_done() -> None:
     facts = json.loads(printed)
     assert code == 0
     assert facts["file"]["displayed"] == "640x360" and facts["file"]["codec"] == "h264"
-    assert facts["plan"]["detection_picture"] == "640x360"
+    assert facts["plan"]["detection_size"] == "640x360"
 
 
 def test_probe_of_a_bad_file_exits_1(tmp_path: Path) -> None:
