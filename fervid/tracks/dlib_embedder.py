@@ -1,28 +1,37 @@
-"""Embeddings of faces by dlib's face recognition network (King 2017), whose weights pip brings."""
-
-import hashlib
+"""Face embeddings by dlib's face recognition network (King 2017); the weights ship in a package."""
 
 import numpy as np
 import torch
 
 from fervid.faces.crop import FaceAlignment
+from fervid.files import file_sha256
 from fervid.networks.dlib_resnet import MEAN, SIDE_PX, STD, DlibResNet, find_dlib_weights, read_dlib_weights
 from fervid.runtime.device import deterministic_fp32
 from fervid.runtime.threads import one_thread
+from fervid.tracks.persons import embed_in_batches
 
 __all__ = ["DlibFaces"]
 
-#: Faces at once, always: the last bits of a result depend on it.
-_BATCH = 8
-
 
 class DlibFaces:
-    """An Embedder (see persons.py). Batches have one fixed shape: results do not depend on it.
+    """An Embedder with dlib's network, 128 dimensions.
 
-    The framing is that of dlib's own chips (150 px, padding 0.25): where MTCNN's landmarks and box lie in them, medians
-    of 50 faces. dlib calls two pictures one person up to a Euclidean distance of 0.6 before normalisation, about 0.11
-    in cosine; the threshold here is for means over a track's crops, of grey pictures and by other landmarks, and was
-    chosen on the few clips of `python -m tests.benchmarks.persons`.
+    Faces are aligned as in dlib's own chips (150 px, padding 0.25): the positions of MTCNN's landmarks and box in them
+    are medians over 50 faces. dlib takes two images for one person up to a Euclidean distance of 0.6 before
+    normalisation, about 0.11 in cosine. The threshold here is lower because it applies to means over the grey crops of
+    a track; it was chosen on the few clips of `python -m tests.benchmarks.persons`.
+
+    Parameters
+    ----------
+    device : str
+        "cpu" or "cuda:N".
+
+    Raises
+    ------
+    MissingDependency
+        If the package with the weights is not installed.
+    WeightsError
+        If the weights cannot be read.
     """
 
     name = "dlib_face_recognition_resnet_model_v1"
@@ -34,29 +43,27 @@ class DlibFaces:
 
     def __init__(self, device: str) -> None:
         path = find_dlib_weights()
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = file_sha256(path)
         self.device = device
         state = read_dlib_weights(path)
         self._last = state.pop("embedding").T.to(device)
         self._net = DlibResNet().eval()
-        self._net.load_state_dict(state, strict=False)  # but for how often each norm was trained
+        self._net.load_state_dict(state, strict=False)  # lacks the norms' num_batches_tracked
         self._net.to(device)
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
-        """Upright by the landmarks, as dlib's chips are."""
+        """Align by the landmarks, like dlib's chips; see `Embedder.squares`."""
         return self.framing.squares(box_px, landmarks_px)
 
     @one_thread
     @deterministic_fp32()
     @torch.inference_mode()
     def embed(self, portrait: np.ndarray) -> np.ndarray:
-        """Grey crops (m, 150, 150) uint8 -> (m, 128) float32 of length 1."""
-        found = np.zeros((len(portrait), self._last.shape[1]), np.float32)
-        for i in range(0, len(portrait), _BATCH):
-            part = portrait[i : i + _BATCH]
-            padded = np.zeros((_BATCH, *part.shape[1:]), np.uint8)
-            padded[: len(part)] = part
-            x = (torch.from_numpy(padded).to(self.device).float() / 255 - MEAN) / STD
+        """Embed grey crops (m, 150, 150) uint8 as (m, 128) float32 of length 1."""
+
+        def forward(crops: np.ndarray) -> np.ndarray:
+            x = (torch.from_numpy(crops).to(self.device).float() / 255 - MEAN) / STD
             out = torch.nn.functional.normalize(self._net(x[:, None]) @ self._last, dim=1)
-            found[i : i + _BATCH] = out[: len(part)].cpu().numpy()
-        return found
+            return out.cpu().numpy()
+
+        return embed_in_batches(forward, portrait, self._last.shape[1])

@@ -1,34 +1,60 @@
-"""The networks that tell people apart, by what `--persons` names: dlib, vggface2, or a file with vggface2's weights."""
+"""Load the network that `--persons` names: a key of registry.EMBEDDERS, or a file with the weights of vggface2."""
 
 from pathlib import Path
 
 from fervid.errors import MissingDependency
+from fervid.registry import EMBEDDERS, Entry
 from fervid.tracks.persons import Embedder
 
 __all__ = ["find_embedder", "load_embedder"]
 
-
-def find_embedder(asked: str) -> Path:
-    """Find the weights without loading them; MissingDependency or WeightsError says how to get them."""
-    if asked == "dlib":
-        from fervid.networks.dlib_resnet import find_dlib_weights
-
-        try:
-            return find_dlib_weights()
-        except MissingDependency as e:
-            raise MissingDependency(f"{e}; or leave it out with --persons none") from None
-    from fervid.tracks.facenet_embedder import find_vggface2
-
-    return find_vggface2(asked)
+#: The network whose weights a file holds.
+_OF_FILES = "vggface2"
 
 
-def load_embedder(asked: str, device: str) -> Embedder:
-    """Load the network; the errors are those of find_embedder."""
-    if asked == "dlib":
-        find_embedder(asked)
-        from fervid.tracks.dlib_embedder import DlibFaces
+def find_embedder(name: str) -> Path:
+    """Find the weights of an embedder without loading them.
 
-        return DlibFaces(device)
-    from fervid.tracks.facenet_embedder import FaceNet
+    Parameters
+    ----------
+    name : str
+        A key of EMBEDDERS, or the path of a file with the weights of vggface2.
 
-    return FaceNet(asked, device)
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MissingDependency
+        If the package that ships the weights is not installed.
+    WeightsError
+        If the weights cannot be found or downloaded.
+    """
+    entry = _entry(name)
+    try:
+        return entry.find_weights(name) if "weights" in entry.takes else entry.find_weights()
+    except MissingDependency as e:
+        raise MissingDependency(f"{e}; or leave it out with --persons none") from None
+
+
+def load_embedder(name: str, device: str) -> Embedder:
+    """Load an embedder.
+
+    Parameters
+    ----------
+    name : str
+        As for `find_embedder`, which lists the errors.
+    device : str
+        "cpu" or "cuda:N".
+
+    Returns
+    -------
+    Embedder
+    """
+    find_embedder(name)
+    return _entry(name).create(weights=name, device=device)
+
+
+def _entry(name: str) -> Entry:
+    return EMBEDDERS[name if name in EMBEDDERS else _OF_FILES]

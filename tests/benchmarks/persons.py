@@ -58,7 +58,7 @@ def in_pieces(path: Path, models: Models) -> Iterator[tuple[str, np.ndarray]]:
         )
         for _ in gallery.watch(pieces):
             pass
-    for number, known in gallery._known.items():
+    for number, known in gallery._embeddings.items():
         track, piece = divmod(number, 1000)
         name = KNOWN.get((path.stem, track), f"{path.stem} {track}")
         yield ASTRAY.get((path.stem, track, piece), name), known.mean

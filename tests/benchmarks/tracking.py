@@ -66,7 +66,7 @@ def divided(looks: list[Sightings], thumb: np.ndarray) -> list[ShotBatch]:
 def ours(looks: list[Sightings], shots: list[ShotBatch]) -> Found:
     """The tracks of the line."""
     found = []
-    for batch in link(shots, Tracker(max_gap_s=MEMORY_S)):
+    for batch in link(shots, Tracker(max_lost_s=MEMORY_S)):
         found += [(batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]) for t in batch.sampled_s]
     return found
 

@@ -14,8 +14,8 @@ from tests.helpers.fakes import Face, FakeClassifier, Seen, counted, same, shot_
 from tests.helpers.hypothesis_settings import steady
 
 
-def looks(faces: list[int]) -> list[Seen]:
-    """One look each second, so many faces in each; every face is as bright as its number, wherever that is."""
+def samples(faces: list[int]) -> list[Seen]:
+    """One sample each second, so many faces in each; every face is as bright as its number, wherever that is."""
     numbered = count()
     return [
         Seen(float(i), tuple(Face(box=(at := 3 * next(numbered) % 250, at, at, at)) for _ in range(n)))
@@ -24,13 +24,13 @@ def looks(faces: list[int]) -> list[Seen]:
 
 
 def tracked(seen: list[Seen], cuts: list[int]) -> list:
-    return list(link([shot_batch(part) for part in split(seen, cuts)], Tracker(birth_score=0)))
+    return list(link([shot_batch(part) for part in split(seen, cuts)], Tracker(start_score=0)))
 
 
 @steady
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.lists(st.integers(0, 99)), st.integers(1, 20))
 def test_rows_stay_whole_and_in_order(faces, cuts, batch_size):
-    batches = tracked(looks(faces), cuts)
+    batches = tracked(samples(faces), cuts)
     out = concatenate(list(classify(batches, FakeClassifier(batch_size))))
     given_in = concatenate(batches)
     for name in ("sampled_s", "duration_s", "pts_s", "box_px", "score", "landmarks_px", "track"):
@@ -41,18 +41,18 @@ def test_rows_stay_whole_and_in_order(faces, cuts, batch_size):
 @steady
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.lists(st.integers(0, 99)), st.integers(1, 20))
 def test_readings_do_not_depend_on_batches(faces, cuts, batch_size):
-    whole = classify(tracked(looks(faces), []), FakeClassifier())
-    parts = classify(tracked(looks(faces), cuts), FakeClassifier(batch_size))
+    whole = classify(tracked(samples(faces), []), FakeClassifier())
+    parts = classify(tracked(samples(faces), cuts), FakeClassifier(batch_size))
     assert same(list(parts), list(whole))
 
 
-def test_batches_are_filled_across_looks():
-    batches = tracked(looks([3] * 40), list(range(40)))
+def test_batches_are_filled_across_samples():
+    batches = tracked(samples([3] * 40), list(range(40)))
     sizes = [len(batch) for batch in classify(batches, FakeClassifier(batch_size=4))]
     assert sum(sizes) == 120 and all(size >= 16 for size in sizes[:-1])
 
 
-def test_looks_without_faces_are_passed_on_before_memory_grows():
+def test_samples_without_faces_are_passed_on_before_memory_grows():
     taken: list = []
     endless = (batch for i in count() for batch in tracked([Seen(i / 5)], []))
     out = classify(counted(endless, taken), FakeClassifier())
@@ -64,7 +64,7 @@ def test_looks_without_faces_are_passed_on_before_memory_grows():
 
 def test_crops_do_not_pile_up():
     taken: list = []
-    crowded = (batch for i in count() for batch in tracked(looks([50]), []))
+    crowded = (batch for i in count() for batch in tracked(samples([50]), []))
     batch = next(classify(counted(crowded, taken), FakeClassifier(batch_size=4)))
     assert len(taken) == 1 and len(batch) == 50
 
@@ -79,7 +79,7 @@ def test_rows_that_do_not_sum_to_one_are_refused():
             return 2 * super().predict(crop)
 
     with pytest.raises(ValueError, match="sum to 1"):
-        list(classify(tracked(looks([2]), []), Careless()))
+        list(classify(tracked(samples([2]), []), Careless()))
 
 
 def test_equal_crops_are_classified_once():

@@ -1,4 +1,4 @@
-"""The cheapest pairing, with and without SciPy."""
+"""Optimal assignment, with and without SciPy."""
 
 import numpy as np
 import pytest
@@ -21,6 +21,6 @@ def test_no_pairing_is_cheaper(price):
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0)])
-def test_nobody_is_paired_with_nobody(shape):
+def test_empty_sides_give_no_pairs(shape):
     rows, columns = pair(np.zeros(shape))
     assert len(rows) == len(columns) == 0

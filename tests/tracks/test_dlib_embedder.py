@@ -1,4 +1,4 @@
-"""dlib's embeddings know people again: on real faces, with the real weights, through the whole line."""
+"""dlib's embeddings re-identify people: real faces, real weights, the whole line."""
 
 import importlib.util
 from pathlib import Path
@@ -69,14 +69,14 @@ def test_the_network_is_found_by_its_name(network: DlibFaces) -> None:
     assert load_embedder("dlib", "cpu").sha256 == network.sha256
 
 
-def test_without_the_package_one_sentence_tells_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r"pip install 'fervid\[persons\]'; or .*--persons none"):
         find_embedder("dlib")
 
 
 @pytest.mark.slow
-def test_people_are_known_again_in_an_edited_film(tmp_path: Path) -> None:
+def test_people_are_reidentified_in_an_edited_film(tmp_path: Path) -> None:
     """Collins, Hopper, Collins, a cup, both, Hopper: five shots with faces, two people."""
     film = tmp_path / "film.mp4"
     splice(film, [(ONE, 0, 1.8), (CUT, 4, 5.8), (ONE, 4, 5.8), (CUT, 2, 3), (TWO, 0, 1.6), (CUT, 4.2, 6)])

@@ -1,4 +1,4 @@
-"""The embedder reads its weights safely, says where they are to be had, and does not care how faces are batched."""
+"""The embedder reads its weights safely, says where to get them, and does not depend on how faces are batched."""
 
 import urllib.error
 import urllib.request
@@ -15,7 +15,7 @@ from fervid.tracks.facenet_embedder import FaceNet, find_vggface2
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of the right shape that nobody trained."""
+    """Untrained weights of the right shape."""
     from facenet_pytorch import InceptionResnetV1
 
     torch.manual_seed(0)
@@ -33,7 +33,7 @@ def test_embeddings_have_length_one_and_do_not_depend_on_batches(weights: Path) 
     assert len(net.sha256) == 64
 
 
-def test_without_a_network_one_sentence_tells_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def offline(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no route to host")
 
@@ -47,9 +47,9 @@ def test_without_a_network_one_sentence_tells_the_way_out(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("content", [b"no weights", b""])
-def test_what_is_no_weights_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_weights_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pt").write_bytes(content)
-    with pytest.raises(WeightsError, match="not a readable file of weights"):
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
         FaceNet(str(tmp_path / "w.pt"), "cpu")
 
 

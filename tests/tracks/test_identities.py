@@ -1,4 +1,4 @@
-"""Between key looks faces keep the places and the numbers that a search of every look gives them, in an edited film."""
+"""Between key frames, faces keep the boxes and track numbers that full detection gives them, in an edited film."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ def test_heads_fill_the_boxes_of_their_faces():
     """MTCNN finds each of the portraits where the scene says that it is."""
     detector = MTCNN(device="cpu")
     scene = Scene(1, seconds=1, fps=2, speed=0, size=(640, 360))
-    looks = sightings(scene, 4)
-    (box,) = looks[0].truth
+    samples = sightings(scene, 4)
+    (box,) = samples[0].truth
     for who in (0, 1, 6, 7):
-        looks[0].present[0] = who
-        picture = next(frames(scene, looks, 4))
+        samples[0].present[0] = who
+        picture = next(frames(scene, samples, 4))
         found = detector.detect(np.asarray(picture)[None], 20.0)
         best = found.box_px[found.score.argmax()]
         assert np.abs(best - box).max() < 0.15 * (box[3] - box[1])
@@ -32,12 +32,12 @@ def test_heads_fill_the_boxes_of_their_faces():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fps", [5.0, None])
-def test_key_looks_give_the_tracks_and_boxes_of_every_look(tmp_path: Path, fps: float | None):
-    """The tolerance: 97% of the faces of every look overlap by half, half of them by 0.9; no number changes hands."""
-    looks = write(tmp_path / "film.mp4", SCENE, 1)
+def test_keyframes_give_the_tracks_and_boxes_of_every_sample(tmp_path: Path, fps: float | None):
+    """The tolerance: 97% of the faces overlap by half, half of them by 0.9; no track number changes its person."""
+    samples = write(tmp_path / "film.mp4", SCENE, 1)
     models = Models(MTCNN(device="cpu"), FakeClassifier(), "cpu")
     every, some = (tracked(tmp_path / "film.mp4", fps, how, models) for how in ("every", "adaptive"))
     both, overlap = compared(every, some)
     assert both.switches == 0 and both.idf1 > 0.97
     assert (overlap >= 0.5).mean() > 0.97 and np.median(overlap) > 0.9
-    assert abs(against_truth(looks, every).idf1 - against_truth(looks, some).idf1) < 0.03
+    assert abs(against_truth(samples, every).idf1 - against_truth(samples, some).idf1) < 0.03

@@ -1,4 +1,4 @@
-"""Tracks of one face become one person, however many there are; those seen at once never do; unknown stays unknown."""
+"""Tracks of one face become one person, those visible at once never do, and unknown stays unknown."""
 
 from collections.abc import Sequence
 
@@ -60,7 +60,7 @@ def test_tracks_of_one_face_are_one_person_however_many_there_are():
     assert (columns["person_confidence"][[0, 1, 2, 4, 5]] > 0.9).all() and np.isnan(columns["person_confidence"][6])
 
 
-def test_two_that_are_seen_at_once_are_two():
+def test_tracks_visible_at_once_are_two_persons():
     twins = [(i / 5, track, 1) for i in range(10) for track in (0, 1)]
     gallery = passed([*twins, *[(5 + i / 5, 2, 1) for i in range(10)]])
     first, second, third = persons(gallery, [0, 1, 2])
@@ -68,19 +68,19 @@ def test_two_that_are_seen_at_once_are_two():
     assert gallery.columns({"track": np.array([2])})["person_confidence"][0] < 0.1  # it may be either
 
 
-def test_who_is_not_clear_stays_unknown():
+def test_faces_of_low_quality_stay_unknown():
     gallery = passed([(i / 5, 0, 1) for i in range(5)], quality=0.2)
     assert persons(gallery, [0]) == [-1] and gallery.embedder.seen == 0
 
 
-def test_nobody_at_all():
+def test_no_faces_at_all():
     columns = passed([]).columns({"track": np.array([-1, -1])})
     assert columns["person"].tolist() == [-1, -1] and np.isnan(columns["person_confidence"]).all()
 
 
 def test_an_hour_of_one_face_costs_a_few_crops():
     gallery = passed([(i / 5, 0, 1) for i in range(18_000)], cuts=range(0, 18_000, 100))
-    assert gallery.embedder.seen < 20 and len(gallery._known[0].embedding) <= 5
+    assert gallery.embedder.seen < 20 and len(gallery._embeddings[0].embedding) <= 5
 
 
 FACES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5), st.integers(0, 4)), max_size=40)
@@ -96,7 +96,7 @@ def test_persons_do_not_depend_on_batches(seen, cuts):
 
 @steady
 @given(st.integers(0, 9999), st.integers(1, 30))
-def test_groups_hold_no_two_that_are_apart(seed, n):
+def test_clusters_respect_cannot_link(seed, n):
     random = np.random.default_rng(seed)
     embedding = random.normal(size=(n, 4))
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)

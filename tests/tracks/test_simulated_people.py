@@ -8,19 +8,19 @@ from tests.helpers.fakes import Face, Seen, shot_batch
 from tests.helpers.simulated_people import Scene, Scores, Sightings, evaluate, iou, sightings
 
 
-def ours(looks: list[Sightings]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Boxes and tracks of each look, with the cuts as they are."""
+def ours(samples: list[Sightings]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Boxes and tracks of each sample, with the cuts as they are."""
     seen = [
         Seen(k.pts_s, tuple(Face(tuple(b), s) for b, s in zip(k.box.tolist(), k.score.tolist())), shot=k.shot)
-        for k in looks
+        for k in samples
     ]
     (batch,) = link([shot_batch(seen)], Tracker())
     return [(batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]) for t in batch.sampled_s]
 
 
 def scored(scene: Scene, seed: int = 0) -> Scores:
-    looks = sightings(scene, seed)
-    return evaluate([(look.truth, look.present) for look in looks], ours(looks))
+    samples = sightings(scene, seed)
+    return evaluate([(sample.truth, sample.present) for sample in samples], ours(samples))
 
 
 def test_scores_by_hand():
@@ -34,14 +34,14 @@ def test_scores_by_hand():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_scores_are_those_of_motmetrics(seed):
     mm = pytest.importorskip("motmetrics")
-    looks = sightings(Scene(people=5, seconds=6, speed=1.5), seed)
-    found = ours(looks)
+    samples = sightings(Scene(people=5, seconds=6, speed=1.5), seed)
+    found = ours(samples)
     book = mm.MOTAccumulator(auto_id=True)
-    for look, (box, track) in zip(looks, found):
-        distance = 1 - iou(look.truth, box)
-        book.update(look.present, track, np.where(distance <= 0.5, distance, np.nan))
+    for sample, (box, track) in zip(samples, found):
+        distance = 1 - iou(sample.truth, box)
+        book.update(sample.present, track, np.where(distance <= 0.5, distance, np.nan))
     theirs = mm.metrics.create().compute(book, metrics=["idf1", "mota", "num_switches"], name="all").loc["all"]
-    mine = evaluate([(look.truth, look.present) for look in looks], found)
+    mine = evaluate([(sample.truth, sample.present) for sample in samples], found)
     assert (mine.idf1, mine.mota) == pytest.approx((theirs["idf1"], theirs["mota"]), abs=0.003)
     assert abs(mine.switches - theirs["num_switches"]) <= 1
 
@@ -51,6 +51,6 @@ def test_people_keep_their_numbers(fps, cuts_s, least):
     assert scored(Scene(people=4, seconds=12, fps=fps, cuts_s=cuts_s)).idf1 > least
 
 
-def test_thirty_people_and_nobody():
+def test_thirty_people_and_none():
     assert scored(Scene(people=30, seconds=4)).idf1 > 0.8
     assert scored(Scene(people=1, seconds=1, misses=1.0)).boxes > 0

@@ -220,7 +220,7 @@ def _tracked(
         min_face_px=least_px,
     )
     for tracked in link(
-        assign_shots(faces, ShotDetector()), Tracker(max_gap_s=config.track_gap_s, birth_score=config.birth_score)
+        assign_shots(faces, ShotDetector()), Tracker(max_lost_s=config.track_gap_s, start_score=config.birth_score)
     ):
         yield waiting.popleft(), tracked
 
