@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 import typer
 
 from fervid.cli.app import RESUMES_UNLESS_FRESH, command
-from fervid.cli.options import Json, Quiet, ShardedOptions, Time, argument, flag, option, output
+from fervid.cli.options import Json, Quiet, ShardedOptions, argument, flag, option, output, time_option
 
 __all__ = ["batch", "forget"]
 
@@ -16,7 +16,7 @@ __all__ = ["batch", "forget"]
 def batch(
     *,
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, patterns.", show_default=False)
+        list[str] | None, typer.Argument(metavar="INPUT", help="Files, folders, patterns.", show_default=False)
     ] = None,
     out: Annotated[Path, output("The folder for the results.")],
     from_file: Annotated[
@@ -30,9 +30,12 @@ def batch(
     ] = False,
     fresh: Annotated[bool, flag("--fresh", panel="Run", help="Process everything again.")] = False,
     timeout_s: Annotated[
-        float | None, Time("--timeout", panel="Run", help="Longest time for one video (no limit).")
+        float | None, time_option("--timeout", panel="Run", help="Time limit for one video (none).")
     ] = None,
-    stall_s: Annotated[float, Time("--stall", panel="Run", help="Longest time without progress in one video.")] = 600.0,
+    stall_s: Annotated[
+        float,
+        time_option("--stall", panel="Run", help="Time limit without progress in one video.", show_default="10:00"),
+    ] = 600.0,
     memory_gb: Annotated[
         float | None,
         option("--memory", panel="Run", help="Memory limit of each worker (default its share).", metavar="GB"),

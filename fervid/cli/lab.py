@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
-from fervid.cli.options import Device, Json, JsonFile, NoDetect, Quiet, Weights, argument, flag, option, output
+from fervid.cli.options import Device, Fps, Json, JsonFile, NoDetect, Quiet, Weights, argument, flag, option, output
 from fervid.config import DETECTORS
 from fervid.networks.registry import ARCHITECTURES
 from fervid.registry import describe
@@ -130,9 +130,7 @@ def train(
     ] = False,
     recipe: Annotated[
         Path | None,
-        option(
-            panel="Run", help="A TOML file with these and all other options of training; those given here override it."
-        ),
+        option(panel="Run", help="A TOML file with any options of training; those given here override it."),
     ] = None,
     sweep: Annotated[
         Path | None,
@@ -257,14 +255,7 @@ def explain(
     track: Annotated[
         int | None, option(panel="Figure", help="Show only the faces of this track of a video.", metavar="N")
     ] = None,
-    fps: Annotated[
-        str | None,
-        option(
-            panel="Sampling",
-            help='Frames to sample per second of a video; "native" for every frame (default 5).',
-            metavar="N|native",
-        ),
-    ] = None,
+    fps: Fps = None,
     no_detect: NoDetect = False,
     weights: Weights = "seresnet",
     device: Device = "auto",

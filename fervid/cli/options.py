@@ -12,13 +12,15 @@ from fervid.config import DETECTIONS, DETECTORS, MAX_PIXELS, PRECISIONS, READERS
 __all__ = [
     "Device",
     "Force",
+    "Fps",
     "Json",
     "JsonFile",
     "NoDetect",
     "PipelineOptions",
+    "PresetDevice",
+    "PresetWeights",
     "Quiet",
     "ShardedOptions",
-    "Time",
     "TimelineFile",
     "VideoFile",
     "Weights",
@@ -29,6 +31,7 @@ __all__ = [
     "parse_shards",
     "parse_time",
     "parse_whole_time",
+    "time_option",
 ]
 
 
@@ -180,7 +183,9 @@ def parse_shards(text: str) -> int | str:
     return int(text) if str(text).isdecimal() else text
 
 
-def Time(*names: str, panel: str, help: str, parser: Callable[[str], float] = parse_time) -> Any:
+def time_option(
+    *names: str, panel: str, help: str, parser: Callable[[str], float] = parse_time, show_default: bool | str = True
+) -> Any:
     """Describe an option that is a time.
 
     Parameters
@@ -188,13 +193,15 @@ def Time(*names: str, panel: str, help: str, parser: Callable[[str], float] = pa
     names, panel, help
         As for `option`.
     parser : callable, default parse_time
+    show_default : bool or str, default True
+        How the help shows the default.
 
     Returns
     -------
     Any
         Metadata for an Annotated type.
     """
-    return option(*names, panel=panel, help=help, metavar="TIME", parser=parser)
+    return option(*names, panel=panel, help=help, metavar="TIME", parser=parser, show_default=show_default)
 
 
 # -- arguments --------------------------------------------------------------------------------------
@@ -234,6 +241,20 @@ def output(help: str) -> Any:
     return option("--out", "-o", panel="Output", help=help, show_default=False)
 
 
+Fps = Annotated[
+    str | None,
+    option(
+        panel="Sampling",
+        help='Frames to sample per second of video, by timestamp; "native" for every frame (default 5).',
+        metavar="N|native",
+    ),
+]
+PresetWeights = Annotated[
+    str | None,
+    option(panel="Model", help="A bundled model (default seresnet) or a .safetensors file.", metavar="NAME|FILE"),
+]
+PresetDevice = Annotated[str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")]
+
 # -- options of the pipeline ------------------------------------------------------------------------
 
 
@@ -245,20 +266,13 @@ class PipelineOptions(TypedDict, total=False):
 
     smooth_s: Annotated[
         float | None,
-        Time("--smooth", panel="Output", help="Add *_smooth columns: a Gaussian of this standard deviation."),
+        time_option("--smooth", panel="Output", help="Add *_smooth columns: a Gaussian of this standard deviation."),
     ]
     baseline: Annotated[
         bool | None,
         flag("--baseline", panel="Output", help="Add *_baseline columns: difference from the person's own median."),
     ]
-    fps: Annotated[
-        str | None,
-        option(
-            panel="Sampling",
-            help='Frames to sample per second of video, by timestamp; "native" for every frame (default 5).',
-            metavar="N|native",
-        ),
-    ]
+    fps: Fps
     sampling: Annotated[
         str | None,
         option(
@@ -268,8 +282,8 @@ class PipelineOptions(TypedDict, total=False):
             "decoded.",
         ),
     ]
-    start_s: Annotated[float | None, Time("--start", panel="Sampling", help="Start at this time of the video.")]
-    end_s: Annotated[float | None, Time("--end", panel="Sampling", help="Stop before this time of the video.")]
+    start_s: Annotated[float | None, time_option("--start", panel="Sampling", help="Start at this time of the video.")]
+    end_s: Annotated[float | None, time_option("--end", panel="Sampling", help="Stop before this time of the video.")]
     stream: Annotated[
         int | None, option(panel="Sampling", help="Video stream to read, as numbered by fervid probe.", metavar="N")
     ]
@@ -278,7 +292,7 @@ class PipelineOptions(TypedDict, total=False):
         option(
             panel="Sampling",
             choices=READERS,
-            help="av reads every file (default); decord and torchcodec are for undamaged files; nvdec decodes on a GPU; "
+            help="av reads every file (default); decord, torchcodec: for undamaged files; nvdec decodes on a GPU; "
             "auto is nvdec where possible, av elsewhere.",
         ),
     ]
@@ -320,10 +334,7 @@ class PipelineOptions(TypedDict, total=False):
             metavar="NETWORK",
         ),
     ]
-    weights: Annotated[
-        str | None,
-        option(panel="Model", help="A bundled model (default seresnet) or a .safetensors file.", metavar="NAME|FILE"),
-    ]
+    weights: PresetWeights
     precision: Annotated[
         str | None,
         option(panel="Model", choices=PRECISIONS, help="Arithmetic of the networks (default auto)."),
@@ -336,7 +347,7 @@ class PipelineOptions(TypedDict, total=False):
             metavar="PRESET|FILE",
         ),
     ]
-    device: Annotated[str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")]
+    device: PresetDevice
 
 
 class ShardedOptions(PipelineOptions, total=False):

@@ -13,12 +13,8 @@ __all__ = ["info", "probe", "process"]
 def process(
     video: VideoFile,
     out: Annotated[Path, output("The timeline to write (Parquet).")],
-    faces: Annotated[
-        Path | None, option(panel="Output", help="Also write every face reading to this Parquet file.")
-    ] = None,
-    shots: Annotated[
-        Path | None, option(panel="Output", help="Also write the shots (cuts, fades) to this Parquet file.")
-    ] = None,
+    faces: Annotated[Path | None, option(panel="Output", help="Also write every face reading (Parquet).")] = None,
+    shots: Annotated[Path | None, option(panel="Output", help="Also write the shots (Parquet).")] = None,
     profile: Annotated[
         bool, flag("--profile", panel="Output", help="Also report the time that each stage took.")
     ] = False,

@@ -9,14 +9,16 @@ from fervid.cli.app import RESUMES, command
 from fervid.cli.options import (
     Json,
     JsonFile,
+    PresetDevice,
+    PresetWeights,
     Quiet,
-    Time,
     TimelineFile,
     argument,
     flag,
     option,
     output,
     parse_whole_time,
+    time_option,
 )
 
 __all__ = ["agree", "disfa"]
@@ -25,9 +27,7 @@ __all__ = ["agree", "disfa"]
 @command("Studies", "fervid agree film.parquet coders.csv --out agreement")
 def agree(
     timeline: TimelineFile,
-    ratings: Annotated[
-        list[Path], typer.Argument(metavar="RATINGS.csv...", help="One or more tables of human ratings.")
-    ],
+    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS.csv", help="One or more tables of human ratings.")],
     track: Annotated[
         int | None, option(panel="Data", help="Compare this track (default all faces on screen).", metavar="N")
     ] = None,
@@ -47,11 +47,12 @@ def agree(
         bool, flag("--ignore-unknown", panel="Data", help="Skip labels that are no known emotion, and count them.")
     ] = False,
     max_lag_s: Annotated[
-        int, Time("--max-lag", panel="Data", help="Largest lag to try, in whole seconds.", parser=parse_whole_time)
+        int,
+        time_option("--max-lag", panel="Data", help="Largest lag to try, in whole seconds.", parser=parse_whole_time),
     ] = 5,
     block_s: Annotated[
         int,
-        Time(
+        time_option(
             "--block", panel="Data", help="Length of the bootstrap blocks, in whole seconds.", parser=parse_whole_time
         ),
     ] = 10,
@@ -97,13 +98,8 @@ def disfa(
     workers: Annotated[
         int | None, option(panel="Run", help="Worker processes (default one per core).", metavar="N")
     ] = None,
-    weights: Annotated[
-        str | None,
-        option(panel="Model", help="A bundled model (default seresnet) or a .safetensors file.", metavar="NAME|FILE"),
-    ] = None,
-    device: Annotated[
-        str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")
-    ] = None,
+    weights: PresetWeights = None,
+    device: PresetDevice = None,
     quiet: Quiet = False,
     as_json: Json = False,
     json_file: JsonFile = None,
