@@ -1,7 +1,6 @@
 """What this installation consists of, for bug reports."""
 
 import ctypes
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fervid.errors import MissingDependency, WeightsError
+from fervid.files import file_sha256
 
 __all__ = ["diagnose"]
 
@@ -40,7 +40,7 @@ def diagnose() -> dict[str, Any]:
 
     from fervid._version import __version__
     from fervid.config import MAX_PIXELS, presets
-    from fervid.faces.centerface_network import find_centerface
+    from fervid.faces.detector_weights import find_centerface
     from fervid.networks.dlib_resnet import find_dlib_weights
     from fervid.networks.weights import bundled
 
@@ -110,12 +110,12 @@ def _fetched_vggface2() -> Path:
 def _found(find: Callable[[], Path]) -> str:
     """The hash of weights that are not bundled, or what to do to have them."""
     try:
-        return f"sha256 {hashlib.sha256(find().read_bytes()).hexdigest()[:16]}"
+        return f"sha256 {file_sha256(find())[:16]}"
     except (MissingDependency, WeightsError, OSError) as e:
         return str(e)
 
 
 def _weights_state(path: Any) -> str:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = file_sha256(path)
     expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
     return f"sha256 {found[:16]} {'ok' if found == expected else f'ALTERED, expected {expected[:16]}'}"

@@ -19,6 +19,7 @@ __all__ = [
     "check_output",
     "check_paths",
     "content_hash",
+    "file_sha256",
     "files_below",
     "identity",
     "remove_stale",
@@ -206,13 +207,41 @@ def stat_of(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_ctime_ns
 
 
+def file_sha256(path: Path) -> str:
+    """Hash the content of a file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        The SHA-256 in hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def content_hash(path: Path) -> str:
-    """The sha256 of a file; "" if it cannot be read, which is nobody's content. Pipes and devices are not opened."""
+    """Hash the content of a regular file, as `file_sha256` does, without an error.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    str
+        "" if the file cannot be read, or is a pipe or a device.
+    """
     try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path) if path.is_file() else ""
     except (OSError, ValueError):
         return ""
 

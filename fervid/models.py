@@ -9,6 +9,7 @@ from fervid.emotions.classify import Classifier
 from fervid.faces.crop import FaceAlignment
 from fervid.faces.detect import RecognitionCrops
 from fervid.faces.detector import FaceDetector
+from fervid.provenance import models_fingerprint
 from fervid.tracks.persons import Embedder
 from fervid.types import FaceBatch, VideoInfo
 from fervid.video.sampling import SampledFrame
@@ -47,6 +48,8 @@ class Models:
     device: str
     embedder: Embedder | None = None
     on_device: OnDevice | None = None
+    fingerprint: str = ""
+    """What provenance.models_fingerprint gives for them; "" for models from elsewhere, whose results do not resume."""
 
 
 def load_models(config: Config) -> Models:
@@ -68,4 +71,4 @@ def load_models(config: Config) -> Models:
         from fervid.cuda.pipeline import DeviceLine
 
         line = DeviceLine(classifier.device)
-    return Models(detector, classifier, classifier.device, embedder, line)
+    return Models(detector, classifier, classifier.device, embedder, line, models_fingerprint(config))

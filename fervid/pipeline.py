@@ -18,7 +18,7 @@ from fervid.faces.detect import detect, detect_all
 from fervid.faces.keyframes import FAST_STRIDE, STRIDE, detect_keyframes
 from fervid.files import check_paths, wrap_video_errors, write_atomically
 from fervid.models import Models
-from fervid.provenance import fingerprint
+from fervid.provenance import RESULTS_VERSION, describe_source, resume_key
 from fervid.runtime.profiling import stage
 from fervid.runtime.threads import T, prefetch
 from fervid.shots.detect import Shot, ShotDetector, assign_shots
@@ -133,7 +133,7 @@ def process_video(
         shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
         with wrap_video_errors(path):
             with stage("fingerprint"):
-                source = fingerprint(path)
+                source = describe_source(path)
             (table, shots, provenance), _ = one_thread(read_video)(path, config, work, device=models.device)
         if part:
             with stage("write"):
@@ -220,6 +220,8 @@ class _Line:
         return {
             "version": __version__,
             "schema": SCHEMA_VERSION,
+            "results_version": RESULTS_VERSION,
+            "resume_key": resume_key(self.source["sha256"], self.config, self.models.fingerprint),
             "config": self.config.to_dict(),
             "device": self.models.device,
             "source": self.source | {

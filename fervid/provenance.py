@@ -1,4 +1,4 @@
-"""What identifies a result: the source, the configuration, the models and the version of fervid."""
+"""What identifies a result. Batches, studies, shards and Ray resume by the one key that is made here."""
 
 import hashlib
 import json
@@ -6,35 +6,89 @@ from pathlib import Path
 from typing import Any
 
 from fervid.config import Config
-from fervid.files import to_utf8
+from fervid.errors import WeightsError
+from fervid.files import file_sha256, to_utf8
 from fervid.timeline.schema import SCHEMA_VERSION
 
-__all__ = ["fingerprint", "job_key", "model_hash"]
+__all__ = ["RESULTS_VERSION", "describe_source", "models_fingerprint", "resume_key"]
+
+#: The version of fervid's results, raised by hand whenever its own code changes any value of a timeline: a rerun then
+#: processes every video again rather than mix two versions in one folder. tests/test_results_version.py holds the
+#: values that belong to this number and fails if they change without it.
+RESULTS_VERSION = 1
 
 
-def model_hash(config: Config) -> str:
-    """The sha256 of the models that a config names, without loading them."""
+def models_fingerprint(config: Config) -> str:
+    """Hash the models that a configuration names, without loading them.
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    str
+        A SHA-256 over the weights of the detector, the weights and facts of the classifier, and the weights of the
+        embedder if persons are told apart.
+
+    Raises
+    ------
+    MissingDependency, WeightsError
+        If a model is not installed or cannot be read.
+    """
+    from fervid.faces.detectors import find_detector
     from fervid.networks.weights import model_fingerprint
-
-    own = model_fingerprint(config.weights)
-    if not config.persons:
-        return own
     from fervid.tracks.embedders import find_embedder
 
-    both = own.encode() + find_embedder(config.persons).read_bytes()
-    return hashlib.sha256(both).hexdigest()
+    files = list(find_detector(config.detector))
+    if config.persons:
+        files.append(find_embedder(config.persons))
+    digest = hashlib.sha256(model_fingerprint(config.weights).encode())
+    for file in files:
+        try:
+            digest.update(file_sha256(file).encode())
+        except OSError as e:
+            raise WeightsError(f"{file}: cannot be read ({e.strerror or e}); install its package again") from None
+    return digest.hexdigest()
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Name, bytes and sha256 of a file, for the provenance of what is made of it."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"name": to_utf8(path.name), "bytes": path.stat().st_size, "sha256": digest}
+def describe_source(path: Path) -> dict[str, Any]:
+    """Describe a file for the metadata of what is made from it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict[str, Any]
+        Its name, its size in bytes, and its SHA-256.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    return {"name": to_utf8(path.name), "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
-def job_key(sha256: str, config: Config, model: str) -> str:
-    """What decides a result: content, config, model, schema. Two inputs with one key have the same timeline."""
-    if not sha256:
+def resume_key(sha256: str, config: Config, models: str) -> str:
+    """Identify a result by everything that decides it: two videos with one key have the same timeline.
+
+    Parameters
+    ----------
+    sha256 : str
+        Hash of the video's content; "" if it is unknown.
+    config : Config
+    models : str
+        What `models_fingerprint` returns; "" if the models are unknown.
+
+    Returns
+    -------
+    str
+        A SHA-256; "" if the content or the models are unknown, and then no result can be resumed.
+    """
+    if not sha256 or not models:
         return ""
-    decides: list[Any] = [sha256, config.to_dict(), model, SCHEMA_VERSION]
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    decisive: list[Any] = [sha256, config.to_dict(), models, SCHEMA_VERSION, RESULTS_VERSION]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

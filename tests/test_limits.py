@@ -48,7 +48,7 @@ def film(path: Path, pictures: list[np.ndarray], rate: int = 5) -> Path:
 def told(path: Path, detector: FakeDetector) -> Result:
     """What the line makes of a film with this detector; its threads have ended by then."""
     result = process_video(path, None, Config(fps=5), Models(detector, FakeClassifier(64), "cpu"))
-    assert not [thread for thread in threading.enumerate() if thread.name == "fervid-ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "fervid-prefetch"]
     return result
 
 

@@ -1,14 +1,11 @@
-"""The line from end to end: real clips, fake models; and the thread that runs ahead."""
+"""The pipeline from end to end: real clips, fake models."""
 
 import gc
 import json
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -18,31 +15,14 @@ import fervid
 from fervid.config import Config, load_config
 from fervid.errors import OutputError, RunError, VideoError
 from fervid.pipeline import Models, process_video
-from fervid.runtime.threads import prefetch
 from fervid.timeline.read import load_timeline, read_provenance
 from fervid.types import Progress
 from fervid.video import sampling as frames
 from fervid.video.probe import describe_video
-from fervid.video.reader import RestartNeeded
-from tests.helpers.clips import add_video, encode
-from tests.helpers.fakes import LABELS, FakeClassifier, FakeDetector, draw_faces
+from tests.helpers.fakes import LABELS, FakeClassifier, FakeDetector
+from tests.helpers.scenes import SIZE, scene, write
 
-SIZE = (128, 96)
 MODELS = Models(FakeDetector(), FakeClassifier(), "cpu")
-
-
-def write(path: Path, pictures: list[np.ndarray], pts: list[int] | None = None, rate: int = 25) -> Path:
-    """Write pictures as a clip; pts in units of 1/rate s."""
-    with av.open(path, "w") as out:
-        stream = add_video(out, rate=rate, size=SIZE)
-        out.mux(list(encode(stream, pictures, pts or range(len(pictures)), stream.codec_context.time_base)))
-    return path
-
-
-def scene(n: int, *corners: tuple[int, int], step: int = 0, bright: int = 250) -> list[np.ndarray]:
-    """n pictures with faces of 24 pixels, which move `step` pixels to the right in each."""
-    moved = ([(x + step * i, y, x + 24 + step * i, y + 24) for x, y in corners] for i in range(n))
-    return [draw_faces(*boxes, size=SIZE, bright=bright) for boxes in moved]
 
 
 #: Second 0: a face that moves. Second 1: none. Second 2: two faces, for 0.4 s. Then nothing up to 3.2 s.
@@ -359,108 +339,3 @@ def test_a_full_disk_is_the_runs_fault(clip, tmp_path, monkeypatch):
 def test_no_thread_outlives_its_video(clip):
     timeline(clip)
     assert threads() == []
-
-
-# -- ahead ------------------------------------------------------------------------------------------------
-
-
-def within_5_s(call: Callable) -> object:
-    """Run a call on a thread; fail rather than hang."""
-    out: list = []
-    thread = threading.Thread(target=lambda: out.append(call()), daemon=True)
-    thread.start()
-    thread.join(5)
-    assert not thread.is_alive(), "deadlock"
-    return out[0]
-
-
-def numbers(made: list[int], ended: list[str], n: int = 1000, error: BaseException | None = None) -> Iterator[int]:
-    """Count to n, and note how far; then the error. Notes on which thread it is closed."""
-    try:
-        for i in range(n):
-            made.append(i)
-            yield i
-        if error is not None:
-            raise error
-    finally:
-        ended.append(threading.current_thread().name)
-
-
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 100])
-@pytest.mark.parametrize("depth", [1, 2, 8])
-def test_ahead_passes_everything_on_in_order(n, depth):
-    ended: list[str] = []
-    assert within_5_s(lambda: list(prefetch(numbers([], ended, n), depth))) == list(range(n))
-    assert ended == ["fervid-ahead"] and threads() == []
-
-
-@pytest.mark.parametrize("n", [0, 1, 5])
-@pytest.mark.parametrize("error", [ValueError("x"), RestartNeeded(careful=True), KeyboardInterrupt(), MemoryError()])
-def test_ahead_passes_exceptions_across(n, error):
-    def consume() -> tuple[list[int], BaseException | None]:
-        got: list[int] = []
-        try:
-            for item in prefetch(numbers([], [], n, error)):
-                got.append(item)
-        except BaseException as e:  # noqa: BLE001 - whatever it is
-            return got, e
-        return got, None
-
-    assert within_5_s(consume) == (list(range(n)), error)
-    assert threads() == []
-
-
-def test_ahead_is_only_so_far_ahead():
-    made: list[int] = []
-    source = prefetch(numbers(made, []), 2)
-    next(source)
-    time.sleep(0.05)
-    assert len(made) <= 4  # one taken, two waiting, one in the hand
-    source.close()
-
-
-@pytest.mark.parametrize("taken", [0, 1, 2, 5])
-@pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("pause_s", [0.0, 0.02])
-def test_ahead_stops_when_the_consumer_does(taken, depth, pause_s):
-    made, ended = [], []
-    source = prefetch(numbers(made, ended), depth)
-    assert [next(source) for _ in range(taken)] == list(range(taken))
-    time.sleep(pause_s)
-    within_5_s(source.close)
-    assert len(made) <= taken + depth + 2
-    assert ended == (["fervid-ahead"] if taken else []) and threads() == []
-
-
-def test_ahead_stops_when_the_consumer_fails():
-    def consume() -> None:
-        for item in prefetch(numbers([], ended)):
-            if item == 3:
-                raise ZeroDivisionError
-
-    ended: list[str] = []
-    with pytest.raises(ZeroDivisionError):
-        consume()
-    gc.collect()
-    assert ended == ["fervid-ahead"] and threads() == []
-
-
-def test_ahead_stops_when_the_source_fails_and_nobody_asks():
-    source = prefetch(numbers([], [], 3, ValueError("never seen")), 1)
-    next(source)
-    time.sleep(0.05)
-    within_5_s(source.close)
-    assert threads() == []
-
-
-def test_two_stages_ahead_of_each_other():
-    def doubled(source: Iterator[int]) -> Iterator[int]:
-        for item in source:
-            yield 2 * item
-
-    ended: list[str] = []
-    line = prefetch(doubled(inner := prefetch(numbers([], ended))))
-    assert [next(line) for _ in range(3)] == [0, 2, 4]
-    within_5_s(line.close)
-    within_5_s(inner.close)
-    assert ended == ["fervid-ahead"] and threads() == []

@@ -1,6 +1,5 @@
 """The classifier that runs in PyTorch, from a safetensors file and the JSON facts beside it."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 
 from fervid.errors import RunError, WeightsError
 from fervid.faces.crop import FaceAlignment
+from fervid.files import file_sha256
 from fervid.labels import emotion
 from fervid.networks.base import Network, fuse_batch_norm
 from fervid.networks.registry import ARCHITECTURES, build
@@ -216,7 +216,7 @@ def _read_heads(facts: list[dict[str, Any]], weights: Path) -> tuple[Head, ...]:
 
 
 def _check_hash(weights: Path, facts: dict[str, Any]) -> str:
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    found = file_sha256(weights)
     if facts.get("sha256", found) != found:
         raise RunError(
             f"{weights}: sha256 is {found[:12]}..., expected {facts['sha256'][:12]}...: the file is altered or "

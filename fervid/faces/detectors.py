@@ -1,22 +1,66 @@
-"""The detectors by name."""
+"""Face detectors by name (registry.DETECTORS)."""
+
+from pathlib import Path
 
 from fervid.errors import ConfigError
 from fervid.faces.detector import FaceDetector
+from fervid.registry import DETECTORS, DetectorEntry
 
-__all__ = ["load_detector"]
+__all__ = ["find_detector", "load_detector"]
+
+
+def find_detector(name: str) -> tuple[Path, ...]:
+    """Find the files of a detector's weights without loading them, or torch.
+
+    Parameters
+    ----------
+    name : str
+        A key of DETECTORS.
+
+    Returns
+    -------
+    tuple[Path, ...]
+        Empty if the detector has no weights.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
+    MissingDependency, WeightsError
+        If the files are not installed, or are other ones.
+    """
+    entry = _entry(name)
+    found = entry.find_weights() if entry.weights else ()
+    return (found,) if isinstance(found, Path) else tuple(found)
 
 
 def load_detector(name: str, device: str, precision: str) -> FaceDetector:
-    """Load a detector; `precision` (fp32, bf16, auto) is centerface's, mtcnn computes in fp32.
+    """Load a detector.
 
-    ConfigError for an unknown name, DeviceError, MissingDependency and WeightsError as the detector says.
+    Parameters
+    ----------
+    name : str
+        A key of DETECTORS.
+    device : str
+        "cpu" or "cuda:N".
+    precision : str
+        "fp32", "bf16" or "auto", for the detectors that take it; mtcnn computes in fp32.
+
+    Returns
+    -------
+    FaceDetector
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown.
+    DeviceError, MissingDependency, WeightsError
+        As the detector raises them.
     """
-    if name == "mtcnn":
-        from fervid.faces.mtcnn import MTCNN
+    return _entry(name).create(device=device, precision=precision)
 
-        return MTCNN(device=device)
-    if name == "centerface":
-        from fervid.faces.centerface import CenterFace
 
-        return CenterFace(device=device, precision=precision)
-    raise ConfigError(f"unknown detector {name!r}: expected mtcnn or centerface")
+def _entry(name: str) -> DetectorEntry:
+    if name not in DETECTORS:
+        raise ConfigError(f"unknown detector {name!r}: expected one of {', '.join(DETECTORS)}")
+    return DETECTORS[name]

@@ -1,14 +1,12 @@
 """The three networks of MTCNN (Zhang et al. 2016, arXiv 1604.02878), with facenet-pytorch's weights, as functions."""
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fervid.errors import MissingDependency
+from fervid.faces.detector_weights import find_mtcnn
 
 __all__ = ["CELL", "STRIDE", "Weights", "load_net", "onet", "pnet", "rnet", "scales_of"]
 
@@ -78,10 +76,7 @@ def load_net(name: str, device: torch.device) -> Weights:
     difference of the two inputs of the softmax; then the box offsets and, in O-Net, the landmarks. On a CPU the small
     inputs of R- and O-Net gain a quarter from oneDNN's own layout.
     """
-    package = importlib.util.find_spec("facenet_pytorch")
-    if package is None or package.origin is None:
-        raise MissingDependency("the detector mtcnn needs facenet-pytorch: pip install facenet-pytorch==2.5.3")
-    path = Path(package.origin).with_name("data") / f"{name}.pt"
+    path = next(path for path in find_mtcnn() if path.stem == name)
     w: Weights = torch.load(path, map_location=device, weights_only=True)
     scaled = w["conv1.weight"] / 128
     w["conv1.bias"] -= 127.5 * scaled.sum((1, 2, 3))

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 from fervid.errors import WeightsError
+from fervid.files import file_sha256
 
 __all__ = ["FACTS", "bundled", "find_weights", "model_fingerprint"]
 
@@ -88,7 +89,7 @@ def model_fingerprint(weights: str) -> str:
     digest = hashlib.sha256()
     for file in (path, path.with_suffix(".json")):
         try:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(bytes.fromhex(file_sha256(file)))
         except OSError as e:
             raise WeightsError(f"{file}: cannot be read ({e.strerror}); `fervid train` writes both files") from None
     return digest.hexdigest()

@@ -1,1 +1,1 @@
-"""Devices, threads, memory and profiling."""
+"""What a run needs of the machine: devices, threads, memory and profiling."""

@@ -1,4 +1,4 @@
-"""The heap: one for all threads, so that memory does not grow with a video; and left alone while libraries load."""
+"""Tune malloc and pause the garbage collector, so that memory and start-up time stay small."""
 
 import ctypes
 import gc
@@ -9,19 +9,19 @@ from functools import cache
 
 __all__ = ["gc_paused", "tune_malloc"]
 
-# Parameters of glibc's mallopt(3) and what they are set to: one arena; arrays up to 32 MiB (the most that is allowed)
-# come from it rather than from the kernel, whose pages must be zeroed each time; freed memory is kept for the next one.
+# Parameters of glibc's mallopt(3) and their values: one arena for all threads; arrays of up to 32 MiB (the largest
+# value allowed) come from it rather than from the kernel, which zeroes their pages each time; freed memory is kept.
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 _SETTINGS = ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 2**25), (_M_TRIM_THRESHOLD, 2**29))
 
 
 @cache
 def tune_malloc() -> None:
-    """Ask the C library for one heap; where it is not glibc, nothing is done.
+    """Make all threads share one malloc arena that keeps freed memory; do nothing where the C library is not glibc.
 
-    By default glibc gives each thread a heap of its own. Frames are made on the decoding thread and freed on another:
-    their heap fragments, and 20 minutes of video took half as much memory again as one (tests/benchmarks/memory.py).
-    And it hands large arrays back to the kernel at once: fetching them again took a fifth of the detector's time.
+    By default, glibc gives each thread its own arena. Frames are allocated on the decoding thread and freed on another:
+    the arenas fragment, and 20 minutes of video took 50% more memory than one minute (tests/benchmarks/memory.py).
+    It also returns large arrays to the kernel at once: mapping them again took a fifth of the detector's time.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -34,11 +34,14 @@ def tune_malloc() -> None:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Let Python's garbage collector rest: while torch is imported it walks in vain, again and again, half a second."""
-    swept = gc.isenabled()
+    """Disable Python's garbage collector within the block.
+
+    While torch is imported, the collector runs again and again without freeing anything: half a second.
+    """
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if swept:
+        if enabled:
             gc.enable()

@@ -1,4 +1,4 @@
-"""A network of one fixed shape as one CUDA graph: a hundred small kernels cost the launch of one."""
+"""Run a network of one fixed input shape as one CUDA graph: a hundred small kernels cost the launch of one."""
 
 import threading
 from collections.abc import Callable
@@ -12,53 +12,83 @@ _WARM_UP = 3
 
 
 class CUDAGraphModule:
-    """A function of one tensor of one shape. On a GPU it is recorded once and replayed; elsewhere it is called.
+    """A function of one tensor of a fixed shape: captured once and replayed on a GPU, called directly elsewhere.
 
-    As in https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: warm up on a side stream, record, and from
-    then on copy the input, wherever it lies, into the place that the graph reads, replay, and copy what it wrote. The
-    function must not ask the device for anything. Calls from several threads take turns, and must be on one stream.
+    This follows https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs: warm up on a side stream and capture;
+    from then on copy the input (from any device) into the graph's input buffer, replay, and clone the output buffer.
+    The function must not synchronise with the device. Calls from several threads are serialised; they must use one
+    stream.
+
+    Parameters
+    ----------
+    function : callable
+        Maps a tensor to a tensor.
+    example : Tensor
+        Fixes the shape, the dtype and the device.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If the graph does not fit into the device's memory.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], example: Tensor) -> None:
-        """Record the function with an input like `example`; torch.OutOfMemoryError if there is no room for it."""
         self.shape, self._function = example.shape, function
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         if example.is_cuda:
             with torch.inference_mode(), torch.cuda.device(example.device):
-                self._record(example)
+                self._capture(example)
 
-    def _record(self, example: Tensor) -> None:
+    def _capture(self, example: Tensor) -> None:
         self._input = torch.empty_like(example).copy_(example)
-        here, side, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
-        side.wait_stream(here)
-        with torch.cuda.stream(side):  # left as it was found, even if the recording cannot be ended
+        current, side, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        side.wait_stream(current)
+        with torch.cuda.stream(side):  # restores the current stream even if the capture fails
             for _ in range(_WARM_UP):
                 self._function(self._input)
-            _forget_workspaces()
-            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):  # others go on copying frames
+            _clear_workspaces()
+            # thread_local: other threads keep copying frames during the capture
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
                 self._output = self._function(self._input)
-        here.wait_stream(side)
+        current.wait_stream(side)
         self._graph = graph
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Tensor:
-        """Give function(x) in memory of its own; ValueError for another shape than the example's."""
+        """Compute the function.
+
+        Parameters
+        ----------
+        x : Tensor
+            An input of the example's shape.
+
+        Returns
+        -------
+        Tensor
+            function(x), in memory of its own.
+
+        Raises
+        ------
+        ValueError
+            If the shape differs from the example's.
+        """
         if x.shape != self.shape:
             raise ValueError(f"expected {tuple(self.shape)}, found {tuple(x.shape)}")
         if self._graph is None:
             return self._function(x)
-        with self._turn:
+        with self._lock:
             self._input.copy_(x)
             self._graph.replay()
             return self._output.clone()
 
 
-def _forget_workspaces() -> None:
-    """Make cuBLAS ask for its workspace anew, while a graph is recorded: it then lies in that graph's own memory.
+def _clear_workspaces() -> None:
+    """Make cuBLAS allocate its workspace during the capture, within the memory pool of the graph.
 
-    torch keeps one for each stream, graphs hold its bare address, and the end of any graph frees those of its stream:
-    others recorded there would write into freed memory (https://github.com/pytorch/pytorch/issues/193402).
+    torch keeps one workspace per stream, and graphs hold its bare address. When any graph is destroyed, the workspaces
+    of its stream are freed, and other graphs captured on that stream would write into freed memory
+    (https://github.com/pytorch/pytorch/issues/193402).
     """
     torch.cuda.synchronize()
     torch._C._cuda_clearCublasWorkspaces()

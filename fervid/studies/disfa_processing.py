@@ -19,10 +19,9 @@ from fervid.jobs.engine import Engine
 from fervid.jobs.job import Job
 from fervid.jobs.manifest import Row
 from fervid.labels import EMOTIONS
-from fervid.provenance import model_hash
+from fervid.provenance import models_fingerprint, resume_key
 from fervid.studies.disfa_corpus import RATE, Codes, Recording
 from fervid.timeline.read import read_provenance
-from fervid.timeline.schema import SCHEMA_VERSION
 
 __all__ = ["MatchedRecording", "faces_path", "match_frames", "process_recordings"]
 
@@ -58,12 +57,12 @@ def process_recordings(
 ) -> list[str]:
     """Process what is not finished, in worker processes; give a sentence for each video that failed.
 
-    A recording is finished when its readings were made of the same content with the same config, model and schema:
-    that stands in their file, which is written whole or not at all.
+    A recording is finished when its readings have the resume key (provenance.py) that they would have now: it stands
+    in their file, which is written whole or not at all.
     """
     tell = on_event or (lambda _: None)
-    model = model_hash(config)
-    jobs = [_job(one, out) for one in recordings if not _is_finished(one, out, config, model)]
+    models = models_fingerprint(config)
+    jobs = [_job(one, out) for one in recordings if not _is_finished(one, out, config, models)]
     troubles = []
     tell(BatchStarted(len(jobs), sum(job.bytes for job in jobs), []))
     with closing(engine.run(jobs, tell)) as outcomes:
@@ -76,13 +75,12 @@ def process_recordings(
     return sorted(troubles)
 
 
-def _is_finished(one: Recording, out: Path, config: Config, model: str) -> bool:
+def _is_finished(one: Recording, out: Path, config: Config, models: str) -> bool:
+    key = resume_key(content_hash(one.video), config, models)
     try:
-        facts = read_provenance(faces_path(out, one))
-        made_of = [facts["source"]["sha256"], facts["config"], facts["model"]["sha256"], facts["schema"]]
-    except (DataError, KeyError):
+        return key != "" and read_provenance(faces_path(out, one)).get("resume_key") == key
+    except DataError:
         return False
-    return made_of == [content_hash(one.video), config.to_dict(), model, SCHEMA_VERSION]
 
 
 def _job(one: Recording, out: Path) -> Job:

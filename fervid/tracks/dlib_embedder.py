@@ -1,11 +1,10 @@
 """Face embeddings by dlib's face recognition network (King 2017); the weights ship in a package."""
 
-import hashlib
-
 import numpy as np
 import torch
 
 from fervid.faces.crop import FaceAlignment
+from fervid.files import file_sha256
 from fervid.networks.dlib_resnet import MEAN, SIDE_PX, STD, DlibResNet, find_dlib_weights, read_dlib_weights
 from fervid.runtime.device import deterministic_fp32
 from fervid.runtime.threads import one_thread
@@ -44,7 +43,7 @@ class DlibFaces:
 
     def __init__(self, device: str) -> None:
         path = find_dlib_weights()
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = file_sha256(path)
         self.device = device
         state = read_dlib_weights(path)
         self._last = state.pop("embedding").T.to(device)

@@ -1,11 +1,15 @@
-"""Load the network that `--persons` names: dlib, vggface2, or a file with the weights of vggface2."""
+"""Load the network that `--persons` names: a key of registry.EMBEDDERS, or a file with the weights of vggface2."""
 
 from pathlib import Path
 
 from fervid.errors import MissingDependency
+from fervid.registry import EMBEDDERS, Entry
 from fervid.tracks.persons import Embedder
 
 __all__ = ["find_embedder", "load_embedder"]
+
+#: The network whose weights a file holds.
+_OF_FILES = "vggface2"
 
 
 def find_embedder(name: str) -> Path:
@@ -14,7 +18,7 @@ def find_embedder(name: str) -> Path:
     Parameters
     ----------
     name : str
-        "dlib", "vggface2", or the path of a file with the weights of vggface2.
+        A key of EMBEDDERS, or the path of a file with the weights of vggface2.
 
     Returns
     -------
@@ -27,16 +31,11 @@ def find_embedder(name: str) -> Path:
     WeightsError
         If the weights cannot be found or downloaded.
     """
-    if name == "dlib":
-        from fervid.networks.dlib_resnet import find_dlib_weights
-
-        try:
-            return find_dlib_weights()
-        except MissingDependency as e:
-            raise MissingDependency(f"{e}; or leave it out with --persons none") from None
-    from fervid.tracks.facenet_embedder import find_vggface2
-
-    return find_vggface2(name)
+    entry = _entry(name)
+    try:
+        return entry.find_weights(name) if "weights" in entry.takes else entry.find_weights()
+    except MissingDependency as e:
+        raise MissingDependency(f"{e}; or leave it out with --persons none") from None
 
 
 def load_embedder(name: str, device: str) -> Embedder:
@@ -53,11 +52,9 @@ def load_embedder(name: str, device: str) -> Embedder:
     -------
     Embedder
     """
-    if name == "dlib":
-        find_embedder(name)
-        from fervid.tracks.dlib_embedder import DlibFaces
+    find_embedder(name)
+    return _entry(name).create(weights=name, device=device)
 
-        return DlibFaces(device)
-    from fervid.tracks.facenet_embedder import FaceNet
 
-    return FaceNet(name, device)
+def _entry(name: str) -> Entry:
+    return EMBEDDERS[name if name in EMBEDDERS else _OF_FILES]

@@ -1,6 +1,5 @@
 """Face embeddings by facenet-pytorch's InceptionResnetV1, trained on VGGFace2 (Cao et al. 2018)."""
 
-import hashlib
 import pickle
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 
 from fervid.errors import MissingDependency, WeightsError
 from fervid.faces.crop import square_boxes
+from fervid.files import file_sha256
 from fervid.networks.downloads import VGGFACE2, cache_path, fetch
 from fervid.runtime.device import deterministic_fp32
 from fervid.runtime.threads import one_thread
@@ -85,7 +85,7 @@ class FaceNet:
         except ImportError:
             raise MissingDependency("--persons needs facenet-pytorch: pip install facenet-pytorch==2.5.3") from None
         path = find_vggface2(weights)
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = file_sha256(path)
         self.device = device
         self._net = InceptionResnetV1(pretrained=None).eval()
         state = _read(path)

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.helpers.killed_batches import check, disturb, finish
-from tests.test_pipeline import scene, write
+from tests.helpers.scenes import scene, write
 
 _EACH = 10
 

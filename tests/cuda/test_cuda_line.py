@@ -308,7 +308,10 @@ def test_one_that_does_not_fit_is_told():
 
 
 def test_no_room_for_the_networks_is_told():
-    with pytest.raises(DeviceError, match="cuda:1 has no room for the networks"), wrap_out_of_memory("cuda:1"):
+    with (
+        pytest.raises(DeviceError, match="cuda:1 has too little free memory for the networks"),
+        wrap_out_of_memory("cuda:1"),
+    ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
 
@@ -318,7 +321,7 @@ def test_memory_runs_out_in_the_words_of_cuda_too():
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
     ):
         with (
-            pytest.raises(DeviceError, match=r"cuda:0 has no room for the networks \(CUDA error"),
+            pytest.raises(DeviceError, match=r"cuda:0 has too little free memory for the networks \(CUDA error"),
             wrap_out_of_memory("cuda:0"),
         ):
             raise RuntimeError(words)

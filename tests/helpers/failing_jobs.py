@@ -12,6 +12,7 @@ from fervid.config import Config
 from fervid.errors import RunError, WeightsError
 from fervid.jobs.job import Job, Outcome, run_job
 from fervid.pipeline import Models
+from fervid.provenance import models_fingerprint
 from fervid.types import Progress
 
 
@@ -20,10 +21,10 @@ def load_nothing(config: Config) -> None:
 
 
 def load_fakes(config: Config) -> Models:
-    """The fake models."""
+    """The fake models, which pass for those that the configuration names."""
     from tests.helpers.fakes import FakeClassifier, FakeDetector
 
-    return Models(FakeDetector(), FakeClassifier(), "cpu")
+    return Models(FakeDetector(), FakeClassifier(), "cpu", fingerprint=models_fingerprint(config))
 
 
 def load_badly(config: Config) -> Models:

@@ -25,7 +25,7 @@ from fervid.jobs.manifest import MANIFEST, Row
 from fervid.views import batch_progress as view
 from tests.helpers import failing_jobs
 from tests.helpers.killed_batches import check, disturb, finish, start, tree
-from tests.test_pipeline import scene, write
+from tests.helpers.scenes import scene, write
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 N = 6
@@ -141,11 +141,11 @@ def test_a_crash_costs_one_file_and_is_told(videos, whole, tmp_path):
 def test_exit_codes(videos, tmp_path):
     (tmp_path / "empty").mkdir()
     for args, code, what in (
-        ((tmp_path / "empty", "--out", tmp_path / "out"), 2, "no video in it"),
+        ((tmp_path / "empty", "--out", tmp_path / "out"), 2, "contains no video"),
         (("--from-file", tmp_path / "none", "--out", tmp_path / "out"), 2, "the list cannot be read"),
         ((videos, "--out", tmp_path / "out", "--workers", 0), 2, "expected a number above 0"),
         ((videos, "--out", tmp_path / "out", "--weights", "none"), 2, "no such weights"),
-        ((videos, "--out", videos), 2, "folder for the results too"),
+        ((videos, "--out", videos), 2, "also the folder for the results"),
     ):
         found, _, said = fake(*args)
         assert found == code and what in said and len(said.splitlines()) == 1

@@ -20,8 +20,8 @@ from fervid.jobs.manifest import read_manifest
 from tests.helpers import faulty_filesystem as faulty
 from tests.helpers.faulty_filesystem import Faults, failing
 from tests.helpers.killed_batches import ROOT, tree
+from tests.helpers.scenes import scene, write
 from tests.jobs.test_jobs import Here
-from tests.test_pipeline import scene, write
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 NAMES = ["a.mp4", "c.mp4", "deep/new.mp4", "deep/renamed.mp4", "text.mp4"]
@@ -217,7 +217,7 @@ def test_a_worker_that_cannot_be_started_is_told(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4, hard))
     try:
-        with pytest.raises(RunError, match="no worker can be started"):
+        with pytest.raises(RunError, match="cannot start a worker"):
             list(LocalEngine(Config()).run([Job(tmp_path / "a.mp4", "a.mp4", tmp_path / "a.mp4.parquet")]))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

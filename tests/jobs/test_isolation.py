@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.broken_clips import bomb, concat_list, hls_list, random_bytes, without_moov
 from tests.helpers.killed_batches import ROOT
-from tests.test_pipeline import scene, write
+from tests.helpers.scenes import scene, write
 
 #: Where a Python program reads from for itself.
 OWN = (

@@ -13,12 +13,14 @@ from fervid.errors import DataError, OutputError, RunError, UsageError
 from fervid.files import remove_stale, remove_temporaries, temporary_path
 from fervid.jobs.batch import BatchStarted, JobFinished, Request, Summary, forget, run_batch
 from fervid.jobs.inputs import Input, find_videos, looks_like_video, name_inputs, read_list
-from fervid.jobs.job import Job, Outcome, place, run_job
+from fervid.jobs.job import Job, Outcome, run_job, timeline_path
 from fervid.jobs.manifest import MANIFEST, open_manifest, read_manifest
+from fervid.networks.weights import bundled
+from fervid.pipeline import process_video
 from tests.helpers import broken_clips, clips
 from tests.helpers.failing_jobs import load_fakes
 from tests.helpers.killed_batches import tree
-from tests.test_pipeline import scene, write
+from tests.helpers.scenes import scene, write
 
 
 class Here:
@@ -125,7 +127,7 @@ def test_the_results_are_not_searched(videos):
     out.mkdir()
     shutil.copy(videos / "a.mp4", out / "within.mp4")
     assert "within.mp4" not in found(videos, out=out)
-    with pytest.raises(UsageError, match="folder for the results too"):
+    with pytest.raises(UsageError, match="also the folder for the results"):
         found(videos, out=videos)
 
 
@@ -134,12 +136,12 @@ def test_requests_that_find_nothing_are_told(tmp_path, videos):
         ((tmp_path / "none.mp4",), "no such file"),
         ((tmp_path / "*.mp4",), "matches nothing"),
         ((videos / "notes.d",), "no such file"),
-        ((), "no video in it"),
+        ((), "contains no video"),
     ):
         with pytest.raises(UsageError, match=what):
             found(*given)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"empty: no video in it"):
+    with pytest.raises(UsageError, match=r"empty: contains no video"):
         found(tmp_path / "empty")
 
 
@@ -175,9 +177,9 @@ def test_a_name_stays_with_its_file(tmp_path):
 
 
 def test_long_names_have_a_place(tmp_path):
-    out = place(tmp_path, f"{'ü' * 120}.mp4")
+    out = timeline_path(tmp_path, f"{'ü' * 120}.mp4")
     out.with_name(f".{out.name}.1234567.tmp").touch()
-    assert out != place(tmp_path, f"{'ü' * 119}u.mp4")
+    assert out != timeline_path(tmp_path, f"{'ü' * 119}u.mp4")
 
 
 # -- accounting -------------------------------------------------------------------------------------------
@@ -232,10 +234,34 @@ def test_what_changed_is_done_again(videos, tmp_path, stock):
     assert batch(videos, out=out, config=Config(fps=2.0))[0] == ["a.mkv", "a.mp4"]
 
 
-def test_another_model_is_another_result(videos, tmp_path, monkeypatch):
+def test_another_model_is_another_result(videos, tmp_path):
+    weights = tmp_path / "mine.safetensors"
+    for path in (bundled()["seresnet"], bundled()["seresnet"].with_suffix(".json")):
+        shutil.copy(path, weights.with_suffix(path.suffix))
+    config, facts = Config(weights=str(weights)), weights.with_suffix(".json")
+    batch(videos, out=tmp_path / "out", config=config)
+    assert batch(videos, out=tmp_path / "out", config=config)[0] == []
+    facts.write_text(facts.read_text() + " ")
+    assert len(batch(videos, out=tmp_path / "out", config=config)[0]) == 3
+
+
+def test_an_upgrade_that_changes_results_does_everything_again(videos, tmp_path, monkeypatch):
     batch(videos, out=tmp_path / "out")
-    monkeypatch.setattr("fervid.jobs.batch.model_hash", lambda config: "another")
+    monkeypatch.setattr("fervid.provenance.RESULTS_VERSION", 99)
     assert len(batch(videos, out=tmp_path / "out")[0]) == 3
+    assert batch(videos, out=tmp_path / "out")[0] == []
+
+
+def test_a_timeline_that_is_not_what_its_row_says_is_made_again(videos, tmp_path):
+    """A run with other options was killed after it had written a timeline, before it wrote the row."""
+    out = tmp_path / "out"
+    batch(videos, out=out)
+    whole = tree(out)
+    other = Config(fps=2.0)
+    assert process_video(videos / "a.mp4", out / "a.mp4.parquet", other, load_fakes(other), name="a.mp4").status == "ok"
+    assert tree(out) != whole
+    assert batch(videos, out=out)[0] == ["a.mp4"]
+    assert tree(out) == whole
 
 
 def test_a_renamed_file_is_recognised(videos, tmp_path):
@@ -446,7 +472,7 @@ def test_forget_leaves_no_trace(videos, tmp_path):
     assert not any(b"b.mp4" in data for data in [*tree(out).values(), (out / MANIFEST).read_bytes()])
     (videos / "a.mp4").unlink()
     assert forget("a.mp4", out) == ["a.mp4"]
-    with pytest.raises(DataError, match="nothing of it"):
+    with pytest.raises(DataError, match="has no results of it"):
         forget("a.mp4", out)
     with pytest.raises(DataError, match="no such file"):
         forget("a.mp4", tmp_path)

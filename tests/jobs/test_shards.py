@@ -44,8 +44,8 @@ from tests.helpers.broken_clips import cut, overwritten
 from tests.helpers.clips import add_video, encode, joined, write_clip
 from tests.helpers.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
 from tests.helpers.hypothesis_settings import steady
+from tests.helpers.scenes import scene, write
 from tests.jobs.test_jobs import tree
-from tests.test_pipeline import scene, write
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_videos"

@@ -1,4 +1,4 @@
-"""The stopwatch: what stages take adds up, on every thread, and costs nothing where nobody asks."""
+"""The times of the stages add up, on every thread, and nothing is kept without a Profiler."""
 
 import contextvars
 import json
@@ -17,31 +17,31 @@ def burn(seconds: float) -> None:
         pass
 
 
-def by_name(watch: Profiler) -> dict[str, float]:
-    return {spent.stage: spent.cpu_s for spent in watch.stages()}
+def cpu_by_stage(profiler: Profiler) -> dict[str, float]:
+    return {spent.stage: spent.cpu_s for spent in profiler.stages()}
 
 
-def test_an_inner_stage_is_taken_from_the_outer():
-    with Profiler() as watch, stage("outer"):
+def test_an_inner_stage_is_subtracted_from_the_outer():
+    with Profiler() as profiler, stage("outer"):
         burn(0.02)
         with stage("inner"):
             burn(0.03)
-    spent = by_name(watch)
+    spent = cpu_by_stage(profiler)
     assert 0.02 <= spent["outer"] < 0.03 <= spent["inner"]
 
 
 def test_the_stages_add_up_to_the_process():
-    with Profiler() as watch:
+    with Profiler() as profiler:
         with stage("work"):
             burn(0.02)
         burn(0.02)
-    spent = by_name(watch)
-    assert abs(sum(spent.values()) - watch.cpu_s) < 1e-6
+    spent = cpu_by_stage(profiler)
+    assert abs(sum(spent.values()) - profiler.cpu_s) < 1e-6
     assert spent[ELSEWHERE] >= 0.02
 
 
 def test_a_thread_in_a_copy_of_the_context_counts():
-    with Profiler() as watch:
+    with Profiler() as profiler:
 
         def work() -> None:
             with stage("thread"):
@@ -50,28 +50,28 @@ def test_a_thread_in_a_copy_of_the_context_counts():
         thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
         thread.start()
         thread.join()
-    assert by_name(watch)["thread"] >= 0.02
+    assert cpu_by_stage(profiler)["thread"] >= 0.02
 
 
-def test_an_error_passes_and_its_time_counts():
-    with Profiler() as watch:
+def test_a_stage_that_fails_counts():
+    with Profiler() as profiler:
         try:
             with stage("broken"):
                 raise KeyError("x")
         except KeyError:
             pass
-    assert {spent.stage: spent.calls for spent in watch.stages()}["broken"] == 1
+    assert {spent.stage: spent.calls for spent in profiler.stages()}["broken"] == 1
 
 
-def test_without_a_stopwatch_nothing_is_kept():
-    with stage("nobody"):
+def test_without_a_profiler_nothing_is_kept():
+    with stage("unobserved"):
         pass
-    with Profiler() as watch:
+    with Profiler() as profiler:
         pass
-    assert "nobody" not in by_name(watch)
+    assert "unobserved" not in cpu_by_stage(profiler)
 
 
-def test_process_tells_where_the_time_went(tmp_path: Path):
+def test_process_reports_where_the_time_went(tmp_path: Path):
     clip = SAMPLES / "one_face.mp4"
     code, printed, _ = run("process", clip, "--out", tmp_path / "t.parquet", "--end", 2, "--profile", "--json")
     facts = json.loads(printed)["profile"]

@@ -28,7 +28,6 @@ NEXT = 37 / 510
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models whose answers are known, in this process."""
     monkeypatch.setattr("fervid.jobs.open_engine.LocalEngine", mini.HereEngine)
-    monkeypatch.setattr("fervid.studies.disfa_processing.model_hash", lambda _: mini.KnownClassifier.sha256)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,6 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, 
     out = tmp_path_factory.mktemp("disfa") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fervid.jobs.open_engine.LocalEngine", mini.KnownEngine)
-        patch.setattr("fervid.studies.disfa_processing.model_hash", lambda _: mini.KnownClassifier.sha256)
         code, printed, _ = run("disfa", corpus, "--out", out, "--workers", 1)
     return code, printed, out
 
@@ -117,6 +115,9 @@ def test_real_faces_from_the_sample_videos(tmp_path: Path) -> None:
     assert report.facts["recordings"][0]["frames_with_face"] == 12
     assert set(report.facts["overall"]["left"]) == set(COMBINATIONS)
     assert report.facts["recordings"][0]["emotions"]["happiness"]["pearson"]["value"] is not None
+    begun: list[int] = []
+    fervid.disfa(root, tmp_path / "out", workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
+    assert sum(begun) == 0
 
 
 # -- figures ------------------------------------------------------------------------------------------------
@@ -203,6 +204,15 @@ def test_run_again_it_does_nothing_twice(
     report = fervid.disfa(root, out, workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
     assert sum(begun) == 2
     assert report.facts["subjects"] == ["SN001", "SN002", "SN003"]
+
+
+def test_an_upgrade_that_changes_results_does_everything_again(
+    corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, begun = Path(shutil.copytree(whole[2], tmp_path / "out")), []
+    monkeypatch.setattr("fervid.provenance.RESULTS_VERSION", 99)
+    fervid.disfa(corpus, out, workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
+    assert sum(begun) == 3
 
 
 def test_the_same_input_gives_the_same_bytes(corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known) -> None:

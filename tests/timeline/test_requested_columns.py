@@ -10,7 +10,7 @@ import fervid
 from fervid.config import Config
 from fervid.pipeline import Models, process_video
 from tests.helpers.fakes import FakeClassifier, FakeDetector, FakeEmbedder
-from tests.test_pipeline import scene, write
+from tests.helpers.scenes import scene, write
 
 MODELS = Models(FakeDetector(), FakeClassifier(), "cpu", FakeEmbedder())
 
