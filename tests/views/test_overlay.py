@@ -15,8 +15,8 @@ from fervid.errors import ConfigError, DataError, OutputError
 from fervid.timeline.read import open_timeline
 from fervid.views.overlay.face_boxes import boxes_of_readings, boxes_of_seconds, boxes_to_redact
 from fervid.views.overlay.yuv_drawing import YuvColours, outline, paste, redact
-from tests.cli.test_cli import run
 from tests.helpers import clips
+from tests.helpers.command_line import run
 from tests.helpers.stories import BLIND, FACE, face_at, rewrite, tell, write_pictures
 
 VFR = {

@@ -365,8 +365,9 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
         (ConfigError, "one timeline", {"timeline": tmp_path, "out": tmp_path / "o", "video": video}),
         (ConfigError, "0 to 350 MB", {"timeline": timeline, "out": page, "video": video, "embed_mb": 1000}),
         (OutputError, "is the video itself", {"timeline": timeline, "out": tmp_path / "b.html", "transcode": True,
-                                             "video": copy}),
-        (DataError, "not a file of face readings", {"timeline": timeline, "out": page, "video": video, "faces": timeline}),
+                                              "video": copy}),
+        (DataError, "not a file of face readings", {"timeline": timeline, "out": page, "video": video,
+                                                    "faces": timeline}),
         (VideoError, "no such file", {"timeline": timeline, "out": page, "video": tmp_path / "none.mp4"}),
         (VideoError, "not a video", {"timeline": timeline, "out": page, "video": plain, "force": True}),
     ]  # fmt: skip
