@@ -155,9 +155,9 @@ def test_progress_rises_to_the_end(tmp_path):
 def test_describe_says_what_would_be_done(clip):
     facts = describe_video(clip, load_config("movies"))
     assert facts["file"]["displayed"] == "128x96" and facts["file"]["duration_s"] == pytest.approx(3.2)
-    assert facts["plan"]["detection_picture"] == "128x96" and facts["plan"]["looks_per_second"] == 5
-    assert facts["notes"][0].startswith("the first frame is fine")
-    assert describe_video(clip, load_config("disfa"))["plan"]["looks_per_second"] == "every frame"
+    assert facts["plan"]["detection_size"] == "128x96" and facts["plan"]["sampled_frames_per_second"] == 5
+    assert facts["notes"][0].startswith("the first frame is undamaged")
+    assert describe_video(clip, load_config("disfa"))["plan"]["sampled_frames_per_second"] == "every frame"
 
 
 # -- the same bytes -------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""Many videos: jobs, their manifest, and the engines that run them."""
+"""Process many videos: jobs, their manifest, and the engines that run them."""

@@ -1,10 +1,4 @@
-"""Engines run many jobs and survive every one of them. Here: the protocol, and the engine of one machine.
-
-The local engine keeps worker processes of its own instead of a library's pool. Pebble and concurrent.futures share
-queues and locks between workers, so that one killed at the wrong moment takes the pool with it; neither tells how far a
-task is, which a watchdog needs; and both start workers through the caller's `__main__`, which a plain script without
-`if __name__ == "__main__"` does not survive. Here each worker has a pipe of its own and nothing is shared.
-"""
+"""Interface of the engines that run the jobs of a batch, and the limits and defaults they share."""
 
 import os
 from collections.abc import Callable, Generator, Iterable
@@ -16,14 +10,17 @@ from fervid.jobs.job import Job, Outcome
 
 __all__ = ["Engine", "JobProgress", "Limits", "default_limits", "default_workers", "machine_memory"]
 
-#: Each worker has a context and models of its own on the GPU. Reckoned, not measured.
-_BESIDE_A_GPU = 4
+#: Every worker holds a CUDA context and models of its own on the GPU. An estimate, not a measurement.
+_MAX_GPU_WORKERS = 4
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
+_WORKER_BYTES = 1.5e9
+#: Share of the machine's memory that all workers together may use.
+_MEMORY_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class JobProgress:
-    """News of a worker: how far its job is, in seconds of video. A worker without work has no job."""
+    """Progress of one worker within its job, in seconds of video. An idle worker has no job."""
 
     worker: int
     job: Job | None
@@ -32,26 +29,52 @@ class JobProgress:
 
 
 class Engine(Protocol):
-    """Runs jobs, in any order, and gives exactly one outcome for each."""
+    """Runs jobs in any order and yields exactly one outcome per job."""
 
     def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
-        """Yield outcomes as they come. Closing the iterator stops all work. RunError if no file is to blame."""
+        """Run jobs and yield each outcome as soon as it is known.
+
+        Closing the generator stops all work.
+
+        Parameters
+        ----------
+        jobs : iterable of Job
+            Jobs with distinct names.
+        on_progress : callable, optional
+            Called with the progress of each worker, and with no job when a worker becomes idle.
+
+        Yields
+        ------
+        Outcome
+            One per job.
+
+        Raises
+        ------
+        RunError
+            If the run cannot continue and no file is the cause.
+        """
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one job may take. None is no limit."""
+    """Limits of a single job. None means no limit."""
 
     timeout_s: float | None = None
-    """Wall-clock seconds for one video."""
+    """Wall-clock seconds per video."""
     stall_s: float | None = 600.0
-    """Seconds without any progress within the video."""
+    """Seconds without progress within the video."""
     memory_bytes: int | None = None
     """Resident memory of the worker."""
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this process may have: the machine's, or its control group's if that is less."""
+    """Return how much memory this process may use.
+
+    Returns
+    -------
+    int
+        Bytes: the machine's memory, or the limit of the control group if that is less.
+    """
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
@@ -60,16 +83,29 @@ def machine_memory() -> int:
 
 
 def default_workers(device: str = "cpu") -> int:
-    """One worker a core, as far as memory reaches at 1.5 GB each; beside a GPU, whose memory they share, at most four.
+    """Return how many workers to start: one per core, as far as memory allows at 1.5 GB per worker.
 
-    DeviceError if the device is not on this machine.
+    Parameters
+    ----------
+    device : str
+        Device that the workers compute on. Workers on a GPU share its memory: at most four are started.
+
+    Returns
+    -------
+    int
+        At least one.
+
+    Raises
+    ------
+    DeviceError
+        If the device does not exist on this machine.
     """
-    most = max(1, min(len(os.sched_getaffinity(0)), int(0.8 * machine_memory() / 1.5e9)))
-    return min(most, _BESIDE_A_GPU) if _is_gpu(device) else most
+    most = max(1, min(len(os.sched_getaffinity(0)), int(_MEMORY_SHARE * machine_memory() / _WORKER_BYTES)))
+    return min(most, _MAX_GPU_WORKERS) if _is_gpu(device) else most
 
 
 def _is_gpu(device: str) -> bool:
-    """Whether workers will compute on a GPU. Where no driver is, "auto" needs no torch to tell."""
+    """Return whether workers will compute on a GPU. "auto" without a GPU driver is decided without importing torch."""
     if device == "cpu" or (device == "auto" and not any(map(os.path.exists, _GPU_DRIVERS))):
         return False
     from fervid.runtime.device import resolve_device
@@ -78,5 +114,18 @@ def _is_gpu(device: str) -> bool:
 
 
 def default_limits(workers: int, timeout_s: float | None = None) -> Limits:
-    """An equal share of four fifths of the memory for each worker."""
-    return Limits(timeout_s=timeout_s, memory_bytes=int(0.8 * machine_memory() / workers))
+    """Return limits that give each worker an equal share of four fifths of the memory.
+
+    Parameters
+    ----------
+    workers : int
+        How many workers share the machine.
+    timeout_s : float, optional
+        Wall-clock seconds per video.
+
+    Returns
+    -------
+    Limits
+        With the default stall time.
+    """
+    return Limits(timeout_s=timeout_s, memory_bytes=int(_MEMORY_SHARE * machine_memory() / workers))

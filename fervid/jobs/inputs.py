@@ -1,4 +1,4 @@
-"""What a batch was given -> the videos in it: files, folders, globs and lists, each once and with a name of its own."""
+"""Find the videos of a batch in files, folders, patterns and lists, and give each a unique name."""
 
 import errno
 import glob
@@ -14,105 +14,91 @@ from fervid.files import files_below, identity, to_utf8
 
 __all__ = ["Input", "find_videos", "looks_like_video", "name_inputs", "read_list"]
 
-#: Damaged files keep their names: these are taken for videos, and accounted for, whatever is in them.
-_SUFFIXES = frozenset(
-    (
-        ".3g2",
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".divx",
-        ".dv",
-        ".f4v",
-        ".flv",
-        ".h264",
-        ".h265",
-        ".hevc",
-        ".ivf",
-        ".m1v",
-        ".m2t",
-        ".m2ts",
-        ".m2v",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpe",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".ogv",
-        ".qt",
-        ".rm",
-        ".rmvb",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-    )
-)
-_HEAD = 4096
-#: First boxes of QuickTime and MP4 (ISO/IEC 14496-12); brands that are sound or still pictures only.
+#: A damaged file keeps its name: files with these suffixes count as videos whatever they contain.
+_SUFFIXES = frozenset((
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265", ".hevc", ".ivf", ".m1v", ".m2t",
+    ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".qt", ".rm",
+    ".rmvb", ".ts", ".vob", ".webm", ".wmv",
+))  # fmt: skip
+_HEAD_BYTES = 4096
+#: Types of the first box of QuickTime and MP4 files (ISO/IEC 14496-12).
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-_NOT_VIDEO = (b"M4A ", b"M4B ", b"M4P ", b"heic", b"heix", b"heif", b"mif1", b"avif", b"crx ", b"jp2 ", b"jxl ")
+#: Brands of audio files and still images.
+_OTHER_BRANDS = (b"M4A ", b"M4B ", b"M4P ", b"heic", b"heix", b"heif", b"mif1", b"avif", b"crx ", b"jp2 ", b"jxl ")
+#: Matroska, FLV, ASF, IVF, MPEG program and video streams, MXF, DV.
 _MAGIC = (
-    b"\x1a\x45\xdf\xa3",
-    b"FLV\x01",
-    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
-    b"DKIF",
-    b"\x00\x00\x01\xba",
-    b"\x00\x00\x01\xb3",
-    b"\x06\x0e\x2b\x34\x02\x05\x01\x01",
-    b"\x1f\x07\x00\x3f",
-)
-#: Raw H.264 and HEVC begin with a parameter set or an access unit delimiter (Annex B of each).
+    b"\x1a\x45\xdf\xa3", b"FLV\x01", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"DKIF", b"\x00\x00\x01\xba",
+    b"\x00\x00\x01\xb3", b"\x06\x0e\x2b\x34\x02\x05\x01\x01", b"\x1f\x07\x00\x3f",
+)  # fmt: skip
+#: Raw H.264 and HEVC streams begin with a parameter set or an access unit delimiter (Annex B of either standard).
 _ANNEX_B = re.compile(rb"\x00{2,3}\x01([\x67\x27\x47\x09]|[\x40\x42\x46]\x01)", re.S)
 _OGG_VIDEO = (b"\x80theora", b"BBCD", b"OVP80", b"video\x00")
+#: Offset of the first sync byte and packet size of MPEG transport streams, M2TS, and streams with error correction.
+_TRANSPORT_STREAMS = ((0, 188), (4, 192), (0, 204))
 
 
 @dataclass(frozen=True)
 class Input:
-    """One video to account for. `parts` are the names, innermost last, from which its place in the results is made."""
+    """One input of a batch, which gets exactly one row in the manifest."""
 
     path: Path
     parts: tuple[str, ...]
-    inner: int
-    """How many of `parts` lie within the folder that was given."""
+    """Names of its folders and of the file, outermost first; its name in the results is made of the last ones."""
+    depth: int
+    """How many of `parts` lie within the folder that was passed; 1 for a file."""
     problem: str = ""
-    """Why it cannot even be looked at; such an input fails without being opened."""
+    """Why the file system does not allow access. Such an input fails without being opened."""
 
 
-def find_videos(given: Iterable[str | os.PathLike[str]], *, listed: Iterable[str] = (), out: Path) -> list[Input]:
-    """Find every video in files, folders (recursively, by content) and globs, each (device, inode) once.
+def find_videos(inputs: Iterable[str | os.PathLike[str]], *, listed: Iterable[str] = (), out: Path) -> list[Input]:
+    """Find every video in files, folders and patterns, each once.
 
-    Names of `listed` (a list made earlier) may have vanished: they are kept, to be accounted for. UsageError if one of
-    `given` does not exist, or if nothing at all is found.
+    Folders are searched recursively, and by content for files without a known suffix. Files are identified by device
+    and inode.
+
+    Parameters
+    ----------
+    inputs : iterable of path-like
+        Files, folders and glob patterns.
+    listed : iterable of str
+        Names from a list file. A listed file that no longer exists is kept, and fails later.
+    out : Path
+        Folder of the results, which is not searched.
+
+    Returns
+    -------
+    list of Input
+        In the order of `inputs` and `listed`, sorted by name within folders.
+
+    Raises
+    ------
+    UsageError
+        If one of `inputs` does not exist, if one of them is `out`, or if there is no video at all.
     """
-    names = [os.fspath(item) for item in given]
+    names = [os.fspath(item) for item in inputs]
     results = identity(out)
     seen: set[tuple] = set()
     found: list[Input] = []
     for item in [*_expand(names), *map(Path, listed)]:
         if results and identity(item) == results:
-            raise UsageError(f"{item}: is the folder for the results too; name another one with --out")
-        for one in _candidates(item, out):
-            known = identity(one.path) or one.parts  # what has vanished is known by its name
-            if known not in seen:
-                seen.add(known)
-                found.append(one)
+            raise UsageError(f"{item}: is also the folder for the results; choose another one with --out")
+        for candidate in _candidates(item, out):
+            key = identity(candidate.path) or candidate.parts  # a missing file is identified by its name
+            if key not in seen:
+                seen.add(key)
+                found.append(candidate)
     if not found:
         what = ", ".join(names) or "no input"
-        raise UsageError(f"{what}: no video in it; expected video files, or folders that hold some")
+        raise UsageError(f"{what}: contains no video; expected video files or folders of videos")
     return found
 
 
 def _candidates(item: Path, out: Path) -> Iterator[Input]:
-    """A file as it is, whatever it is; of a folder what looks like a video."""
+    """Yield a file as it is, and of a folder the files that look like videos."""
     try:
         is_folder = item.is_dir()
     except (OSError, ValueError) as e:
-        yield Input(item, _parts(item), 1, f"{item}: cannot be looked at ({getattr(e, 'strerror', e)})")
+        yield Input(item, _parts(item), 1, f"{item}: cannot be accessed ({getattr(e, 'strerror', e)})")
         return
     if is_folder:
         yield from _walk(item, out)
@@ -120,21 +106,21 @@ def _candidates(item: Path, out: Path) -> Iterator[Input]:
         yield Input(item, _parts(item), 1)
 
 
-def _expand(given: list[str]) -> Iterator[Path]:
-    for item in given:
-        path = Path(item)
-        if _is_there(path):
+def _expand(names: list[str]) -> Iterator[Path]:
+    for name in names:
+        path = Path(name)
+        if _exists(path):
             yield path
-        elif glob.has_magic(item):
-            matches = sorted(glob.glob(item, recursive=True))  # noqa: PTH207 - takes absolute patterns too
+        elif glob.has_magic(name):
+            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - accepts absolute patterns too
             if not matches:
-                raise UsageError(f"{item}: matches nothing; expected a file, a folder or a pattern that finds some")
+                raise UsageError(f"{name}: matches nothing; expected a file, a folder or a pattern that matches some")
             yield from map(Path, matches)
         else:
-            raise UsageError(f"{item}: no such file or folder; check the name, or quote a pattern")
+            raise UsageError(f"{name}: no such file or folder; check the name, or quote a pattern")
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -142,76 +128,118 @@ def _is_there(path: Path) -> bool:
     except OSError as e:
         if e.errno == errno.ENAMETOOLONG:  # a long pattern
             return False
-        raise UsageError(f"{path}: cannot be looked at ({e.strerror}); check the permissions on the way to it") from e
+        raise UsageError(f"{path}: cannot be accessed ({e.strerror}); check the permissions of its folders") from e
     return True
 
 
 def _walk(root: Path, out: Path) -> Iterator[Input]:
-    """Every video below a folder but those in the folder of results, and then the folders that cannot be read."""
-    trouble: list[OSError] = []
-    for path in files_below(root, without=out, on_trouble=trouble.append):
+    """Yield every video below a folder, without the folder of the results, then the folders that cannot be read."""
+    errors: list[OSError] = []
+    for path in files_below(root, without=out, on_trouble=errors.append):
         if path.suffix.lower() in _SUFFIXES or looks_like_video(path):
             yield Input(path, _parts(path), len(path.relative_to(root).parts))
-    for error in trouble:
+    for error in errors:
         path = Path(error.filename)
-        inner = max(1, len(path.relative_to(root).parts))
-        yield Input(path, _parts(path), inner, f"{path}: the folder cannot be read ({error.strerror})")
+        depth = max(1, len(path.relative_to(root).parts))
+        yield Input(path, _parts(path), depth, f"{path}: the folder cannot be read ({error.strerror})")
 
 
 def _parts(path: Path) -> tuple[str, ...]:
-    return tuple(to_utf8(part) for part in Path(os.path.abspath(path)).parts[1:]) or ("root",)  # noqa: PTH100 - keeps links
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - keeps links
+    return tuple(to_utf8(part) for part in absolute.parts[1:]) or ("root",)
 
 
 def looks_like_video(path: Path) -> bool:
-    """Whether a regular file begins like one of the containers that fervid reads. Opens nothing else."""
+    """Return whether a regular file begins like one of the containers that fervid reads.
+
+    Parameters
+    ----------
+    path : Path
+        File to test. Pipes and devices are not opened.
+
+    Returns
+    -------
+    bool
+        False as well if the file cannot be read.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
         with path.open("rb") as file:
-            return _begins_like_video(file.read(_HEAD))
+            return _begins_like_video(file.read(_HEAD_BYTES))
     except (OSError, ValueError):
         return False
 
 
 def _begins_like_video(head: bytes) -> bool:
     if head[4:8] in _BOXES:
-        return not (head[4:8] == b"ftyp" and head[8:12] in _NOT_VIDEO)
+        return not (head[4:8] == b"ftyp" and head[8:12] in _OTHER_BRANDS)
     if head[:4] == b"RIFF":
         return head[8:12] == b"AVI "
     if head[:4] == b"OggS":
         return any(mark in head for mark in _OGG_VIDEO)
-    if any(
-        len(head) > start + 2 * step and head[start : start + 3 * step : step] == b"GGG"
-        for start, step in ((0, 188), (4, 192), (0, 204))
-    ):
-        return True
+    for start, step in _TRANSPORT_STREAMS:
+        if len(head) > start + 2 * step and head[start : start + 3 * step : step] == b"GGG":
+            return True
     return head.startswith(_MAGIC) or bool(_ANNEX_B.match(head))
 
 
 def read_list(path: Path | None, text: bytes | None = None) -> list[str]:
-    """Read the names in a list, one a line (or ended by NUL, as `find -print0` does); empty lines are nothing."""
+    """Read file names from a list.
+
+    Parameters
+    ----------
+    path : Path or None
+        File with one name per line, or with names that end with NUL, as `find -print0` prints them.
+    text : bytes, optional
+        Content of the list, if `path` is None.
+
+    Returns
+    -------
+    list of str
+        The names, without empty lines.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read.
+    """
     try:
         data = path.read_bytes() if path else text or b""
     except OSError as e:
-        raise UsageError(f"{path}: the list cannot be read ({e.strerror}); expected one file name a line") from None
+        raise UsageError(f"{path}: the list cannot be read ({e.strerror}); expected one file name per line") from None
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()
     return [os.fsdecode(line) for line in lines if line.strip()]
 
 
 def name_inputs(found: Iterable[Input], known: Mapping[str, str]) -> Iterator[tuple[str, Input]]:
-    """Give each input the name that its result is kept under: its place within the folder given.
+    """Name each input after its path within the folder that was passed.
 
-    Where two inputs would have one name, the later takes the names of its outer folders with it, as many as are
-    needed. `known`: names of earlier runs and the files they stand for; they keep them as long as those files exist.
+    If two inputs would have the same name, the later one is prefixed with as many of its outer folders as needed.
+
+    Parameters
+    ----------
+    found : iterable of Input
+        As from `find_videos`.
+    known : mapping of str to str
+        Names of earlier runs and the files they belong to. A file keeps its name as long as it exists.
+
+    Yields
+    ------
+    name : str
+        Unique name, with / between folders.
+    input : Input
+        The input of that name.
     """
     owner = {name: source for name, source in known.items() if os.path.lexists(source)}
     names = {source: name for name, source in owner.items()}
-    for one in found:
-        source = "/" + "/".join(one.parts)
-        choices = ["/".join(one.parts[-n:]) for n in range(one.inner, len(one.parts) + 1)]
-        kept = names.get(source)
-        if kept is None:
-            free = (name for name in choices if name != "manifest" and owner.get(name, source) == source)
-            kept = next(free, f"root/{source[1:]}")
-        owner[kept] = source
-        yield kept, one
+    for item in found:
+        source = "/" + "/".join(item.parts)
+        name = names.get(source)
+        if name is None:
+            choices = ["/".join(item.parts[-n:]) for n in range(item.depth, len(item.parts) + 1)]
+            # the timeline of an input called "manifest" would be manifest.parquet
+            free = (choice for choice in choices if choice != "manifest" and owner.get(choice, source) == source)
+            name = next(free, f"root/{source[1:]}")
+        owner[name] = source
+        yield name, item

@@ -1,4 +1,4 @@
-"""The local engine: worker processes on this machine, replaced when they die, hang or swell."""
+"""The local engine: worker processes on this machine, replaced when they crash, stall or exceed their memory."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
@@ -9,36 +9,42 @@ from time import monotonic
 from fervid.config import Config
 from fervid.errors import RunError
 from fervid.jobs.engine import JobProgress, Limits, default_limits
-from fervid.jobs.job import Job, Outcome, fail, run_job
+from fervid.jobs.job import Job, Outcome, failed_outcome, run_job
 from fervid.jobs.worker import Work, Worker
 from fervid.models import load_models
 from fervid.pipeline import Models
 
 __all__ = ["LocalEngine"]
 
-
 _TICK_S = 0.25
-
-
-#: How often a job is tried again, alone, by what ended it. Who kills from outside is not the file's doing.
+#: How often a job is retried, by the reason why its worker ended. A kill from outside is not the file's fault.
 _RETRIES = {"timeout": 1, "stalled": 1, "crashed": 1, "killed": 5, "memory": 0}
-
-
-_START_S, _START_TRIES = 600.0, 3
-
-
-def _hire(config: Config, load: Callable[[Config], Models], work: Work) -> Worker:
-    try:
-        return Worker(config, load, work)
-    except OSError as e:
-        raise RunError(f"no worker can be started ({e.strerror}); try fewer --workers, or close other programs") from e
+_START_TIMEOUT_S, _MAX_FAILED_STARTS = 600.0, 3
 
 
 class LocalEngine:
-    """Worker processes on this machine, models loaded once each, one torch thread each.
+    """Run jobs in worker processes on this machine (an `Engine`).
 
-    A worker that dies, hangs, or takes too much costs the job it had, and a new one takes its place. `load` and `work`
-    are functions of a module that the worker can import.
+    Each worker loads the models once and uses one thread. A worker that dies, stalls or exceeds a limit fails its own
+    job only, and is replaced.
+
+    Parameters
+    ----------
+    config : Config
+        Options of the pipeline.
+    workers : int
+        How many processes to run.
+    limits : Limits, optional
+        Limits per job; by default an equal share of the memory.
+    load : callable
+        Loads the models in a worker. A function of a module that the worker can import.
+    work : callable
+        Runs one job in a worker. A function of a module that the worker can import.
+
+    Attributes
+    ----------
+    losses : collections.Counter
+        How many workers ended early, by reason. This exceeds the number of failed files, because jobs are retried.
     """
 
     def __init__(
@@ -51,17 +57,34 @@ class LocalEngine:
         work: Work = run_job,
     ) -> None:
         self.limits = limits or default_limits(workers)
+        self.losses: Counter[str] = Counter()
         self._size, self._setup = workers, (config, load, work)
         self._workers: dict[int, Worker] = {}
         self._queue: deque[Job] = deque()
-        self._alone: deque[Job] = deque()
-        self._tried: dict[str, int] = {}
+        self._exclusive: deque[Job] = deque()  # retried and deferred jobs, which run one at a time after all others
+        self._attempts: Counter[str] = Counter()
         self._failed_starts = 0
-        #: How many workers ended before their time, by reason: more than files failed, for jobs are tried again.
-        self.losses: Counter[str] = Counter()
 
     def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
-        """Yield the outcome of each job as it comes; see Engine."""
+        """Run jobs and yield each outcome, see `fervid.jobs.engine.Engine.run`.
+
+        Parameters
+        ----------
+        jobs : iterable of Job
+            Jobs with distinct names.
+        on_progress : callable, optional
+            Called with the progress of each worker.
+
+        Yields
+        ------
+        Outcome
+            One per job.
+
+        Raises
+        ------
+        RunError
+            If the run cannot continue.
+        """
         try:
             yield from self.serve(jobs, on_progress)
         finally:
@@ -70,91 +93,118 @@ class LocalEngine:
     def serve(
         self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None
     ) -> Generator[Outcome]:
-        """Do as `run`, but keep the workers for more jobs, until `close`."""
+        """Run jobs as `run` does, but keep the workers for later jobs until `close`.
+
+        Parameters
+        ----------
+        jobs : iterable of Job
+            Jobs with distinct names.
+        on_progress : callable, optional
+            Called with the progress of each worker.
+
+        Yields
+        ------
+        Outcome
+            One per job.
+
+        Raises
+        ------
+        RunError
+            If the run cannot continue.
+        """
         self._queue.extend(jobs)
-        tell = on_progress or (lambda _: None)
-        while self._queue or self._alone or any(worker.job for worker in self._workers.values()):
-            self._staff()
-            self._hand_out()
+        notify = on_progress or (lambda _: None)
+        while self._queue or self._exclusive or any(worker.job for worker in self._workers.values()):
+            self._ensure_workers()
+            self._assign_jobs()
             ready = wait([worker.pipe for worker in self._workers.values()], _TICK_S)
             for slot, worker in list(self._workers.items()):
-                outcome = self._listen(slot, worker, tell) if worker.pipe in ready else None
+                outcome = self._handle_message(slot, worker, notify) if worker.pipe in ready else None
                 if outcome is None and self._workers.get(slot) is worker:
-                    outcome = self._watch(slot, worker)
+                    outcome = self._check_limits(slot, worker)
                 if outcome is not None:
-                    tell(JobProgress(slot, None))
-                    self._hand_out()  # the next job begins while this one is entered in the books
+                    notify(JobProgress(slot, None))
+                    self._assign_jobs()  # the next job starts while the caller records this one
                     yield outcome
 
     def close(self) -> None:
-        """End all workers at once, whatever they do."""
+        """Kill all workers and discard the remaining jobs."""
         self._queue.clear()
-        self._alone.clear()
+        self._exclusive.clear()
         for worker in self._workers.values():
             worker.kill()
         self._workers.clear()
 
-    def _staff(self) -> None:
-        """Keep as many workers as there is work for."""
-        waiting = len(self._queue) + min(1, len(self._alone))
-        free = sum(worker.job is None for worker in self._workers.values())
+    def _ensure_workers(self) -> None:
+        """Start workers until there is one for each waiting job, or all slots are in use."""
+        waiting = len(self._queue) + min(1, len(self._exclusive))
+        idle = sum(worker.job is None for worker in self._workers.values())
         for slot in range(self._size):
-            if slot not in self._workers and free < waiting:
-                self._workers[slot] = _hire(*self._setup)
-                free += 1
+            if slot not in self._workers and idle < waiting:
+                self._workers[slot] = self._start_worker()
+                idle += 1
 
-    def _hand_out(self) -> None:
-        """Give jobs to free workers; those that are tried again come last, one at a time."""
+    def _start_worker(self) -> Worker:
+        try:
+            return Worker(*self._setup)
+        except OSError as e:
+            raise RunError(f"cannot start a worker ({e.strerror}); try fewer --workers, or close other programs") from e
+
+    def _assign_jobs(self) -> None:
+        """Give jobs to idle workers; exclusive jobs come last, one at a time."""
         for worker in self._workers.values():
             if not worker.ready or worker.job is not None:
                 continue
             if self._queue:
-                worker.begin(self._queue.popleft())
-            elif self._alone and not any(other.job for other in self._workers.values()):
-                worker.begin(self._alone.popleft())
+                worker.start_job(self._queue.popleft())
+            elif self._exclusive and not any(other.job for other in self._workers.values()):
+                worker.start_job(self._exclusive.popleft())
 
-    def _listen(self, slot: int, worker: Worker, tell: Callable[[JobProgress], None]) -> Outcome | None:
-        """Take one message from a worker, or its death."""
+    def _handle_message(self, slot: int, worker: Worker, notify: Callable[[JobProgress], None]) -> Outcome | None:
+        """Process one message of a worker, or its death."""
         message = worker.receive()
         if message is None:
-            return self._bury(slot, worker, *worker.cause_of_death())
-        kind, *rest = message
+            return self._handle_worker_death(slot, worker, *worker.cause_of_death())
+        kind, *content = message
         if kind == "ready":
             self._failed_starts = 0
-        elif kind == "moved" and worker.job is not None:
-            tell(JobProgress(slot, worker.job, *rest))
-        elif kind == "stop":
-            raise rest[0]
+        elif kind == "progress" and worker.job is not None:
+            notify(JobProgress(slot, worker.job, *content))
+        elif kind == "error":
+            raise content[0]
         elif kind == "done":
-            outcome: Outcome = rest[0]
-            if outcome.status == "long":  # it will have all workers, when they have nothing else to do
-                self._alone.append(replace(outcome.job, alone=True))
-                tell(JobProgress(slot, None))
+            outcome: Outcome = content[0]
+            if outcome.status == "deferred":  # it gets all workers once no other job is left
+                self._exclusive.append(replace(outcome.job, exclusive=True))
+                notify(JobProgress(slot, None))
                 return None
-            if outcome.reason == "memory":  # its heap is what the job left: begin with a new one
+            if outcome.reason == "memory":  # the job has left a large heap: continue with a new process
                 worker.kill()
                 del self._workers[slot]
             return outcome
         return None
 
-    def _watch(self, slot: int, worker: Worker) -> Outcome | None:
-        """Hold a worker to its limits."""
+    def _check_limits(self, slot: int, worker: Worker) -> Outcome | None:
+        """End a worker that exceeds a limit."""
         limits, now = self.limits, monotonic()
         if worker.job is None:
-            if not worker.ready and now - worker.since > _START_S:
-                return self._bury(slot, worker, "timeout", f"no worker was ready within {_START_S:g} s")
+            if not worker.ready and now - worker.since > _START_TIMEOUT_S:
+                message = f"a worker was not ready within {_START_TIMEOUT_S:g} s"
+                return self._handle_worker_death(slot, worker, "timeout", message)
             return None
         if limits.memory_bytes and worker.memory_bytes() > limits.memory_bytes:
-            size = f"{limits.memory_bytes / 1e9:.1f} GB"
-            return self._bury(slot, worker, "memory", f"needed more than {size} of memory; --memory allows more")
+            message = f"needs more than {limits.memory_bytes / 1e9:.1f} GB of memory; --memory allows more"
+            return self._handle_worker_death(slot, worker, "memory", message)
         if limits.timeout_s and now - worker.since > limits.timeout_s:
-            return self._bury(slot, worker, "timeout", f"not done after {limits.timeout_s:g} s; --timeout allows more")
-        if limits.stall_s and now - worker.alive_at() > limits.stall_s:
-            return self._bury(slot, worker, "stalled", f"no progress for {limits.stall_s:g} s; --stall allows more")
+            message = f"not finished after {limits.timeout_s:g} s; --timeout allows more"
+            return self._handle_worker_death(slot, worker, "timeout", message)
+        if limits.stall_s and now - worker.last_progress_at() > limits.stall_s:
+            message = f"no progress for {limits.stall_s:g} s; --stall allows more"
+            return self._handle_worker_death(slot, worker, "stalled", message)
         return None
 
-    def _bury(self, slot: int, worker: Worker, reason: str, message: str) -> Outcome | None:
-        """End a worker; try its job again if that may help, else give the outcome."""
+    def _handle_worker_death(self, slot: int, worker: Worker, reason: str, message: str) -> Outcome | None:
+        """End a worker, and either retry its job or return the failed outcome."""
         worker.kill()
         del self._workers[slot]
         self.losses[reason] += 1
@@ -162,12 +212,13 @@ class LocalEngine:
         if job is None:
             if not worker.ready:
                 self._failed_starts += 1
-            if self._failed_starts >= _START_TRIES:
-                raise RunError(f"workers die before they are ready: {message}{worker.last_words()}")
+            if self._failed_starts >= _MAX_FAILED_STARTS:
+                raise RunError(f"workers die before they are ready: {message}{worker.stderr_tail()}")
             return None
-        self._tried[job.name] = tried = self._tried.get(job.name, 0) + 1
-        if tried <= _RETRIES[reason]:
-            self._alone.append(job)
+        self._attempts[job.name] += 1
+        attempts = self._attempts[job.name]
+        if attempts <= _RETRIES[reason]:
+            self._exclusive.append(job)
             return None
-        again = f" (tried {tried} times)" if tried > 1 else ""
-        return fail(job, reason, f"{job.path}: {message}{again}{worker.last_words()}", taken_s)
+        retried = f" (tried {attempts} times)" if attempts > 1 else ""
+        return failed_outcome(job, reason, f"{job.path}: {message}{retried}{worker.stderr_tail()}", taken_s)

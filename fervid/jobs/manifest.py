@@ -1,4 +1,4 @@
-"""The books of a results folder: one row an input, a journal that no kill can tear, a lock, and tidying up."""
+"""The manifest of a results folder: one row per input, a crash-safe journal and a lock."""
 
 import fcntl
 import json
@@ -40,16 +40,18 @@ _SCHEMA = pa.schema(
     ],
     {_KEY: str(_VERSION)},
 )
-#: The journal is folded into the Parquet file after so many seconds of news.
-_FOLD_S = 60.0
+#: Seconds after which the next change also writes the Parquet file and empties the journal.
+_CHECKPOINT_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One input: what came of it, in how many seconds, where its timeline lies, and which file it was."""
+    """One input of a batch: its outcome, and what identifies the file."""
 
     path: str
+    """Unique name of the input."""
     key: str
+    """Resume key, see `fervid.provenance`; empty if the file could not be read."""
     status: str
     reason: str
     message: str
@@ -57,15 +59,35 @@ class Row:
     video_s: float
     taken_s: float
     timeline: str
+    """Path of the timeline in the results folder; empty if there is none."""
     source: str
+    """Absolute path of the file."""
     bytes: int
     changed_ns: int
     sha256: str
     finished_ms: int
+    """Milliseconds since 1970, UTC."""
 
     @classmethod
     def of(cls, outcome: Outcome, key: str, sha256: str, out: Path) -> "Row":
-        """The row of an outcome; `timeline` is empty where there is none."""
+        """Return the row of an outcome.
+
+        Parameters
+        ----------
+        outcome : Outcome
+            Outcome of a job.
+        key : str
+            Resume key of the result.
+        sha256 : str
+            Hash of the file's content.
+        out : Path
+            Folder of the results.
+
+        Returns
+        -------
+        Row
+            Finished now.
+        """
         job = outcome.job
         return cls(
             job.name,
@@ -86,53 +108,95 @@ class Row:
 
 
 class Manifest:
-    """The rows by name, kept in a journal that is synced row by row, and folded into manifest.parquet."""
+    """The rows of a results folder by name; use `open_manifest` to get one.
+
+    Every change is appended to a journal and synced to disk; a checkpoint writes it to manifest.parquet.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of the results.
+    rows : dict of str to Row
+        The rows by name. Change them with `add` and `drop` only.
+    """
 
     def __init__(self, out: Path, rows: dict[str, Row], journal: IO[bytes]) -> None:
         self.out, self.rows = out, rows
-        self._journal, self._folded = journal, monotonic()
+        self._journal, self._checkpoint_at = journal, monotonic()
 
     def add(self, row: Row) -> None:
-        """Note what came of an input; when this returns no crash loses it."""
+        """Add or replace a row. No crash loses it once this returns.
+
+        Parameters
+        ----------
+        row : Row
+            The row.
+
+        Raises
+        ------
+        RunError
+            If the journal cannot be written.
+        """
         self.rows[row.path] = row
-        self._note({"row": asdict(row)})
+        self._append({"row": asdict(row)})
 
     def drop(self, name: str) -> None:
-        """Forget an input."""
+        """Remove a row.
+
+        Parameters
+        ----------
+        name : str
+            Name of the input.
+
+        Raises
+        ------
+        KeyError
+            If there is no such row.
+        RunError
+            If the journal cannot be written.
+        """
         del self.rows[name]
-        self._note({"drop": name})
+        self._append({"drop": name})
 
-    def _note(self, news: dict[str, Any]) -> None:
-        with _stopping(self.out / _JOURNAL):
-            _write_all(self._journal, f"{json.dumps(news)}\n".encode())
+    def _append(self, entry: dict[str, Any]) -> None:
+        with _as_run_error(self.out / _JOURNAL):
+            _write_all(self._journal, f"{json.dumps(entry)}\n".encode())
             os.fsync(self._journal.fileno())
-        if monotonic() - self._folded > _FOLD_S:
-            self.fold()
+        if monotonic() - self._checkpoint_at > _CHECKPOINT_INTERVAL_S:
+            self.checkpoint()
 
-    def fold(self) -> None:
-        """Write manifest.parquet anew, then empty the journal: killed in between, the journal only says it again."""
+    def checkpoint(self) -> None:
+        """Write manifest.parquet, then empty the journal. If interrupted in between, the journal repeats known rows.
+
+        Raises
+        ------
+        RunError
+            If a file cannot be written.
+        """
         rows = [self.rows[name] for name in sorted(self.rows)]
-        columns = {
-            name: [row.counters.get(name) for row in rows] if name in COUNTERS
-            else [getattr(row, "finished_ms" if name == "finished" else name) for row in rows]
-            for name in _SCHEMA.names
-        }  # fmt: skip
-        with _stopping(self.out / MANIFEST):
-            with write_atomically(self.out / MANIFEST) as part:
-                write_table(pa.table(columns, _SCHEMA), part)
+        columns = {name: [_cell(row, name) for row in rows] for name in _SCHEMA.names}
+        with _as_run_error(self.out / MANIFEST):
+            with write_atomically(self.out / MANIFEST) as temporary:
+                write_table(pa.table(columns, _SCHEMA), temporary)
             self._journal.truncate(0)
-        self._folded = monotonic()
+        self._checkpoint_at = monotonic()
+
+
+def _cell(row: Row, column: str) -> Any:
+    if column in COUNTERS:
+        return row.counters.get(column)
+    return getattr(row, "finished_ms" if column == "finished" else column)
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
-    """Write to a file without a buffer: one that still held what a full disk refused would fail again when closed."""
+    """Write to an unbuffered file; a buffer would retry on close what a full disk has refused, and fail again."""
     while data:
         data = data[file.write(data) :]
 
 
 @contextmanager
-def _stopping(path: Path) -> Iterator[None]:
-    """Books that cannot be kept stop the run."""
+def _as_run_error(path: Path) -> Iterator[None]:
+    """Raise errors while writing `path` as RunError: a run cannot continue without its manifest."""
     try:
         yield
     except OutputError as e:
@@ -143,15 +207,35 @@ def _stopping(path: Path) -> Iterator[None]:
 
 @contextmanager
 def open_manifest(out: Path, *, fresh: bool = False) -> Iterator[Manifest]:
-    """Hold a results folder alone: lock it, read its books, remove what dead processes left, and fold at the end.
+    """Lock a results folder, and read and finally write its manifest.
 
-    OutputError if another batch holds it or it cannot be written, RunError if the disk is full or fails; DataError if
-    the books are not fervid's. `fresh` does without books that cannot be read.
+    Temporary files of dead processes are removed.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the results; created if necessary.
+    fresh : bool
+        Whether to ignore a manifest that cannot be read.
+
+    Yields
+    ------
+    Manifest
+        Valid within the `with` block.
+
+    Raises
+    ------
+    OutputError
+        If another batch holds the lock, or the folder is not writable.
+    RunError
+        If the disk is full or fails.
+    DataError
+        If manifest.parquet is not a manifest of this version of fervid.
     """
     with ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            _take(stack.enter_context((out / _LOCK).open("ab+", buffering=0)), out)
+            _lock(stack.enter_context((out / _LOCK).open("ab+", buffering=0)), out)
             remove_stale(out)
             rows = _read_rows(out, fresh)
             _replay(out / _JOURNAL, rows)
@@ -159,30 +243,48 @@ def open_manifest(out: Path, *, fresh: bool = False) -> Iterator[Manifest]:
         except OSError as e:
             raise write_error(out, e) from e
         manifest = Manifest(out, rows, journal)
-        manifest.fold()
+        manifest.checkpoint()
         try:
             yield manifest
         finally:
             remove_stale(out)
-            manifest.fold()
-        with _stopping(out / _JOURNAL):
+            manifest.checkpoint()
+        with _as_run_error(out / _JOURNAL):
             (out / _JOURNAL).unlink(missing_ok=True)
 
 
-def _take(lock: IO[bytes], out: Path) -> None:
+def _lock(lock: IO[bytes], out: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
         owner = lock.read(20).strip().decode("ascii", "replace")
-        who = f"another batch (process {owner})" if owner.isdigit() else "another batch"
-        raise OutputError(f"{out}: {who} is writing here; wait for it, or name another folder with --out") from None
+        holder = f"another batch (process {owner})" if owner.isdigit() else "another batch"
+        raise OutputError(
+            f"{out}: {holder} is writing here; wait for it, or choose another folder with --out"
+        ) from None
     lock.truncate(0)
     _write_all(lock, str(os.getpid()).encode())
 
 
 def read_manifest(out: Path) -> list[Row]:
-    """The rows of a results folder, as they stand in its manifest; DataError if there is none."""
+    """Read the rows of a results folder from its manifest.parquet.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the results.
+
+    Returns
+    -------
+    list of Row
+        Sorted by name.
+
+    Raises
+    ------
+    DataError
+        If there is no manifest, or it cannot be read.
+    """
     try:
         if not (out / MANIFEST).is_file():
             raise DataError(f"{out / MANIFEST}: no such file; expected a folder that `fervid batch` wrote")
@@ -205,40 +307,39 @@ def _read_rows(out: Path, fresh: bool) -> dict[str, Row]:
 
 
 def _parse(path: Path) -> Iterator[Row]:
-    advice = "name another folder with --out, or begin anew with --fresh"
+    advice = "choose another folder with --out, or start over with --fresh"
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as e:
-        if isinstance(e, OSError) and e.errno:  # Arrow's own complaints have no number: those are about the content
+        if isinstance(e, OSError) and e.errno:  # errors of Arrow itself have no number: they concern the content
             raise
         reason = str(e).splitlines()[0]
         raise DataError(
-            f"{path}: expected the manifest of a batch, found no readable one ({reason}); {advice}"
+            f"{path}: expected the manifest of a batch, found an unreadable file ({reason}); {advice}"
         ) from None
     found = (table.schema.metadata or {}).get(_KEY, b"none").decode("utf-8", "replace")
     if found != str(_VERSION) or table.schema.names != _SCHEMA.names:
         raise DataError(f"{path}: expected a manifest of version {_VERSION}, found {found}; {advice}")
     plain = {f.name for f in fields(Row)} - {"counters", "finished_ms"}
-    for values in table.set_column(
-        table.schema.names.index("finished"), "finished", table["finished"].cast(pa.int64())
-    ).to_pylist():
+    finished = table["finished"].cast(pa.int64())
+    for values in table.set_column(table.schema.names.index("finished"), "finished", finished).to_pylist():
         counters = {name: values[name] for name in COUNTERS if values[name] is not None}
         yield Row(**{k: values[k] for k in plain}, counters=counters, finished_ms=values["finished"])
 
 
 def _replay(journal: Path, rows: dict[str, Row]) -> None:
-    """Put the journal's news into the rows. Its last line may be torn: that job is done again."""
+    """Apply the journal to the rows. A crash may have truncated its last line; that job runs again."""
     try:
         lines = journal.read_bytes().splitlines()
     except FileNotFoundError:
         return
     for line in lines:
         try:
-            news = json.loads(line)
-            if "drop" in news:
-                rows.pop(news["drop"], None)
+            entry = json.loads(line)
+            if "drop" in entry:
+                rows.pop(entry["drop"], None)
             else:
-                row = Row(**news["row"])
+                row = Row(**entry["row"])
                 rows[row.path] = row
         except (ValueError, TypeError, KeyError):
             continue

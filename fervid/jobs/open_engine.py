@@ -1,4 +1,4 @@
-"""Which engine a batch runs on, and with whom."""
+"""Create the engine that a batch runs on from the options of the command line."""
 
 import functools
 from dataclasses import dataclass, replace
@@ -18,15 +18,25 @@ __all__ = ["EngineOptions", "open_engine"]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What is asked of an engine; None leaves it to the engine. `address` and `gpus_per_worker` are for Ray."""
+    """Options of an engine. None leaves the choice to the engine.
+
+    Raises
+    ------
+    ConfigError
+        If a number is not positive.
+    """
 
     workers: int | None = None
     timeout_s: float | None = None
     stall_s: float | None = 600.0
     memory_gb: float | None = None
+    """Memory per worker."""
     shards: int | str | None = None
+    """Workers per long video, or "auto"; local engine only."""
     address: str | None = None
+    """Address of the Ray cluster."""
     gpus_per_worker: float | None = None
+    """Ray only."""
 
     def __post_init__(self) -> None:
         for name in ("workers", "timeout_s", "stall_s", "memory_gb", "gpus_per_worker"):
@@ -35,33 +45,64 @@ class EngineOptions:
                 raise ConfigError(f"{name} = {value:g}: expected a number above 0")
 
 
-def open_engine(name: str, config: Config, crew: EngineOptions, out: Path) -> Engine:
-    """The engine of this name, "local" or "ray", for results below `out`; ConfigError if there is none."""
-    limits = Limits(crew.timeout_s, crew.stall_s, int(crew.memory_gb * 1e9) if crew.memory_gb else None)
+def open_engine(name: str, config: Config, options: EngineOptions, out: Path) -> Engine:
+    """Create an engine.
+
+    Parameters
+    ----------
+    name : str
+        local or ray.
+    config : Config
+        Options of the pipeline.
+    options : EngineOptions
+        Options of the engine.
+    out : Path
+        Folder of the results.
+
+    Returns
+    -------
+    Engine
+        No process is started yet.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such engine, or it does not support an option.
+    MissingDependency
+        If Ray is not installed.
+    """
+    memory_bytes = int(options.memory_gb * 1e9) if options.memory_gb else None
+    limits = Limits(options.timeout_s, options.stall_s, memory_bytes)
     if name == "ray":
-        if crew.shards not in (None, 1):
-            raise ConfigError("--shards: the pieces of a video are shared on one machine; leave out --engine ray")
-        options = {"address": crew.address or "auto", "gpus_per_worker": crew.gpus_per_worker, "out": out}
-        return _ray_engine()(config, crew.workers, limits, load=load_models, work=run_job, **options)
+        if options.shards not in (None, 1):
+            raise ConfigError("--shards splits a video over the workers of one machine; remove --engine ray")
+        ray_options = {
+            "address": options.address or "auto",
+            "gpus_per_worker": options.gpus_per_worker,
+            "out": out,
+        }
+        return _ray_engine()(config, options.workers, limits, load=load_models, work=run_job, **ray_options)
     if name != "local":
         raise ConfigError(f"unknown engine {name!r}: expected local or ray")
-    if crew.address is not None or crew.gpus_per_worker is not None:
-        raise ConfigError("--address and --gpus-per-worker are for a Ray cluster: add --engine ray")
-    size = crew.workers or default_workers(config.device)
+    if options.address is not None or options.gpus_per_worker is not None:
+        raise ConfigError("--address and --gpus-per-worker require --engine ray")
+    size = options.workers or default_workers(config.device)
     if limits.memory_bytes is None:
         limits = replace(limits, memory_bytes=default_limits(size).memory_bytes)
-    shards = choose_shards(crew.shards, size)
+    shards = choose_shards(options.shards, size)
     if shards is None:
         return LocalEngine(config, size, limits)
     return LocalEngine(config, size, limits, work=functools.partial(share_job, shards=shards))
 
 
 def _ray_engine() -> Any:
-    """The class of the engine of a Ray cluster, which is an optional part."""
+    """Return the class of the Ray engine, which is an optional dependency."""
     try:
         from fervid.jobs.ray_engine import RayEngine
     except ImportError as e:
         if (e.name or "").partition(".")[0] != "ray":
             raise
-        raise MissingDependency("--engine ray needs Ray, which is not installed: pip install 'fervid[ray]'") from None
+        raise MissingDependency(
+            "--engine ray requires Ray, which is not installed: pip install 'fervid[ray]'"
+        ) from None
     return RayEngine

@@ -1,14 +1,14 @@
-"""The engine of a Ray cluster: actors, each with one supervised worker process, wherever the cluster has room.
+"""The Ray engine: actors on a cluster, each with one supervised worker process, wherever there is capacity.
 
-No frame and no reading enters Ray's object store: a job goes out, an outcome comes back, and the timeline is written by
-the node that made it, onto a file system that all nodes share. A file is blamed by its own worker process only (see
-ray_actor.py). When an actor or a node is lost, its job is begun anew elsewhere, and blames nobody.
+Neither frames nor readings enter Ray's object store: the driver sends a job and receives an outcome, and the node that
+processes a video writes its timeline to a file system that all nodes share. Only its own worker process can fail a
+video (see ray_actor.py); if an actor or a node is lost, its job starts over elsewhere.
 """
 
 import logging
 import os
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,42 +24,65 @@ from fervid.errors import ConfigError, FervidError, MissingDependency, RunError
 from fervid.files import remove_temporaries, stat_of, temporary_path
 from fervid.jobs.engine import JobProgress, Limits
 from fervid.jobs.job import Job, Outcome
-from fervid.jobs.ray_actor import RayWorker, Setup, Unseen, fits
+from fervid.jobs.ray_actor import FileMismatch, RayWorker, Setup, capacity
 from fervid.jobs.worker import Work
 from fervid.provenance import models_fingerprint
 
 __all__ = ["RayEngine"]
 
-_TICK_S, _NEWS_S, _LOOK_S = 0.25, 1.0, 2.0
+_TICK_S, _PROGRESS_INTERVAL_S, _CLUSTER_INTERVAL_S = 0.25, 1.0, 2.0
 _WORKER_BYTES = 1.5e9
-#: How long a cluster may be without a node that has room, while an autoscaler may be starting some.
+#: How long a cluster may lack a node with capacity; an autoscaler may be starting one.
 _PATIENCE_S = 300.0
-#: Sanity: so often one job may lose its node, and actors in a row may fail to start.
-_LOSSES, _START_TRIES = 20, 5
-_STOP_S = 10.0
+#: How often one job may lose its actor, and how many actors in a row may fail to start.
+_MAX_LOSSES, _MAX_FAILED_STARTS = 20, 5
+_STOP_TIMEOUT_S = 10.0
 
 
 @dataclass
 class _Slot:
-    """An actor, and what was asked of it and is not answered yet."""
+    """An actor and its pending calls."""
 
-    hand: Any
-    greeting: Any
+    actor: Any
+    node_check: Any
     job: Job | None = None
-    doing: Any = None
-    news: Any = None
+    outcome: Any = None
+    progress: Any = None
 
     @property
-    def asked(self) -> list:
-        return [ref for ref in (self.greeting, self.doing, self.news) if ref is not None]
+    def pending(self) -> list:
+        return [ref for ref in (self.node_check, self.outcome, self.progress) if ref is not None]
 
 
 class RayEngine:
-    """An Engine (see engine.py) over a Ray cluster; `workers` actors, or as many as there is room for at any time.
+    """Run jobs on a Ray cluster (an `Engine`).
 
-    address: "auto" (a cluster that this machine belongs to), "local" (one that lives as long as the run), or HOST:PORT.
-    out: the folder for the results; every node has to see it, and the inputs, at the same paths.
-    gpus_per_worker: what Ray books of a GPU; a fraction is also the share of its memory that a worker may have.
+    Parameters
+    ----------
+    config : Config
+        Options of the pipeline.
+    workers : int or None
+        How many actors to run; None uses the capacity of the cluster at any time.
+    limits : Limits
+        Limits per job.
+    load : callable
+        Loads the models in a worker process.
+    work : callable
+        Runs one job in a worker process.
+    address : str
+        "auto" for the cluster that this machine belongs to, "local" for one that lasts as long as the run, or
+        HOST:PORT.
+    out : Path, optional
+        Folder of the results. Every node must see it, and the inputs, at the same paths.
+    gpus_per_worker : float, optional
+        GPUs that Ray reserves per actor. A fraction also limits the share of the GPU's memory.
+    patience_s : float
+        Seconds to wait for a node with capacity.
+
+    Raises
+    ------
+    ConfigError
+        If the config names one GPU of several: Ray assigns GPUs.
     """
 
     def __init__(
@@ -76,89 +99,115 @@ class RayEngine:
         patience_s: float = _PATIENCE_S,
     ) -> None:
         if config.device.startswith("cuda:"):
-            raise ConfigError(f"--device {config.device}: Ray chooses the GPU; name cuda, and --gpus-per-worker")
+            raise ConfigError(
+                f"--device {config.device}: Ray assigns the GPUs; use --device cuda with --gpus-per-worker"
+            )
         gpus = gpus_per_worker if gpus_per_worker is not None else float(config.device == "cuda")
         self._need = {"CPU": 1.0, "memory": _WORKER_BYTES} | ({"GPU": gpus} if gpus else {})
         self._limits, self._load, self._work, self._config = limits, load, work, config
         self._workers, self._address, self._out, self._patience_s = workers, address, out, patience_s
         self._queue: deque[Job] = deque()
         self._slots: dict[int, _Slot] = {}
-        self._lost: dict[str, int] = {}
-        self._next = self._failed_starts = 0
-        self._looked = self._heard = -_LOOK_S
-        self._roomy = monotonic()
+        self._losses: Counter[str] = Counter()
+        self._next_slot = self._failed_starts = 0
+        self._cluster_checked_at = self._progress_requested_at = -_CLUSTER_INTERVAL_S
+        self._had_capacity_at = monotonic()
 
     def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
-        """Yield the outcome of each job as it comes; see Engine."""
+        """Run jobs and yield each outcome, see `fervid.jobs.engine.Engine.run`.
+
+        Parameters
+        ----------
+        jobs : iterable of Job
+            Jobs with distinct names.
+        on_progress : callable, optional
+            Called with the progress of each actor.
+
+        Yields
+        ------
+        Outcome
+            One per job.
+
+        Raises
+        ------
+        RunError
+            If the run cannot continue.
+        ConfigError
+            If there is no cluster at the address.
+        """
         self._queue.extend(jobs)
         if not self._queue:
             return
-        tell = on_progress or (lambda _: None)
-        with _connected(self._address), _marked(self._out) as (mark, token):
+        notify = on_progress or (lambda _: None)
+        with _connect(self._address), _shared_token(self._out) as (token_path, token):
             setup = Setup(
                 self._config,
                 self._limits,
                 self._need,
                 self._load,
                 self._work,
-                mark,
+                token_path,
                 token,
                 models_fingerprint(self._config),
                 os.getcwd(),  # noqa: PTH109
             )
             try:
                 while self._queue or any(slot.job for slot in self._slots.values()):
-                    self._staff(setup)
-                    self._hand_out()
-                    self._ask()
-                    for number, ref in self._answers():
-                        outcome = self._listen(number, ref, tell) if number in self._slots else None
+                    self._ensure_actors(setup)
+                    self._assign_jobs()
+                    self._request_progress()
+                    for number, ref in self._wait():
+                        outcome = self._handle_result(number, ref, notify) if number in self._slots else None
                         if outcome is not None:
-                            tell(JobProgress(number, None))
+                            notify(JobProgress(number, None))
                             yield outcome
             finally:
-                self._dismiss()
+                self._stop()
 
-    def _staff(self, setup: Setup) -> None:
-        """Keep as many actors as there is work and room for. RunError if no node has had room for long."""
-        if monotonic() - self._looked < _LOOK_S:
+    def _ensure_actors(self, setup: Setup) -> None:
+        """Start actors for the waiting jobs, as far as there is capacity."""
+        if monotonic() - self._cluster_checked_at < _CLUSTER_INTERVAL_S:
             return
-        self._looked = monotonic()
-        room = sum(fits(node["Resources"], self._need) for node in ray.nodes() if node["Alive"])
-        if room or any(slot.job for slot in self._slots.values()):
-            self._roomy = monotonic()
-        elif monotonic() - self._roomy > self._patience_s:
+        self._cluster_checked_at = monotonic()
+        available = sum(capacity(node["Resources"], self._need) for node in ray.nodes() if node["Alive"])
+        if available or any(slot.job for slot in self._slots.values()):
+            self._had_capacity_at = monotonic()
+        elif monotonic() - self._had_capacity_at > self._patience_s:
             need = ", ".join(f"{each:g} {name}" for name, each in self._need.items())
             raise RunError(
-                f"the Ray cluster {self._address} has no node that can run a worker ({need}), for "
-                f"{self._patience_s:g} s; finished videos are kept: mend the cluster and run again"
+                f"the Ray cluster {self._address} has had no node that can run a worker ({need}) for "
+                f"{self._patience_s:g} s; finished videos are kept: fix the cluster, then rerun"
             )
         busy = sum(slot.job is not None for slot in self._slots.values())
-        wanted = min(self._workers or max(1, room), len(self._queue) + busy)
-        options = {"num_cpus": self._need["CPU"], "memory": self._need["memory"], "num_gpus": self._need.get("GPU", 0)}
+        wanted = min(self._workers or max(1, available), len(self._queue) + busy)
+        resources = {
+            "num_cpus": self._need["CPU"],
+            "memory": self._need["memory"],
+            "num_gpus": self._need.get("GPU", 0),
+        }
         for _ in range(wanted - len(self._slots)):
-            hand: Any = ray.remote(RayWorker).options(max_concurrency=2, max_restarts=0, **options).remote(setup)
-            self._slots[self._next] = _Slot(hand, hand.greet.remote())
-            self._next += 1
+            actor: Any = ray.remote(RayWorker).options(max_concurrency=2, max_restarts=0, **resources).remote(setup)
+            self._slots[self._next_slot] = _Slot(actor, actor.check_node.remote())
+            self._next_slot += 1
 
-    def _hand_out(self) -> None:
+    def _assign_jobs(self) -> None:
         for slot in self._slots.values():
-            if self._queue and slot.greeting is None and slot.job is None:
+            if self._queue and slot.node_check is None and slot.job is None:
                 slot.job = self._queue.popleft()
-                slot.doing = slot.hand.do.remote(_anywhere(slot.job))
+                slot.outcome = slot.actor.run.remote(_with_absolute_paths(slot.job))
 
-    def _ask(self) -> None:
-        """Ask how far the jobs are, once a second."""
-        if monotonic() - self._heard < _NEWS_S:
+    def _request_progress(self) -> None:
+        """Request the progress of every job, once per second."""
+        if monotonic() - self._progress_requested_at < _PROGRESS_INTERVAL_S:
             return
-        self._heard = monotonic()
+        self._progress_requested_at = monotonic()
         for slot in self._slots.values():
-            if slot.job is not None and slot.news is None:
-                slot.news = slot.hand.news.remote()
+            if slot.job is not None and slot.progress is None:
+                slot.progress = slot.actor.progress.remote()
 
-    def _answers(self) -> Iterator[tuple[int, Any]]:
-        """Wait a moment, and give what was answered, with the number of its slot."""
-        owner = {ref: number for number, slot in self._slots.items() for ref in slot.asked}
+    def _wait(self) -> Iterator[tuple[int, Any]]:
+        """Wait for a moment, and yield the finished calls with the numbers of their slots."""
+        owner = {ref: number for number, slot in self._slots.items() for ref in slot.pending}
         if not owner:
             sleep(_TICK_S)
             return
@@ -166,73 +215,73 @@ class RayEngine:
         ready, _ = ray.wait(list(owner), num_returns=len(owner), timeout=0)
         yield from ((owner[ref], ref) for ref in ready)
 
-    def _listen(self, number: int, ref: Any, tell: Callable[[JobProgress], None]) -> Outcome | None:
-        """Take one answer, or the loss of the actor."""
+    def _handle_result(self, number: int, ref: Any, notify: Callable[[JobProgress], None]) -> Outcome | None:
+        """Process the result of one call, or the loss of the actor."""
         slot = self._slots[number]
         try:
-            answer = ray.get(ref)
+            result = ray.get(ref)
         except RayTaskError as e:
             raise RunError(f"a Ray actor failed; is fervid installed on every node?\n{e}") from None
         except RayError as e:
-            self._lose(number, e)
+            self._handle_actor_loss(number, e)
             return None
-        if ref == slot.greeting:
-            slot.greeting, self._failed_starts = None, 0
-            if answer:
-                raise RunError(answer)
-        elif ref == slot.news:
-            slot.news = None
-            if answer is not None and slot.job is not None and answer.job == _anywhere(slot.job):
-                tell(JobProgress(number, slot.job, answer.done_s, answer.end_s))
-        elif isinstance(answer, FervidError):
-            raise answer
-        elif isinstance(answer, Unseen):
-            self._compare(slot, answer)
+        if ref == slot.node_check:
+            slot.node_check, self._failed_starts = None, 0
+            if result:
+                raise RunError(result)
+        elif ref == slot.progress:
+            slot.progress = None
+            if result is not None and slot.job is not None and result.job == _with_absolute_paths(slot.job):
+                notify(JobProgress(number, slot.job, result.done_s, result.end_s))
+        elif isinstance(result, FervidError):
+            raise result
+        elif isinstance(result, FileMismatch):
+            self._handle_mismatch(slot, result)
         elif slot.job is not None:
-            job, slot.job, slot.doing = slot.job, None, None
-            message = answer.message.replace(str(answer.job.path), str(job.path))
-            return replace(answer, job=job, message=message)
+            job, slot.job, slot.outcome = slot.job, None, None
+            message = result.message.replace(str(result.job.path), str(job.path))
+            return replace(result, job=job, message=message)
         return None
 
-    def _compare(self, slot: _Slot, unseen: Unseen) -> None:
-        """A file that is not what it was: gone or changed for all is its own affair, for one node is the cluster's."""
+    def _handle_mismatch(self, slot: _Slot, mismatch: FileMismatch) -> None:
+        """Run the job if the driver sees the changed file too; otherwise the node does not see the same file system."""
         job = slot.job
         assert job is not None
         here = stat_of(job.path)[0]
-        if here != unseen.found_bytes:
-            found = f"{unseen.found_bytes} bytes" if unseen.found_bytes else "nothing"
+        if here != mismatch.found_bytes:
+            found = f"{mismatch.found_bytes} bytes" if mismatch.found_bytes else "nothing"
             raise RunError(
-                f"{job.path}: {unseen.node} finds {found} there, the driver {here} bytes; inputs must lie at the same "
-                "path on every node, on a file system that they share"
+                f"{job.path}: {mismatch.node} finds {found} there, the driver {here} bytes; inputs must be at the same "
+                "path on every node, on a shared file system"
             )
-        slot.doing = slot.hand.do.remote(_anywhere(job), sure=True)
+        slot.outcome = slot.actor.run.remote(_with_absolute_paths(job), is_checked=True)
 
-    def _lose(self, number: int, error: RayError) -> None:
-        """An actor or its node is gone: nobody's fault, the job is the next to be begun."""
+    def _handle_actor_loss(self, number: int, error: RayError) -> None:
+        """Put the job of a lost actor at the front of the queue."""
         slot = self._slots.pop(number)
         with suppress(RayError, ValueError):
-            ray.kill(slot.hand)
-        if slot.greeting is not None:
+            ray.kill(slot.actor)
+        if slot.node_check is not None:
             self._failed_starts += 1
-            if self._failed_starts >= _START_TRIES:
+            if self._failed_starts >= _MAX_FAILED_STARTS:
                 raise RunError(f"Ray actors die before they are ready: {error}")
         if slot.job is not None:
-            self._lost[slot.job.name] = lost = self._lost.get(slot.job.name, 0) + 1
-            if lost >= _LOSSES:
-                raise RunError(f"{slot.job.path}: its Ray actor was lost {lost} times; the last time: {error}")
+            self._losses[slot.job.name] += 1
+            if self._losses[slot.job.name] >= _MAX_LOSSES:
+                raise RunError(f"{slot.job.path}: lost its Ray actor {_MAX_LOSSES} times, the last time by: {error}")
             remove_temporaries(slot.job.out)
             self._queue.appendleft(slot.job)
-        self._looked = -_LOOK_S
+        self._cluster_checked_at = -_CLUSTER_INTERVAL_S
 
-    def _dismiss(self) -> None:
-        """End all actors, and remove what they were writing; their processes die with them."""
+    def _stop(self) -> None:
+        """Kill all actors, whose worker processes die with them, and remove their temporary files."""
         for slot in self._slots.values():
             with suppress(RayError, ValueError):
-                ray.kill(slot.hand)
-        doing = [slot.doing for slot in self._slots.values() if slot.doing is not None]
+                ray.kill(slot.actor)
+        running = [slot.outcome for slot in self._slots.values() if slot.outcome is not None]
         with suppress(RayError, ValueError):
-            if doing:
-                ray.wait(doing, num_returns=len(doing), timeout=_STOP_S)
+            if running:
+                ray.wait(running, num_returns=len(running), timeout=_STOP_TIMEOUT_S)
         for slot in self._slots.values():
             if slot.job is not None:
                 remove_temporaries(slot.job.out)
@@ -240,28 +289,27 @@ class RayEngine:
         self._queue.clear()
 
 
-def _anywhere(job: Job) -> Job:
-    """The job with paths that do not depend on where a process stands."""
+def _with_absolute_paths(job: Job) -> Job:
     return replace(job, path=job.path.absolute(), out=job.out.absolute())
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[None]:
-    """Join a cluster, or start one without dashboard that reports to nobody; one that is joined already is kept."""
+def _connect(address: str) -> Iterator[None]:
+    """Join a cluster, or start one without a dashboard and without usage reports; an existing connection is kept."""
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns in the middle of the bars
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # prevents a warning amid the progress bars
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 100 * 2**20} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except ImportError as e:
-        raise MissingDependency(f"--address {address} needs {e.name}: pip install 'fervid[ray]'") from None
+        raise MissingDependency(f"--address {address} requires {e.name}: pip install 'fervid[ray]'") from None
     except (ConnectionError, RuntimeError, ValueError, OSError) as e:
         raise ConfigError(
-            f"--address {address}: no Ray cluster there ({str(e).splitlines()[0]}); expected auto, local or "
-            "HOST:PORT; `ray start --head` starts one"
+            f"--address {address}: cannot connect to a Ray cluster ({str(e).splitlines()[0]}); expected auto, local or "
+            "HOST:PORT; `ray start --head` starts a cluster"
         ) from None
     try:
         yield
@@ -270,15 +318,15 @@ def _connected(address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _marked(out: Path | None) -> Iterator[tuple[Path | None, str]]:
-    """Leave a token in the folder for the results, by which a node can tell that it sees the same folder."""
+def _shared_token(out: Path | None) -> Iterator[tuple[Path | None, str]]:
+    """Write a token into the folder of the results, by which nodes check that they see the same folder."""
     token = uuid.uuid4().hex
     if out is None:
         yield None, token
         return
-    mark = temporary_path(out.absolute() / "shared")
-    mark.write_text(token, "ascii")
+    path = temporary_path(out.absolute() / "shared")
+    path.write_text(token, "ascii")
     try:
-        yield mark, token
+        yield path, token
     finally:
-        mark.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)

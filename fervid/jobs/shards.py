@@ -114,12 +114,12 @@ def choose_shards(
 def share_job(
     job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None], *, shards: Shards
 ) -> Outcome:
-    """Do a job of a batch (jobs.run_job); a long one is put off, with status "long", until it has all workers."""
+    """Do a job of a batch (jobs.run_job); a long one is put off, with status "deferred", until it has all workers."""
     from fervid.video.readers.segment import read_duration
 
-    if not job.alone:
+    if not job.exclusive:
         if read_duration(job.path, config.max_pixels) >= max(shards.least_s, 2 * shards.piece_s):
-            return Outcome(job, "long")
+            return Outcome(job, "deferred")
         return run_job(job, config, models, on_progress)
     return run_job(job, config, models, on_progress, sharding=replace(shards, on_progress=on_progress))
 

@@ -108,7 +108,7 @@ def test_ctrl_c_stops_in_seconds_and_resumes(videos, whole, tmp_path):
         stopped = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=20)
-        assert process.returncode == 130 and "the same command goes on from there" in said
+        assert process.returncode == 130 and "rerun to resume" in said
         assert time.monotonic() - stopped < 10
     assert not list(out.rglob("*.tmp"))
     assert rows(out)
@@ -141,11 +141,11 @@ def test_a_crash_costs_one_file_and_is_told(videos, whole, tmp_path):
 def test_exit_codes(videos, tmp_path):
     (tmp_path / "empty").mkdir()
     for args, code, what in (
-        ((tmp_path / "empty", "--out", tmp_path / "out"), 2, "no video in it"),
+        ((tmp_path / "empty", "--out", tmp_path / "out"), 2, "contains no video"),
         (("--from-file", tmp_path / "none", "--out", tmp_path / "out"), 2, "the list cannot be read"),
         ((videos, "--out", tmp_path / "out", "--workers", 0), 2, "expected a number above 0"),
         ((videos, "--out", tmp_path / "out", "--weights", "none"), 2, "no such weights"),
-        ((videos, "--out", videos), 2, "folder for the results too"),
+        ((videos, "--out", videos), 2, "also the folder for the results"),
     ):
         found, _, said = fake(*args)
         assert found == code and what in said and len(said.splitlines()) == 1

@@ -217,7 +217,7 @@ def test_a_worker_that_cannot_be_started_is_told(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4, hard))
     try:
-        with pytest.raises(RunError, match="no worker can be started"):
+        with pytest.raises(RunError, match="cannot start a worker"):
             list(LocalEngine(Config()).run([Job(tmp_path / "a.mp4", "a.mp4", tmp_path / "a.mp4.parquet")]))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -13,7 +13,7 @@ from fervid.errors import DataError, OutputError, RunError, UsageError
 from fervid.files import remove_stale, remove_temporaries, temporary_path
 from fervid.jobs.batch import BatchStarted, JobFinished, Request, Summary, forget, run_batch
 from fervid.jobs.inputs import Input, find_videos, looks_like_video, name_inputs, read_list
-from fervid.jobs.job import Job, Outcome, place, run_job
+from fervid.jobs.job import Job, Outcome, run_job, timeline_path
 from fervid.jobs.manifest import MANIFEST, open_manifest, read_manifest
 from fervid.networks.weights import bundled
 from fervid.pipeline import process_video
@@ -127,7 +127,7 @@ def test_the_results_are_not_searched(videos):
     out.mkdir()
     shutil.copy(videos / "a.mp4", out / "within.mp4")
     assert "within.mp4" not in found(videos, out=out)
-    with pytest.raises(UsageError, match="folder for the results too"):
+    with pytest.raises(UsageError, match="also the folder for the results"):
         found(videos, out=videos)
 
 
@@ -136,12 +136,12 @@ def test_requests_that_find_nothing_are_told(tmp_path, videos):
         ((tmp_path / "none.mp4",), "no such file"),
         ((tmp_path / "*.mp4",), "matches nothing"),
         ((videos / "notes.d",), "no such file"),
-        ((), "no video in it"),
+        ((), "contains no video"),
     ):
         with pytest.raises(UsageError, match=what):
             found(*given)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"empty: no video in it"):
+    with pytest.raises(UsageError, match=r"empty: contains no video"):
         found(tmp_path / "empty")
 
 
@@ -177,9 +177,9 @@ def test_a_name_stays_with_its_file(tmp_path):
 
 
 def test_long_names_have_a_place(tmp_path):
-    out = place(tmp_path, f"{'ü' * 120}.mp4")
+    out = timeline_path(tmp_path, f"{'ü' * 120}.mp4")
     out.with_name(f".{out.name}.1234567.tmp").touch()
-    assert out != place(tmp_path, f"{'ü' * 119}u.mp4")
+    assert out != timeline_path(tmp_path, f"{'ü' * 119}u.mp4")
 
 
 # -- accounting -------------------------------------------------------------------------------------------
@@ -472,7 +472,7 @@ def test_forget_leaves_no_trace(videos, tmp_path):
     assert not any(b"b.mp4" in data for data in [*tree(out).values(), (out / MANIFEST).read_bytes()])
     (videos / "a.mp4").unlink()
     assert forget("a.mp4", out) == ["a.mp4"]
-    with pytest.raises(DataError, match="nothing of it"):
+    with pytest.raises(DataError, match="has no results of it"):
         forget("a.mp4", out)
     with pytest.raises(DataError, match="no such file"):
         forget("a.mp4", tmp_path)

@@ -49,24 +49,24 @@ def test_options_that_do_not_fit_are_told(tmp_path):
             open_engine("local", Config(), crew, tmp_path)
     with pytest.raises(ConfigError, match="expected local or ray"):
         open_engine("dask", Config(), EngineOptions(), tmp_path)
-    with pytest.raises(ConfigError, match="shared on one machine"):
+    with pytest.raises(ConfigError, match="workers of one machine"):
         open_engine("ray", Config(), EngineOptions(shards="auto"), tmp_path)
     with pytest.raises(ConfigError, match="expected a number above 0"):
         fervid.batch(tmp_path, tmp_path / "out", engine="ray", gpus_per_worker=-1)
     pytest.importorskip("ray")
-    with pytest.raises(ConfigError, match="Ray chooses the GPU"):
+    with pytest.raises(ConfigError, match="Ray assigns the GPUs"):
         open_engine("ray", Config(device="cuda:1"), EngineOptions(), tmp_path)
 
 
 def test_room_is_what_the_scarcest_resource_allows():
     pytest.importorskip("ray")
-    from fervid.jobs.ray_actor import fits
+    from fervid.jobs.ray_actor import capacity
 
     node = {"CPU": 8.0, "memory": 16e9, "GPU": 1.0}
-    assert fits(node, {"CPU": 1, "memory": 1.5e9}) == 8
-    assert fits(node, {"CPU": 1, "memory": 4e9}) == 4
-    assert fits(node, {"CPU": 1, "memory": 1e9, "GPU": 0.25}) == 4
-    assert fits({"CPU": 8.0}, {"CPU": 1, "GPU": 1}) == 0
+    assert capacity(node, {"CPU": 1, "memory": 1.5e9}) == 8
+    assert capacity(node, {"CPU": 1, "memory": 4e9}) == 4
+    assert capacity(node, {"CPU": 1, "memory": 1e9, "GPU": 0.25}) == 4
+    assert capacity({"CPU": 8.0}, {"CPU": 1, "GPU": 1}) == 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -306,9 +306,9 @@ def test_a_cluster_that_is_unfit_is_told(cluster, tmp_path, monkeypatch):
     assert [o.status for o in engine.run(todo)] == ["ok", "ok"]
     monkeypatch.setattr("fervid.jobs.ray_engine.stat_of", lambda path: (7, 0))
     hidden = [replace(todo[0], bytes=7)]
-    with pytest.raises(RunError, match=r"finds nothing there, the driver 7 bytes; inputs must lie at the same path"):
+    with pytest.raises(RunError, match=r"finds nothing there, the driver 7 bytes; inputs must be at the same path"):
         list(ray_engine(address=cluster.address).run(hidden))
     elsewhere = contextlib.nullcontext((tmp_path / "nowhere" / "mark", "token"))
-    monkeypatch.setattr("fervid.jobs.ray_engine._marked", lambda out: elsewhere)
-    with pytest.raises(RunError, match="must be one shared folder, at one path on every node"):
+    monkeypatch.setattr("fervid.jobs.ray_engine._shared_token", lambda out: elsewhere)
+    with pytest.raises(RunError, match="must be a shared folder with the same path on every node"):
         list(ray_engine(address=cluster.address, out=tmp_path / "out").run(todo))

@@ -15,8 +15,8 @@ from fervid.errors import ConfigError, DataError, OutputError
 from fervid.timeline.read import open_timeline
 from fervid.views.overlay.face_boxes import faces_places, hidden_places, seconds_places
 from fervid.views.overlay.yuv_drawing import Inks, hide, outline, paste
-from tests.cli.test_cli import run
 from tests.helpers import clips
+from tests.helpers.command_line import run
 from tests.helpers.stories import BLIND, FACE, face_at, rewrite, tell, write_pictures
 
 VFR = {

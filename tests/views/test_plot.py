@@ -13,7 +13,7 @@ from fervid.errors import ConfigError, DataError, OutputError
 from fervid.timeline.read import open_timeline
 from fervid.views.figures.axes import clock_times, drawable
 from fervid.views.figures.timeline import Style, average_screen, average_tracks, draw
-from tests.cli.test_cli import run
+from tests.helpers.command_line import run
 from tests.helpers.stories import by_hand, face_at, rewrite, tell, write_pictures
 from tests.views.test_export import ROWS, rewrite_length
 
