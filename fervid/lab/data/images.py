@@ -222,7 +222,7 @@ def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[Face |
     box, landmarks = (found.box_px - margin) * np.tile(scale, 2), (found.landmarks_px - margin) * scale
     faces: list[Face | None] = []
     for i in range(len(pictures)):
-        eligible = np.flatnonzero((found.frame == i) & (found.score >= config.birth_score))
+        eligible = np.flatnonzero((found.frame == i) & (found.score >= config.track_start_score))
         best = eligible[_prominence(box[eligible], width, height).argmax()] if len(eligible) else None
         faces.append(None if best is None else Face(box[best], landmarks[best], float(found.score[best])))
     return faces
