@@ -55,7 +55,7 @@ def usage_errors() -> dict[str, tuple[list[object], str]]:
         "unknown device": (["--out", "t.parquet", "--device", "tpu"], "cuda:0"),
         "unknown reader": (["--out", "t.parquet", "--reader", "opencv"], "decord"),
         "bad fps": (["--out", "t.parquet", "--fps", "fast"], "native"),
-        "fps below one": (["--out", "t.parquet", "--fps", "0.5"], "look a second"),
+        "fps below one": (["--out", "t.parquet", "--fps", "0.5"], "needs a sampled frame"),
         "smooth": (["--out", "t.parquet", "--smooth", "0.01"], "fervid: --smooth 0.01: expected"),
         "smallest face": (["--out", "t.parquet", "--min-face", "5"], "fervid: --min-face 5: expected"),
         "beside a preset": (
@@ -84,7 +84,7 @@ def test_wrong_usage_exits_2(kind: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_an_unknown_key_is_answered_with_the_nearest(tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
-    preset.write_text("min_face = 30\n")
+    preset.write_text("min_fase_px = 30\n")
     code, _, error = run("process", ONE_FACE, "--out", tmp_path / "t.parquet", "--pipeline", preset)
     assert code == 2
     assert str(preset) in error and "'min_face_px'" in error

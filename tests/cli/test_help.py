@@ -1,8 +1,8 @@
 """Help: every command and option is in its place, with a text and an example."""
 
+import resource
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -73,18 +73,12 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert printed == "set()\n"
 
 
-def test_help_takes_less_than_a_third_of_a_second() -> None:
-    call = [sys.executable, "-m", "fervid", "--help"]
+def test_help_takes_less_than_half_a_second() -> None:
+    """Of CPU time, the least of three: 0.2 s on the machine that this was written on."""
     taken = []
-    for _ in range(5):
-        started = time.process_time(), time.perf_counter()
-        subprocess.run(call, capture_output=True, check=True)
-        taken.append(time.perf_counter() - started[1])
-    assert min(taken) < 0.3 or min(taken) < 15 * _bare_start(), taken
-
-
-def _bare_start() -> float:
-    """Seconds that Python itself takes to start: on a busy or slow machine help takes longer too."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "pass"], check=True)
-    return time.perf_counter() - started
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "fervid", "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(taken) < 0.5
