@@ -1,1 +1,1 @@
-"""Shots: where a film cuts, fades or dissolves."""
+"""Where a film cuts, fades or dissolves."""

@@ -26,8 +26,8 @@ def count(batches: list[FrameBatch]) -> np.ndarray:
     for batch in batches:
         finder.push(batch.pts_s, batch.thumb)
     finder.finish()
-    hard = [key[edge.index - 1] and key[edge.index] for edge in finder.edges if edge.kind != "dissolve"]
-    soft = [key[(pts_s >= e.from_s) & (pts_s <= e.to_s)].any() for e in finder.edges if e.kind == "dissolve"]
+    hard = [key[edge.index - 1] and key[edge.index] for edge in finder.boundaries if edge.kind != "dissolve"]
+    soft = [key[(pts_s >= e.from_s) & (pts_s <= e.to_s)].any() for e in finder.boundaries if e.kind == "dissolve"]
     return np.array([len(key), key.sum(), len(hard), sum(hard), len(soft), sum(soft)])
 
 

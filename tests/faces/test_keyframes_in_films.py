@@ -55,12 +55,12 @@ def check(batches: list[FrameBatch]) -> list[str]:
     for batch in batches:
         finder.push(batch.pts_s, batch.thumb)
     finder.finish()
-    for edge in finder.edges:
+    for edge in finder.boundaries:
         if edge.kind == "dissolve":  # it has no first look: one within it
             assert key[(pts_s >= edge.from_s) & (pts_s <= edge.to_s)].any(), edge
         else:
             assert key[edge.index - 1] and key[edge.index], edge
-    return [edge.kind for edge in finder.edges]
+    return [edge.kind for edge in finder.boundaries]
 
 
 @pytest.mark.parametrize("fps", [RATE, 5])

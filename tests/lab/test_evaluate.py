@@ -14,7 +14,6 @@ from scipy.special import softmax
 from typer.testing import CliRunner
 
 from fervid.cli import app
-from fervid.config import DETECTORS
 from fervid.emotions.torch_classifier import Head, TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.lab.data.datasets import FER2013, FaceSet
@@ -22,6 +21,7 @@ from fervid.lab.data.face_alignment import FER2013_ALIGNMENT
 from fervid.lab.evaluation.evaluate import EvalConfig, Predictor, choose_head, evaluate_faces, evaluate_weights, views
 from fervid.lab.evaluation.metrics import calibration_error, fit_temperature, reliability, score
 from fervid.labels import EMOTIONS
+from fervid.registry import DETECTORS
 from fervid.views import terminal
 from fervid.views.figures.evaluation import write_evaluation
 from fervid.views.figures.style import PALETTE

@@ -159,7 +159,7 @@ def test_the_main_face_is_large_and_central() -> None:
     (weak,) = main_faces(
         [np.repeat(draw_faces((290, 170, 350, 230), size=(640, 400), bright=200)[..., None], 3, 2)], FakeDetector()
     )
-    assert weak is None  # below Config.birth_score the line would see nobody
+    assert weak is None  # below Config.track_start_score the line would see nobody
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (96, 60)])

@@ -1,4 +1,4 @@
-"""Shots end where they end: at cuts, fades and dissolves, and not at flashes, pans, flicker or in a still picture."""
+"""Shots end at cuts, fades and dissolves, and not at flashes, pans, flicker or within a still image."""
 
 from itertools import pairwise
 
@@ -16,20 +16,20 @@ from tests.helpers.hypothesis_settings import steady
 from tests.helpers.walking_people import dialogue
 
 
-def found(shown: Film, fps: float = RATE) -> ShotDetector:
-    finder = ShotDetector()
-    thumb = thumbnails(shown.pictures)
-    finder.push(np.arange(len(thumb)) / fps, thumb)
-    finder.finish()
-    return finder
+def detect(film: Film, fps: float = RATE) -> ShotDetector:
+    detector = ShotDetector()
+    thumb = thumbnails(film.pictures)
+    detector.push(np.arange(len(thumb)) / fps, thumb)
+    detector.finish()
+    return detector
 
 
-def spans(finder: ShotDetector) -> list[tuple[float, float]]:
-    return [(one.from_s, one.to_s) for one in finder.shots()[1:]]
+def transitions(detector: ShotDetector) -> list[tuple[float, float]]:
+    return [(one.from_s, one.to_s) for one in detector.shots()[1:]]
 
 
 def photographs(*lengths: int, names: tuple[str, ...] = ("coffee", "astronaut", "rocket", "chelsea")) -> Film:
-    """Shots of so many pictures, cut hard."""
+    """Shots of these lengths in frames, joined by hard cuts."""
     random = np.random.default_rng(5)
     parts = [shot(random, names[i % len(names)], n) for i, n in enumerate(lengths)]
     return Film(np.concatenate(parts).astype(np.uint8), [(int(n), 0, "cut") for n in np.cumsum(lengths)[:-1]])
@@ -41,54 +41,54 @@ def edited() -> Film:
 
 
 @pytest.mark.parametrize("fps", [25, 5])
-def test_hard_cuts_lie_between_two_looks(fps):
+def test_hard_cuts_lie_between_two_frames(fps):
     whole = photographs(40, 35, 50)
     step = RATE // fps
     expected = [-(-frame // step) for frame, *_ in whole.changes]
-    finder = found(whole.sampled(fps), fps)
-    assert [edge.index for edge in finder.edges] == expected
-    assert [one.kind for one in finder.shots()] == ["start", "cut", "cut"]
-    assert [round((one.to_s - one.from_s) * fps, 6) for one in finder.shots()[1:]] == [1, 1]
+    detector = detect(whole.sampled(fps), fps)
+    assert [one.index for one in detector.boundaries] == expected
+    assert [one.kind for one in detector.shots()] == ["start", "cut", "cut"]
+    assert [round((one.to_s - one.from_s) * fps, 6) for one in detector.shots()[1:]] == [1, 1]
 
 
 @pytest.mark.parametrize("fps", [25, 5])
 def test_an_edited_film(edited, fps):
-    finder = found(edited.sampled(fps), fps)
-    assert score(edited, spans(finder), 0.1) == (3, 0, 0)
-    assert {one.kind for one in finder.shots()} == {"start", "cut", "fade", "dissolve"}
+    detector = detect(edited.sampled(fps), fps)
+    assert score(edited, transitions(detector), 0.1) == (3, 0, 0)
+    assert {one.kind for one in detector.shots()} == {"start", "cut", "fade", "dissolve"}
 
 
 @pytest.mark.parametrize("fps", [25, 5])
-def test_one_portrait_before_a_smooth_wall_is_not_like_the_next(fps):
-    """The same two heads again and again: only a wall's colour, and a shift, is between one shot and the next."""
-    shown = dialogue(6)
-    assert score(shown, spans(found(shown.sampled(fps), fps)), 0.1) == (7, 0, 0)
+def test_one_portrait_before_a_smooth_wall_is_not_similar_to_the_next(fps):
+    """The same two heads alternate: one shot differs from the next only by a wall's colour and a shift."""
+    film = dialogue(6)
+    assert score(film, transitions(detect(film.sampled(fps), fps)), 0.1) == (7, 0, 0)
 
 
 def test_a_camera_that_turns_in_changing_light_is_one_shot():
     pictures = shot(np.random.default_rng(2), "coffee", 60, speed=0.8) * np.linspace(1, 0.6, 60)[:, None, None, None]
-    assert found(Film(pictures.astype(np.uint8))).edges == []
+    assert detect(Film(pictures.astype(np.uint8))).boundaries == []
 
 
 @pytest.mark.parametrize("disturb", ["flash", "flicker", "pan"])
-def test_what_comes_back_or_moves_is_no_cut(disturb):
+def test_flashes_flicker_and_pans_are_no_cuts(disturb):
     one = film(3, ("cut",), disturb=disturb, shots=1)
-    assert found(one).edges == [] and found(one.sampled(5), 5).edges == []
+    assert detect(one).boundaries == [] and detect(one.sampled(5), 5).boundaries == []
 
 
-def test_shots_follow_each_other_without_a_hole(edited):
-    shots = found(edited).shots(60.0)
+def test_shots_follow_each_other_without_gaps(edited):
+    shots = detect(edited).shots(60.0)
     assert [one.shot for one in shots] == list(range(len(shots)))
     assert [one.start_s for one in shots[1:]] == [one.end_s for one in shots[:-1]] and shots[-1].end_s == 60
     assert all(one.from_s <= one.start_s <= one.to_s for one in shots)
 
 
-def test_looks_that_are_not_alike_tell_where_a_shot_may_begin():
+def test_dissimilar_neighbours_mark_where_a_shot_may_begin():
     shown = signatures(np.arange(80) / RATE, thumbnails(photographs(30, 20, 30).pictures), first=7)
     assert [now.index for before, now in pairwise(shown) if not is_similar(before, now, FAST_PAN)] == [37, 57]
 
 
-def test_what_shows_nothing_is_like_what_shows_nothing_else():
+def test_blank_frames_are_similar_to_each_other_only():
     black, white, coffee = signatures(np.zeros(3), np.stack([np.zeros_like(THUMBS[0]), THUMBS[0] | 255, THUMBS[0]]))
     assert (
         is_similar(black, white, FAST_PAN)
@@ -113,16 +113,16 @@ def test_shots_do_not_depend_on_batches(cuts):
     assert numbers([indices]) == numbers(split(indices, cuts)) == [0] * 30 + [1] * 20 + [2] * 30
 
 
-def test_a_picture_that_stays_is_one_shot_in_little_memory():
-    finder, thumb = ShotDetector(), thumbnails(photographs(2).pictures)[0]
+def test_a_still_image_is_one_shot_in_little_memory():
+    detector, thumb = ShotDetector(), thumbnails(photographs(2).pictures)[0]
     for i in range(3_000):  # ten minutes
-        finder.push(np.array([i / 5]), thumb[None])
-        assert len(finder._seen) < 50 and i + 1 - finder.settled < 20
-    finder.finish()
-    assert [(one.start_s, one.kind) for one in finder.shots()] == [(0.0, "start")]
+        detector.push(np.array([i / 5]), thumb[None])
+        assert len(detector._seen) < 50 and i + 1 - detector.settled < 20
+    detector.finish()
+    assert [(one.start_s, one.kind) for one in detector.shots()] == [(0.0, "start")]
 
 
-def test_batches_are_let_go_while_the_film_runs():
+def test_batches_are_passed_on_while_the_film_runs():
     taken: list = []
     grey = [face_batch([Seen((8 * k + i) / 5) for i in range(8)]) for k in range(30)]
     for n, _ in enumerate(assign_shots(counted(grey, taken), ShotDetector()), 1):
@@ -132,36 +132,36 @@ def test_batches_are_let_go_while_the_film_runs():
 def test_black_is_no_shot_of_its_own():
     film = photographs(40, 40)
     film.pictures[36:44] = 0
-    assert [(edge.index, edge.kind) for edge in found(film).edges] == [(44, "cut")]
+    assert [(one.index, one.kind) for one in detect(film).boundaries] == [(44, "cut")]
 
 
-def test_a_film_that_comes_back_out_of_black_goes_on():
+def test_a_shot_continues_after_black():
     film = photographs(80)
     film.pictures[36:44] = 0
-    assert found(film).edges == []
+    assert detect(film).boundaries == []
 
 
 def test_strobing_is_one_shot():
     film = photographs(30, 30)
     film.pictures[1:30:2] = film.pictures[31:60:2]
     film.pictures[30:] = film.pictures[:30]
-    assert found(film).edges == []
+    assert detect(film).boundaries == []
 
 
-def test_nothing_at_all_and_one_look():
-    assert found(Film(np.zeros((0, 90, 160, 3), np.uint8))).shots() == []
-    assert [one.kind for one in found(photographs(1)).shots()] == ["start"]
+def test_no_frames_and_one_frame():
+    assert detect(Film(np.zeros((0, 90, 160, 3), np.uint8))).shots() == []
+    assert [one.kind for one in detect(photographs(1)).shots()] == ["start"]
 
 
-def test_time_that_runs_backwards_breaks_nothing():
-    finder = ShotDetector()
-    finder.push(np.arange(60) % 25 / 25, thumbnails(photographs(30, 30).pictures))
-    finder.finish()
-    assert finder.settled == 60
+def test_time_that_runs_backwards_does_no_harm():
+    detector = ShotDetector()
+    detector.push(np.arange(60) % 25 / 25, thumbnails(photographs(30, 30).pictures))
+    detector.finish()
+    assert detector.settled == 60
 
 
 @pytest.mark.parametrize("size", [(90, 160), (360, 640), (37, 53), (1, 1), (640, 360)])
-def test_a_thumbnail_is_the_picture_made_small(size):
+def test_a_thumbnail_is_the_image_made_small(size):
     picture = np.zeros((2, *size, 3), np.uint8)
     picture[1] = 200
     thumb = thumbnails(picture)

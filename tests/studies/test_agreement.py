@@ -21,7 +21,7 @@ from fervid.timeline.aggregate import fill_gaps, summarise
 from fervid.timeline.schema import to_table
 from fervid.timeline.write import write_table
 from fervid.types import VideoInfo
-from tests.cli.test_cli import run
+from tests.helpers.command_line import run
 from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
 from tests.helpers.hypothesis_settings import steady
 

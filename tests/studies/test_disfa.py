@@ -16,8 +16,8 @@ from fervid.pipeline import process_video
 from fervid.studies.disfa_corpus import SUBJECTS, UNITS, Codes, find_corpus, read_codes
 from fervid.studies.disfa_processing import MatchedRecording, faces_path, match_frames
 from fervid.studies.emfacs import COMBINATIONS, compare_recording, compare_subjects, intensity_of, presence_of
-from tests.cli.test_cli import run
 from tests.helpers import disfa_corpus as mini
+from tests.helpers.command_line import run
 
 ROOT = Path(__file__).parents[2]
 #: From one frame to the next the known probability of happiness changes by at least this.

@@ -149,8 +149,8 @@ def whole(picture: np.ndarray, size_px: int) -> np.ndarray:
 def main_faces(pictures: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:
     """Find the main face of each picture (h, w, 3) RGB: large and central; None where the line would see none.
 
-    The detector sees a picture as the line would: no larger than Config.picture_px, and a face counts from
-    Config.birth_score on. Small pictures are enlarged.
+    The detector sees a picture as the line would: no larger than Config.detection_size_px, and a face counts from
+    Config.track_start_score on. Small pictures are enlarged.
     """
     faces: list[Face | None] = []
     for _, group in groupby(pictures, key=lambda picture: picture.shape):
@@ -181,7 +181,7 @@ def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[Face |
     box, landmarks = (found.box_px - margin) * np.tile(scale, 2), (found.landmarks_px - margin) * scale
     faces: list[Face | None] = []
     for i in range(len(pictures)):
-        sure = np.flatnonzero((found.frame == i) & (found.score >= config.birth_score))
+        sure = np.flatnonzero((found.frame == i) & (found.score >= config.track_start_score))
         best = sure[_prominence(box[sure], width, height).argmax()] if len(sure) else None
         faces.append(None if best is None else Face(box[best], landmarks[best], float(found.score[best])))
     return faces

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,20 +12,19 @@ import torch
 from fervid.config import Config, load_config
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
-from fervid.faces.detect import detect
 from fervid.faces.detector import FaceDetector
 from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data.pictures import SUFFIXES, find_pictures, is_crop, main_faces, try_picture, whole
 from fervid.lab.evaluation import attribution
 from fervid.lab.evaluation.attribution import METHODS
 from fervid.labels import emotion
+from fervid.pipeline import Models, find_faces, track_faces
 from fervid.runtime.threads import one_thread
-from fervid.shots.detect import ShotDetector, assign_shots
-from fervid.tracks.tracker import Tracker, link
+from fervid.shots.detect import ShotDetector
 from fervid.types import FrameBatch, TrackBatch, VideoInfo
 from fervid.video.open import read_video
 from fervid.video.reader import Reader
-from fervid.video.sampling import batch_frames, detection_size, sample_frames
+from fervid.video.sampling import sample_frames
 
 __all__ = ["METHODS", "ExplainConfig", "Explained", "Explainer", "LeftOut", "Look", "explain"]
 
@@ -202,26 +201,11 @@ def _tracked(
     reader: Reader, explainer: Explainer, detector: FaceDetector, config: Config
 ) -> Iterator[tuple[FrameBatch, TrackBatch]]:
     """Run the line as far as the tracks, and keep each batch of frames until its faces are known."""
-    video, waiting = reader.info, deque[FrameBatch]()
-    picture_px, least_px = config.detection_scale(video.width_px, video.height_px)
-
-    def kept(batches: Iterable[FrameBatch]) -> Iterator[FrameBatch]:
-        for batch in batches:
-            waiting.append(batch)
-            yield batch
-
-    frames = batch_frames(sample_frames(reader.frames(), config.fps), video, detection_size(video, picture_px))
-    faces = detect(
-        kept(frames),
-        detector,
-        video,
-        framing=explainer.classifier.framing,
-        crop_px=explainer.classifier.crop_px,
-        min_face_px=least_px,
-    )
-    for tracked in link(
-        assign_shots(faces, ShotDetector()), Tracker(max_lost_s=config.track_gap_s, start_score=config.birth_score)
-    ):
+    waiting, models = deque[FrameBatch](), Models(detector, explainer.classifier, explainer.classifier.device)
+    every = replace(config, detection="every")
+    frames = sample_frames(reader.frames(), config.fps)
+    faces = find_faces(frames, reader.info, every, models, on_frames=waiting.append)
+    for tracked in track_faces(faces, ShotDetector(), config):
         yield waiting.popleft(), tracked
 
 
