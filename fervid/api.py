@@ -230,9 +230,9 @@ def plot(
     One panel for the whole screen, or a row for each of `tracks` (`each`: of all). `style` are the fields of
     fervid.views.figures.timeline.Style: kind="area" or "lines", title, width_in, height_in, dpi.
     """
-    from fervid.views.figures.timeline import Style, plot
+    from fervid.views.figures.timeline import Style, save_timeline
 
-    return plot(Path(timeline), Path(out), tracks=tuple(tracks or ()), each=each, style=Style(**style))
+    return save_timeline(Path(timeline), Path(out), tracks=tuple(tracks or ()), each=each, style=Style(**style))
 
 
 def overlay(

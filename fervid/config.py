@@ -1,95 +1,130 @@
-"""What the line is asked to do: one frozen dataclass, from a TOML preset and the options given beside it."""
+"""The configuration of the pipeline: one frozen dataclass, made from a TOML preset and the options given beside it.
+
+The reader of TOML files and options is written once, for any dataclass: fervid.lab.training.recipe uses it too.
+"""
 
 import difflib
+import os
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 from fervid.errors import ConfigError
+from fervid.registry import DETECTORS, READERS
 
 __all__ = [
+    "ALIASES",
     "DETECTIONS",
-    "DETECTORS",
     "MAX_PIXELS",
     "PRECISIONS",
-    "READERS",
     "SAMPLINGS",
     "Config",
+    "check_choice",
+    "check_options",
     "load_config",
+    "make_options",
     "presets",
+    "read_toml",
 ]
 
 #: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
 MAX_PIXELS = 64_000_000
 
-
-#: auto: nvdec for a line on a GPU, as far as the GPU's decoder takes the file, and av for everything else.
-READERS = ("av", "decord", "torchcodec", "nvdec", "auto")
-
-DETECTORS = ("mtcnn", "centerface")
 DETECTIONS = ("adaptive", "every")
 SAMPLINGS = ("exact", "fast")
 PRECISIONS = ("auto", "fp32", "bf16")
-#: The smallest face that MTCNN can be asked for: the side of its first net (Zhang et al. 2016, arXiv 1604.02878).
+#: Side of MTCNN's first network, and so of the smallest face that can be found (Zhang et al. 2016, arXiv 1604.02878).
 _SMALLEST_FACE_PX = 12
-#: How many pixels of the picture a face needs to be found (tests/benchmarks/detectors.py).
-_SEEN_PX = {"mtcnn": 20, "centerface": 12}
+
+#: Other names of Config's fields, in files and as keywords: those of earlier versions, and those of the command line.
+ALIASES = {
+    "picture_px": "detection_size_px",
+    "birth_score": "track_start_score",
+    "max_gap_s": "max_lost_s",
+    "cuts": "detect_shots",
+    "min_face": "min_face_px",
+    "smooth": "smooth_s",
+    "start": "start_s",
+    "end": "end_s",
+}
+#: Fields whose key in the metadata of timelines is an earlier name, so that the metadata and the resume key stay.
+_METADATA_KEYS = {
+    "detection_size_px": "picture_px",
+    "track_start_score": "birth_score",
+    "max_lost_s": "max_gap_s",
+    "detect_shots": "cuts",
+}
 
 
 @dataclass(frozen=True)
 class Config:
-    """Every option of the line. It travels whole into the timeline's metadata."""
+    """Every option of the pipeline; all of it is written into the timeline's metadata.
+
+    Raises
+    ------
+    ConfigError
+        If a value is unknown or out of range, or two values exclude each other.
+    """
 
     fps: float | None = 5.0
-    """Looks a second, by timestamp; None looks at every frame ("native")."""
+    """Frames to sample per second of video, by timestamp; None samples every frame ("native")."""
     reader: str = "av"
+    """A key of registry.READERS."""
     sampling: str = "exact"
     """exact: the first frame of each 1 / fps of a second; fast: any frame of it, so that fewer are decoded."""
     detector: str = "mtcnn"
+    """A key of registry.DETECTORS."""
     detection: str = "adaptive"
-    """every: the detector searches every look; adaptive: key looks, and it confirms the faces between them."""
+    """every: search every sampled frame for faces; adaptive: search keyframes and confirm the faces between them."""
     weights: str = "seresnet"
-    """A bundled model's name, or a .safetensors file with its .json beside it."""
+    """Name of a bundled model, or a .safetensors file with its .json beside it."""
     device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
     precision: str = "auto"
-    """Of the classifier and of centerface: fp32, bf16, or auto, bf16 where the device computes it natively."""
-    picture_px: int = 640
-    """Longer side of the picture that faces are detected in."""
+    """Of the classifier and of centerface: fp32, bf16, or auto: bf16 where the device computes it natively."""
+    detection_size_px: int = 640
+    """Longer side of the image in which faces are detected."""
     min_face_px: float | None = None
-    """Smallest face looked for, in pixels of the video; None: 20 pixels of the detection picture."""
-    birth_score: float = 0.9
-    """Detection score that a face needs to begin a track; weaker ones only continue one."""
-    max_gap_s: float = 1.0
-    """Seconds for which a track waits for a face that is not found."""
-    cuts: bool = True
-    """Look for cuts, fades and dissolves; no track crosses one. False: the video is one shot."""
+    """Smallest face to detect, in pixels of the video; None: 20 pixels of the image in which faces are detected."""
+    track_start_score: float = 0.9
+    """Detection score that a face needs to start a track; lower ones only continue one."""
+    max_lost_s: float = 1.0
+    """Seconds for which a track without a face is kept."""
+    detect_shots: bool = True
+    """Detect cuts, fades and dissolves; no track crosses one. False: the video is one shot."""
     persons: str | None = None
-    """What tells people apart (dlib, from a package; vggface2, which is fetched once; or a file); None: nobody does."""
+    """A key of registry.EMBEDDERS, or a file with weights of vggface2; None: persons are not told apart."""
     smooth_s: float | None = None
-    """Deviation of the Gaussian of the `*_smooth` columns; None: there are none."""
+    """Standard deviation of the Gaussian of the `*_smooth` columns; None: there are no such columns."""
     baseline: bool = False
     """Whether there are `*_baseline` columns."""
     stream: int | None = None
+    """Index of the video stream; None: the one that FFmpeg prefers."""
     start_s: float = 0.0
+    """Where processing starts, in seconds since the first frame."""
     end_s: float | None = None
+    """Where processing ends, before this second; None: at the end of the video."""
     max_pixels: int = MAX_PIXELS
+    """Frames of more pixels are refused."""
 
     def __post_init__(self) -> None:
-        _one_of("reader", self.reader, READERS)
-        _one_of("sampling", self.sampling, SAMPLINGS)
-        if self.sampling == "fast" and (self.fps is None or self.reader != "av"):
+        check_choice("reader", self.reader, READERS)
+        check_choice("sampling", self.sampling, SAMPLINGS)
+        if self.sampling == "fast" and (self.fps is None or "sampling" not in READERS[self.reader].takes):
             found = "fps native" if self.fps is None else f"reader {self.reader}"
-            raise ConfigError(f"sampling fast needs a number of looks a second and the reader av, found {found}")
-        _one_of("detector", self.detector, DETECTORS)
-        _one_of("detection", self.detection, DETECTIONS)
-        _one_of("precision", self.precision, PRECISIONS)
-        _within("fps", self.fps, 1, 1000, "a number or native; a per-second timeline needs a look a second")
+            raise ConfigError(f"sampling fast needs a frame rate (fps) and the reader av, found {found}")
+        check_choice("detector", self.detector, DETECTORS)
+        check_choice("detection", self.detection, DETECTIONS)
+        check_choice("precision", self.precision, PRECISIONS)
+        _within("fps", self.fps, 1, 1000, "a number or native; every second of a timeline needs a sampled frame")
         _within("min_face_px", self.min_face_px, _SMALLEST_FACE_PX, 100_000, "pixels of the video")
-        _within("picture_px", self.picture_px, 64, 16_384, "pixels")
-        _within("birth_score", self.birth_score, 0, 1, "a score")
-        _within("max_gap_s", self.max_gap_s, 0, 3600, "seconds")
+        _within("detection_size_px", self.detection_size_px, 64, 16_384, "pixels")
+        _within("track_start_score", self.track_start_score, 0, 1, "a score")
+        _within("max_lost_s", self.max_lost_s, 0, 3600, "seconds")
         _within("smooth_s", self.smooth_s, 0.1, 60, "seconds")
         _within("max_pixels", self.max_pixels, 1, 2**31, "pixels")
         _within("start_s", self.start_s, 0, 1e9, "seconds")
@@ -98,34 +133,260 @@ class Config:
             raise ConfigError(f"end {self.end_s:g} s must be after start {self.start_s:g} s")
 
     def detection_scale(self, width_px: int, height_px: int) -> tuple[int, float]:
-        """Give the picture's longer side and the smallest face in the video's pixels, for a video of this size.
+        """Choose how far frames are scaled down for the detection of faces.
 
-        A small min_face_px enlarges the picture until that face has the pixels that the detector needs, as far as the
-        video has them.
+        A small `min_face_px` needs a larger image, until such a face has as many pixels as the detector needs; the
+        image is never larger than the frame.
+
+        Parameters
+        ----------
+        width_px, height_px : int
+            Size of the displayed frame.
+
+        Returns
+        -------
+        size_px : int
+            Longer side of the image.
+        min_face_px : float
+            Smallest face to detect, in pixels of the frame.
+
+        Raises
+        ------
+        ConfigError
+            If `min_face_px` is larger than the frame.
         """
         longer = max(width_px, height_px)
         if self.min_face_px is not None and self.min_face_px > longer:
             raise ConfigError(
-                f"a least face of {self.min_face_px:g} pixels is larger than the picture, {width_px}x{height_px}; "
+                f"a smallest face of {self.min_face_px:g} pixels is larger than the frame, {width_px}x{height_px}; "
                 "give a smaller --min-face"
             )
         if self.min_face_px is None:
-            picture = min(self.picture_px, longer)
-            return picture, 20 * longer / picture
-        needed = round(_SEEN_PX[self.detector] * longer / self.min_face_px)
-        return min(longer, max(self.picture_px, needed)), self.min_face_px
+            size = min(self.detection_size_px, longer)
+            return size, 20 * longer / size
+        needed = round(DETECTORS[self.detector].face_px * longer / self.min_face_px)
+        return min(longer, max(self.detection_size_px, needed)), self.min_face_px
 
     @property
-    def track_gap_s(self) -> float:
-        """max_gap_s, but at least two looks and a half: a face missed once is not gone."""
-        return max(self.max_gap_s, 2.5 / self.fps if self.fps else 0)
+    def tracker_max_lost_s(self) -> float:
+        """`max_lost_s`, but at least 2.5 sampling intervals: a face that was missed once is not lost."""
+        return max(self.max_lost_s, 2.5 / self.fps if self.fps else 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the metadata."""
-        return asdict(self)
+        """Give the options as they are written into the metadata of timelines.
+
+        Returns
+        -------
+        dict[str, Any]
+            Plain values. Fields that were renamed keep the key of fervid 0.1.
+        """
+        return {_METADATA_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> Config:
+    """Make a Config from a preset or a TOML file, and the options that take precedence over it.
+
+    Parameters
+    ----------
+    pipeline : str or PathLike, optional
+        Name of a preset, or path of a TOML file.
+    **options
+        Fields of Config by their names or their ALIASES. None leaves a field to the file, or at its default. `fps` may
+        be "native", and `persons` "none".
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    ConfigError
+        Names the key, the closest known one, and the file if the value is in the file.
+    """
+    written = {} if pipeline is None else _read_pipeline(pipeline)
+    return make_options(Config, written, _convert_texts(options), source=f"{pipeline}", aliases=ALIASES)
+
+
+def _read_pipeline(pipeline: str | PathLike[str]) -> dict[str, Any]:
+    known = presets()
+    path = known.get(str(pipeline), Path(pipeline))
+    if not os.path.exists(path) or path.is_dir():  # noqa: PTH110 - Path.exists may raise
+        raise ConfigError(f"{pipeline}: no such pipeline; expected {', '.join(known)} or a .toml file")
+    values = read_toml(path)
+    try:
+        return _convert_texts(values)
+    except ConfigError as e:
+        raise ConfigError(f"{pipeline}: {e}") from None
+
+
+def _convert_texts(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the texts that stand for other values; TOML and the command line have no None."""
+    values = {name: value for name, value in options.items() if value is not None}
+    if isinstance(fps := values.get("fps"), str):
+        try:
+            values["fps"] = None if fps == "native" else float(fps)
+        except ValueError:
+            raise ConfigError(f'fps = {fps!r}: expected a number or "native"') from None
+    if values.get("persons") == "none":  # disables what a preset enables
+        values["persons"] = None
+    return values
+
+
+def presets() -> dict[str, Path]:
+    """List the presets that ship with fervid.
+
+    Returns
+    -------
+    dict[str, Path]
+        The TOML file of each, by name.
+    """
+    inside = Path(__file__).parent / "pipelines"  # in a wheel
+    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "pipelines"  # in a checkout
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+# -- any dataclass of options -------------------------------------------------------------------------------
+
+Options = TypeVar("Options")
+_TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict[str, Any]
+
+    Raises
+    ------
+    ConfigError
+        If it is missing or cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise ConfigError(f"{path}: not a readable TOML file ({e})") from None
+    except OSError as e:
+        reason = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read ({e.strerror})"
+        raise ConfigError(f"{path}: {reason}; expected a TOML file") from None
+
+
+def make_options(
+    kind: type[Options],
+    written: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    source: str = "",
+    aliases: Mapping[str, str] | None = None,
+) -> Options:
+    """Make a dataclass of options from the values of a file and those that take precedence over it.
+
+    Parameters
+    ----------
+    kind : type
+        A dataclass whose fields are str, int, float, bool, optionally None, or tuple[str, ...].
+    written : Mapping[str, Any]
+        The values of the file.
+    options : Mapping[str, Any]
+        The values beside it.
+    source : str
+        The file as error messages name it; "" if there is none.
+    aliases : Mapping[str, str], optional
+        Other names of fields.
+
+    Returns
+    -------
+    dataclass
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, or a value has the wrong type or is out of range. The message begins with `source` if the
+        file is wrong by itself.
+    """
+    try:
+        return kind(**check_options(kind, written, aliases) | check_options(kind, options, aliases))
+    except ConfigError:
+        if written:
+            try:
+                kind(**check_options(kind, written, aliases))
+            except ConfigError as e:
+                raise ConfigError(f"{source}: {e}") from None
+        raise
+
+
+def check_options(kind: type, values: Mapping[str, Any], aliases: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Check values against the names and types of a dataclass's fields.
+
+    Parameters
+    ----------
+    kind : type
+        As for `make_options`.
+    values : Mapping[str, Any]
+    aliases : Mapping[str, str], optional
+        Other names of fields.
+
+    Returns
+    -------
+    dict[str, Any]
+        The values by the names of the fields; whole numbers become floats, and lists tuples, where a field has these.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or occurs under two names, or a value has the wrong type.
+    """
+    types: dict[str, Any] = {f.name: f.type for f in fields(kind)}
+    names = {name: name for name in types} | dict(aliases or {})
+    checked: dict[str, Any] = {}
+    for given, value in values.items():
+        if given not in names:
+            near = difflib.get_close_matches(given, names, 1)
+            hint = f"did you mean {names[near[0]]!r}?" if near else f"expected one of {', '.join(types)}"
+            raise ConfigError(f"unknown key {given!r}; {hint}")
+        name = names[given]
+        if name in checked:
+            raise ConfigError(f"{given} is another name of {name}: give one of them")
+        checked[name] = _convert(name, value, types[name])
+    return checked
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
+            raise ConfigError(f"{name} = {value!r}: expected a list of texts")
+        return tuple(value)
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if float in kinds and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    fits = bool in kinds if isinstance(value, bool) else isinstance(value, kinds)
+    if not fits:
+        expected = " or ".join(_TYPE_NAMES[k] for k in kinds if k in _TYPE_NAMES)
+        raise ConfigError(f"{name} = {value!r}: expected {expected}")
+    return value
+
+
+def check_choice(name: str, value: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:
+    """Check that a value is one of several.
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    value : str
+    known : Mapping or tuple
+        The names, or a registry.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of them; the message lists them.
+    """
     if value not in known:
         raise ConfigError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
 
@@ -133,80 +394,3 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 def _within(name: str, value: float | None, low: float, high: float, unit: str) -> None:
     if value is not None and not low <= value <= high:
         raise ConfigError(f"{name} = {value:g}: expected {low:g} to {high:g} ({unit})")
-
-
-def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> Config:
-    """Read a preset by name or a TOML file, and put the options that are not None over it.
-
-    ConfigError names the key, the nearest known one, and the file if the value stands there. `fps` may be "native", and
-    `persons` "none".
-    """
-    given = _checked({name: value for name, value in options.items() if value is not None})
-    if pipeline is None:
-        return Config(**given)
-    try:
-        own = _checked(_read(pipeline))
-        Config(**own)
-    except ConfigError as e:
-        raise ConfigError(f"{pipeline}: {e}") from None
-    return Config(**own | given)
-
-
-def _checked(values: dict[str, Any]) -> dict[str, Any]:
-    """Hold values against the names and types of Config's fields; give them as it takes them."""
-    for name in values:
-        if name not in _KINDS:
-            near = difflib.get_close_matches(name, _KINDS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown key {name!r}{hint} (known: {', '.join(_KINDS)})")
-    if isinstance(values.get("fps"), str):
-        values["fps"] = _fps(values["fps"])
-    for name, value in values.items():
-        if not isinstance(value, _KINDS[name]) or isinstance(value, bool) != (_KINDS[name] == (bool,)):
-            raise ConfigError(f"{name} = {value!r}: expected {_named(_KINDS[name])}")
-    for name in _REALS & values.keys():
-        values[name] = float(values[name]) if values[name] is not None else None
-    if values.get("persons") == "none":  # switches off what a preset switches on
-        values["persons"] = None
-    return values
-
-
-_NUMBER = (int, float)
-_REALS = {"fps", "min_face_px", "birth_score", "max_gap_s", "smooth_s", "start_s", "end_s"}
-_BY_TYPE: dict[Any, tuple[type, ...]] = {
-    str: (str,), str | None: (str,), bool: (bool,), int: (int,), int | None: (int,),
-}  # fmt: skip
-_KINDS = {f.name: _BY_TYPE.get(f.type, (*_NUMBER, type(None))) for f in fields(Config)}
-
-
-def _named(kinds: tuple[type, ...]) -> str:
-    if kinds == (bool,):
-        return "true or false"
-    return "text" if str in kinds else "a whole number" if float not in kinds else "a number"
-
-
-def _fps(text: str) -> float | None:
-    if text == "native":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(f'fps = {text!r}: expected a number or "native"') from None
-
-
-def presets() -> dict[str, Path]:
-    """The presets that ship with fervid, by name."""
-    inside = Path(__file__).parent / "pipelines"  # in a wheel
-    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "pipelines"  # in a checkout
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def _read(pipeline: str | PathLike[str]) -> dict[str, Any]:
-    known = presets()
-    path = known.get(str(pipeline), Path(pipeline))
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"no such pipeline; expected {', '.join(known)} or a .toml file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise ConfigError(f"not a readable TOML file ({e})") from None

@@ -28,13 +28,13 @@ from fervid.timeline.schema import NUMBERS, SCHEMA_VERSION, shots_table, to_tabl
 from fervid.timeline.write import FacesWriter, write_table
 from fervid.tracks.persons import PersonClusterer
 from fervid.tracks.tracker import Tracker, link
-from fervid.types import EmotionBatch, FaceBatch, Progress, Rows, VideoInfo
+from fervid.types import EmotionBatch, FaceBatch, FrameBatch, Progress, Rows, TrackBatch, VideoInfo
 from fervid.video.open import read_video
 from fervid.video.reader import Health, Reader
 from fervid.video.sampling import SampledFrame, batch_frames, detection_size, sample_frames, skip_static
 from fervid.video.segments import NotSplittable
 
-__all__ = ["Models", "Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video"]
+__all__ = ["Models", "Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video", "track_faces"]
 
 #: Looks decoded ahead for a GPU: enough to bridge an uneven decoder, few enough not to fill the GPU's memory.
 _DECODED = 4
@@ -149,7 +149,7 @@ class _Line:
     def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
         self.n_looks = self.n_faces = 0
-        self.shots = ShotDetector(enabled=config.cuts)
+        self.shots = ShotDetector(enabled=config.detect_shots)
         self.gallery = PersonClusterer(models.embedder) if models.embedder and config.persons else None
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
@@ -158,9 +158,7 @@ class _Line:
         self.writer = FacesWriter(faces_part, labels, video.info, self.name) if faces_part else None
 
         faces = video.faces()
-        tracks = link(
-            assign_shots(faces, self.shots), Tracker(max_lost_s=config.track_gap_s, start_score=config.birth_score)
-        )
+        tracks = track_faces(faces, self.shots, config)
         tracks = self.gallery.watch(tracks) if self.gallery else tracks
         emotions = classify(tracks, self.models.classifier)
         seconds = summarise(self._watched(emotions, on_progress), labels, video.info, lambda: video.end_s)
@@ -252,6 +250,25 @@ class _Line:
         }  # fmt: skip
 
 
+def track_faces(faces: Iterable[FaceBatch], shots: ShotDetector, config: Config) -> Iterator[TrackBatch]:
+    """Assign faces to shots and link them to tracks.
+
+    Parameters
+    ----------
+    faces : Iterable[FaceBatch]
+        In the order of time.
+    shots : ShotDetector
+        Knows the shots when the tracks are exhausted.
+    config : Config
+
+    Returns
+    -------
+    Iterator[TrackBatch]
+    """
+    tracker = Tracker(max_lost_s=config.tracker_max_lost_s, start_score=config.track_start_score)
+    return link(assign_shots(faces, shots), tracker)
+
+
 class WholeVideo:
     """The faces of an open video, from its start to its end: the first half of the line."""
 
@@ -273,27 +290,59 @@ class WholeVideo:
         yield from find_faces(looks, self.info, config, self._models)
 
 
-def find_faces(looks: Iterable[SampledFrame], video: VideoInfo, config: Config, models: Models) -> Generator[FaceBatch]:
-    """The line from looks to faces: decoding, detecting and cutting out run on a thread each, one step ahead."""
-    picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-    size_px, classifier = detection_size(video, picture_px), models.classifier
-    task: dict[str, Any] = {
-        "framing": classifier.framing, "crop_px": classifier.crop_px, "min_face_px": min_face_px,
+def find_faces(
+    samples: Iterable[SampledFrame],
+    video: VideoInfo,
+    config: Config,
+    models: Models,
+    *,
+    on_frames: Callable[[FrameBatch], object] | None = None,
+) -> Generator[FaceBatch]:
+    """Run the pipeline from sampled frames to faces: decoding, detection and cropping run ahead on a thread each.
+
+    Parameters
+    ----------
+    samples : Iterable[SampledFrame]
+    video : VideoInfo
+    config : Config
+    models : Models
+    on_frames : callable, optional
+        Called with each batch of frames before its faces are yielded; not where the pipeline runs on a GPU.
+
+    Yields
+    ------
+    FaceBatch
+        In the order of time.
+    """
+    detection_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
+    size_px, classifier = detection_size(video, detection_px), models.classifier
+    crops: dict[str, Any] = {
+        "framing": classifier.framing,
+        "crop_px": classifier.crop_px,
+        "min_face_px": min_face_px,
         "portraits": models.embedder if config.persons else None,
-    }  # fmt: skip
+    }
     with ExitStack() as threads:
 
-        def led(stage: Generator[T], depth: int = 1) -> Generator[T]:
+        def ahead(stage: Generator[T], depth: int = 1) -> Generator[T]:
             return threads.enter_context(closing(prefetch(stage, depth)))
 
         if models.on_device:
-            decoded = led((look for look in looks), depth=_DECODED)
-            staged = led(models.on_device.stage(decoded, video, size_px))
-            yield from led(models.on_device.find(staged, video, **task))
+            decoded = ahead((sample for sample in samples), depth=_DECODED)
+            staged = ahead(models.on_device.stage(decoded, video, size_px))
+            yield from ahead(models.on_device.find(staged, video, **crops))
             return
-        finder, fast = detect_all, config.sampling == "fast"
+        strategy, fast = detect_all, config.sampling == "fast"
         if config.detection == "adaptive":
-            looks, finder = skip_static(looks), partial(detect_keyframes, stride=FAST_STRIDE if fast else STRIDE)
-        frames = led(batch_frames(looks, video, size_px))
-        task |= {"find": lambda *looked: led(finder(*looked)), "rough": fast}
-        yield from detect(frames, models.detector, video, **task)
+            samples = skip_static(samples)
+            strategy = partial(detect_keyframes, stride=FAST_STRIDE if fast else STRIDE)
+        frames = ahead(_pass_on(batch_frames(samples, video, size_px), on_frames))
+        crops |= {"find": lambda *batches: ahead(strategy(*batches)), "rough": fast}
+        yield from detect(frames, models.detector, video, **crops)
+
+
+def _pass_on(frames: Iterable[FrameBatch], on_frames: Callable[[FrameBatch], object] | None) -> Generator[FrameBatch]:
+    for batch in frames:
+        if on_frames:
+            on_frames(batch)
+        yield batch

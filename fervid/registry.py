@@ -2,7 +2,7 @@
 
 Config, command-line help, `fervid doctor` and error messages are made from the rows. READERS, DETECTORS and EMBEDDERS
 stand here because Config, which may import none of the modules that they name, validates against them; the others
-stand beside what they name: networks.registry.ARCHITECTURES, views.export.export.FORMATS. A target is text: reading a
+stand beside what they name: networks.registry.ARCHITECTURES, views.export.formats.FORMATS. A target is text: reading a
 table imports nothing; `Entry.load` imports the one module that was chosen.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["DETECTORS", "EMBEDDERS", "DetectorEntry", "Entry", "describe"]
+__all__ = ["DETECTORS", "EMBEDDERS", "READERS", "DetectorEntry", "Entry", "describe"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,28 @@ class DetectorEntry(Entry):
 
     face_px: int = 20
 
+
+#: To add a reader, add one row and its module: a video.reader.Reader. All take path, stream and max_pixels.
+READERS: dict[str, Entry] = {
+    "av": Entry(
+        "fervid.video.readers.pyav:PyAVReader",
+        help="whatever FFmpeg decodes, damaged files too",
+        takes=("stream", "max_pixels", "careful", "synthetic_time", "sampling"),
+    ),
+    "decord": Entry("fervid.video.readers.decord:DecordReader", help="clean files", takes=("stream", "max_pixels")),
+    "torchcodec": Entry(
+        "fervid.video.readers.torchcodec:TorchcodecReader",
+        help="clean files, on a GPU too",
+        extra="torchcodec",
+        takes=("stream", "max_pixels", "device"),
+    ),
+    "nvdec": Entry(
+        "fervid.video.readers.nvdec:NvdecReader",
+        help="on an NVIDIA GPU",
+        takes=("stream", "max_pixels", "device", "careful", "synthetic_time"),
+    ),
+    "auto": Entry("", help="nvdec for what the GPU decodes, av for the rest"),
+}
 
 #: To add a detector, add one row and its module: a faces.detector.FaceDetector.
 DETECTORS: dict[str, DetectorEntry] = {

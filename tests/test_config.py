@@ -7,7 +7,7 @@ import math
 import pytest
 
 import fervid
-from fervid.config import Config, load_config, presets
+from fervid.config import ALIASES, Config, load_config, presets
 from fervid.errors import ConfigError
 
 
@@ -37,7 +37,7 @@ def test_every_preset_loads(name):
 
 
 def test_presets_say_what_they_say():
-    assert load_config("movies").max_gap_s < load_config("recordings").max_gap_s
+    assert load_config("movies").max_lost_s < load_config("recordings").max_lost_s
     assert load_config("disfa").fps is None
     assert load_config("movies").persons == "dlib" and load_config("movies", persons="none").persons is None
 
@@ -46,7 +46,7 @@ def test_an_option_stands_over_the_preset():
     assert load_config("disfa", fps=5).fps == 5
     assert load_config("movies", fps="native").fps is None
     assert load_config("movies", fps=None).fps == 5
-    assert load_config("movies", max_gap_s=2).birth_score == load_config("movies").birth_score
+    assert load_config("movies", max_lost_s=2).track_start_score == load_config("movies").track_start_score
 
 
 def test_a_file_of_ones_own(toml, tmp_path):
@@ -70,12 +70,50 @@ def test_one_request_has_one_spelling():
     assert json.dumps(load_config(fps=5).to_dict()) == json.dumps(load_config(fps="5").to_dict())
 
 
+@pytest.mark.parametrize(
+    "alias, name, value",
+    [
+        ("picture_px", "detection_size_px", 512),
+        ("birth_score", "track_start_score", 0.5),
+        ("max_gap_s", "max_lost_s", 2.5),
+        ("cuts", "detect_shots", False),
+        ("min_face", "min_face_px", 40.0),
+        ("smooth", "smooth_s", 2.0),
+        ("start", "start_s", 3.0),
+        ("end", "end_s", 4.0),
+    ],
+)
+def test_other_names_of_options(toml, alias, name, value):
+    text = json.dumps(value)
+    for config in (load_config(**{alias: value}), load_config(toml(f"{alias} = {text}"))):
+        assert config == Config(**{name: value})
+    assert load_config(toml(f"{name} = {text}"), **{alias: value}) == Config(**{name: value})
+    with pytest.raises(ConfigError, match=f"is another name of {name}"):
+        load_config(**{name: value, alias: value})
+
+
+def test_every_other_name_is_tested():
+    (marker,) = test_other_names_of_options.pytestmark
+    assert {alias: name for alias, name, _ in marker.args[1]} == ALIASES
+
+
+def test_metadata_keeps_its_keys():
+    """Timelines of every version have one set of keys, and the resume key depends on these."""
+    assert list(Config().to_dict()) == [
+        "fps", "reader", "sampling", "detector", "detection", "weights", "device", "precision", "picture_px",
+        "min_face_px", "birth_score", "max_gap_s", "cuts", "persons", "smooth_s", "baseline", "stream", "start_s",
+        "end_s", "max_pixels",
+    ]  # fmt: skip
+    config = load_config("disfa")
+    assert load_config(**config.to_dict() | {"fps": "native"}) == config
+
+
 # -- what is wrong --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "key, nearest",
-    [("fsp", "fps"), ("min_face", "min_face_px"), ("max_gap", "max_gap_s"), ("weight", "weights"), ("end", "end_s")],
+    [("fsp", "fps"), ("min_faces", "min_face_px"), ("max_gap", "max_lost_s"), ("weight", "weights"), ("ends", "end_s")],
 )
 def test_an_unknown_key_names_the_nearest(toml, key, nearest):
     with pytest.raises(ConfigError, match=f"unknown key '{key}'; did you mean '{nearest}'"):
@@ -85,7 +123,7 @@ def test_an_unknown_key_names_the_nearest(toml, key, nearest):
 
 
 def test_a_key_like_no_other_lists_those_known():
-    with pytest.raises(ConfigError, match=r"unknown key 'zzz' \(known: fps, reader"):
+    with pytest.raises(ConfigError, match=r"unknown key 'zzz'; expected one of fps, reader"):
         load_config(zzz=1)
 
 
@@ -101,7 +139,7 @@ def test_a_table_is_an_unknown_key(toml):
         ({"fps": "fast"}, "fps = 'fast': expected a number or \"native\""),
         ({"fps": [5]}, "expected a number"),
         ({"min_face_px": "40"}, "min_face_px = '40': expected a number"),
-        ({"picture_px": 640.5}, "picture_px = 640.5: expected a whole number"),
+        ({"detection_size_px": 640.5}, "detection_size_px = 640.5: expected a whole number"),
         ({"stream": "video"}, "stream = 'video': expected a whole number"),
         ({"stream": False}, "stream = False: expected a whole number"),
         ({"reader": 3}, "reader = 3: expected text"),
@@ -120,9 +158,9 @@ def test_wrong_types(wrong, expected):
     [
         ("fps", [1, 1000], [0, 0.99, -5, 1000.1, math.nan, math.inf]),
         ("min_face_px", [12, 100_000], [11.9, -1, math.nan]),
-        ("picture_px", [64, 16_384], [63, 0, 16_385]),
-        ("birth_score", [0, 1], [-0.1, 1.1, math.nan]),
-        ("max_gap_s", [0, 3600], [-1, 3601]),
+        ("detection_size_px", [64, 16_384], [63, 0, 16_385]),
+        ("track_start_score", [0, 1], [-0.1, 1.1, math.nan]),
+        ("max_lost_s", [0, 3600], [-1, 3601]),
         ("max_pixels", [1, 2**31], [0, -1]),
         ("start_s", [0, 1e9], [-1, math.nan, math.inf]),
         ("end_s", [0.1, 1e9], [-1, 0, math.nan]),
@@ -175,7 +213,7 @@ def test_the_api_refuses_before_it_opens_anything():
 
 
 @pytest.mark.parametrize(
-    "options, size, picture_px, min_face_px",
+    "options, size, longer_px, min_face_px",
     [
         ({}, (1920, 1080), 640, 60),  # 20 of 640 pixels are 60 of 1920
         ({}, (1080, 1920), 640, 60),
@@ -184,10 +222,10 @@ def test_the_api_refuses_before_it_opens_anything():
         ({"min_face_px": 200}, (1920, 1080), 640, 200),  # large faces need no smaller picture
         ({"min_face_px": 30}, (1920, 1080), 1280, 30),  # 20 of 1280 are 30 of 1920
         ({"min_face_px": 12}, (1920, 1080), 1920, 12),  # as far as the video has the pixels
-        ({"picture_px": 512}, (1024, 768), 512, 40),
+        ({"detection_size_px": 512}, (1024, 768), 512, 40),
         ({"min_face_px": 36, "detector": "centerface"}, (1920, 1080), 640, 36),  # which needs 12 pixels
         ({"min_face_px": 30, "detector": "centerface"}, (1920, 1080), 768, 30),
     ],
 )
-def test_detection_scale(options, size, picture_px, min_face_px):
-    assert load_config(**options).detection_scale(*size) == (picture_px, min_face_px)
+def test_detection_scale(options, size, longer_px, min_face_px):
+    assert load_config(**options).detection_scale(*size) == (longer_px, min_face_px)

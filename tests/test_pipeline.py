@@ -64,7 +64,7 @@ def threads() -> list[str]:
 
 
 def test_the_story_is_told(clip):
-    frame = timeline(clip, max_gap_s=0.5)
+    frame = timeline(clip, max_lost_s=0.5)
     told = frame[["second", "track", "status", "n_sampled", "n_faces"]].astype({"track": object})
     assert told.to_numpy().tolist() == [
         [0, 0, "ok", 5, 5],
@@ -85,14 +85,14 @@ def test_the_story_is_told(clip):
 
 
 def test_native_looks_at_every_frame(clip):
-    frame = timeline(clip, fps="native", max_gap_s=0.5)
+    frame = timeline(clip, fps="native", max_lost_s=0.5)
     assert frame["n_sampled"].tolist() == [25, 25, 25, 25, 5]
     assert frame["face_seconds"].tolist() == pytest.approx([1, 0, 0.4, 0.4, 0])
 
 
 def test_a_gap_that_is_waited_out_keeps_the_number(clip):
     # the first face is last seen at 0.8 s, 20 pixels from where one appears at 2.0 s
-    assert timeline(clip, max_gap_s=3)["track"].tolist() == [0, pd.NA, 0, 1, pd.NA]
+    assert timeline(clip, max_lost_s=3)["track"].tolist() == [0, pd.NA, 0, 1, pd.NA]
 
 
 def test_a_part_of_the_video(clip):
@@ -104,7 +104,7 @@ def test_a_part_of_the_video(clip):
 def test_weak_faces_begin_no_track(tmp_path):
     path = write(tmp_path / "weak.mp4", scene(25, (8, 8), bright=200))  # 200 / 255 = 0.78
     assert timeline(path)["status"].tolist() == ["no_face"]
-    assert timeline(path, birth_score=0.7)["status"].tolist() == ["ok"]
+    assert timeline(path, track_start_score=0.7)["status"].tolist() == ["ok"]
 
 
 def test_small_faces_are_left_out(clip):
@@ -127,7 +127,7 @@ def test_the_result_is_what_was_written(clip, tmp_path):
 
 
 def test_the_api_does_the_same(clip, tmp_path):
-    options = {"pipeline": "movies", "max_gap_s": 0.5, "min_face_px": 12, "persons": "none"}
+    options = {"pipeline": "movies", "max_lost_s": 0.5, "min_face_px": 12, "persons": "none"}
     result = fervid.process(str(clip), str(tmp_path / "t.parquet"), models=MODELS, **options)
     assert result.to_pandas()["track"].tolist() == [0, pd.NA, 1, 2, pd.NA]
     assert result.provenance["config"]["birth_score"] == 0.95
@@ -155,9 +155,9 @@ def test_progress_rises_to_the_end(tmp_path):
 def test_describe_says_what_would_be_done(clip):
     facts = describe_video(clip, load_config("movies"))
     assert facts["file"]["displayed"] == "128x96" and facts["file"]["duration_s"] == pytest.approx(3.2)
-    assert facts["plan"]["detection_picture"] == "128x96" and facts["plan"]["looks_per_second"] == 5
-    assert facts["notes"][0].startswith("the first frame is fine")
-    assert describe_video(clip, load_config("disfa"))["plan"]["looks_per_second"] == "every frame"
+    assert facts["plan"]["detection_size"] == "128x96" and facts["plan"]["sampled_frames_per_second"] == 5
+    assert facts["notes"][0].startswith("the first frame is undamaged")
+    assert describe_video(clip, load_config("disfa"))["plan"]["sampled_frames_per_second"] == "every frame"
 
 
 # -- the same bytes -------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_batches_do_not_matter(clip, tmp_path, monkeypatch, size, batch_size):
 
 
 def test_face_readings_are_kept_when_asked_for(clip, tmp_path):
-    result = process_video(clip, tmp_path / "t", load_config(max_gap_s=0.5), MODELS, faces_out=tmp_path / "faces")
+    result = process_video(clip, tmp_path / "t", load_config(max_lost_s=0.5), MODELS, faces_out=tmp_path / "faces")
     faces = pd.read_parquet(tmp_path / "faces")
     assert faces.groupby("track").size().to_dict() == {0: 5, 1: 2, 2: 2}
     assert faces["pts_s"].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 2.0, 2.0, 2.2, 2.2])
@@ -204,7 +204,7 @@ def test_damage_begins_again_and_is_told(damaged):
 
 
 def test_a_file_without_times_is_counted(tmp_path):
-    result = process_video(write(tmp_path / "raw.h264", STORY), None, load_config(max_gap_s=0.5), MODELS)
+    result = process_video(write(tmp_path / "raw.h264", STORY), None, load_config(max_lost_s=0.5), MODELS)
     assert (result.status, result.reasons) == ("degraded", ["synthetic_time"])
     assert result.to_pandas()["track"].tolist() == [0, pd.NA, 1, 2, pd.NA]
 

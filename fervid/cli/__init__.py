@@ -1,6 +1,6 @@
-"""The command line: parse, call, print. Nothing here that the Python API lacks.
+"""The command line: parse, call the Python API, print.
 
-Each file registers its commands on the one app, in the order in which `fervid --help` lists them.
+Each module registers its commands on the one app, in the order in which `fervid --help` lists them.
 """
 
 import gc
@@ -13,8 +13,9 @@ from fervid.cli import batch  # isort: skip
 from fervid.cli import views  # isort: skip
 from fervid.cli import studies  # isort: skip
 from fervid.cli import lab  # isort: skip
+from fervid.cli import installation  # isort: skip
 
-__all__ = ["app", "batch", "lab", "main", "process", "studies", "views"]
+__all__ = ["app", "batch", "installation", "lab", "main", "process", "studies", "views"]
 
 
 def main() -> None:
@@ -22,5 +23,5 @@ def main() -> None:
     try:
         app()
     finally:
-        if "triton" not in sys.modules:  # it prints pages about objects that are left
-            gc.freeze()  # else Python looks through all that torch brought before it ends: half a second
+        if "triton" not in sys.modules:  # triton prints pages about objects that are not collected
+            gc.freeze()  # skips a collection of all that torch loaded, which takes half a second at exit

@@ -1,52 +1,46 @@
-"""What all commands share: the app, options that several take, and errors as one line and an exit code."""
+"""What all commands share: the app, how a function becomes a command, and errors as one line and an exit code."""
 
 import functools
+import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
 from fervid.errors import ConfigError, FervidError
 
-__all__ = [
-    "GOES_ON",
-    "Baseline",
-    "Debug",
-    "Detection",
-    "Device",
-    "Json",
-    "JsonCommand",
-    "LineDevice",
-    "LineWeights",
-    "LooksASecond",
-    "MaxPixels",
-    "MinFace",
-    "Persons",
-    "Precision",
-    "Preset",
-    "Quiet",
-    "ReaderName",
-    "Sampling",
-    "ShardsOption",
-    "Smooth",
-    "VideoFile",
-    "app",
-    "command",
-    "shards_asked",
-]
+__all__ = ["ALIASES", "GROUPS", "PANELS", "RESTARTS", "RESUMES", "RESUMES_UNLESS_FRESH", "app", "command"]
+
+#: The groups of commands, in the order of `fervid --help`.
+ANALYSE, LOOK, STUDIES, MODELS, INSTALLATION = GROUPS = ("Analyse", "Look", "Studies", "Models", "Installation")
+#: The panels of options, in the order of `fervid COMMAND --help`.
+PANELS = ("Output", "Figure", "Data", "Sampling", "Detection", "Model", "Training", "Run")
+
+#: Earlier names of options, by command. They keep working but are not shown.
+ALIASES: dict[str, dict[str, str]] = {
+    "train": {"--size-px": "--size", "--window-px": "--window"},
+    "evaluate": {"--apart-from": "--exclude-duplicates-of"},
+}
+
+#: Parameters that most commands have.
+_COMMON = ("quiet", "as_json", "json_file", "debug")
+
+#: What a rerun does after an interruption.
+RESTARTS = "nothing unfinished is kept; rerun to start over"
+RESUMES = "finished work is kept; rerun to resume"
+RESUMES_UNLESS_FRESH = f"{RESUMES} (without --fresh)"
 
 app = typer.Typer(
     name="fervid",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Video files into per-second emotion timelines, offline and in bulk.",
-    epilog="Exit codes: 0 all well; 1 the video failed or is degraded; 2 the command is wrong; 3 the run had to stop; "
+    help="Turn video files into per-second emotion timelines, offline and in bulk.",
+    epilog="Exit codes: 0 success; 1 the video failed or is degraded; 2 wrong usage; 3 the run had to stop; "
     "130 interrupted.",
 )
 
@@ -60,112 +54,162 @@ def _print_version(wanted: bool) -> None:
 
 
 Version = Annotated[
-    bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    bool,
+    typer.Option("--version", metavar="", help="Print the version and exit.", is_eager=True, callback=_print_version),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.", rich_help_panel="Run")
 ]
 
 
 @app.callback()
 def options(version: Version = False) -> None:
-    """Video files into per-second emotion timelines, offline and in bulk."""
+    """Turn video files into per-second emotion timelines, offline and in bulk."""
 
 
-VideoFile = Annotated[Path, typer.Argument(metavar="VIDEO", help="The video file.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-# of the line: None leaves it to the preset
-Preset = Annotated[str | None, typer.Option(help="A preset (movies, recordings, disfa) or a TOML file.")]
-LooksASecond = Annotated[str | None, typer.Option(help='Looks a second, by timestamp; "native" for all (default 5).')]
-MinFace = Annotated[float | None, typer.Option(help="Smallest face, in pixels of the video.", metavar="PX")]
-ReaderName = Annotated[
-    str | None,
-    typer.Option(help="av (default); decord, torchcodec for clean files; nvdec on a GPU; auto: nvdec where it can."),
-]
-DetectorName = Annotated[str | None, typer.Option(help="mtcnn (default), or centerface, an extra of its own.")]
-LineWeights = Annotated[str | None, typer.Option(help="A bundled model (seresnet) or a .safetensors file.")]
-LineDevice = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda or cuda:N.")]
-Detection = Annotated[str | None, typer.Option(help="Search for faces in key looks (adaptive, default), or every one.")]
-Sampling = Annotated[
-    str | None,
-    typer.Option(help="exact (default), or fast: looks up to a step later, fewer key looks, rougher pixels."),
-]
-Precision = Annotated[str | None, typer.Option(help="Of the networks: auto (default), fp32 or bf16.")]
-MaxPixels = Annotated[int | None, typer.Option(help="Refuse larger frames (default 64 million pixels).")]
-ShardsOption = Annotated[
-    str | None,
-    typer.Option("--shards", metavar="auto|N", help="Workers for one long video; auto: all, from 10 minutes on."),
-]
-Persons = Annotated[
-    str | None,
-    typer.Option(help="Tell people apart: dlib (a package), vggface2 (fetched), a file, or none.", metavar="NETWORK"),
-]
-Smooth = Annotated[float | None, typer.Option(help="Add *_smooth columns: a Gaussian of S seconds.", metavar="S")]
-Baseline = Annotated[bool, typer.Option("--baseline", help="Add *_baseline columns: off the own median by how much.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-
-
-_ANEW = "nothing unfinished is left, and the same command begins anew"
-GOES_ON = "what is finished stays, and the same command goes on from there"
-
-
-class JsonCommand(TyperCommand):
-    """A command whose --json may stand alone: it then means `--json -`."""
+class Command(TyperCommand):
+    """A command that also takes the earlier names of its options, and shows --help beside the options of the run."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the `-` in."""
-        given = [*args, "--"]
-        for i in range(len(args) - 1, -1, -1):
-            alone = given[i + 1].startswith("-") and given[i + 1] != "-"
-            if args[i] == "--json" and alone:
-                args = [*args[: i + 1], "-", *args[i + 1 :]]
-        return super().parse_args(ctx, args)
+        """Replace earlier names of options by those of today."""
+        names = ALIASES.get(self.name or "", {})
+        end = args.index("--") if "--" in args else len(args)
+        today: list[str] = []
+        for arg in args[:end]:
+            name, equals, value = arg.partition("=")
+            today.append(f"{names.get(name, name)}{equals}{value}")
+        if any(param.name == "json_file" for param in self.params):
+            today = _json_as_flag(today)
+        return super().parse_args(ctx, [*today, *args[end:]])
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Put --help into a panel."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.rich_help_panel, option.metavar = PANELS[-1], ""
+        return option
 
 
-def command(example: str, cls: type[TyperCommand] = TyperCommand, *, again: str = _ANEW) -> Callable:
-    """Register a command; turn fervid's errors into one line and an exit code.
+def _json_as_flag(args: list[str]) -> list[str]:
+    """Turn `--json FILE` into `--json-file FILE` and `--json -` into `--json`.
 
-    `again` tells who interrupts it what the same command would do.
+    FILE is a name that ends in .json or does not exist: whatever else follows --json is an argument of the command.
+    """
+    found: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        if arg.startswith("--json="):
+            found += ["--json"] if arg == "--json=-" else ["--json-file", arg.removeprefix("--json=")]
+            continue
+        found.append(arg)
+        if arg != "--json":
+            continue
+        following = next(rest, None)
+        if following is None or following == "-":
+            continue
+        is_file = not following.startswith("-") and (following.endswith(".json") or not Path(following).exists())
+        if is_file:
+            found[-1] = "--json-file"
+        found.append(following)
+    return found
+
+
+def command(group: str, example: str, *, rerun: str = RESTARTS, bare: bool = False) -> Callable:
+    """Register a function as a command.
+
+    The command takes the function's parameters, with an `Unpack[TypedDict]` replaced by its options, and --debug.
+    Errors of fervid become one line on stderr and an exit code; the function returns its own exit code, or None for 0.
+
+    Parameters
+    ----------
+    group : str
+        One of GROUPS.
+    example : str
+        A command line, shown at the end of the help.
+    rerun : str, default RESTARTS
+        What a rerun does after an interruption.
+    bare : bool, default False
+        Whether the command works without any argument; else it shows its help.
+
+    Returns
+    -------
+    Callable
+        A decorator.
     """
 
     def register(call: Callable) -> Callable:
+        signature = _signature(call)
+        names = {p.name: option for p in signature.parameters.values() if (option := _option_name(p))}
+
         @functools.wraps(call)
-        def run(*args: Any, **kwargs: Any) -> None:
+        def run(*, debug: bool = False, **values: Any) -> None:
             try:
-                code = call(*args, **kwargs)
+                code = call(**values)
             except KeyboardInterrupt:
-                sys.stderr.write(f"fervid: interrupted; {again}\n")
+                sys.stderr.write(f"fervid: interrupted; {rerun}\n")
                 code = 130
             except FervidError as e:
-                if kwargs.get("debug"):
+                if debug:
                     raise
                 from fervid.views.terminal import plain
 
-                said = _as_written(str(e), kwargs) if isinstance(e, ConfigError) else str(e)
-                sys.stderr.write(f"fervid: {plain(said)}\n")
+                message = _name_the_option(str(e), names) if isinstance(e, ConfigError) else str(e)
+                sys.stderr.write(f"fervid: {plain(message)}\n")
                 code = e.exit_code
             raise typer.Exit(code or 0)
 
-        return app.command(cls=cls, epilog=f"Example: {example}", no_args_is_help=_needs_arguments(call))(run)
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        return app.command(cls=Command, epilog=f"Example: {example}", no_args_is_help=not bare, rich_help_panel=group)(
+            run
+        )
 
     return register
 
 
-def _needs_arguments(call: Callable) -> bool:
-    return call.__name__ != "doctor"
+def _signature(call: Callable) -> inspect.Signature:
+    """List the parameters as Typer takes them: arguments, then options by panel."""
+    hints = get_type_hints(call, include_extras=True)
+    found: list[inspect.Parameter] = []
+    for p in inspect.signature(call).parameters.values():
+        if p.kind is p.VAR_KEYWORD:
+            (options,) = get_args(hints[p.name])
+            own = {one.name for one in found}
+            shared = get_type_hints(options, include_extras=True)
+            found += [_keyword(name, hint, None) for name, hint in shared.items() if name not in own]
+        else:
+            found.append(_keyword(p.name, hints[p.name], p.default))
+    return inspect.Signature(sorted([*found, _keyword("debug", Debug, False)], key=_place))
 
 
-def _as_written(message: str, parameters: Iterable[str]) -> str:
-    """Name the option as it was written: what begins with "smooth_s = 0.01: " is about --smooth 0.01.
+def _keyword(name: str, hint: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
-    A value that stands in a file has the file's name before it, and keeps the file's key.
+
+def _info(p: inspect.Parameter) -> Any:
+    return next(one for one in get_args(p.annotation) if isinstance(one, typer.models.ParameterInfo))
+
+
+def _place(p: inspect.Parameter) -> tuple[int, bool]:
+    """Sort arguments first, then options by panel, those of every command last."""
+    panel = _info(p).rich_help_panel
+    return PANELS.index(panel) if panel else -1, p.name in _COMMON
+
+
+def _option_name(p: inspect.Parameter) -> str | None:
+    """The option as it is written on the command line; None for an argument."""
+    info = _info(p)
+    if not isinstance(info, typer.models.OptionInfo):
+        return None
+    written = [name for name in (info.default, *(info.param_decls or ())) if str(name).startswith("--")]
+    return str(written[0]) if written else f"--{p.name.replace('_', '-')}"
+
+
+def _name_the_option(message: str, names: Mapping[str, str]) -> str:
+    """Rewrite "smooth_s = 0.01: ..." to "--smooth 0.01: ...", as the user wrote it.
+
+    A value that comes from a file has the file's name before it, and keeps the file's key.
     """
-    found = re.match(r"((\w+?)(?:_(?:s|px|in|mb|gb))?) = (\S+|'.*?'): ", message)
-    if found is None:
-        return message
-    name = next((name for name in found.group(1, 2) if name in parameters), None)
-    return f"--{name.replace('_', '-')} {found[3]}: {message[found.end() :]}" if name else message
-
-
-def shards_asked(text: str | None) -> int | str | None:
-    """The value of --shards: a number where it is one."""
-    return int(text) if text is not None and text.isdecimal() else text
+    found = re.match(r"(\w+) = (\S+|'.*?'): ", message)
+    name = names.get(found[1]) if found else None
+    return f"{name} {found[2]}: {message[found.end() :]}" if found and name else message

@@ -1,138 +1,227 @@
-"""Commands about classifiers: train, evaluate, explain and score."""
+"""Commands for classifiers: train, evaluate, explain and score."""
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict, Unpack
 
-import typer
-
-from fervid.cli.app import GOES_ON, Debug, Device, Json, JsonCommand, command
+from fervid.cli.app import RESUMES, command
+from fervid.cli.options import Device, Fps, Json, JsonFile, NoDetect, Quiet, Weights, argument, flag, option, output
+from fervid.config import DETECTORS
 from fervid.networks.registry import ARCHITECTURES
 from fervid.registry import describe
 
 __all__ = ["evaluate", "explain", "score", "train"]
 
+LABELS = ("auto", "hard", "ferplus")
 
-@command("fervid train --data train.parquet --validation public.parquet --out runs/mine --arch resnet18", again=GOES_ON)
+
+class RecipeOptions(TypedDict, total=False):
+    """The fields of fervid.lab.training.recipe.Recipe that have an option. None leaves one to the recipe."""
+
+    labels: Annotated[
+        str | None,
+        option(panel="Data", choices=LABELS, help="Labels to learn, where the data have several (auto)."),
+    ]
+    size_px: Annotated[
+        int | None, option("--size", panel="Data", help="Side of the images, 16 to 1024 (48).", metavar="PX")
+    ]
+    balance: Annotated[
+        str | None,
+        option(
+            panel="Data",
+            choices=("none", "weights", "oversample", "smote", "adasyn"),
+            help="How to balance the classes (none).",
+        ),
+    ]
+    augment: Annotated[float | None, option(panel="Data", help="Strength of the augmentation (1).", metavar="FACTOR")]
+    window_px: Annotated[
+        int | None, option("--window", panel="Data", help="Train on random windows of this side.", metavar="PX")
+    ]
+    mixup: Annotated[
+        float | None,
+        option(panel="Data", help="Mix images; parameter of the beta distribution (0, no mixing).", metavar="ALPHA"),
+    ]
+    arch: Annotated[
+        str | None, option(panel="Model", help=f"Architecture: {describe(ARCHITECTURES)} (seresnet).", metavar="NAME")
+    ]
+    init: Annotated[
+        str | None,
+        option(
+            panel="Model",
+            help="Initial weights: a file, a bundled model, download or scratch.",
+            metavar="NAME|FILE",
+        ),
+    ]
+    freeze: Annotated[bool | None, flag("--freeze", panel="Model", help="Train the head only.")]
+    dropout: Annotated[float | None, option(panel="Model", help="Dropout before the head (0.3).", metavar="RATE")]
+    heads: Annotated[
+        str | None,
+        option(
+            panel="Model",
+            choices=("hard", "both"),
+            help="hard: one head for the labels (default); both: a second head for the votes.",
+        ),
+    ]
+    vote_weight: Annotated[
+        float | None, option(panel="Training", help="Weight of the votes in the target (0.5).", metavar="WEIGHT")
+    ]
+    label_smoothing: Annotated[
+        float | None,
+        option(panel="Training", help="Probability spread over all classes (0.05).", metavar="SHARE"),
+    ]
+    teacher: Annotated[
+        list[str] | None,
+        option(panel="Training", help="Weights to distil from; repeatable.", metavar="NAME|FILE"),
+    ]
+    teacher_weight: Annotated[
+        float | None,
+        option(panel="Training", help="Weight of the teachers' prediction in the target (0.5).", metavar="WEIGHT"),
+    ]
+    epochs: Annotated[int | None, option(panel="Training", help="Passes over the training faces (28).", metavar="N")]
+    batch_size: Annotated[int | None, option(panel="Training", help="Faces per step (128).", metavar="N")]
+    optimiser: Annotated[str | None, option(panel="Training", choices=("sgd", "adamw"), help="Optimiser (sgd).")]
+    learning_rate: Annotated[
+        float | None,
+        option(panel="Training", help="Peak learning rate (sgd 0.1, adamw 0.001).", metavar="RATE"),
+    ]
+    schedule: Annotated[
+        str | None,
+        option(panel="Training", choices=("cosine", "plateau"), help="Learning rate schedule (cosine)."),
+    ]
+    patience: Annotated[
+        int | None, option(panel="Training", help="Stop after this many epochs without improvement.", metavar="N")
+    ]
+    ema_decay: Annotated[
+        float | None,
+        option(panel="Training", help="Decay of the moving average of the weights (0.998).", metavar="DECAY"),
+    ]
+    refit: Annotated[
+        bool | None,
+        flag(panel="Training", help="Refit the head on unaugmented images at the end (seresnet only)."),
+    ]
+    bf16: Annotated[
+        str | None,
+        option(panel="Run", choices=("auto", "on", "off"), help="Whether to compute in bfloat16 (auto)."),
+    ]
+    workers: Annotated[
+        int | None, option(panel="Run", help="Processes that share the cores of a CPU (1).", metavar="N")
+    ]
+    seed: Annotated[int | None, option(panel="Run", help="Makes a run on a CPU repeatable (0).", metavar="N")]
+
+
+@command(
+    "Models",
+    "fervid train --data train.parquet --validation public.parquet --out runs/mine --arch resnet18",
+    rerun=RESUMES,
+)
 def train(
-    data: Annotated[Path, typer.Option(help="Training faces: a file or a folder.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for the weights, curves and checkpoint.", show_default=False)],
+    data: Annotated[Path, option(panel="Data", help="Training faces: a file or a folder.", show_default=False)],
+    out: Annotated[Path, output("The folder for the weights, curves and checkpoint.")],
     validation: Annotated[
-        Path | None, typer.Option(help="Faces to watch and calibrate on (every 10th of data).")
+        Path | None,
+        option(panel="Data", help="Faces for validation and calibration (default every 10th of --data)."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Which split of data to learn, where it has several.")] = "train",
+    split: Annotated[
+        str, option(panel="Data", help="Split of --data to learn, where it has several.", metavar="NAME")
+    ] = "train",
     drop_duplicates: Annotated[
-        bool, typer.Option("--drop-duplicates", help="Leave out training faces that are also validation faces.")
+        bool,
+        flag("--drop-duplicates", panel="Data", help="Leave out training faces that are also validation faces."),
     ] = False,
     recipe: Annotated[
-        Path | None, typer.Option(help="A TOML file of these and all other options (fervid.lab.training.recipe).")
+        Path | None,
+        option(panel="Run", help="A TOML file with any options of training; those given here override it."),
     ] = None,
-    sweep: Annotated[Path | None, typer.Option(help="A TOML file; every combination of its lists is trained.")] = None,
-    arch: Annotated[str | None, typer.Option(help=f"The network (seresnet): {describe(ARCHITECTURES)}.")] = None,
-    init: Annotated[str | None, typer.Option(help="Begin with a file, a bundled model, download or scratch.")] = None,
-    freeze: Annotated[bool | None, typer.Option("--freeze", help="Train the head alone.", show_default=False)] = None,
-    dropout: Annotated[float | None, typer.Option(help="Before the head (0.3).")] = None,
-    labels: Annotated[str | None, typer.Option(help="auto, hard or ferplus.")] = None,
-    size_px: Annotated[int | None, typer.Option(help="Side of the pictures, 16 to 1024 (48).", metavar="PX")] = None,
-    balance: Annotated[str | None, typer.Option(help="none, weights, oversample, smote or adasyn (none).")] = None,
-    heads: Annotated[str | None, typer.Option(help="hard, or both: labels and votes (hard).")] = None,
-    vote_weight: Annotated[float | None, typer.Option(help="Share of the votes in the target (0.5).")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Share spread over all classes (0.05).")] = None,
-    mixup: Annotated[float | None, typer.Option(help="Mix pictures; the beta distribution's parameter (0).")] = None,
-    teacher: Annotated[list[str] | None, typer.Option(help="Weights to learn from; may be repeated.")] = None,
-    teacher_weight: Annotated[float | None, typer.Option(help="Share of the teachers' answer (0.5).")] = None,
-    augment: Annotated[float | None, typer.Option(help="How strongly pictures are varied (1).")] = None,
-    window_px: Annotated[int | None, typer.Option(help="Train on windows of this side.", metavar="PX")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training faces (28).")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Faces a step (128).")] = None,
-    optimiser: Annotated[str | None, typer.Option(help="sgd or adamw (sgd).")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest (sgd 0.1, adamw 0.001).")] = None,
-    schedule: Annotated[str | None, typer.Option(help="cosine or plateau (cosine).")] = None,
-    patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without progress.")] = None,
-    ema_decay: Annotated[float | None, typer.Option(help="Of the average of the weights (0.998).")] = None,
-    bf16: Annotated[str | None, typer.Option(help="auto, on or off (auto).")] = None,
-    refit: Annotated[bool | None, typer.Option(help="Fit the head anew at the end (for seresnet).")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that share the cores of a CPU (1).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes a CPU run repeatable (0).")] = None,
+    sweep: Annotated[
+        Path | None,
+        option(panel="Run", help="A TOML file with lists of values; every combination of them is trained."),
+    ] = None,
     device: Device = "auto",
-    debug: Debug = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    **options: Unpack[RecipeOptions],
 ) -> None:
-    """Train a classifier; a run that was stopped goes on where it was."""
+    """Train a classifier. Rerun to resume."""
     from fervid.files import make_folder
     from fervid.lab.training import sweep as sweeps
     from fervid.lab.training import train as training
     from fervid.lab.training.data import DataSource
     from fervid.lab.training.recipe import load_grid, load_recipe
     from fervid.lab.training.train import preflight
+    from fervid.views import terminal
 
-    options = load_recipe(
-        recipe,
-        arch=arch,
-        init=init,
-        freeze=freeze,
-        dropout=dropout,
-        labels=labels,
-        size_px=size_px,
-        balance=balance,
-        heads=heads,
-        vote_weight=vote_weight,
-        label_smoothing=label_smoothing,
-        mixup=mixup,
-        teacher=teacher or None,
-        teacher_weight=teacher_weight,
-        augment=augment,
-        window_px=window_px,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimiser=optimiser,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        patience=patience,
-        ema_decay=ema_decay,
-        bf16=bf16,
-        refit=refit,
-        workers=workers,
-        seed=seed,
-    )
-    grid = load_grid(sweep, options) if sweep else [({}, options)]
+    say = terminal.line_printer(quiet=quiet, as_json=as_json)
+    base = load_recipe(recipe, **options)
+    grid = load_grid(sweep, base) if sweep else [({}, base)]
     preflight((recipe for _, recipe in grid), device)
     make_folder(out)
-    read = functools.partial(DataSource(data, validation, split, drop_duplicates).read, say=typer.echo)
+    read = functools.partial(DataSource(data, validation, split, drop_duplicates).read, say=say)
     if sweep is None:
-        weights = training.train(read(options), out, options, device=device, on_epoch=typer.echo)
-        typer.echo(f"weights: {weights}")
-        return
-    rows = sweeps.sweep(read, grid, out, device=device, on_epoch=typer.echo)
-    for row in rows:
-        typer.echo(f"{row['accuracy']:.4f}  {row['run']}")
-    typer.echo(f"results: {out / 'results.csv'}")
+        facts: dict[str, object] = {"weights": str(training.train(read(base), out, base, device=device, on_epoch=say))}
+    else:
+        rows = sweeps.sweep(read, grid, out, device=device, on_epoch=say)
+        for row in rows:
+            say(f"{row['accuracy']:.4f}  {row['run']}")
+        facts = {"results": str(out / "results.csv"), "runs": rows}
+    if as_json:
+        terminal.print_json(facts)
+    elif sweep is None:
+        say(f"weights: {facts['weights']}")
+    else:
+        say(f"results: {facts['results']}")
 
 
-@command("fervid evaluate --data public.parquet --weights seresnet --out results", cls=JsonCommand)
+@command("Models", "fervid evaluate --data public.parquet --weights seresnet --out results")
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Labelled faces: a file or a folder, as for train.", show_default=False)],
+    data: Annotated[
+        Path, option(panel="Data", help="Labelled faces: a file or a folder, as for train.", show_default=False)
+    ],
     split: Annotated[
-        str | None, typer.Option(help="train, val, public, private, test or all, where there are several.")
+        str | None,
+        option(
+            panel="Data",
+            help="train, val, public, private, test or all, where --data has several.",
+            metavar="NAME",
+        ),
     ] = None,
-    labels: Annotated[str, typer.Option(help="auto, hard, or ferplus: the majority of the taggers.")] = "auto",
-    weights: Annotated[
-        list[str], typer.Option(help="A bundled model or a .safetensors file; more than one are an ensemble.")
-    ] = ["seresnet"],  # noqa: B006
-    head: Annotated[str | None, typer.Option(help="The head that answers (the one that fits the data best).")] = None,
-    tta: Annotated[str, typer.Option(help="Test-time augmentation: none, flip or tencrop.")] = "none",
-    detect: Annotated[bool, typer.Option("--detect", help="From raw pictures, by the line's own detector.")] = False,
-    detector: Annotated[str, typer.Option(help="Of --detect: mtcnn, or centerface, an extra of its own.")] = "mtcnn",
+    labels: Annotated[
+        str, option(panel="Data", choices=LABELS, help="ferplus: the label most raters of FER+ chose.")
+    ] = "auto",
     apart_from: Annotated[
-        Path | None, typer.Option(help="Training faces: leave out what is nearly the same picture.", metavar="TRAIN")
+        Path | None,
+        option(
+            "--exclude-duplicates-of",
+            panel="Data",
+            help="Training faces: leave out images that are near-duplicates of these.",
+        ),
     ] = None,
+    detect: Annotated[
+        bool, flag("--detect", panel="Detection", help="Detect and crop the faces in raw images, as process does.")
+    ] = False,
+    detector: Annotated[
+        str, option(panel="Detection", choices=DETECTORS, help="Detector of --detect; centerface needs its extra.")
+    ] = "mtcnn",
+    weights: Annotated[
+        list[str],
+        option(
+            panel="Model",
+            help="A bundled model or a .safetensors file; repeat it for an ensemble.",
+            metavar="NAME|FILE",
+        ),
+    ] = ["seresnet"],  # noqa: B006
+    head: Annotated[
+        str | None, option(panel="Model", help="Head to use (default the one that fits the data best).", metavar="NAME")
+    ] = None,
+    tta: Annotated[
+        str, option(panel="Model", choices=("none", "flip", "tencrop"), help="Test-time augmentation.")
+    ] = "none",
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder for confusion (CSV, PNG) and reliability (PNG).")] = None,
-    as_json: Annotated[
-        str | None, typer.Option("--json", metavar="[-|FILE]", help="Write JSON: to stdout (-), or to a file.")
-    ] = None,
-    debug: Debug = False,
+    out: Annotated[Path | None, output("A folder for the confusion matrix (CSV, PNG) and reliability (PNG).")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    json_file: JsonFile = None,
 ) -> None:
-    """Tell how good, and how honest, a classifier is on labelled faces."""
+    """Measure the accuracy and the calibration of a classifier on labelled faces."""
     from fervid.files import make_folder
     from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_weights
     from fervid.views import terminal
@@ -140,77 +229,82 @@ def evaluate(
 
     if out:
         make_folder(out)
-    exam = EvalConfig(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
-    facts = evaluate_weights(data, split, weights, device, exam)
+    config = EvalConfig(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
+    facts = evaluate_weights(data, split, weights, device, config)
     if out:
         write_evaluation(facts, out)
+    if json_file:
+        terminal.write_json(facts, json_file)
     if as_json:
-        terminal.write_json(facts, as_json)
-    if as_json != "-":
+        terminal.print_json(facts)
+    elif not quiet:
         terminal.print_evaluation(facts)
 
 
-Weights = Annotated[str, typer.Option(help="A bundled model or a .safetensors file.")]
-NoDetect = Annotated[bool, typer.Option("--no-detect", help="The pictures are face crops already: use them whole.")]
-
-
-@command("fervid explain portrait.jpg --out why.png")
+@command("Models", "fervid explain portrait.jpg --out why.png")
 def explain(
-    source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A picture, a folder or a video.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A grid (.png), or a clip (.mp4).", show_default=False)],
-    method: Annotated[str, typer.Option(help="gradcam, cam, occlusion or activations.")] = "gradcam",
-    emotion: Annotated[str | None, typer.Option(help="Evidence for this one (default: what it is called).")] = None,
-    track: Annotated[int | None, typer.Option(help="Of a video, the faces of this track only.")] = None,
-    fps: Annotated[str | None, typer.Option(help='Looks a second at a video; "native" for all (default 5).')] = None,
+    source: Annotated[Path, argument("INPUT", "An image, a folder of images, or a video.")],
+    out: Annotated[Path, output("A grid (.png), or a clip of a video (.mp4).")],
+    method: Annotated[
+        str,
+        option(panel="Figure", choices=("gradcam", "cam", "occlusion", "activations"), help="Attribution method."),
+    ] = "gradcam",
+    emotion: Annotated[
+        str | None, option(panel="Figure", help="Emotion to explain (default the most probable).", metavar="NAME")
+    ] = None,
+    track: Annotated[
+        int | None, option(panel="Figure", help="Show only the faces of this track of a video.", metavar="N")
+    ] = None,
+    fps: Fps = None,
     no_detect: NoDetect = False,
     weights: Weights = "seresnet",
     device: Device = "auto",
-    debug: Debug = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> int:
-    """Show where in the faces a classifier finds its evidence: the main face of each picture, or a video's tracks.
+    """Show which parts of a face a classifier relies on: for the main face of each image, or the tracks of a video.
 
-    Pictures that cannot be read, or show no face, are left out and named; those that cannot be read exit with 1.
+    Images that cannot be read or show no face are skipped and listed; the exit code is 1 if any cannot be read.
     """
     from fervid.lab.evaluation.explain import ExplainConfig, LeftOut, explain
     from fervid.views import terminal
-    from fervid.views.figures import heatmaps as heat
+    from fervid.views.figures import heatmaps
 
-    question = ExplainConfig(method, emotion, not no_detect, track, fps)
-    left_out: list[LeftOut] = []
+    config = ExplainConfig(method, emotion, not no_detect, track, fps)
+    skipped: list[LeftOut] = []
     shown = explain(
         source,
-        lambda looks: heat.write_explanation(looks, out),
-        question,
+        lambda samples: heatmaps.write_explanation(samples, out),
+        config,
         weights,
         device,
-        on_left_out=left_out.append,
+        on_left_out=skipped.append,
     )
-    names = {"left out": {str(one.path): one.reason for one in left_out}} if left_out else {}
-    terminal.print_facts({"faces": shown, "method": method, "written": out} | names)
-    return 0 if all(one.readable for one in left_out) else 1
+    names = {"left out": {str(one.path): one.reason for one in skipped}} if skipped else {}
+    terminal.show({"faces": shown, "method": method, "written": out} | names, as_json=as_json, quiet=quiet)
+    return 0 if all(one.readable for one in skipped) else 1
 
 
-@command("fervid score pictures --out scores.csv")
+@command("Models", "fervid score pictures --out scores.csv")
 def score(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of pictures, or one.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).", show_default=False)],
+    folder: Annotated[Path, argument("FOLDER", "A folder of images, or one image.")],
+    out: Annotated[Path, output("The table to write (CSV).")],
     no_detect: NoDetect = False,
     weights: Weights = "seresnet",
     device: Device = "auto",
+    quiet: Quiet = False,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> int:
-    """Score every picture in a folder: a row a file, a column a class. Pictures that cannot be read exit with 1."""
+    """Score every image in a folder: one row per file, one column per class.
+
+    The exit code is 1 if any image cannot be read.
+    """
     from dataclasses import asdict
 
     from fervid.lab.evaluation.score import score_folder
     from fervid.views import terminal
 
     tally = score_folder(folder, out, weights, device, detect=not no_detect)
-    if as_json:
-        terminal.print_json(asdict(tally))
-    else:
-        terminal.print_facts(asdict(tally) | ({"hint": tally.hint} if tally.hint else {}))
+    hint = {"hint": tally.hint} if tally.hint and not as_json else {}
+    terminal.show(asdict(tally) | hint, as_json=as_json, quiet=quiet)
     return 1 if tally.unreadable else 0

@@ -1,145 +1,58 @@
-"""Commands about one video: process, probe, info; and doctor."""
+"""Commands for one video and the timeline made of it: process, probe, info."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
-import typer
+from fervid.cli.app import command
+from fervid.cli.options import Json, PipelineOptions, Quiet, ShardedOptions, VideoFile, argument, flag, option, output
 
-from fervid.cli.app import (
-    Baseline,
-    Debug,
-    Detection,
-    DetectorName,
-    Json,
-    LineDevice,
-    LineWeights,
-    LooksASecond,
-    MaxPixels,
-    MinFace,
-    Persons,
-    Precision,
-    Preset,
-    Quiet,
-    ReaderName,
-    Sampling,
-    ShardsOption,
-    Smooth,
-    VideoFile,
-    command,
-    shards_asked,
-)
-
-__all__ = ["doctor", "info", "probe", "process"]
+__all__ = ["info", "probe", "process"]
 
 
-@command("fervid process movie.mp4 --out timeline.parquet --fps 5")
+@command("Analyse", "fervid process movie.mp4 --out timeline.parquet --fps 5")
 def process(
     video: VideoFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The timeline to write (Parquet).", show_default=False)],
-    faces: Annotated[Path | None, typer.Option(help="Also keep every face reading in this Parquet file.")] = None,
-    shots: Annotated[Path | None, typer.Option(help="Also write the shots (cuts, fades) to this Parquet file.")] = None,
-    pipeline: Preset = None,
-    fps: LooksASecond = None,
-    min_face: MinFace = None,
-    persons: Persons = None,
-    smooth: Smooth = None,
-    baseline: Baseline = False,
-    start: Annotated[float | None, typer.Option(help="Begin at this second.", metavar="S")] = None,
-    end: Annotated[float | None, typer.Option(help="End before this second.", metavar="S")] = None,
-    stream: Annotated[int | None, typer.Option(help="The video stream to read, as `fervid probe` numbers it.")] = None,
-    reader: ReaderName = None,
-    detector: DetectorName = None,
-    weights: LineWeights = None,
-    device: LineDevice = None,
-    precision: Precision = None,
-    sampling: Sampling = None,
-    detection: Detection = None,
-    max_pixels: MaxPixels = None,
-    shards: ShardsOption = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Also tell which stage took how many seconds.")] = False,
+    out: Annotated[Path, output("The timeline to write (Parquet).")],
+    faces: Annotated[Path | None, option(panel="Output", help="Also write every face reading (Parquet).")] = None,
+    shots: Annotated[Path | None, option(panel="Output", help="Also write the shots (Parquet).")] = None,
+    profile: Annotated[
+        bool, flag("--profile", panel="Output", help="Also report the time that each stage took.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    debug: Debug = False,
+    **options: Unpack[ShardedOptions],
 ) -> int:
     """Turn one video into a per-second emotion timeline."""
     import fervid
     from fervid.runtime.profiling import Profiler
     from fervid.views import terminal
-    from fervid.views.terminal import print_profile
-    from fervid.views.terminal import profile as by_stage
 
-    with Profiler() as watch, terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
-        result = fervid.process(
-            video,
-            out,
-            faces=faces,
-            shots=shots,
-            pipeline=pipeline,
-            on_progress=on_progress,
-            fps=fps,
-            min_face_px=min_face,
-            start_s=start,
-            end_s=end,
-            stream=stream,
-            reader=reader,
-            detector=detector,
-            weights=weights,
-            device=device,
-            precision=precision,
-            sampling=sampling,
-            detection=detection,
-            max_pixels=max_pixels,
-            persons=persons,
-            smooth_s=smooth,
-            baseline=baseline or None,
-            shards=shards_asked(shards),
-        )
+    with Profiler() as profiler, terminal.progress_bar(video.name, quiet=quiet or as_json) as on_progress:
+        result = fervid.process(video, out, faces=faces, shots=shots, on_progress=on_progress, **options)
     if as_json:
-        terminal.print_json(terminal.summary(result) | ({"profile": by_stage(watch)} if profile else {}))
+        terminal.print_json(terminal.summary(result) | ({"profile": terminal.profile(profiler)} if profile else {}))
     elif not quiet:
-        terminal.print_result(result, watch.wall_s)
+        terminal.print_result(result, profiler.wall_s)
     if profile and not as_json:
-        print_profile(watch)
+        terminal.print_profile(profiler)
     return 1 if result.status == "degraded" else 0
 
 
-@command("fervid probe movie.mp4")
-def probe(
-    video: VideoFile,
-    pipeline: Annotated[str | None, typer.Option(help="A preset or a TOML file.")] = None,
-    fps: Annotated[str | None, typer.Option(help='Looks a second, or "native".')] = None,
-    min_face: MinFace = None,
-    stream: Annotated[int | None, typer.Option(help="The video stream to read.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Tell what is in a video file, and what fervid would do with it."""
+@command("Analyse", "fervid probe movie.mp4")
+def probe(video: VideoFile, as_json: Json = False, **options: Unpack[PipelineOptions]) -> None:
+    """Show what a video file contains, and what fervid would do with it under the same options."""
     import fervid
     from fervid.views import terminal
 
-    facts = fervid.probe(video, pipeline=pipeline, fps=fps, min_face_px=min_face, stream=stream)
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
+    terminal.show(fervid.probe(video, **options), as_json=as_json)
 
 
-@command("fervid info timeline.parquet")
+@command("Look", "fervid info timeline.parquet")
 def info(
-    timeline: Annotated[Path, typer.Argument(metavar="TIMELINE", help="A timeline or faces file.", show_default=False)],
-    as_json: Json = False,
-    debug: Debug = False,
+    timeline: Annotated[Path, argument("TIMELINE", "A timeline, or a file of faces or shots.")], as_json: Json = False
 ) -> None:
-    """Show how a timeline was made, and what it says."""
+    """Show how a timeline was made, and a summary of its content."""
     from fervid.timeline.read import describe_timeline
     from fervid.views import terminal
 
-    facts = describe_timeline(timeline)
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
-
-
-@command("fervid doctor")
-def doctor(as_json: Json = False, debug: Debug = False) -> None:
-    """Show versions, devices, the bundled FFmpeg, and the weights with their hashes."""
-    from fervid.doctor import diagnose
-    from fervid.views import terminal
-
-    facts = diagnose()
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
+    terminal.show(describe_timeline(timeline), as_json=as_json)

@@ -1,44 +1,70 @@
-"""Commands about studies: agree and disfa."""
+"""Commands for studies: agree and disfa."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fervid.cli.app import GOES_ON, Debug, JsonCommand, LineDevice, LineWeights, Quiet, command
+from fervid.cli.app import RESUMES, command
+from fervid.cli.options import (
+    Json,
+    JsonFile,
+    PresetDevice,
+    PresetWeights,
+    Quiet,
+    TimelineFile,
+    argument,
+    flag,
+    option,
+    output,
+    parse_whole_time,
+    time_option,
+)
 
 __all__ = ["agree", "disfa"]
 
-JsonTo = Annotated[str | None, typer.Option("--json", metavar="[-|FILE]", help="Write JSON: to stdout (-), or a file.")]
 
-
-@command("fervid agree film.parquet coders.csv --out agreement", cls=JsonCommand)
+@command("Studies", "fervid agree film.parquet coders.csv --out agreement")
 def agree(
-    timeline: Annotated[Path, typer.Argument(metavar="TIMELINE", help="What fervid found.", show_default=False)],
-    ratings: Annotated[
-        list[Path], typer.Argument(metavar="RATINGS.csv...", help="What people said: one table or several.")
-    ],
-    track: Annotated[int | None, typer.Option(help="Compare this track (everybody on screen).")] = None,
-    person: Annotated[int | None, typer.Option(help="Compare this person.")] = None,
+    timeline: TimelineFile,
+    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS.csv", help="One or more tables of human ratings.")],
+    track: Annotated[
+        int | None, option(panel="Data", help="Compare this track (default all faces on screen).", metavar="N")
+    ] = None,
+    person: Annotated[int | None, option(panel="Data", help="Compare this person.", metavar="N")] = None,
     scale: Annotated[
-        str | None, typer.Option(help="Ends of the score's scale, such as 1:7.", metavar="LOW:HIGH")
+        str | None, option(panel="Data", help="Ends of the scale of the scores, such as 1:7.", metavar="LOW:HIGH")
     ] = None,
     gaps: Annotated[
-        str | None, typer.Option(help="What lies between labelled intervals, such as neutral (not rated).")
+        str | None,
+        option(
+            panel="Data",
+            help="Label of the time between labelled intervals, such as neutral (default not rated).",
+            metavar="LABEL",
+        ),
     ] = None,
     ignore_unknown: Annotated[
-        bool, typer.Option("--ignore-unknown", help="Leave out labels that are no known emotion, and count them.")
+        bool, flag("--ignore-unknown", panel="Data", help="Skip labels that are no known emotion, and count them.")
     ] = False,
-    max_lag: Annotated[int, typer.Option(help="Largest shift tried for the best lag.", metavar="S")] = 5,
-    block: Annotated[int, typer.Option(help="Length of the bootstrap's blocks.", metavar="S")] = 10,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for JSON, CSV and a figure (PNG).")] = None,
-    as_json: JsonTo = None,
-    debug: Debug = False,
+    max_lag_s: Annotated[
+        int,
+        time_option("--max-lag", panel="Data", help="Largest lag to try, in whole seconds.", parser=parse_whole_time),
+    ] = 5,
+    block_s: Annotated[
+        int,
+        time_option(
+            "--block", panel="Data", help="Length of the bootstrap blocks, in whole seconds.", parser=parse_whole_time
+        ),
+    ] = 10,
+    out: Annotated[Path | None, output("A folder for JSON, CSV and a figure (PNG).")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    json_file: JsonFile = None,
 ) -> None:
-    """Tell how far a timeline agrees with human coders, and whether the machine is inside the human spread.
+    """Measure how far a timeline agrees with human coders, and whether it is within the spread among them.
 
-    RATINGS has a time (second, time, m:ss) or intervals (start with end or duration), a label or scores by emotion, and
-    one rater or several (a column rater; or rater1, rater2; or happiness_r1, happiness_r2).
+    RATINGS has a time (second, time, m:ss) or intervals (start with end or duration), a label or one score per emotion,
+    and one or more raters (a column rater; or rater1, rater2; or happiness_r1, happiness_r2).
     """
     import fervid
     from fervid.views import terminal
@@ -52,44 +78,49 @@ def agree(
         scale=scale,
         gaps=gaps,
         ignore_unknown=ignore_unknown,
-        max_lag_s=max_lag,
-        block_s=block,
+        max_lag_s=max_lag_s,
+        block_s=block_s,
     )
     written = agreement.write_agreement(result, out) if out else []
+    if json_file:
+        terminal.write_json(result.facts, json_file)
     if as_json:
-        terminal.write_json(result.facts, as_json)
-    if as_json != "-":
+        terminal.print_json(result.facts)
+    elif not quiet:
         agreement.print_agreement(result, written)
 
 
-@command("fervid disfa DISFA/ --out disfa --workers 4", cls=JsonCommand, again=GOES_ON)
+@command("Studies", "fervid disfa DISFA/ --out disfa --workers 4", rerun=RESUMES)
 def disfa(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder that DISFA lies in.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)],
-    camera: Annotated[str, typer.Option(help="left, right or both.")] = "left",
-    workers: Annotated[int | None, typer.Option(help="Processes (one a core).")] = None,
-    weights: LineWeights = None,
-    device: LineDevice = None,
+    root: Annotated[Path, argument("ROOT", "The folder that contains DISFA.")],
+    out: Annotated[Path, output("The folder for the results.")],
+    camera: Annotated[str, option(panel="Data", choices=("left", "right", "both"), help="Videos to compare.")] = "left",
+    workers: Annotated[
+        int | None, option(panel="Run", help="Worker processes (default one per core).", metavar="N")
+    ] = None,
+    weights: PresetWeights = None,
+    device: PresetDevice = None,
     quiet: Quiet = False,
-    as_json: JsonTo = None,
-    debug: Debug = False,
+    as_json: Json = False,
+    json_file: JsonFile = None,
 ) -> int:
-    """Compare every frame of DISFA with its coded action units. Run again, it goes on where it was.
+    """Compare every frame of DISFA with its coded action units. Rerun to resume.
 
-    ROOT holds Videos_LeftCamera/, Videos_RightCamera/ and ActionUnit_Labels/, in folders of whatever names.
+    ROOT contains Videos_LeftCamera/, Videos_RightCamera/ and ActionUnit_Labels/, in folders of any name.
     """
     import fervid
-    from fervid.views import batch_progress as batch
-    from fervid.views import terminal
+    from fervid.views import batch_progress, terminal
     from fervid.views.figures import disfa as view
 
-    with batch.watch_batch(quiet=quiet) as on_event:
+    with batch_progress.watch_batch(quiet=quiet) as on_event:
         report = fervid.disfa(
             root, out, camera=camera, workers=workers, on_event=on_event, weights=weights, device=device
         )
     written = view.write_report(report, out)
+    if json_file:
+        terminal.write_json(report.facts, json_file)
     if as_json:
-        terminal.write_json(report.facts, as_json)
-    if as_json != "-" and not quiet:
+        terminal.print_json(report.facts)
+    elif not quiet:
         view.print_report(report, written)
     return report.exit_code

@@ -1,61 +1,65 @@
-"""Commands that show a timeline or hand it on: plot, overlay, export."""
+"""Commands that show a timeline or convert it: plot, overlay, report, export."""
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from fervid.cli.app import Debug, Json, Quiet, VideoFile, command
+from fervid.cli.app import command
+from fervid.cli.options import Force, Json, Quiet, TimelineFile, VideoFile, argument, flag, option, output
 
 __all__ = ["export", "overlay", "plot", "report"]
 
-TimelineFile = Annotated[
-    Path, typer.Argument(metavar="TIMELINE", help="A timeline written by fervid process.", show_default=False)
-]
 
-
-@command("fervid plot timeline.parquet --out figure.png")
+@command("Look", "fervid plot timeline.parquet --out figure.png")
 def plot(
     timeline: TimelineFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The figure: .png or .svg.", show_default=False)],
-    kind: Annotated[str, typer.Option(help="area (stacked) or lines.")] = "area",
-    track: Annotated[list[int] | None, typer.Option(help="A row for this track; may be repeated.")] = None,
-    each_track: Annotated[bool, typer.Option("--each-track", help="A row for every track.")] = False,
-    title: Annotated[str | None, typer.Option(help='Over the figure (the video\'s name); "" for none.')] = None,
-    width: Annotated[float, typer.Option(help="Of the figure.", metavar="INCHES")] = 7.2,
-    height: Annotated[float | None, typer.Option(help="Of the figure (what it needs).", metavar="INCHES")] = None,
-    dpi: Annotated[float, typer.Option(help="Pixels an inch, for .png.")] = 300,
+    out: Annotated[Path, output("The figure (.png or .svg).")],
+    kind: Annotated[
+        str, option(panel="Figure", choices=("area", "lines"), help="Stacked areas, or one line per emotion.")
+    ] = "area",
+    tracks: Annotated[
+        list[int] | None, option("--track", panel="Figure", help="Draw a row for this track; repeatable.", metavar="N")
+    ] = None,
+    each: Annotated[bool, flag("--each-track", panel="Figure", help="Draw one row per track.")] = False,
+    title: Annotated[
+        str | None, option(panel="Figure", help='Title (default the name of the video); "" for none.')
+    ] = None,
+    width_in: Annotated[float, option("--width", panel="Figure", help="Width.", metavar="INCHES")] = 7.2,
+    height_in: Annotated[
+        float | None, option("--height", panel="Figure", help="Height (default what the rows need).", metavar="INCHES")
+    ] = None,
+    dpi: Annotated[float, option(panel="Figure", help="Pixels per inch of a .png.", metavar="N")] = 300,
+    quiet: Quiet = False,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
-    """Draw the probabilities over time: of the whole screen, faces weighted by visible time, or a row a track."""
+    """Draw the probabilities over time: averaged over all visible faces, or one row per track."""
     import fervid
     from fervid.views import terminal
 
     facts = fervid.plot(
-        timeline, out, tracks=track, each=each_track, kind=kind, title=title, width_in=width, height_in=height, dpi=dpi
+        timeline, out, tracks=tracks, each=each, kind=kind, title=title, width_in=width_in, height_in=height_in, dpi=dpi
     )
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
+    terminal.show(facts, as_json=as_json, quiet=quiet)
 
 
-@command("fervid overlay movie.mp4 timeline.parquet --faces faces.parquet --out annotated.mp4")
+@command("Look", "fervid overlay movie.mp4 timeline.parquet --faces faces.parquet --out annotated.mp4")
 def overlay(
     video: VideoFile,
     timeline: TimelineFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The annotated video (.mp4).", show_default=False)],
+    out: Annotated[Path, output("The annotated video (.mp4).")],
     faces: Annotated[
-        Path | None, typer.Option(help="The readings of process --faces: exact boxes rather than those of each second.")
+        Path | None,
+        option(panel="Data", help="Face readings from process --faces: exact boxes instead of one box per second."),
     ] = None,
     blur_faces: Annotated[
-        bool, typer.Option("--blur-faces", help="Hide every face that was found; needs --faces. Voices stay.")
+        bool,
+        flag("--blur-faces", panel="Output", help="Hide every detected face; needs --faces. Voices stay audible."),
     ] = False,
-    mute: Annotated[bool, typer.Option("--mute", help="Leave the sound out.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Go on with another video than the timeline's.")] = False,
+    mute: Annotated[bool, flag("--mute", panel="Output", help="Leave out the sound.")] = False,
+    force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
-    """Draw a timeline on its video: boxes, track numbers and small bars; timing and sound stay as they are."""
+    """Draw a timeline on its video: boxes, track numbers and small bars. Timing and sound stay as they are."""
     import fervid
     from fervid.views import terminal
 
@@ -63,59 +67,60 @@ def overlay(
         facts = fervid.overlay(
             video, timeline, out, faces=faces, blur_faces=blur_faces, mute=mute, force=force, on_progress=on_progress
         )
-    if as_json:
-        terminal.print_json(facts)
-    elif not quiet:
-        terminal.print_facts(facts)
+    terminal.show(facts, as_json=as_json, quiet=quiet)
 
 
-@command("fervid export timeline.parquet --to elan --out timeline.eaf")
+@command("Look", "fervid report timeline.parquet --video movie.mp4 --faces faces.parquet --out report.html")
+def report(
+    timeline: Annotated[Path, argument("TIMELINE", "A timeline, or a folder of timelines.")],
+    out: Annotated[Path, output("The page (.html); for a folder of timelines, a folder.")],
+    video: Annotated[Path | None, option(panel="Data", help="The video, to play beside the chart.")] = None,
+    faces: Annotated[
+        Path | None, option(panel="Data", help="Face readings of the video, drawn on it as boxes.")
+    ] = None,
+    transcode: Annotated[
+        bool,
+        flag("--transcode", panel="Output", help="Play a copy that every browser can decode (H.264, AAC)."),
+    ] = False,
+    embed_mb: Annotated[
+        float,
+        option(
+            "--embed",
+            panel="Output",
+            help="Embed videos up to this size in the page; larger ones are played from where they are.",
+            metavar="MB",
+        ),
+    ] = 50.0,
+    force: Force = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Write a web page that shows a timeline, beside its video if given; it opens offline.
+
+    For a folder of timelines: an index page in --out with one row per video, and a page for each beside it.
+    With --video, the video and the faces in it are inside the page (or played from beside it, if it is large).
+    """
+    import fervid
+    from fervid.views import terminal
+
+    facts = fervid.report(timeline, out, video=video, faces=faces, transcode=transcode, embed_mb=embed_mb, force=force)
+    terminal.show(facts, as_json=as_json, quiet=quiet)
+    return 1 if facts.get("unreadable") else 0
+
+
+@command("Look", "fervid export timeline.parquet --to elan --out timeline.eaf")
 def export(
     timeline: TimelineFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", show_default=False)],
-    to: Annotated[str | None, typer.Option(help="csv, elan, srt or boris (what the suffix says).")] = None,
+    out: Annotated[Path, output("The file to write.")],
+    to: Annotated[
+        str | None,
+        option(panel="Output", choices=("csv", "elan", "srt", "boris"), help="Format (default from the suffix)."),
+    ] = None,
+    quiet: Quiet = False,
     as_json: Json = False,
-    debug: Debug = False,
 ) -> None:
     """Write a timeline for other programs: CSV, ELAN (.eaf), subtitles (.srt), events for BORIS (.xlsx, .csv, .tsv)."""
     import fervid
     from fervid.views import terminal
 
-    facts = fervid.export(timeline, out, to)
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
-
-
-@command("fervid report timeline.parquet --video movie.mp4 --faces faces.parquet --out report.html")
-def report(
-    timeline: Annotated[
-        Path, typer.Argument(metavar="TIMELINE", help="A timeline, or a folder of them.", show_default=False)
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="The page (.html); for a folder of timelines, a folder.", show_default=False),
-    ],
-    video: Annotated[Path | None, typer.Option(help="The film, to be played beside the chart.")] = None,
-    faces: Annotated[Path | None, typer.Option(help="Face readings of the film, drawn over it as boxes.")] = None,
-    transcode: Annotated[
-        bool, typer.Option("--transcode", help="Show a copy of the film that every browser plays (H.264, AAC).")
-    ] = False,
-    embed: Annotated[
-        float, typer.Option(help="Films up to this size go into the page; 0: played from where they lie.", metavar="MB")
-    ] = 50.0,
-    force: Annotated[
-        bool, typer.Option("--force", help="Take a film or readings that do not match the timeline.")
-    ] = False,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> int:
-    """Write one web page that shows a timeline, beside its film if given; it opens offline.
-
-    Of a folder of timelines: an index page in --out with a row a video, and a page for each beside it.
-    With --video the film, and so the faces in it, are inside the page (or played from beside it, if it is large).
-    """
-    import fervid
-    from fervid.views import terminal
-
-    facts = fervid.report(timeline, out, video=video, faces=faces, transcode=transcode, embed_mb=embed, force=force)
-    (terminal.print_json if as_json else terminal.print_facts)(facts)
-    return 1 if facts.get("unreadable") else 0
+    terminal.show(fervid.export(timeline, out, to), as_json=as_json, quiet=quiet)

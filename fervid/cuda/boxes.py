@@ -1,13 +1,13 @@
-"""Boxes on a torch device: non-maximum suppression in many pictures at once, and the arithmetic of mtcnn.py."""
+"""Non-maximum suppression on a torch device, in many pictures at once."""
 
 import torch
 from torch import Tensor
 
 from fervid.faces.nms import nms as suppress_on_cpu
 
-__all__ = ["landmarks", "moved", "nms", "squared"]
+__all__ = ["nms"]
 
-#: Pairs of boxes compared at once. A picture with more pairs than this (4,096 boxes) is left to overlap.py.
+#: Pairs of boxes compared at once. A picture with more pairs than this (4,096 boxes) is left to faces/nms.py.
 _PAIRS = 2**24
 #: Rounds of settling between two questions to the device whether all is settled: a question waits for the device.
 _ROUNDS = 4
@@ -22,7 +22,7 @@ def nms(
     group: Tensor | None = None,
     of_smaller: bool = False,
 ) -> Tensor:
-    """Do what overlap.suppress does on the device of the boxes: greedy non-maximum suppression within each picture.
+    """Do what faces.nms.nms does on the device of the boxes: greedy non-maximum suppression within each picture.
 
     box (m, 4), score (m,), frame (m,) int64; boxes of different `group` (m,) leave each other alone -> indices of the
     kept, by picture, then by falling score.
@@ -94,28 +94,8 @@ def _overlap(box: Tensor, of_smaller: bool) -> Tensor:
 def _on_cpu(
     members: Tensor, box: Tensor, score: Tensor, group: Tensor | None, threshold: float, of_smaller: bool
 ) -> Tensor:
-    """One crowded picture: overlap.py compares near boxes only, so that memory does not grow with the square."""
+    """One crowded picture: faces/nms.py compares near boxes only, so that memory does not grow with the square."""
     names = torch.zeros_like(members) if group is None else group[members]
     boxes, scores, groups = (column.cpu().numpy() for column in (box[members], score[members], names))
     kept = torch.from_numpy(suppress_on_cpu(boxes, scores, groups, threshold, of_smaller=of_smaller)).to(box.device)
     return members[kept.sort().values]
-
-
-def moved(box: Tensor, offset: Tensor, *, inclusive: bool = True) -> Tensor:
-    """Move each edge by offset (m, 4), in sides of the box, which count their last pixel if `inclusive`."""
-    side = box[:, 2:] - box[:, :2] + float(inclusive)
-    return box + offset * side.repeat(1, 2)
-
-
-def squared(box: Tensor) -> Tensor:
-    """Grow each box about its centre to a square of its longer side."""
-    side = box[:, 2:] - box[:, :2]
-    longest = side.amax(1, keepdim=True)
-    corner = box[:, :2] + side * 0.5 - longest * 0.5
-    return torch.cat((corner, corner + longest), 1)
-
-
-def landmarks(box: Tensor, place: Tensor) -> Tensor:
-    """Five x and five y (m, 10), in sides of the box -> (m, 5, 2) in pixels."""
-    corner, side = box[:, None, :2], box[:, None, 2:] - box[:, None, :2] + 1
-    return side * place.view(len(place), 2, 5).mT + corner - 1

@@ -15,9 +15,20 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from fervid.cuda.boxes import landmarks, moved, nms, squared
+from fervid.cuda.boxes import nms
 from fervid.faces.detector import Detections
-from fervid.faces.mtcnn_networks import CELL, STRIDE, Weights, load_net, onet, pnet, rnet, scales_of
+from fervid.faces.mtcnn_networks import (
+    Weights,
+    cell_box,
+    landmarks,
+    load_net,
+    moved,
+    onet,
+    pnet,
+    rnet,
+    scales_of,
+    squared,
+)
 from fervid.runtime.cuda_graphs import CUDAGraphModule
 from fervid.runtime.device import deterministic_fp32
 from fervid.video.readers.tensor_resize import TensorIntegralImage
@@ -155,8 +166,7 @@ def _cells_of(levels: tuple[tuple[int, int, float], ...], device: torch.device) 
     box = []
     for rows, columns, scale in levels:
         y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        corner = STRIDE * torch.stack((x, y), 2).view(-1, 2).float()
-        box.append(torch.cat(((corner + 1).div(scale).floor_(), (corner + CELL).div(scale).floor_()), 1))
+        box.append(cell_box(x.flatten(), y.flatten(), scale))
     level = torch.arange(len(box)).repeat_interleave(torch.tensor([len(cells) for cells in box]))
     return torch.cat(box).to(device), level.to(device)
 

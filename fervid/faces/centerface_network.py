@@ -24,11 +24,12 @@ from fervid.runtime.device import deterministic_fp32
 __all__ = ["OpenVinoNet", "TorchNet"]
 
 _PICTURE, _MAPS = "input.1", ("537", "538", "539", "540")  # the file's names of what goes in and comes out
+_CELL, _CHANNELS = 4, 15  # pixels to a cell of the maps, and what they say of each
 _SIZES = 4  # of pictures, for which a compiled network is kept
 
 
 class OpenVinoNet:
-    """The network on one core of a CPU."""
+    """The network on one core of a CPU. It sees pictures one by one: last bits depend on how many it sees at once."""
 
     device = "cpu"
 
@@ -47,15 +48,20 @@ class OpenVinoNet:
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Pictures -> maps, as the module says."""
-        found = self._compiled(*picture.shape[:3])(picture)
-        return np.concatenate([found[name] for name in _MAPS], 1)
+        n, height, width, _ = picture.shape
+        net = self._compiled(height, width)
+        maps = np.zeros((n, _CHANNELS, height // _CELL, width // _CELL), np.float32)
+        for one, out in zip(picture, maps):
+            found = net(one[None])
+            np.concatenate([found[name][0] for name in _MAPS], out=out)
+        return maps
 
-    def _compile(self, n: int, height: int, width: int) -> Any:
+    def _compile(self, height: int, width: int) -> Any:
         from openvino import Layout, Type
         from openvino.preprocess import PrePostProcessor
 
         model = self._core.read_model(self._path)
-        model.reshape({_PICTURE: [n, 3, height, width]})
+        model.reshape({_PICTURE: [1, 3, height, width]})
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
         steps.input().model().set_layout(Layout("NCHW"))

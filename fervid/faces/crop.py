@@ -34,10 +34,11 @@ class FaceAlignment:
         turns, the other jitters.
         """
         model = np.array(self.landmarks) @ np.array([1, 1j])
-        seen = landmarks_px @ np.array([1, 1j])
+        seen = landmarks_px[..., 0] + 1j * landmarks_px[..., 1]
         middle = seen.mean(1)
-        turn = (seen - middle[:, None]) @ np.conj(model - model.mean()) / np.sum(np.abs(model - model.mean()) ** 2)
-        centre = middle + turn * (0.5 + 0.5j - model.mean())
+        mean = model.mean()  # multiplied and summed: the last bits of a matrix product depend on how many faces it has
+        turn = ((seen - middle[:, None]) * np.conj(model - mean)).sum(1) / np.sum(np.abs(model - mean) ** 2)
+        centre = middle + turn * (0.5 + 0.5j - mean)
         width, height = box_px[:, 2] - box_px[:, 0], box_px[:, 3] - box_px[:, 1]
         by_box = np.sqrt(np.maximum(width * height, 1)) / self.box
         side = self.zoom * np.sqrt(np.maximum(np.abs(turn), 1) * by_box)

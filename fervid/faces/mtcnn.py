@@ -9,13 +9,15 @@ do not. Only the way there differs:
 - every pyramid level and every crop is read from one table of cumulative sums (`IntegralImage`), at a cost that does
   not grow with the area covered, and no loop runs over boxes;
 - the scaling of the input lives in the first convolution, and a two-way softmax in one logit;
-- R-Net and O-Net see the candidates of all pictures together, in chunks of one fixed shape: a result does not depend
-  on who shares the batch.
+- R-Net and O-Net see the candidates of all pictures together, in chunks of one fixed shape, and P-Net sees one picture
+  at a time, in strips that follow from its size. The last bits of a convolution depend on the shape of its input, so
+  this makes a result independent of the other pictures in the batch.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -25,7 +27,20 @@ from torch import Tensor
 from fervid.errors import ConfigError
 from fervid.faces.detector import NO_FACES, Detections
 from fervid.faces.integral_image import FewAreas, IntegralImage, bins
-from fervid.faces.mtcnn_networks import CELL, STRIDE, Weights, load_net, onet, pnet, rnet, scales_of
+from fervid.faces.mtcnn_networks import (
+    CELL,
+    STRIDE,
+    Weights,
+    cell_box,
+    landmarks,
+    load_net,
+    moved,
+    onet,
+    pnet,
+    rnet,
+    scales_of,
+    squared,
+)
 from fervid.faces.nms import nms
 from fervid.runtime.allocator import tune_malloc
 from fervid.runtime.device import resolve_device
@@ -35,7 +50,7 @@ from fervid.runtime.threads import one_thread
 __all__ = ["MTCNN"]
 
 _PASS_PIXELS = 2**23  # of the pictures that go through the stages together: 67 MB of IntegralImage
-_TILE_PIXELS = 2**18  # of a pyramid level that P-Net sees at once: 20 MB of activations
+_STRIP_PIXELS = 2**18  # of a pyramid level that P-Net sees at once: 20 MB of activations
 _CUT = 8  # chunks of crops that are cut out at once
 _REFINE, _FINISH = (24, 32), (48, 4)  # R-Net's and O-Net's input: side of a crop, crops in a chunk
 _EXPECTED = 0.95  # of a face's box is what O-Net is shown to confirm it: boxes then keep their size
@@ -131,18 +146,18 @@ class MTCNN:
         return _Candidates(frame[kept], _squared(moved), score[kept])
 
     def _scan(self, table: IntegralImage, scales: list[float]) -> Iterator[tuple[np.ndarray, ...]]:
-        """Give, tile by tile, the cells that may hold a face: frame, level, box (m, 4), offset (m, 4), score."""
+        """Give, strip by strip, the cells that may hold a face: frame, level, box (m, 4), offset (m, 4), score."""
         for level, scale in enumerate(scales):
             size = int(table.height * scale + 1), int(table.width * scale + 1)
             rows, columns = bins(0, table.height, size[0]), bins(0, table.width, size[1])
-            for frame, first, stop in _tiles(table.n, *size):
+            for frame, (first, stop) in product(range(table.n), _strips(*size)):
                 part = slice(STRIDE * first, STRIDE * (stop - 1) + CELL)
-                logit, feature = pnet(table.mean(frame, rows[:, :, part], columns), self._pnet)
+                logit, feature = pnet(table.mean(np.array([frame]), rows[:, :, part], columns), self._pnet)
                 hot = torch.nonzero(logit >= _logit(self._thresholds[0]), as_tuple=True)
                 offset = (feature[hot][:, None] * self._pnet["head.weight"][1:]).sum(2) + self._pnet["head.bias"][1:]
-                index, y, x = (axis.cpu().numpy() for axis in hot)
-                box = _cell_box(x, y + first, scale)
-                yield frame[index], np.full(len(x), level), box, offset.cpu().numpy(), _score(logit[hot])
+                _, y, x = (axis.cpu() for axis in hot)
+                box = cell_box(x, y + first, scale).numpy()
+                yield np.full(len(x), frame), np.full(len(x), level), box, offset.cpu().numpy(), _score(logit[hot])
 
     def _refine(self, table: IntegralImage, faces: "_Candidates") -> "_Candidates":
         """R-Net: most candidates go, the others get a better box, made square again."""
@@ -226,46 +241,31 @@ def _logit(score: float) -> float:
 
 
 def _score(logit: Tensor) -> np.ndarray:
-    return torch.sigmoid(logit).cpu().numpy()
+    """The sigmoid, by NumPy: the last bits of torch's depend on where in its array a number stands."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-logit.cpu().numpy()))
 
 
-def _tiles(n: int, rows: int, columns: int) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Cut a level of n pictures into what P-Net sees at once: pictures, first and last + 1 row of cells."""
+def _strips(rows: int, columns: int) -> list[tuple[int, int]]:
+    """Cut a level into what P-Net sees at once: first and last + 1 row of cells."""
     cells = (rows - 1) // STRIDE - 4
-    strip = min(cells, max(8, _TILE_PIXELS // columns // STRIDE))
-    step = max(1, _TILE_PIXELS // (rows * columns))
-    for frame in range(0, n, step):
-        for first in range(0, cells, strip):
-            yield np.arange(frame, min(frame + step, n)), first, min(first + strip, cells)
+    strip = min(cells, max(8, _STRIP_PIXELS // columns // STRIDE))
+    return [(first, min(first + strip, cells)) for first in range(0, cells, strip)]
 
 
-def _cell_box(x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
-    """Where the P-Net cells at x, y (m,) of a level lie in the picture."""
-    corner = STRIDE * np.stack((x, y), 1).astype(np.float32)
-    return np.concatenate((np.floor((corner + 1) / scale), np.floor((corner + CELL) / scale)), 1)
+def _on_arrays(function: Callable[..., Tensor]) -> Callable[..., np.ndarray]:
+    """Let a function of tensors take and give arrays."""
+
+    def call(*array: np.ndarray, **options: bool) -> np.ndarray:
+        return function(*map(torch.from_numpy, array), **options).numpy()
+
+    return call
 
 
-def _moved(box: np.ndarray, offset: np.ndarray, *, inclusive: bool = True) -> np.ndarray:
-    """Move each edge by offset (m, 4), in sides of the box, which count their last pixel if `inclusive`."""
-    side = box[:, 2:] - box[:, :2] + np.float32(inclusive)
-    return box + offset * np.tile(side, 2)
-
-
-def _landmarks(box: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Five x and five y (m, 10), in sides of the box -> (m, 5, 2) in pixels."""
-    corner, side = box[:, None, :2], box[:, None, 2:] - box[:, None, :2] + 1
-    return side * place.reshape(-1, 2, 5).transpose(0, 2, 1) + corner - 1
+_moved, _squared, _landmarks = _on_arrays(moved), _on_arrays(squared), _on_arrays(landmarks)
 
 
 def _scaled(box: np.ndarray, factor: float) -> np.ndarray:
     """Shrink or grow each box about its centre."""
     centre, half = (box[:, :2] + box[:, 2:]) / 2, (box[:, 2:] - box[:, :2]) * np.float32(factor / 2)
     return np.concatenate((centre - half, centre + half), 1)
-
-
-def _squared(box: np.ndarray) -> np.ndarray:
-    """Grow each box about its centre to a square of its longer side."""
-    side = box[:, 2:] - box[:, :2]
-    longest = side.max(1, keepdims=True, initial=-np.inf)
-    corner = box[:, :2] + side * np.float32(0.5) - longest * np.float32(0.5)
-    return np.concatenate((corner, corner + longest), 1)

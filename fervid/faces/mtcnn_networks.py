@@ -1,4 +1,7 @@
-"""The three networks of MTCNN (Zhang et al. 2016, arXiv 1604.02878), with facenet-pytorch's weights, as functions."""
+"""The three networks of MTCNN (Zhang et al. 2016, arXiv 1604.02878), with facenet-pytorch's weights, as functions.
+
+And what their outputs mean: the box arithmetic, on tensors of any device.
+"""
 
 from collections.abc import Iterator
 
@@ -8,7 +11,20 @@ from torch import Tensor
 
 from fervid.faces.detector_weights import find_mtcnn
 
-__all__ = ["CELL", "STRIDE", "Weights", "load_net", "onet", "pnet", "rnet", "scales_of"]
+__all__ = [
+    "CELL",
+    "STRIDE",
+    "Weights",
+    "cell_box",
+    "landmarks",
+    "load_net",
+    "moved",
+    "onet",
+    "pnet",
+    "rnet",
+    "scales_of",
+    "squared",
+]
 
 #: What one P-Net output sees, and the step to the next, in pixels of its level.
 CELL, STRIDE = 12, 2
@@ -97,3 +113,29 @@ def scales_of(height: int, width: int, min_face_px: float, factor: float) -> Ite
     while shorter >= CELL:
         yield scale
         scale, shorter = scale * factor, shorter * factor
+
+
+def cell_box(x: Tensor, y: Tensor, scale: float) -> Tensor:
+    """Place P-Net's cells in column x and row y (m,) of a pyramid level in the image -> (m, 4)."""
+    corner = STRIDE * torch.stack((x, y), 1).float()
+    return torch.cat(((corner + 1).div(scale).floor_(), (corner + CELL).div(scale).floor_()), 1)
+
+
+def moved(box: Tensor, offset: Tensor, *, inclusive: bool = True) -> Tensor:
+    """Move each edge by offset (m, 4), in sides of the box, which count their last pixel if `inclusive`."""
+    side = box[:, 2:] - box[:, :2] + float(inclusive)
+    return box + offset * side.repeat(1, 2)
+
+
+def squared(box: Tensor) -> Tensor:
+    """Grow each box about its centre to a square of its longer side."""
+    side = box[:, 2:] - box[:, :2]
+    longest = side.amax(1, keepdim=True)
+    corner = box[:, :2] + side * 0.5 - longest * 0.5
+    return torch.cat((corner, corner + longest), 1)
+
+
+def landmarks(box: Tensor, place: Tensor) -> Tensor:
+    """Five x and five y (m, 10), in sides of the box -> (m, 5, 2) in pixels."""
+    corner, side = box[:, None, :2], box[:, None, 2:] - box[:, None, :2] + 1
+    return side * place.view(len(place), 2, 5).mT + corner - 1

@@ -82,6 +82,8 @@ def has_bf16(device: str) -> bool:
     if device.startswith("cuda"):
         with torch.cuda.device(device):
             return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":  # without AVX-512, or held to AVX2 by ATEN_CPU_CAPABILITY
+        return False
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
 

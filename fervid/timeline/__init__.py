@@ -1,1 +1,1 @@
-"""Per-second timelines: aggregated, derived, written, read."""
+"""Per-second timelines: aggregate, derive, write and read them."""

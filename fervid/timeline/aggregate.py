@@ -1,15 +1,20 @@
-"""Readings and the times that were looked at -> one row per (second, track). Every second is present."""
+"""Aggregate face readings into one row per second and track; every second of the video is present."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fervid.runtime.profiling import stage
 from fervid.types import EmotionBatch, Rows, VideoInfo
 
-__all__ = ["NO_DATA", "NO_FACE", "OK", "fill_gaps", "summarise"]
+if TYPE_CHECKING:
+    import pandas as pd
 
+__all__ = ["NO_DATA", "NO_FACE", "OK", "entropy", "fill_gaps", "summarise", "weighted_mean"]
+
+#: The status of a second: a face was found; frames were sampled, without a face; no frame could be decoded.
 OK, NO_FACE, NO_DATA = "ok", "no_face", "no_data"
 
 
@@ -19,83 +24,159 @@ def summarise(
     video: VideoInfo,
     end_s: Callable[[], float | None] = lambda: None,
 ) -> Iterator[Rows]:
-    """Sum readings up second by second, holding no more than the seconds that are not over yet.
+    """Aggregate readings second by second, keeping only the current second in memory.
 
-    Yields the rows of each second that was looked at, in order. `face_seconds` comes from real timestamps: a look
-    stands for the time until the next one, as far as its duration_s reaches.
+    Parameters
+    ----------
+    emotions : iterable of EmotionBatch
+        Readings in the order of time.
+    labels : tuple of str
+        The emotions of the classifier, in the order of its columns.
+    video : VideoInfo
+        Its frame size normalises the boxes.
+    end_s : callable
+        Returns the end of the video in seconds, or None if it is unknown; called after the last batch.
+
+    Yields
+    ------
+    Rows
+        The rows of each second with a sampled frame. `face_seconds` follows the timestamps: a sampled frame stands
+        for the time until the next one, but for no longer than its duration_s.
     """
     second: int | None = None
-    looks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     faces: list[EmotionBatch] = []
     for batch in emotions:
         for now in np.unique(np.floor(batch.sampled_s)).astype(int):
             if second is not None and now > second:
                 with stage("summarise"):
-                    rows = _one_second(second, looks, faces, labels, video)
+                    rows = _one_second(second, samples, faces, labels, video)
                 yield rows
-                looks, faces = [], []
+                samples, faces = [], []
             second = int(now)
             here = np.floor(batch.sampled_s) == now
-            looks.append((batch.sampled_s[here], batch.duration_s[here], batch.shot[here]))
+            samples.append((batch.sampled_s[here], batch.duration_s[here], batch.shot[here]))
             faces.append(batch.take(np.floor(batch.pts_s) == now))
-    if second is not None:  # the last second may end before it is full
+    if second is not None:  # the video may end within the last second
         end = end_s()
-        yield _one_second(second, looks, faces, labels, video, 1.0 if end is None else min(end - second, 1.0))
+        yield _one_second(second, samples, faces, labels, video, 1.0 if end is None else min(end - second, 1.0))
 
 
 def _one_second(
-    second: int, looks: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo, end: float = 1.0
+    second: int, samples: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo, end: float = 1.0
 ) -> Rows:
-    sampled_s, duration_s, shot = (np.concatenate(part) for part in zip(*looks))
-    owned = _owned(sampled_s - second, duration_s, end)
+    sampled_s, duration_s, shot = (np.concatenate(part) for part in zip(*samples))
+    share_s = _time_shares(sampled_s - second, duration_s, end)
     pts_s, track, prob, score, box, quality = (
         np.concatenate([getattr(f, name) for f in faces])
         for name in ("pts_s", "track", "prob", "score", "box_px", "quality")
     )
-    numbers, first, which = np.unique(track, return_index=True, return_inverse=True)
+    numbers, first, row = np.unique(track, return_index=True, return_inverse=True)
     if len(numbers) == 0:
         return _faceless(np.array([second]), len(sampled_s), labels, NO_FACE) | {"shot": shot[:1]}
-    look = np.searchsorted(sampled_s, pts_s)
-    count = np.bincount(which)
+    sample = np.searchsorted(sampled_s, pts_s)
+    count = np.bincount(row)
 
     def mean(values: np.ndarray) -> np.ndarray:
-        return np.bincount(which, values) / count
+        return np.bincount(row, values) / count
 
     p = np.stack([mean(prob[:, k]) for k in range(len(labels))], 1)
     p /= p.sum(1, keepdims=True)
     best = p.argmax(1)
-    dominant_prob = prob[np.arange(len(prob)), best[which]].astype(np.float64)
-    spread = np.sqrt(np.maximum(mean((dominant_prob - mean(dominant_prob)[which]) ** 2), 0))
+    dominant_prob = prob[np.arange(len(prob)), best[row]].astype(np.float64)
+    spread = np.sqrt(np.maximum(mean((dominant_prob - mean(dominant_prob)[row]) ** 2), 0))
     x0, y0, x1, y1 = (mean(box[:, i]) for i in range(4))
     n = len(numbers)
     return {
-        "second": np.full(n, second), "shot": shot[look[first]], "track": numbers, "status": np.full(n, OK, object),
-        "n_sampled": np.full(n, len(sampled_s)), "n_faces": count,
-        "face_seconds": np.bincount(which, owned[look]),
+        "second": np.full(n, second),
+        "shot": shot[sample[first]],
+        "track": numbers,
+        "status": np.full(n, OK, object),
+        "n_sampled": np.full(n, len(sampled_s)),
+        "n_faces": count,
+        "face_seconds": np.bincount(row, share_s[sample]),
         **{name: p[:, k] for k, name in enumerate(labels)},
         "dominant": np.array(labels, object)[best],
-        "entropy": -(p * np.log(np.maximum(p, 1e-12))).sum(1), "spread": spread,
-        "score": mean(score), "face_px": y1 - y0,
-        "x": x0 / video.width_px, "y": y0 / video.height_px,
-        "w": (x1 - x0) / video.width_px, "h": (y1 - y0) / video.height_px, "quality": mean(quality),
-    }  # fmt: skip
+        "entropy": entropy(p),
+        "spread": spread,
+        "score": mean(score),
+        "face_px": y1 - y0,
+        "x": x0 / video.width_px,
+        "y": y0 / video.height_px,
+        "w": (x1 - x0) / video.width_px,
+        "h": (y1 - y0) / video.height_px,
+        "quality": mean(quality),
+    }
 
 
-def _owned(sampled_s: np.ndarray, duration_s: np.ndarray, end: float) -> np.ndarray:
-    """Divide one second, 0..end, among the looks in it: each owns the time until the next, as far as it can stand for.
+def _time_shares(sampled_s: np.ndarray, duration_s: np.ndarray, end: float) -> np.ndarray:
+    """Divide one second, 0..end, among its sampled frames: each has the time until the next, up to its duration.
 
-    The first look also owns the time before it back to the second's start, within the same reach.
+    The first one also has the time before it back to the start of the second, up to its duration.
     """
     until = np.append(sampled_s[1:], max(end, sampled_s[-1]))
-    owned = np.minimum(until - sampled_s, duration_s)
-    owned[0] += min(sampled_s[0], duration_s[0])
-    return owned
+    share_s = np.minimum(until - sampled_s, duration_s)
+    share_s[0] += min(sampled_s[0], duration_s[0])
+    return share_s
+
+
+def entropy(prob: np.ndarray) -> np.ndarray:
+    """Compute the entropy of distributions.
+
+    Parameters
+    ----------
+    prob : np.ndarray
+        Probabilities, (n, K); each row sums to 1.
+
+    Returns
+    -------
+    np.ndarray
+        Shannon entropy in nats, (n,), 0 to log K; NaN for rows of NaN.
+    """
+    return -(prob * np.log(np.maximum(prob, 1e-12))).sum(1)
+
+
+def weighted_mean(values: "pd.DataFrame", weight: "pd.Series", by: "list[pd.Series]") -> "pd.DataFrame":
+    """Average columns within groups.
+
+    Parameters
+    ----------
+    values : pandas.DataFrame
+        The columns to average; NaN is skipped.
+    weight : pandas.Series
+        The weight of each row, such as `face_seconds`.
+    by : list of pandas.Series
+        The keys of the groups.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per group, sorted by the keys, which are the index; NaN where the weights of a group sum to 0.
+    """
+    total = weight.groupby(by, observed=True, sort=True).sum()
+    sums = values.mul(weight, axis=0).groupby(by, observed=True, sort=True).sum(min_count=1)
+    return sums.div(total.replace(0, np.nan), axis=0)
 
 
 def fill_gaps(rows: Iterable[Rows], labels: tuple[str, ...], first: int, end_s: Callable[[], float]) -> Rows:
-    """Join the rows of all seconds, with a `no_data` row for each second from `first` to the end that has none.
+    """Join the rows of all seconds and add a `no_data` row for each missing one.
 
-    The end of a video is known for sure only once its last frame is read: end_s is asked after the last row.
+    Parameters
+    ----------
+    rows : iterable of Rows
+        The rows of `summarise`.
+    labels : tuple of str
+        The emotions of the classifier.
+    first : int
+        The first second of the timeline.
+    end_s : callable
+        Returns the end of the timeline in seconds; called after the last row, because the end of a video is certain
+        only after its last frame.
+
+    Returns
+    -------
+    Rows
+        Sorted by second and track; every second from `first` to the end is present.
     """
     parts = list(rows)
     present = np.unique(np.concatenate([part["second"] for part in parts])) if parts else np.zeros(0, int)
@@ -108,11 +189,18 @@ def fill_gaps(rows: Iterable[Rows], labels: tuple[str, ...], first: int, end_s: 
 
 
 def _faceless(seconds: np.ndarray, n_sampled: int, labels: tuple[str, ...], status: str) -> Rows:
+    """Return one row per second without a face; -1, "" and NaN become null in the file."""
     n = len(seconds)
     empty = np.full(n, np.nan)
     return {
-        "second": seconds, "shot": np.full(n, -1), "track": np.full(n, -1), "status": np.full(n, status, object),
-        "n_sampled": np.full(n, n_sampled), "n_faces": np.zeros(n, int), "face_seconds": np.zeros(n),
-        **dict.fromkeys(labels, empty), "dominant": np.full(n, "", object),
+        "second": seconds,
+        "shot": np.full(n, -1),
+        "track": np.full(n, -1),
+        "status": np.full(n, status, object),
+        "n_sampled": np.full(n, n_sampled),
+        "n_faces": np.zeros(n, int),
+        "face_seconds": np.zeros(n),
+        **dict.fromkeys(labels, empty),
+        "dominant": np.full(n, "", object),
         **dict.fromkeys(("entropy", "spread", "score", "face_px", "x", "y", "w", "h", "quality"), empty),
-    }  # fmt: skip
+    }

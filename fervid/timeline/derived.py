@@ -1,4 +1,4 @@
-"""Curves beside the raw ones, on request: `*_smooth`, and `*_baseline`, how far somebody is from their own median."""
+"""Optional columns derived from the raw ones: smoothed curves, and differences from the person's own median."""
 
 import math
 
@@ -10,11 +10,25 @@ __all__ = ["baseline", "smooth"]
 
 
 def smooth(rows: Rows, labels: tuple[str, ...], sigma_s: float) -> Rows:
-    """Average each track's seconds with their neighbours -> columns `*_smooth`, which sum to 1 as the raw ones do.
+    """Smooth the probabilities of each track over time.
 
-    The weight of a second is a Gaussian of its distance (deviation sigma_s, cut off at three) times its face_seconds
-    times its `quality`. Only seconds of one track that follow each other without a hole count: no track crosses a cut,
-    so no curve does. The kernel shrinks at both ends of a track (Nadaraya 1964, Watson 1964).
+    The weight of a neighbouring second is a Gaussian of its distance, cut off at three standard deviations, times its
+    `face_seconds` and its `quality`. Only consecutive seconds of one track are averaged; a track never crosses a cut,
+    so neither does a curve. At both ends of a track the kernel is truncated (Nadaraya 1964, Watson 1964).
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows of a timeline, with `quality`.
+    labels : tuple of str
+        The emotions of the classifier.
+    sigma_s : float
+        Standard deviation of the kernel, in seconds.
+
+    Returns
+    -------
+    Rows
+        One column `*_smooth` per emotion; they sum to 1 in each row with a face and are NaN elsewhere.
     """
     order = np.lexsort((rows["second"], rows["track"]))
     track, second = rows["track"][order], rows["second"][order]
@@ -24,13 +38,13 @@ def smooth(rows: Rows, labels: tuple[str, ...], sigma_s: float) -> Rows:
     weight = np.where(with_face, _weight(rows)[order], 0.0)
     values = np.nan_to_num(_table(rows, labels)[order])
     total, weights = np.zeros_like(values), np.zeros(len(values))
-    reach = min(math.ceil(3 * sigma_s), len(run))
-    for step in range(-reach, reach + 1):
+    radius = min(math.ceil(3 * sigma_s), len(run))
+    for step in range(-radius, radius + 1):
         here = slice(max(step, 0), len(run) + min(step, 0))
         there = slice(max(-step, 0), len(run) - max(step, 0))
-        share = math.exp(-0.5 * (step / sigma_s) ** 2) * weight[here] * (run[here] == run[there])
-        total[there] += share[:, None] * values[here]
-        weights[there] += share
+        kernel = math.exp(-0.5 * (step / sigma_s) ** 2) * weight[here] * (run[here] == run[there])
+        total[there] += kernel[:, None] * values[here]
+        weights[there] += kernel
     curves = np.full(values.shape, np.nan)
     curves[with_face] = total[with_face] / weights[with_face, None]
     curves[order] = curves.copy()
@@ -38,22 +52,34 @@ def smooth(rows: Rows, labels: tuple[str, ...], sigma_s: float) -> Rows:
 
 
 def baseline(rows: Rows, labels: tuple[str, ...]) -> Rows:
-    """Compare each second with the median of the same person -> columns `*_baseline`, -1..1, 0 where it is the median.
+    """Subtract from each probability the person's own median.
 
-    The median is over all of the person's seconds, each weighing as in `smooth`; where nobody said who is who (column
-    `person`), of the track. Somebody seen for one second is their own median.
+    The median is weighted by `face_seconds` and `quality`, over all seconds of the person; of the track if the rows
+    have no column `person`, or if the person of the track is unknown.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows of a timeline, with `quality`.
+    labels : tuple of str
+        The emotions of the classifier.
+
+    Returns
+    -------
+    Rows
+        One column `*_baseline` per emotion, -1..1; NaN without a face.
     """
-    who = rows["track"].astype(np.int64)
-    if "person" in rows:  # tracks of unknown persons stay apart
-        who = np.where(rows["person"] >= 0, -2 - rows["person"].astype(np.int64), who)
+    owner = rows["track"].astype(np.int64)
+    if "person" in rows:  # negative numbers are persons; tracks of unknown persons keep their own
+        owner = np.where(rows["person"] >= 0, -2 - rows["person"].astype(np.int64), owner)
     values, weight = _table(rows, labels), _weight(rows)
-    off = np.full(values.shape, np.nan)
-    order = np.argsort(who, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(who[order])) + 1):
+    difference = np.full(values.shape, np.nan)
+    order = np.argsort(owner, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(owner[order])) + 1):
         if len(group) and rows["track"][group[0]] >= 0:
             for k in range(len(labels)):
-                off[group, k] = values[group, k] - _median(values[group, k], weight[group])
-    return {f"{name}_baseline": off[:, k] for k, name in enumerate(labels)}
+                difference[group, k] = values[group, k] - _weighted_median(values[group, k], weight[group])
+    return {f"{name}_baseline": difference[:, k] for k, name in enumerate(labels)}
 
 
 def _table(rows: Rows, labels: tuple[str, ...]) -> np.ndarray:
@@ -64,8 +90,8 @@ def _weight(rows: Rows) -> np.ndarray:
     return np.nan_to_num(np.maximum(rows["face_seconds"], 1e-3) * rows["quality"])
 
 
-def _median(values: np.ndarray, weight: np.ndarray) -> float:
-    """The value at which half of the weight lies on either side, the mean of two where it is between them."""
+def _weighted_median(values: np.ndarray, weight: np.ndarray) -> float:
+    """Return the value with half of the weight on either side; the mean of two values if it lies between them."""
     order = np.argsort(values, kind="stable")
     values, reached = values[order], np.cumsum(weight[order])
     half = reached[-1] / 2

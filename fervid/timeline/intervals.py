@@ -1,23 +1,30 @@
-"""One timeline as every view needs it: its rows, how it was made, and clear words for what is no timeline."""
+"""Intervals of one dominant emotion, or of one status without a face, as annotation programs use them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
+from fervid.timeline.aggregate import OK, weighted_mean
 from fervid.timeline.read import Timeline
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Interval", "merge_seconds"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One state that lasts from start_s to end_s: a track's dominant emotion, or, without a track, a status.
+    """One state that lasts from start_s to end_s.
 
-    `prob` is the mean probability of that emotion in the interval, weighted by visible time; 1 for a status.
+    Parameters
+    ----------
+    track : int or None
+        The track; None for a status without a face.
+    label : str
+        The dominant emotion, or the status.
+    start_s, end_s : float
+        Seconds since the first frame.
+    prob : float
+        Mean probability of the emotion, weighted by visible time; 1 for a status.
     """
 
     track: int | None
@@ -28,27 +35,38 @@ class Interval:
 
 
 def merge_seconds(timeline: Timeline) -> list[Interval]:
-    """Join neighbouring seconds of one track and one dominant emotion, and of one status without a face.
+    """Merge consecutive seconds of one track and one dominant emotion, or of one status without a face.
 
-    In the order of tracks, then time; the faceless intervals come last, with track None. No two intervals of one track
-    overlap. A second in which a face was visible only partly counts whole: the timeline does not tell which part.
+    Parameters
+    ----------
+    timeline : Timeline
+
+    Returns
+    -------
+    list of Interval
+        Sorted by track, then time; intervals without a track come last. Intervals of one track do not overlap. A
+        second in which a face was visible only partly counts whole, because a timeline does not record which part.
     """
     frame = timeline.frame.assign(track=timeline.frame["track"].astype("float64").fillna(np.inf))
-    frame = frame.sort_values(["track", "second"], kind="stable")
+    frame = frame.sort_values(["track", "second"], kind="stable", ignore_index=True)
     track, second = frame["track"].to_numpy(), frame["second"].to_numpy()
-    ok = (frame["status"] == "ok").to_numpy()
+    ok = (frame["status"] == OK).to_numpy()
     label = np.where(ok, frame["dominant"].astype(object), frame["status"].astype(object))
-    prob = frame[list(timeline.labels)].max(axis=1).fillna(1).to_numpy(float)
-    weight = np.where(ok, np.maximum(frame["face_seconds"].to_numpy(float), 1e-6), 1.0)
     starts = np.flatnonzero(
         np.r_[True, (track[1:] != track[:-1]) | (second[1:] != second[:-1] + 1) | (label[1:] != label[:-1])]
     )
     ends = np.r_[starts[1:], len(frame)]
-    mean = np.add.reduceat(prob * weight, starts) / np.add.reduceat(weight, starts)
+    prob = frame[list(timeline.labels)].max(axis=1).fillna(1).to_frame("prob")
+    weight = frame["face_seconds"].clip(lower=1e-6).where(ok, 1.0)
+    run = pd.Series(np.repeat(np.arange(len(starts)), ends - starts))
+    mean = weighted_mean(prob.astype(float), weight.astype(float), [run])["prob"]
     return [
         Interval(
-            int(track[i]) if ok[i] else None, str(label[i]), float(second[i]),
-            min(float(second[j - 1]) + 1, timeline.end_s), float(p),
+            track=int(track[i]) if ok[i] else None,
+            label=str(label[i]),
+            start_s=float(second[i]),
+            end_s=min(float(second[j - 1]) + 1, timeline.end_s),
+            prob=float(p),
         )
         for i, j, p in zip(starts, ends, mean)
-    ]  # fmt: skip
+    ]

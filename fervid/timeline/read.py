@@ -1,4 +1,4 @@
-"""Timelines on disk: one Arrow schema, provenance in the file, atomic writes, and reading back into pandas."""
+"""Read timelines: provenance, rows as pandas, means over tracks or whole videos, a summary in numbers."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,62 +6,129 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fervid.errors import DataError, VideoError
 from fervid.files import check_file
 from fervid.labels import EMOTIONS
-from fervid.timeline.schema import METADATA_KEY, NUMBERS
+from fervid.timeline.aggregate import NO_DATA, OK, entropy, weighted_mean
+from fervid.timeline.schema import METADATA_KEY, NUMBERS, table_kind
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
     "Timeline",
+    "average_by",
     "describe_timeline",
+    "find_timelines",
     "load_timeline",
     "open_timeline",
     "read_provenance",
     "timeline_summary",
-    "weighted_mean",
 ]
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """Read how a timeline was made; DataError if the file is not one of fervid's."""
+    """Read how a file of fervid was made.
+
+    Parameters
+    ----------
+    path : str or Path
+        A timeline, a file of face readings or a file of shots.
+
+    Returns
+    -------
+    dict
+        The JSON document in the file's metadata.
+
+    Raises
+    ------
+    DataError
+        If the file does not exist or was not written by fervid.
+    """
     try:
         return json.loads((pq.read_metadata(path).metadata or {})[METADATA_KEY])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except KeyError:
-        known = "the manifest of a batch" if Path(path).name == "manifest.parquet" else "but not one that fervid wrote"
-        raise DataError(f"{path}: a Parquet file, {known}; expected a timeline") from None
+        found = "the manifest of a batch" if Path(path).name == "manifest.parquet" else "but not one that fervid wrote"
+        raise DataError(f"{path}: a Parquet file, {found}; expected a timeline") from None
     except (OSError, pa.ArrowException, ValueError) as e:
         folder, foreign = Path(path).is_dir(), "magic bytes" in str(e)
-        why = "a folder" if folder else "no Parquet file" if foreign else " ".join(str(e).split())
+        why = "a folder" if folder else "not a Parquet file" if foreign else " ".join(str(e).split())
         raise DataError(
-            f"{path}: not a timeline ({why}); expected what fervid process writes, are the arguments in their order?"
+            f"{path}: not a timeline ({why}); expected a file written by fervid process (check the order of arguments)"
         ) from None
 
 
+def find_timelines(folder: Path) -> list[Path]:
+    """List the timelines below a folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        Sorted. Hidden files, face readings, shots and manifests are left out; a damaged file is kept, so that reading
+        it raises the error.
+    """
+    return [path for path in sorted(folder.rglob("*.parquet")) if not path.name.startswith(".") and _is_timeline(path)]
+
+
+def _is_timeline(path: Path) -> bool:
+    try:
+        return table_kind(pq.read_schema(path).names) == "timeline"
+    except (OSError, pa.ArrowException):
+        return True
+
+
 def describe_timeline(path: Path) -> dict[str, Any]:
-    """Give the provenance of a timeline (or faces file) with a summary of what it says."""
+    """Return the provenance of a file of fervid with a summary of its rows.
+
+    Parameters
+    ----------
+    path : Path
+        A timeline, a file of face readings or a file of shots.
+
+    Returns
+    -------
+    dict
+        The provenance. Its first key, `says`, is the `timeline_summary`, or the number of face readings or shots.
+
+    Raises
+    ------
+    DataError
+        If the file was not written by fervid.
+    """
     provenance = read_provenance(path)
-    if "second" not in pq.read_schema(path).names:
-        what = "shots" if "kind" in pq.read_schema(path).names else "face_readings"
-        return {"says": {what: pq.read_metadata(path).num_rows}} | provenance
-    return {"says": timeline_summary(load_timeline(path), provenance)} | provenance
+    kind = table_kind(pq.read_schema(path).names)
+    if kind == "timeline":
+        return {"says": timeline_summary(load_timeline(path), provenance)} | provenance
+    return {"says": {kind: pq.read_metadata(path).num_rows}} | provenance
 
 
 def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[str, Any]:
-    """Say in a few numbers what a timeline (as load_timeline gives it, by track) holds.
+    """Summarize a timeline in a few numbers.
 
-    `persons` and `shots` are None where nobody looked for them. `dominant`: for which share of the time that faces were
-    visible each expression was the most probable one; `clear`: for which share of it one expression reached one half.
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The rows, as `load_timeline` returns them by track.
+    provenance : dict
+        The provenance of the timeline.
+
+    Returns
+    -------
+    dict
+        Counts of seconds, tracks, persons and shots (the last two None if they were not computed), `face_seconds`;
+        `dominant`: the share of the visible time of faces in which each expression was the most probable one;
+        `clear`: the share of it in which the probability of one expression reached 0.5.
     """
-    faces = frame[frame["status"] == "ok"]
+    faces = frame[frame["status"] == OK]
     total = float(faces["face_seconds"].sum())
     time = faces.groupby("dominant", observed=True)["face_seconds"].sum().sort_values(ascending=False)
     clear = faces["face_seconds"][faces[[name for name in EMOTIONS if name in faces]].max(axis=1) >= 0.5].sum()
@@ -69,7 +136,7 @@ def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[
     return {
         "seconds": int(frame["second"].nunique()),
         "seconds_with_face": int(faces["second"].nunique()),
-        "seconds_without_data": int((frame["status"] == "no_data").sum()),
+        "seconds_without_data": int((frame["status"] == NO_DATA).sum()),
         "tracks": int(faces["track"].nunique()),
         "persons": int(faces["person"].nunique()) if "person" in faces else None,
         "shots": provenance.get("counters", {}).get("shots") if cuts else None,
@@ -80,29 +147,41 @@ def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[
 
 
 def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":
-    """Read a timeline, or a folder of them, into pandas.
+    """Read a timeline, or all timelines below a folder, into pandas.
 
-    by="track": the rows as stored. by="second": one row a second, tracks weighted by face_seconds. by="video": one row
-    a video, whose `status` and `reason` tell whether it is degraded, as the manifest does. With time_index the rows are
-    indexed by `second` as a timedelta, ready to resample. A folder's rows begin with `file`, the timeline that they
-    come from, and are indexed by that as well.
+    Parameters
+    ----------
+    path : str or Path
+        A timeline or a folder. The rows of a folder start with the column `file`, the path of the timeline in it.
+    by : {"track", "second", "video"}
+        "track": the rows as stored. "second": one row per second, the mean over tracks weighted by `face_seconds`.
+        "video": one row per video, whose `status` and `reason` are those of the manifest.
+    time_index : bool
+        Index the rows by `second` as a timedelta (and by `file` for a folder), ready to resample.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    DataError
+        If `by` is unknown, a file is not a timeline, or the folder contains none.
     """
     if by not in ("track", "second", "video"):
         raise DataError(f'by={by!r}: expected "track", "second" or "video"')
     path = Path(path)
-    inside = (p for p in path.rglob("*.parquet") if not p.name.startswith(".") and _is_timeline(p))
-    files = sorted(inside) if path.is_dir() else [path]
+    files = find_timelines(path) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: no timeline in this folder")
-    made = {str(file.relative_to(path)): read_provenance(file) for file in files}
+    provenance = {str(file.relative_to(path)): read_provenance(file) for file in files}
     import pandas as pd
 
     frames = []
     for file in files:
         frame = pq.read_table(file).to_pandas()
-        if "second" not in frame:
-            what = "shots" if "kind" in frame else "face readings"
-            raise DataError(f"{file}: {what}, not a timeline; read them with pandas.read_parquet")
+        if (kind := table_kind(frame.columns)) != "timeline":
+            raise DataError(f"{file}: {kind.replace('_', ' ')}, not a timeline; read them with pandas.read_parquet")
         if path.is_dir():
             frame.insert(0, "file", str(file.relative_to(path)))
         frames.append(frame.astype({name: "Int32" for name in NUMBERS if name in frame}))
@@ -111,9 +190,9 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     for word in (*keys, "status", "dominant"):
         frame[word] = frame[word].astype("category")
     if by != "track":
-        frame = weighted_mean(frame, [*keys, "second"] if by == "second" else keys)
+        frame = average_by(frame, [*keys, "second"] if by == "second" else keys)
     if by == "video":
-        own = [made[name] for name in frame.get("file", made)]
+        own = [provenance[name] for name in frame.get("file", provenance)]
         frame.insert(len(keys), "status", [facts.get("status", "ok") for facts in own])
         frame.insert(len(keys) + 1, "reason", [", ".join(facts.get("reasons", ())) for facts in own])
     elif time_index:
@@ -122,36 +201,38 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
     return frame
 
 
-def _is_timeline(path: Path) -> bool:
-    """Face readings and other tables lie beside timelines; what is no Parquet at all is told when it is read."""
-    try:
-        return "second" in pq.read_schema(path).names
-    except (OSError, pa.ArrowException):
-        return True
+def average_by(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
+    """Average the rows of each group, every track weighted by the time for which it was visible.
 
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Rows by track.
+    keys : list of str
+        The columns whose values form a group; groups that span seconds count them.
 
-def weighted_mean(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
-    """Average the rows within each group of equal keys, each weighted by the time for which its track was visible."""
+    Returns
+    -------
+    pandas.DataFrame
+        One row per group: the keys, counts, `face_seconds`, mean probabilities, their entropy and the dominant
+        emotion. Probabilities are NaN in groups without a face.
+    """
     import pandas as pd
 
     labels = [name for name in EMOTIONS if name in frame]
-    weight = frame["face_seconds"].to_numpy()
-    weighted = frame[labels].mul(weight, axis=0).assign(**{k: frame[k] for k in keys}, face_seconds=weight)
-    groups = weighted.groupby(keys, observed=True, sort=True)
-    pooled = groups[labels].sum(min_count=1).div(groups["face_seconds"].sum().replace(0, np.nan), axis=0)
+    pooled = weighted_mean(frame[labels], frame["face_seconds"], [frame[key] for key in keys])
     rows = frame.groupby(keys, observed=True, sort=True)
     pooled.insert(0, "n_tracks", rows["track"].nunique())
-    pooled.insert(1, "face_seconds", groups["face_seconds"].sum())
+    pooled.insert(1, "face_seconds", rows["face_seconds"].sum())
     if "second" in keys:
         pooled.insert(0, "status", rows["status"].first())
         pooled.insert(1, "n_sampled", rows["n_sampled"].first())
     else:
         pooled.insert(0, "seconds", rows["second"].nunique())
-        for i, (status, name) in enumerate((("ok", "seconds_with_face"), ("no_data", "seconds_without_data")), 1):
-            those = frame[frame["status"] == status].groupby(keys, observed=True)["second"].nunique()
-            pooled.insert(i, name, those.reindex(pooled.index, fill_value=0))
-    p = pooled[labels].to_numpy(dtype=float)
-    pooled["entropy"] = -(p * np.log(np.maximum(p, 1e-12))).sum(1)
+        for i, (status, name) in enumerate(((OK, "seconds_with_face"), (NO_DATA, "seconds_without_data")), 1):
+            seconds = frame[frame["status"] == status].groupby(keys, observed=True)["second"].nunique()
+            pooled.insert(i, name, seconds.reindex(pooled.index, fill_value=0))
+    pooled["entropy"] = entropy(pooled[labels].to_numpy(dtype=float))
     has_face = pooled[labels].notna().any(axis=1)
     pooled["dominant"] = pd.Series(pooled.index.map(lambda _: None), index=pooled.index, dtype=object)
     pooled.loc[has_face, "dominant"] = pooled.loc[has_face, labels].idxmax(axis=1)
@@ -160,7 +241,17 @@ def weighted_mean(frame: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":
 
 @dataclass(frozen=True)
 class Timeline:
-    """A timeline in memory: `frame` as load_timeline gives it by track, `provenance` from the file."""
+    """A timeline in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file that it was read from.
+    frame : pandas.DataFrame
+        The rows, as `load_timeline` returns them by track.
+    provenance : dict
+        How it was made, as `read_provenance` returns it.
+    """
 
     path: Path
     frame: "pd.DataFrame" = field(repr=False)
@@ -168,38 +259,54 @@ class Timeline:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The emotions that it has columns for, in the order of EMOTIONS."""
+        """The emotions that have a column, in the order of EMOTIONS."""
         return tuple(name for name in EMOTIONS if name in self.frame)
 
     @property
+    def source(self) -> dict[str, Any]:
+        """What the provenance says about the video file."""
+        return self.provenance.get("source", {})
+
+    @property
     def video(self) -> str:
-        """The name of the video's file, without its folder."""
-        return str(self.provenance["source"]["name"])
+        """The name of the video file, without its folder."""
+        return str(self.source.get("name") or self.path.name)
 
     @property
     def first_s(self) -> float:
-        """Where the first second begins."""
+        """Start of the first second; the timeline must not be empty."""
         return float(self.frame["second"].iloc[0])
 
     @property
     def end_s(self) -> float:
-        """Where the last second ends: with the video, if that is before the second is full."""
+        """End of the last second, or of the video if that comes first; the timeline must not be empty."""
         last = float(self.frame["second"].iloc[-1])
-        ends = (self.provenance["source"].get("duration_s"), self.provenance["config"].get("end_s"), last + 1)
+        ends = (self.source.get("duration_s"), self.provenance["config"].get("end_s"), last + 1)
         return min(end for end in ends if end is not None and end > last)
 
     @cached_property
     def faces(self) -> "pd.DataFrame":
         """The rows with a face."""
-        return self.frame[self.frame["status"] == "ok"]
+        return self.frame[self.frame["status"] == OK]
 
     @property
     def tracks(self) -> list[int]:
-        """The numbers of all tracks, in order."""
+        """All track numbers, sorted."""
         return sorted(int(track) for track in self.faces["track"].unique())
 
     def check_tracks(self, wanted: tuple[int, ...]) -> None:
-        """Refuse track numbers that are not in this timeline."""
+        """Check that tracks occur in this timeline.
+
+        Parameters
+        ----------
+        wanted : tuple of int
+            Track numbers.
+
+        Raises
+        ------
+        DataError
+            If one of them does not occur.
+        """
         known = self.tracks
         for track in wanted:
             if track not in known:
@@ -207,8 +314,25 @@ class Timeline:
                 raise DataError(f"{self.path}: no track {track} in it; found {found}")
 
 
-def open_timeline(path: Path) -> Timeline:
-    """Read one timeline; DataError says what is wrong with a folder, a faces file, an empty or a foreign file."""
+def open_timeline(path: Path, *, allow_empty: bool = False) -> Timeline:
+    """Read one timeline.
+
+    Parameters
+    ----------
+    path : Path
+        A timeline.
+    allow_empty : bool
+        Accept a timeline without rows.
+
+    Returns
+    -------
+    Timeline
+
+    Raises
+    ------
+    DataError
+        If `path` is a folder, a file of another kind, damaged, or empty.
+    """
     if path.is_dir():
         raise DataError(f"{path}: is a folder; name one timeline in it, such as {_example(path)}")
     try:
@@ -221,11 +345,13 @@ def open_timeline(path: Path) -> Timeline:
     except (OSError, pa.ArrowException) as e:
         why = " ".join(str(e).split())
         raise DataError(f"{path}: a damaged timeline ({why}); run fervid process on the video again") from None
-    if frame.empty:
+    timeline = Timeline(path, frame, provenance)
+    if not timeline.labels:
+        raise DataError(f"{path}: has no column of an emotion; expected a timeline written by fervid process")
+    if frame.empty and not allow_empty:
         raise DataError(f"{path}: a timeline without a single second; run fervid process on the video again")
-    return Timeline(path, frame, provenance)
+    return timeline
 
 
 def _example(folder: Path) -> Path:
-    inside = sorted(p for p in folder.rglob("*.parquet") if p.name not in ("manifest.parquet",))
-    return inside[0] if inside else folder / "NAME.parquet"
+    return next(iter(find_timelines(folder)), folder / "NAME.parquet")

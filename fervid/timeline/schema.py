@@ -1,6 +1,10 @@
-"""NumPy columns as Arrow arrays. `pa.array` would do, but it imports pandas: half a second of every start."""
+"""The Arrow schemas of fervid's files, and NumPy columns as Arrow arrays.
+
+`pa.array` would convert them too, but it imports pandas, which takes half a second.
+"""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,56 +23,121 @@ __all__ = [
     "file_metadata",
     "number_array",
     "shots_table",
+    "table_kind",
     "timeline_schema",
     "to_table",
     "word_array",
 ]
 
 
+#: Version of the schema, written into the provenance.
+SCHEMA_VERSION = 2
+#: The metadata key under which a file carries its provenance, as JSON.
+METADATA_KEY = b"fervid"
+#: The Arrow type of columns with few distinct words.
+WORD = pa.dictionary(pa.int32(), pa.string())
+#: Columns that number something; -1 in memory, null in the file, where there is none.
+NUMBERS = ("shot", "track", "person")
+
+
 def number_array(values: np.ndarray, kind: pa.DataType, null: np.ndarray | None = None) -> pa.Array:
-    """Numbers (n,) as an Arrow array of a numeric kind, null where the mask (n,) says so."""
+    """Convert numbers to an Arrow array.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        Numbers, (n,).
+    kind : pa.DataType
+        A numeric type.
+    null : np.ndarray, optional
+        Mask, (n,): True where the value is null.
+
+    Returns
+    -------
+    pa.Array
+    """
     numbers = np.ascontiguousarray(values, kind.to_pandas_dtype())
     return pa.Array.from_buffers(kind, len(numbers), [_validity(null), pa.py_buffer(numbers)])
 
 
 def word_array(values: np.ndarray | list[str], null: np.ndarray | None = None) -> pa.DictionaryArray:
-    """Words (n,) as a dictionary in the order of first appearance, null where the mask (n,) says so."""
+    """Convert words to an Arrow dictionary array, its dictionary in the order of first appearance.
+
+    Parameters
+    ----------
+    values : np.ndarray or list of str
+        Words, (n,).
+    null : np.ndarray, optional
+        Mask, (n,): True where the value is null.
+
+    Returns
+    -------
+    pa.DictionaryArray
+    """
     known: dict[str, int] = {}
-    gone = np.zeros(len(values), bool) if null is None else null
-    index = [-1 if missing else known.setdefault(word, len(known)) for word, missing in zip(values, gone)]
-    to_utf8 = [word.encode() for word in known]
-    offsets = np.cumsum([0, *map(len, to_utf8)], dtype=np.int32)
-    words = pa.StringArray.from_buffers(len(to_utf8), pa.py_buffer(offsets), pa.py_buffer(b"".join(to_utf8)))
+    missing = np.zeros(len(values), bool) if null is None else null
+    index = [-1 if gone else known.setdefault(word, len(known)) for word, gone in zip(values, missing)]
+    encoded = [word.encode() for word in known]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    words = pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
     return pa.DictionaryArray.from_arrays(number_array(np.array(index, np.int32), pa.int32(), null), words)
 
 
 def _validity(null: np.ndarray | None) -> pa.Buffer | None:
-    """Arrow's bitmap: a bit a value, lowest first, 1 where there is one."""
+    """Return Arrow's validity bitmap: one bit per value, least significant first, 1 for a value that is not null."""
     if null is None or not null.any():
         return None
     return pa.py_buffer(np.packbits(~null, bitorder="little").tobytes())
 
 
-SCHEMA_VERSION = 2
-
-
-METADATA_KEY = b"fervid"
-
-
-WORD = pa.dictionary(pa.int32(), pa.string())
-
-
-#: Numbers of something, -1 (null in the file) where there is none.
-NUMBERS = ("shot", "track", "person")
-
-
 def file_metadata(provenance: dict[str, Any]) -> dict[bytes, str]:
-    """Give the key-value metadata of a Parquet file that carries a provenance."""
+    """Encode a provenance as the key-value metadata of a Parquet file.
+
+    Parameters
+    ----------
+    provenance : dict
+        Plain values that JSON can hold.
+
+    Returns
+    -------
+    dict
+        One key, METADATA_KEY; its value is JSON with sorted keys, so that equal provenance gives equal bytes.
+    """
     return {METADATA_KEY: json.dumps(provenance, sort_keys=True)}
 
 
+def table_kind(columns: Iterable[str]) -> str:
+    """Tell the tables of fervid apart by their columns.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        The names of the columns.
+
+    Returns
+    -------
+    str
+        "timeline", "face_readings", "shots", or "rows" for any other table.
+    """
+    names = set(columns)
+    marks = {"timeline": "second", "face_readings": "pts_s", "shots": "kind"}
+    return next((kind for kind, column in marks.items() if column in names), "rows")
+
+
 def timeline_schema(labels: tuple[str, ...], extra: tuple[str, ...] = ()) -> pa.Schema:
-    """The columns of a timeline, in order; `labels` are the emotions that the classifier knows, `extra` on request."""
+    """Return the columns of a timeline, in order.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        The emotions of the classifier; their columns have the order of EMOTIONS.
+    extra : tuple of str
+        Optional columns; they follow those of every timeline.
+
+    Returns
+    -------
+    pa.Schema
+    """
     real = pa.float32()
     return pa.schema(
         [
@@ -91,14 +160,27 @@ def timeline_schema(labels: tuple[str, ...], extra: tuple[str, ...] = ()) -> pa.
 def to_table(
     rows: Rows, labels: tuple[str, ...], video: str, provenance: dict[str, Any], extra: Rows | None = None
 ) -> pa.Table:
-    """Rows of timeline.fill_gaps -> the Arrow table that is written, with the provenance in its metadata.
+    """Convert rows to the Arrow table that is written.
 
-    `extra` columns, those on request, come after those of every timeline.
+    Parameters
+    ----------
+    rows : Rows
+        The rows of `fervid.timeline.aggregate.fill_gaps`.
+    labels : tuple of str
+        The emotions of the classifier.
+    video : str
+        The value of the column `video`.
+    provenance : dict
+        Goes into the metadata.
+    extra : Rows, optional
+        Optional columns.
+
+    Returns
+    -------
+    pa.Table
     """
     rows = rows | (extra or {})
-    schema = timeline_schema(labels, tuple(extra or ())).with_metadata(
-        {METADATA_KEY: json.dumps(provenance, sort_keys=True)}
-    )
+    schema = timeline_schema(labels, tuple(extra or ())).with_metadata(file_metadata(provenance))
     n = len(rows["second"])
     columns = []
     for field in schema:
@@ -112,7 +194,22 @@ def to_table(
 
 
 def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa.Table:
-    """One row a shot: its number, start_s, end_s, the kind of change that begins it, and from when to when that is."""
+    """Convert shots to an Arrow table.
+
+    Parameters
+    ----------
+    shots : list of Shot
+    video : str
+        The value of the column `video`.
+    provenance : dict
+        Goes into the metadata.
+
+    Returns
+    -------
+    pa.Table
+        One row per shot: its number, the kind of transition that starts it, start_s and end_s of the shot, from_s and
+        to_s of the transition.
+    """
     times = [(name, pa.float64()) for name in ("start_s", "end_s", "from_s", "to_s")]
     schema = pa.schema([("video", WORD), ("shot", pa.int32()), ("kind", WORD), *times])
     columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}

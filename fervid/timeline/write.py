@@ -16,16 +16,14 @@ from fervid.types import EmotionBatch, VideoInfo
 
 __all__ = ["FacesWriter", "rename_timeline", "write_table"]
 
-
+#: Rows per row group of a file of face readings.
 _ROW_GROUP = 50_000
-
-
 _LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 @contextmanager
-def _blaming(folder: Path) -> Iterator[None]:
-    """Errors while Arrow writes are about the result, and not about the video that is read meanwhile."""
+def _as_write_errors(folder: Path) -> Iterator[None]:
+    """Attribute errors while Arrow writes to the output, not to the video that is read at the same time."""
     try:
         yield
     except OSError as e:
@@ -33,19 +31,41 @@ def _blaming(folder: Path) -> Iterator[None]:
 
 
 class FacesWriter:
-    """Writes every face reading as it passes, so that memory does not grow with the video."""
+    """Writes face readings batch by batch, so that memory does not grow with the video.
+
+    Parameters
+    ----------
+    part : Path
+        The temporary file of `fervid.files.write_atomically`.
+    labels : tuple of str
+        The emotions of the classifier.
+    video : VideoInfo
+        Its frame size normalises boxes and landmarks.
+    name : str
+        The value of the column `video`.
+    """
 
     def __init__(self, part: Path, labels: tuple[str, ...], video: VideoInfo, name: str) -> None:
         self._name, self._waiting = to_utf8(name), 0
         self._batches: list[pa.Table] = []
         self._size = np.array([video.width_px, video.height_px], np.float64)
-        places = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
-        real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *places, *labels)]
+        landmarks = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
+        real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *landmarks, *labels)]
         self._schema = pa.schema([("video", WORD), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
         self._folder, self._writer = part.parent, pq.ParquetWriter(part, self._schema, compression="zstd")
 
     def write(self, batch: EmotionBatch) -> None:
-        """Append the m readings of a batch; boxes and landmarks are normalised to 0..1 of the displayed frame."""
+        """Append the readings of a batch, with boxes and landmarks normalised to 0..1 of the displayed frame.
+
+        Parameters
+        ----------
+        batch : EmotionBatch
+
+        Raises
+        ------
+        OutputError, RunError
+            If the file cannot be written, or the disk is full.
+        """
         corner, end = batch.box_px[:, :2] / self._size, batch.box_px[:, 2:] / self._size
         marks = (batch.landmarks_px / self._size).reshape(len(batch), 2 * len(_LANDMARKS))
         real = np.column_stack([batch.score, corner, end - corner, marks, batch.prob]).astype(np.float32)
@@ -58,35 +78,73 @@ class FacesWriter:
             self._flush(_ROW_GROUP)
 
     def _flush(self, rows: int) -> None:
-        """Write a row group of so many rows: the bytes do not depend on how readings were batched."""
+        """Write one row group, so that the bytes do not depend on how the readings were batched."""
         table = pa.concat_tables(self._batches, promote_options="none").unify_dictionaries().combine_chunks()
-        with _blaming(self._folder):
+        with _as_write_errors(self._folder):
             self._writer.write_table(table.slice(0, rows), row_group_size=rows)
         rest = table.slice(rows)
         self._batches, self._waiting = [rest] if len(rest) else [], len(rest)
 
     def close(self, provenance: dict[str, Any]) -> None:
-        """Finish the file with the same provenance as its timeline."""
+        """Finish the file.
+
+        Parameters
+        ----------
+        provenance : dict
+            The provenance of the timeline of the same run.
+
+        Raises
+        ------
+        OutputError, RunError
+            If the file cannot be written, or the disk is full.
+        """
         if self._waiting:
             self._flush(self._waiting)
         self._writer.add_key_value_metadata(file_metadata(provenance))
-        with _blaming(self._folder):
+        with _as_write_errors(self._folder):
             self._writer.close()
 
     def abandon(self) -> None:
-        """Let go of the file now: later the garbage collector would write a footer into what may be another file."""
+        """Close the unfinished file now; later, the garbage collector would write a footer into a reused descriptor."""
         with suppress(OSError):
             self._writer.close()
 
 
 def write_table(table: pa.Table, part: Path) -> None:
-    """Write a table into the part file of `write_atomically`."""
-    with _blaming(part.parent):
+    """Write a table as Parquet.
+
+    Parameters
+    ----------
+    table : pa.Table
+    part : Path
+        The temporary file of `fervid.files.write_atomically`.
+
+    Raises
+    ------
+    OutputError, RunError
+        If the file cannot be written, or the disk is full.
+    """
+    with _as_write_errors(part.parent):
         pq.write_table(table, part, compression="zstd")
 
 
 def rename_timeline(old: Path, new: Path, name: str) -> None:
-    """Write a timeline again for the same video under another name: the bytes that processing it would give."""
+    """Copy a timeline for the same video under another name; the bytes are those that processing it would give.
+
+    Parameters
+    ----------
+    old, new : Path
+        The existing timeline, and the file to write.
+    name : str
+        The new value of the column `video`.
+
+    Raises
+    ------
+    DataError
+        If `old` is not a timeline.
+    OutputError, RunError
+        If `new` cannot be written, or the disk is full.
+    """
     provenance = read_provenance(old)
     provenance["source"]["name"] = name.rpartition("/")[2]
     table = pq.read_table(old).unify_dictionaries().combine_chunks()

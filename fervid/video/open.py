@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fervid.config import MAX_PIXELS, READERS, Config
+from fervid.config import MAX_PIXELS, Config, check_choice
 from fervid.errors import ConfigError, DeviceError, MissingDependency, VideoError
 from fervid.files import check_file
+from fervid.registry import READERS
 from fervid.runtime.threads import T
 from fervid.video.reader import NotOnGPU, Reader, RestartNeeded, Sampling
 
@@ -35,33 +36,28 @@ def open_video(
     VideoError tells what is wrong with the file; ConfigError if the reader is unknown.
     """
     check_file(path)
-    if reader not in READERS:
-        raise ConfigError(f"unknown reader {reader!r}: expected one of {', '.join(READERS)}")
-    file: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels}
-    if reader == "decord":
-        from fervid.video.readers.decord import DecordReader
-
-        return DecordReader(path, **file)
-    if reader == "torchcodec":
-        from fervid.video.readers.torchcodec import TorchcodecReader
-
-        return TorchcodecReader(path, **file, device=device or "cpu")
-    file |= {"careful": careful, "synthetic_time": synthetic_time}
+    check_choice("reader", reader, READERS)
+    context: dict[str, Any] = {
+        "stream": stream,
+        "max_pixels": max_pixels,
+        "careful": careful,
+        "synthetic_time": synthetic_time,
+        "sampling": sampling,
+        "device": device or "cpu",
+    }
     fallback_reason = ""
-    if reader != "av" and device not in (None, "cpu"):
-        try:
-            from fervid.video.readers.nvdec import NvdecReader
-
-            return NvdecReader(path, str(device), **file)
-        except (NotOnGPU, DeviceError, MissingDependency) as e:
-            if reader == "nvdec":
-                raise
-            fallback_reason = e.why if isinstance(e, NotOnGPU) else str(e)
-    elif reader == "nvdec" and device:
-        raise ConfigError("--reader nvdec decodes on a GPU and needs --device cuda; use --reader av on a CPU")
-    from fervid.video.readers.pyav import PyAVReader
-
-    opened = PyAVReader(path, **file, sampling=sampling)
+    if reader in ("nvdec", "auto"):
+        if device not in (None, "cpu"):
+            try:
+                return READERS["nvdec"].create(path, **context)
+            except (NotOnGPU, DeviceError, MissingDependency) as e:
+                if reader == "nvdec":
+                    raise
+                fallback_reason = e.why if isinstance(e, NotOnGPU) else str(e)
+        elif reader == "nvdec" and device:
+            raise ConfigError("--reader nvdec decodes on a GPU and needs --device cuda; use --reader av on a CPU")
+        reader = "av"
+    opened = READERS[reader].create(path, **context)
     opened.health.fallback_reason = fallback_reason
     return opened
 

@@ -1,4 +1,4 @@
-"""What is in a video file, and what the line would do with it."""
+"""What a video file contains, and what the pipeline would do with it."""
 
 from pathlib import Path
 from typing import Any
@@ -9,29 +9,55 @@ from fervid.video.sampling import detection_size
 
 __all__ = ["describe_video"]
 
+_NOTES = {
+    "careful": "damaged at the start: decoded on one thread, damaged frames left out, the result degraded",
+    "synthetic_time": "no usable timestamps: frames counted at the declared rate, the result degraded",
+}
+
 
 def describe_video(path: Path, config: Config) -> dict[str, Any]:
-    """Tell what a video file holds and what the line would do with it, decoding one frame only."""
-    video, options = read_video(path, config, lambda reader: reader.info)
-    notes = [note for name, note in _NOTES.items() if options[name]]
-    picture_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
+    """Describe a video file and how the pipeline would process it, decoding a single frame.
+
+    Parameters
+    ----------
+    path : Path
+    config : Config
+
+    Returns
+    -------
+    dict
+        "file": what the file contains. "plan": what follows for it from the options. "options": all options, as they
+        would be in the metadata of the timeline. "notes": whether the first frame is damaged.
+
+    Raises
+    ------
+    VideoError
+        If the file is not a video, or not one frame of it can be decoded.
+    ConfigError
+        If the options do not fit the video.
+    """
+    video, restarts = read_video(path, config, lambda reader: reader.info)
+    longer_side_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
+    notes = [note for name, note in _NOTES.items() if restarts[name]]
     return {
         "file": {
-            "path": str(path), "container": video.container, "codec": video.codec, "stream": video.stream,
-            "displayed": f"{video.width_px}x{video.height_px}", "rotation_deg": video.rotation_deg,
+            "path": str(path),
+            "container": video.container,
+            "codec": video.codec,
+            "stream": video.stream,
+            "displayed": f"{video.width_px}x{video.height_px}",
+            "rotation_deg": video.rotation_deg,
             "frame_rate": f"{float(video.frame_rate):.5g}" if video.frame_rate else None,
-            "duration_s": video.duration_s, "start_s": video.start_s,
+            "duration_s": video.duration_s,
+            "start_s": video.start_s,
         },
         "plan": {
-            "reader": config.reader, "looks_per_second": config.fps or "every frame",
-            "detection_picture": "x".join(map(str, detection_size(video, picture_px))),
-            "smallest_face_px": round(min_face_px, 1), "detector": config.detector, "weights": config.weights,
+            "sampled_frames_per_second": config.fps or "every frame",
+            "detection_size": "x".join(map(str, detection_size(video, longer_side_px))),
+            "smallest_face_px": round(min_face_px, 1),
+            "from_s": config.start_s,
+            "to_s": min((end for end in (config.end_s, video.duration_s) if end is not None), default=None),
         },
-        "notes": notes or ["the first frame is fine; damage further on shows when the video is processed"],
-    }  # fmt: skip
-
-
-_NOTES = {
-    "careful": "damaged at the start: decoded on one thread, damage left out, the result degraded",
-    "synthetic_time": "no usable timestamps: frames are counted at the declared rate, the result degraded",
-}
+        "options": config.to_dict(),
+        "notes": notes or ["the first frame is undamaged; damage further on shows when the video is processed"],
+    }

@@ -1,1 +1,1 @@
-"""What people look at."""
+"""Views of results: terminal output, figures, annotated videos, web pages, exports."""

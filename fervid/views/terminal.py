@@ -19,19 +19,23 @@ from fervid.timeline.read import timeline_summary
 
 if TYPE_CHECKING:
     from fervid.pipeline import Result
+    from fervid.self_test import SelfTest
     from fervid.types import Progress
 
 __all__ = [
     "CLEAR",
     "clock",
+    "line_printer",
     "plain",
     "print_evaluation",
     "print_facts",
     "print_json",
     "print_profile",
     "print_result",
+    "print_self_test",
     "profile",
     "progress_bar",
+    "show",
     "summary",
     "write_json",
 ]
@@ -122,19 +126,107 @@ def print_facts(facts: Mapping[str, Any], indent: int = 0) -> None:
 
 
 def print_json(facts: Any) -> None:
-    """Print facts as one JSON document on stdout."""
-    sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
+    """Print facts as one JSON document on stdout.
+
+    Parameters
+    ----------
+    facts : Any
+        Plain values; what JSON lacks, such as paths, is printed as text.
+    """
+    sys.stdout.write(_to_json(facts))
 
 
-def write_json(facts: Any, target: str) -> None:
-    """Write facts as one JSON document: "-" is stdout, all else the name of a file."""
-    if target == "-":
-        print_json(facts)
-        return
+def write_json(facts: Any, path: Path) -> None:
+    """Write facts to a file as one JSON document.
+
+    Parameters
+    ----------
+    facts : Any
+        As for print_json.
+    path : Path
+        Replaced if it exists.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     from fervid.files import write_atomically
 
-    with write_atomically(Path(target)) as part:
-        part.write_text(json.dumps(facts, indent=2, default=str) + "\n", "utf-8")
+    with write_atomically(path) as temporary:
+        temporary.write_text(_to_json(facts), "utf-8")
+
+
+def _to_json(facts: Any) -> str:
+    return json.dumps(facts, indent=2, default=str) + "\n"
+
+
+def show(facts: Mapping[str, Any], *, as_json: bool, quiet: bool = False) -> None:
+    """Print the result of a command as its options request.
+
+    Parameters
+    ----------
+    facts : Mapping[str, Any]
+        Plain values, possibly nested.
+    as_json : bool
+        Print JSON instead of aligned lines.
+    quiet : bool, default False
+        Print nothing, unless JSON is requested.
+    """
+    if as_json:
+        print_json(facts)
+    elif not quiet:
+        print_facts(facts)
+
+
+def line_printer(*, as_json: bool, quiet: bool) -> Callable[[str], None]:
+    """Choose where the progress of a long command goes, line by line.
+
+    Parameters
+    ----------
+    as_json : bool
+        Whether stdout is reserved for JSON; lines then go to stderr.
+    quiet : bool
+        Whether to print nothing.
+
+    Returns
+    -------
+    Callable[[str], None]
+    """
+    stream = sys.stderr if as_json else sys.stdout
+
+    def print_line(text: str) -> None:
+        if not quiet:
+            stream.write(f"{plain(text)}\n")
+            stream.flush()
+
+    return print_line
+
+
+def print_self_test(result: "SelfTest") -> None:
+    """Print the checks of a self-test on stdout, and what to do if one failed.
+
+    Parameters
+    ----------
+    result : SelfTest
+    """
+    width = max(len(check.name) for check in result.checks)
+    for check in result.checks:
+        outcome = f"passed  {check.name:<{width}}  {check.found}"
+        if not check.passed:
+            outcome = f"FAILED  {check.name:<{width}}  expected {check.expected}, found {check.found}"
+        sys.stdout.write(f"{plain(outcome)}\n")
+    failed = sum(not check.passed for check in result.checks)
+    if failed:
+        sys.stdout.write(
+            f"\n{failed} of {len(result.checks)} checks failed: do not rely on results of this installation. Compare "
+            "`fervid doctor` with\na machine that passes, reinstall fervid, and report it with the output of both "
+            "commands.\n"
+        )
+    else:
+        sys.stdout.write(
+            f"\nAll {len(result.checks)} checks passed in {result.taken_s:.0f} s: this installation works.\n"
+        )
 
 
 def print_evaluation(facts: Mapping[str, Any]) -> None:

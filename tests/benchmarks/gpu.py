@@ -228,7 +228,7 @@ def host(run: Run) -> None:
     answers = np.full(len(unasked.labels), 1 / len(unasked.labels), np.float32).view(np.uint8)
     batches = [replace(batch, crop=np.tile(answers, (len(batch), 1, 1))) for batch in batches]
     start = time.process_time()
-    tracks = link(assign_shots(iter(batches), ShotDetector()), Tracker(max_lost_s=config.track_gap_s))
+    tracks = link(assign_shots(iter(batches), ShotDetector()), Tracker(max_lost_s=config.tracker_max_lost_s))
     for _ in summarise(classify(tracks, unasked), unasked.labels, video.info, lambda: video.end_s):
         pass
     looks = sum(len(batch.sampled_s) for batch in batches)

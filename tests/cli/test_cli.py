@@ -12,25 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 import fervid
 from fervid.cli import app
 from fervid.errors import VideoError
 from fervid.timeline.read import read_provenance
 from tests.helpers import broken_clips, clips
-
-SAMPLES = Path(__file__).parents[2] / "sample_videos"
-ONE_FACE = SAMPLES / "one_face.mp4"
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    """Run `fervid ARGS` in this process -> (exit code, stdout, stderr)."""
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
+from tests.helpers.command_line import ONE_FACE, SAMPLES, run
 
 # -- the main job -----------------------------------------------------------------------------------
 
@@ -247,8 +235,8 @@ def test_every_command_names_its_options_as_they_are_written(tmp_path: Path) -> 
         assert code == 2 and words in error, error
 
 
-@pytest.mark.parametrize("command, words", [("process", "begins anew"), ("batch", "goes on from there")])
-def test_who_interrupts_is_told_what_the_same_command_would_do(
+@pytest.mark.parametrize("command, words", [("process", "start over"), ("batch", "rerun to resume")])
+def test_an_interruption_says_what_a_rerun_does(
     command: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -256,7 +244,7 @@ def test_who_interrupts_is_told_what_the_same_command_would_do(
 
     monkeypatch.setattr(fervid, command, interrupted)
     code, _, error = run(command, ONE_FACE, "--out", tmp_path / "t.parquet")
-    assert code == 130 and f"the same command {words}" in error
+    assert code == 130 and words in error
 
 
 def test_a_table_of_another_kind_is_not_written(tmp_path: Path) -> None:
@@ -338,7 +326,7 @@ def test_probe_tells_what_would_be_done() -> None:
     facts = json.loads(printed)
     assert code == 0
     assert facts["file"]["displayed"] == "640x360" and facts["file"]["codec"] == "h264"
-    assert facts["plan"]["detection_picture"] == "640x360"
+    assert facts["plan"]["detection_size"] == "640x360"
 
 
 def test_probe_of_a_bad_file_exits_1(tmp_path: Path) -> None:

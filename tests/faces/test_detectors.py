@@ -119,5 +119,5 @@ def test_rejects_an_unknown_device(kind):
 
 
 def test_rejects_an_unknown_name():
-    with pytest.raises(ConfigError, match="mtcnn or centerface"):
+    with pytest.raises(ConfigError, match="mtcnn, centerface"):
         load_detector("retina", "cpu", "auto")

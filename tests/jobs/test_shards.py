@@ -237,7 +237,7 @@ def over(workers: int, **options) -> Shards:
 @pytest.mark.parametrize(
     "workers", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("options", [{}, pytest.param({"fps": None, "max_gap_s": 0.3}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("options", [{}, pytest.param({"fps": None, "max_lost_s": 0.3}, marks=pytest.mark.slow)])
 def test_one_two_and_three_workers_give_the_same_bytes(film, tmp_path, workers, options):
     whole, moves = results(film, tmp_path / "whole", **options), []
     found = results(film, tmp_path / "spread", over(workers, on_progress=moves.append), **options)

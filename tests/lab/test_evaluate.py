@@ -1,4 +1,4 @@
-"""`fervid evaluate`: figures derived by hand, heads and classes matched by name, and the way from raw pictures."""
+"""`fervid evaluate`: figures derived by hand, heads and classes matched by name, and the way from raw images."""
 
 import csv
 import json
@@ -14,7 +14,6 @@ from scipy.special import softmax
 from typer.testing import CliRunner
 
 from fervid.cli import app
-from fervid.config import DETECTORS
 from fervid.emotions.torch_classifier import Head, TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.lab.data.datasets import FER2013, FaceSet
@@ -22,6 +21,7 @@ from fervid.lab.data.face_alignment import FER2013_ALIGNMENT
 from fervid.lab.evaluation.evaluate import EvalConfig, Predictor, choose_head, evaluate_faces, evaluate_weights, views
 from fervid.lab.evaluation.metrics import calibration_error, fit_temperature, reliability, score
 from fervid.labels import EMOTIONS
+from fervid.registry import DETECTORS
 from fervid.views import terminal
 from fervid.views.figures.evaluation import write_evaluation
 from fervid.views.figures.style import PALETTE
@@ -108,7 +108,7 @@ EIGHT = Head("ferplus", (*FER2013, "contempt"), 1.0, 7)
 
 
 class FakeTwoHeads:
-    """Says of every picture that output k is as likely as e^k, on 15 outputs of two heads."""
+    """Says of every image that output k is as likely as e^k, on 15 outputs of two heads."""
 
     framing = FER2013_ALIGNMENT
     name, sha256, path, crop_px, heads = "fake", "0", Path("fake.safetensors"), 4, (SEVEN, EIGHT)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fervid.runtime.profiling import ELSEWHERE, Profiler, stage
-from tests.cli.test_cli import SAMPLES, run
+from tests.helpers.command_line import SAMPLES, run
 
 
 def burn(seconds: float) -> None:

@@ -40,7 +40,7 @@ def test_persons_and_curves_stand_beside_the_raw_columns(clip: Path, tmp_path: P
 
 
 def test_without_cuts_all_is_one_shot(clip: Path, tmp_path: Path) -> None:
-    result = process_video(clip, None, Config(cuts=False), MODELS, shots_out=tmp_path / "shots.parquet")
+    result = process_video(clip, None, Config(detect_shots=False), MODELS, shots_out=tmp_path / "shots.parquet")
     assert set(result.to_pandas()["shot"].dropna()) == {0}
     assert pq.read_table(tmp_path / "shots.parquet").num_rows == 1
 

@@ -17,8 +17,8 @@ from fervid.errors import DataError, OutputError
 from fervid.timeline.intervals import Interval, merge_seconds
 from fervid.timeline.read import Timeline, load_timeline, open_timeline
 from fervid.views.export.boris import COLUMNS, events
-from fervid.views.export.export import cues
-from tests.cli.test_cli import run
+from fervid.views.export.subtitles import cues
+from tests.helpers.command_line import run
 from tests.helpers.hypothesis_settings import steady
 from tests.helpers.stories import by_hand, face_at, rewrite, tell, write_pictures
 

@@ -13,10 +13,10 @@ from PIL import Image
 import fervid
 from fervid.errors import ConfigError, DataError, OutputError
 from fervid.timeline.read import open_timeline
-from fervid.views.overlay.face_boxes import faces_places, hidden_places, seconds_places
-from fervid.views.overlay.yuv_drawing import Inks, hide, outline, paste
-from tests.cli.test_cli import run
+from fervid.views.overlay.face_boxes import boxes_of_readings, boxes_of_seconds, boxes_to_redact
+from fervid.views.overlay.yuv_drawing import YuvColours, outline, paste, redact
 from tests.helpers import clips
+from tests.helpers.command_line import run
 from tests.helpers.stories import BLIND, FACE, face_at, rewrite, tell, write_pictures
 
 VFR = {
@@ -201,7 +201,7 @@ def test_mute_leaves_the_sound_out(tmp_path: Path) -> None:
 
 def test_the_box_runs_with_the_face_between_looks(moving: tuple[Path, Path, Path]) -> None:
     _, timeline, faces = moving
-    places = faces_places(faces, open_timeline(timeline))
+    places = boxes_of_readings(faces, open_timeline(timeline))
     for i in range(36):
         ((track, box),) = places.at(i / 25)
         assert track == 0
@@ -222,7 +222,7 @@ def test_a_box_is_drawn_where_the_face_is(moving: tuple[Path, Path, Path], tmp_p
 def test_nothing_is_drawn_over_a_look_that_missed_the_face(moving: tuple[Path, Path, Path], tmp_path: Path) -> None:
     _, timeline, faces = moving
     path = rewrite(faces, tmp_path / "f.parquet", lambda f: f[(f["pts_s"] - 0.8).abs() > 0.01])
-    shown, hidden = faces_places(path, open_timeline(timeline)), hidden_places(path, open_timeline(timeline))
+    shown, hidden = boxes_of_readings(path, open_timeline(timeline)), boxes_to_redact(path, open_timeline(timeline))
     assert shown.at(0.55) and not shown.at(0.8) and shown.at(1.05)
     assert all(hidden.swept(i / 25) for i in range(40))  # to hide, it goes on
 
@@ -230,8 +230,8 @@ def test_nothing_is_drawn_over_a_look_that_missed_the_face(moving: tuple[Path, P
 def test_no_box_reaches_over_a_shot(moving: tuple[Path, Path, Path], tmp_path: Path) -> None:
     _, timeline, faces = moving
     path = rewrite(faces, tmp_path / "f.parquet", lambda f: f.assign(shot=(f["pts_s"] > 0.7).astype("int32")))
-    places = faces_places(path, open_timeline(timeline))
-    assert len(places.pieces) == 2
+    places = boxes_of_readings(path, open_timeline(timeline))
+    assert len(places.stretches) == 2
     ((_, box),) = places.at(0.69)
     assert box[0] * 256 == pytest.approx(20 + 4 * 15, abs=2)  # where it was at 0.6 s
 
@@ -241,7 +241,7 @@ def test_no_box_stays_after_the_shot_in_which_it_was_seen(moving: tuple[Path, Pa
     late = rewrite(faces, tmp_path / "f.parquet", lambda f: f[f["pts_s"] > 0.9])  # the first look is at 1.0 s
     shot = {"one": 0, "two": [0, 1]}
     before = [
-        bool(faces_places(late, open_timeline(rewrite(timeline, tmp_path / f"{name}.parquet", _cut(at)))).at(0.95))
+        bool(boxes_of_readings(late, open_timeline(rewrite(timeline, tmp_path / f"{name}.parquet", _cut(at)))).at(0.95))
         for name, at in shot.items()
     ]
     assert before == [True, False]
@@ -252,7 +252,7 @@ def _cut(at):
 
 
 def test_without_readings_the_mean_boxes_of_seconds_are_used(moving: tuple[Path, Path, Path]) -> None:
-    places = seconds_places(open_timeline(moving[1]))
+    places = boxes_of_seconds(open_timeline(moving[1]))
     row = pd.read_parquet(moving[1]).iloc[0]
     ((_, box),) = places.at(0.5)
     assert box == pytest.approx([row["x"], row["y"], row["x"] + row["w"], row["y"] + row["h"]])
@@ -285,7 +285,7 @@ def test_hide_leaves_a_few_flat_tiles_also_beside_the_box() -> None:
     random = np.random.default_rng(0)
     planes = [random.integers(0, 256, (200 // s, 300 // s), np.uint8) for s in (1, 2, 2)]
     before = planes[0].copy()
-    hide(planes, np.array([100.0, 60, 180, 140]))
+    redact(planes, np.array([100.0, 60, 180, 140]))
     area = planes[0][60 - 28 : 140 + 28, 100 - 28 : 180 + 28]
     assert len(np.unique(area)) <= 16
     assert (np.diff(area.astype(int), axis=1) != 0).any(0).sum() <= 3
@@ -299,19 +299,19 @@ def test_hide_leaves_a_few_flat_tiles_also_beside_the_box() -> None:
 @pytest.mark.parametrize("box", [(-50, -50, 20, 20), (280, 180, 400, 400), (500, 500, 600, 600), (10, 10, 10, 10)])
 def test_painting_outside_the_frame_harms_nothing(box: tuple) -> None:
     planes = [np.full((200 // s, 300 // s), 128, np.uint8) for s in (1, 2, 2)]
-    inks = Inks(bt709=False, full_range=False)
+    inks = YuvColours(bt709=False, full_range=False)
     sprite = inks.sprite(Image.new("RGBA", (33, 17), (255, 0, 0, 255)))
-    hide(planes, np.array(box, float))
-    outline(planes, np.array(box, float), (inks.mix([255, 0, 0]), inks.mix([0, 0, 0])), 3)
+    redact(planes, np.array(box, float))
+    outline(planes, np.array(box, float), (inks.convert([255, 0, 0]), inks.convert([0, 0, 0])), 3)
     paste(planes, sprite, box[0], box[1])
 
 
 @pytest.mark.parametrize("alpha", [0, 100, 255])
 def test_a_sprite_is_mixed_with_what_is_under_it(alpha: int) -> None:
     planes = [np.full((40 // s, 60 // s), 200, np.uint8) for s in (1, 2, 2)]
-    inks = Inks(bt709=False, full_range=True)
+    inks = YuvColours(bt709=False, full_range=True)
     paste(planes, inks.sprite(Image.new("RGBA", (10, 8), (255, 0, 0, alpha))), 11, 5)
-    share, ink = alpha / 255, inks.mix([255, 0, 0])
+    share, ink = alpha / 255, inks.convert([255, 0, 0])
     for plane, value, s in zip(planes, ink, (1, 2, 2)):
         assert plane[6 // s, 14 // s] == pytest.approx(200 + share * (value - 200), abs=1.5)
         assert plane[0, 0] == plane[-1, -1] == 200
@@ -319,9 +319,9 @@ def test_a_sprite_is_mixed_with_what_is_under_it(alpha: int) -> None:
 
 def test_colours_are_those_of_the_standards() -> None:
     red = np.array([255, 0, 0])
-    assert Inks(bt709=False, full_range=False).mix(red) == pytest.approx([81.5, 90.2, 240], abs=0.5)
-    assert Inks(bt709=True, full_range=False).mix(red) == pytest.approx([62.6, 102.3, 240], abs=0.5)
-    assert Inks(bt709=False, full_range=True).mix(np.array([255, 255, 255])) == pytest.approx([255, 128, 128])
+    assert YuvColours(bt709=False, full_range=False).convert(red) == pytest.approx([81.5, 90.2, 240], abs=0.5)
+    assert YuvColours(bt709=True, full_range=False).convert(red) == pytest.approx([62.6, 102.3, 240], abs=0.5)
+    assert YuvColours(bt709=False, full_range=True).convert(np.array([255, 255, 255])) == pytest.approx([255, 128, 128])
 
 
 # -- bad input ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fervid.errors import ConfigError, DataError, OutputError
 from fervid.timeline.read import open_timeline
 from fervid.views.figures.axes import clock_times, drawable
 from fervid.views.figures.timeline import Style, average_screen, average_tracks, draw
-from tests.cli.test_cli import run
+from tests.helpers.command_line import run
 from tests.helpers.stories import by_hand, face_at, rewrite, tell, write_pictures
 from tests.views.test_export import ROWS, rewrite_length
 
@@ -77,13 +77,13 @@ def test_a_longer_bin_weighs_faces_by_the_time_that_they_were_visible(story: Pat
 def test_a_long_timeline_is_averaged_and_the_caption_says_so(hours: Path) -> None:
     timeline = open_timeline(hours)
     figure, caption = draw(timeline, [], Style())
-    assert "one value for every 30 s" in caption
+    assert "one value per 30 s" in caption
     assert "1,200 shots, too many to mark" in caption
     assert [t.get_text() for t in figure.axes[-1].get_xticklabels()][:3] == ["0:00:00", "0:30:00", "1:00:00"]
 
 
 def test_a_narrow_figure_is_averaged_more(hours: Path) -> None:
-    assert "every 2 min" in draw(open_timeline(hours), [], Style(width_in=4))[1]
+    assert "per 2 min" in draw(open_timeline(hours), [], Style(width_in=4))[1]
 
 
 # -- what is drawn --------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_rows_for_tracks(story: Path, tmp_path: Path, options: list) -> None:
 def test_three_hours_of_forty_tracks_are_drawn(hours: Path, tmp_path: Path) -> None:
     facts = fervid.plot(hours, tmp_path / "t.png", each=True, **SMALL)
     assert facts["panels"] == 40
-    assert "one value for every 2 min" in facts["caption"]
+    assert "one value per 2 min" in facts["caption"]
 
 
 @pytest.mark.parametrize("word", ["no_face", "no_data"])

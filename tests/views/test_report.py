@@ -23,7 +23,7 @@ from fervid.errors import ConfigError, DataError, OutputError, VideoError
 from fervid.files import content_hash
 from fervid.video.open import read_video
 from fervid.video.writers.browser_support import browser_support
-from fervid.views.report.data import pack_boxes, pack_timeline, read_timeline
+from fervid.views.report.data import pack_boxes, pack_timeline, read_lanes
 from tests.helpers.broken_clips import cut
 from tests.helpers.clips import read_number, times, write_clip
 from tests.helpers.timelines import LABELS, crowd, provenance, rows, write
@@ -38,7 +38,7 @@ def one_row(second: int, track: int = 0) -> dict[str, np.ndarray]:
 
 def timeline_of(video: Path, path: Path, seconds: int = 2, **source: Any) -> Path:
     """A timeline that was made from this video, as far as its metadata tell."""
-    facts = provenance(sha256=content_hash(video), name=video.name, **source)
+    facts = provenance(sha256=content_hash(video), bytes=video.stat().st_size, name=video.name, **source)
     return write(path, one_row(0), seconds, facts=facts)
 
 
@@ -63,7 +63,7 @@ def unpack(text: str, kind: str) -> np.ndarray:
 
 def test_the_page_holds_the_timeline(tmp_path: Path) -> None:
     timeline = crowd(tmp_path / "t.parquet", seconds=400, tracks=5)
-    data = pack_timeline(read_timeline(timeline))
+    data = pack_timeline(read_lanes(timeline))
     frame = fervid.load_timeline(timeline)
     track = np.repeat([lane["tracks"][0] for lane in data["lanes"]], [lane["rows"] for lane in data["lanes"]])
     packed = pd.DataFrame({"second": unpack(data["second"], "<u4"), "track": track})
@@ -87,7 +87,7 @@ def test_tracks_of_one_person_share_a_lane_and_shots_are_marked(tmp_path: Path) 
     nobody = None
     shots, persons = [0, 1, 1, 2, nobody], [7, 7, 7, nobody, nobody]
     timeline = write(tmp_path / "t.parquet", joined, 4, shot=np.array(shots, object), person=np.array(persons, object))
-    data = pack_timeline(read_timeline(timeline))
+    data = pack_timeline(read_lanes(timeline))
     lanes = {lane["name"]: (lane["tracks"], lane["rows"]) for lane in data["lanes"]}
     assert lanes == {"Person 7": ([0, 1, 2], 2), "Track 2": ([2], 1)}  # two tracks met in second 1: one row
     assert data["shots"] == [1, 2]
@@ -100,7 +100,7 @@ def test_boxes_come_track_by_track_and_know_a_gap(tmp_path: Path) -> None:
         "pts_s": [0.0, 0.0, 0.2, 0.2], "track": np.array([1, 0, 0, 1], np.int32), "x": [0.5, 0.1, 0.2, -0.1],
         "y": [0.0] * 4, "w": [0.2] * 4, "h": [0.3] * 4,
     }  # fmt: skip
-    packed = pack_boxes(read_timeline(timeline), faces_of(timeline, tmp_path / "f.parquet", readings))
+    packed = pack_boxes(read_lanes(timeline), faces_of(timeline, tmp_path / "f.parquet", readings))
     assert (packed["tracks"], packed["counts"]) == ([0, 1], [2, 2])
     assert unpack(packed["ms"], "<u4").tolist() == [0, 200, 0, 200]
     assert unpack(packed["box"], "<i2").reshape(4, 4)[0].tolist() == [1000, 2000, 5000, -1000]
@@ -171,15 +171,15 @@ def test_the_film_is_inside_or_beside(tmp_path: Path) -> None:
     timeline = timeline_of(video, tmp_path / "t.parquet")
     facts = fervid.report(timeline, tmp_path / "in.html", video=video)
     text = (tmp_path / "in.html").read_text("utf-8")
-    inside = re.search(r'id="film-content">([^<]*)</script>', text)[1]
+    inside = re.search(r'id="video-content">([^<]*)</script>', text)[1]
     assert base64.b64decode(inside) == video.read_bytes() and "inside the page" in facts["film"]
-    assert "whoever gets the page gets the faces" in text and "\0" not in text
+    assert "everyone who receives the page receives the faces" in text and "\0" not in text
     (tmp_path / "pages").mkdir()
     facts = fervid.report(timeline, tmp_path / "pages" / "out.html", video=video, embed_mb=0)
     assert facts["film"] == "./../a%20%231%20100%25%3A%20x.mp4"
     text = (tmp_path / "pages" / "out.html").read_text("utf-8")
-    assert data_of(tmp_path / "pages" / "out.html")["film"]["url"] == facts["film"]
-    assert 'id="film-content"></script>' in text and "has to lie there" in text
+    assert data_of(tmp_path / "pages" / "out.html")["video"]["url"] == facts["film"]
+    assert 'id="video-content"></script>' in text and "must stay there" in text
 
 
 def test_another_film_or_other_readings_need_force(tmp_path: Path) -> None:
@@ -189,12 +189,12 @@ def test_another_film_or_other_readings_need_force(tmp_path: Path) -> None:
         fervid.report(timeline, page, video=other)
     readings = {name: [0.0] for name in ("pts_s", "x", "y", "w", "h")} | {"track": [0]}
     faces = faces_of(timeline_of(other, tmp_path / "u.parquet"), tmp_path / "f.parquet", readings)
-    with pytest.raises(DataError, match=r"f\.parquet: these readings are of another video"):
+    with pytest.raises(DataError, match=r"f\.parquet: these are face readings of another video"):
         fervid.report(timeline, page, video=video, faces=faces)
     assert not page.exists()
     fervid.report(timeline, page, video=other, faces=faces, force=True)
     text = page.read_text("utf-8")
-    assert "is another file than the one" in text and "read from another file" in text
+    assert "is not the file that the timeline was made from" in text and "read from another file" in text
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_transcoded_film_shows_the_same_at_the_same_time(tmp_path: Path, optio
     shrink = min(1.0, 720 / min(before.width_px, before.height_px))
     assert (after.width_px, after.height_px) == (round(before.width_px * shrink), round(before.height_px * shrink))
     assert browser_support(copy).trouble == ""
-    assert after.rotation_deg == 0 and data_of(tmp_path / "r.html")["film"]["offset"] == 0
+    assert after.rotation_deg == 0 and data_of(tmp_path / "r.html")["video"]["offset"] == 0
 
 
 def loud_from(video: Path) -> float:
@@ -360,13 +360,14 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
         (OutputError, "such as .*empty/report.html", {"timeline": timeline, "out": tmp_path / "empty"}),
         (OutputError, "cannot be written", {"timeline": timeline, "out": tmp_path / "none" / "r.html"}),
         (OutputError, "many pages", {"timeline": tmp_path, "out": page}),
-        (ConfigError, "name the film", {"timeline": timeline, "out": page, "transcode": True}),
-        (ConfigError, "name the film", {"timeline": timeline, "out": page, "faces": timeline}),
+        (ConfigError, "add --video", {"timeline": timeline, "out": page, "transcode": True}),
+        (ConfigError, "add --video", {"timeline": timeline, "out": page, "faces": timeline}),
         (ConfigError, "one timeline", {"timeline": tmp_path, "out": tmp_path / "o", "video": video}),
         (ConfigError, "0 to 350 MB", {"timeline": timeline, "out": page, "video": video, "embed_mb": 1000}),
-        (OutputError, "is the film itself", {"timeline": timeline, "out": tmp_path / "b.html", "transcode": True,
-                                             "video": copy}),
-        (DataError, "no face readings", {"timeline": timeline, "out": page, "video": video, "faces": timeline}),
+        (OutputError, "is the video itself", {"timeline": timeline, "out": tmp_path / "b.html", "transcode": True,
+                                              "video": copy}),
+        (DataError, "not a file of face readings", {"timeline": timeline, "out": page, "video": video,
+                                                    "faces": timeline}),
         (VideoError, "no such file", {"timeline": timeline, "out": page, "video": tmp_path / "none.mp4"}),
         (VideoError, "not a video", {"timeline": timeline, "out": page, "video": plain, "force": True}),
     ]  # fmt: skip

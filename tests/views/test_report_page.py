@@ -348,8 +348,8 @@ def test_a_film_beside_the_page_plays(browser: Any, tmp_path: Path) -> None:
         assert [url.startswith("file:") for url in visit.beyond_the_page()] == [True] and visit.complaints == []
     video.unlink()
     with Visit(browser, tmp_path / "r.html") as visit:
-        visit.wait("document.getElementById('film-note').textContent !== ''")
-        assert "cannot play" in visit.page.locator("#film-note").inner_text()
+        visit.wait("document.getElementById('video-note').textContent !== ''")
+        assert "cannot play" in visit.page.locator("#video-note").inner_text()
 
 
 # -- the index, and gaps -----------------------------------------------------------------------------------

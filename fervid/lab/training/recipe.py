@@ -1,13 +1,11 @@
 """Everything that shapes a training run, as one frozen dataclass <- a TOML file and the options given beside it."""
 
-import difflib
 import itertools
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
+from fervid.config import check_choice, make_options, read_toml
 from fervid.errors import ConfigError
 from fervid.lab.training.augment import KINDS
 from fervid.networks.registry import ARCHITECTURES
@@ -43,15 +41,15 @@ class Recipe:
     """Share of the votes in the target of a single head, where the set has votes."""
     label_smoothing: float = 0.05
     mixup: float = 0.0
-    """Both parameters of the beta distribution that pictures are mixed by (Zhang et al. 2018); 0 mixes none."""
+    """Both parameters of the beta distribution that images are mixed by (Zhang et al. 2018); 0 mixes none."""
     teacher: tuple[str, ...] = ()
     """Weights whose mean answer is learned beside the target (Hinton et al. 2015, arXiv 1503.02531)."""
     teacher_weight: float = 0.5
-    # how pictures are varied
+    # how images are varied
     augment: float = 1.0
     augment_kinds: tuple[str, ...] = KINDS
     window_px: int | None = None
-    """Side of the window that training sees of a picture; None: all of it."""
+    """Side of the window that training sees of an image; None: all of it."""
     # how it is learned
     epochs: int = 28
     gentle_epochs: int = 13
@@ -75,28 +73,26 @@ class Recipe:
     seed: int = 0
     # the end
     refit: bool | None = None
-    """Fit the head anew on pictures as they are; None: for seresnet only."""
+    """Fit the head anew on images as they are; None: for seresnet only."""
     head_vote_weight: float = 0.25
     """vote_weight for that."""
 
     def __post_init__(self) -> None:
-        _one_of("arch", self.arch, tuple(ARCHITECTURES))
-        _one_of("labels", self.labels, ("auto", "hard", "ferplus"))
-        _one_of("balance", self.balance, BALANCES)
-        _one_of("heads", self.heads, ("hard", "both"))
-        _one_of("optimiser", self.optimiser, ("sgd", "adamw"))
-        _one_of("schedule", self.schedule, ("cosine", "plateau"))
-        _one_of("bf16", self.bf16, ("auto", "on", "off"))
+        check_choice("arch", self.arch, tuple(ARCHITECTURES))
+        check_choice("labels", self.labels, ("auto", "hard", "ferplus"))
+        check_choice("balance", self.balance, BALANCES)
+        check_choice("heads", self.heads, ("hard", "both"))
+        check_choice("optimiser", self.optimiser, ("sgd", "adamw"))
+        check_choice("schedule", self.schedule, ("cosine", "plateau"))
+        check_choice("bf16", self.bf16, ("auto", "on", "off"))
         for kind in self.augment_kinds:
-            _one_of("augment_kinds", kind, KINDS)
+            check_choice("augment_kinds", kind, KINDS)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} = {value:g}: expected {low:g} to {high:g}")
         if self.window_px is not None and self.window_px > self.size_px:
-            raise ConfigError(
-                f"window_px = {self.window_px}: a window lies within the picture of {self.size_px} pixels"
-            )
+            raise ConfigError(f"window_px = {self.window_px}: a window lies within the image of {self.size_px} pixels")
         if self.window_px not in (None, self.size_px) and self.arch in _FIXED_PLACES:
             raise ConfigError(
                 f"window_px = {self.window_px}: the dense layers of {self.arch} expect faces of one size; leave it out"
@@ -121,23 +117,14 @@ _RANGES = {
 _TYPES: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
-
-
 def load_recipe(path: Path | None = None, **options: Any) -> Recipe:
     """Read a recipe from a TOML file, and put the options that are not None over it.
 
     ConfigError names the key, what was expected, and the file if it is the file's.
     """
-    written = _read(path) if path is not None else {}
+    written = read_toml(path) if path is not None else {}
     given = {name: value for name, value in options.items() if value is not None}
-    try:
-        return _make(written | given, "")
-    except ConfigError:
-        _make(written, f"{path}: ")
-        raise
+    return make_options(Recipe, written, given, source=f"{path}")
 
 
 def load_grid(path: Path, base: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
@@ -146,7 +133,7 @@ def load_grid(path: Path, base: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
     A list is a choice of values, anything else a fixed value; for an option that is a list itself (teacher), a list
     of lists is a choice. ConfigError names the file and the key.
     """
-    values = _read(path)
+    values = read_toml(path)
     choices = {name: value for name, value in values.items() if _is_choice(name, value)}
     if not choices or not all(choices.values()):
         raise ConfigError(f'{path}: expected at least one option with a list of values, as in arch = ["a", "b"]')
@@ -154,7 +141,7 @@ def load_grid(path: Path, base: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
     runs = []
     for chosen in itertools.product(*choices.values()):
         special = dict(zip(choices, chosen))
-        runs.append((special, _make(fixed | special, f"{path}: ")))
+        runs.append((special, make_options(Recipe, fixed | special, {}, source=f"{path}")))
     return runs
 
 
@@ -162,41 +149,3 @@ def _is_choice(name: str, value: object) -> bool:
     if not isinstance(value, list):
         return False
     return get_origin(_TYPES.get(name)) is not tuple or any(isinstance(part, list) for part in value)
-
-
-def _make(values: dict[str, Any], where: str) -> Recipe:
-    for name in values:
-        if name not in _TYPES:
-            near = difflib.get_close_matches(name, _TYPES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(_TYPES)}"
-            raise ConfigError(f"{where}unknown key {name!r}; {hint}")
-    try:
-        return Recipe(**{name: _convert(name, value) for name, value in values.items()})
-    except ConfigError as e:
-        raise ConfigError(f"{where}{e}") from None
-
-
-def _convert(name: str, value: Any) -> Any:
-    """Check a value from TOML against the type of its field; whole numbers may stand for real ones."""
-    kind = _TYPES[name]
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
-            raise ConfigError(f"{name} = {value!r}: expected a list of texts")
-        return tuple(value)
-    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if float in kinds and type(value) is int:
-        return float(value)
-    if type(value) not in kinds:
-        names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        raise ConfigError(f"{name} = {value!r}: expected {' or '.join(names[k] for k in kinds if k in names)}")
-    return value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as e:
-        reason = "no such file" if isinstance(e, FileNotFoundError) else f"cannot be read ({e.strerror})"
-        raise ConfigError(f"{path}: {reason}; expected a TOML file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise ConfigError(f"{path}: not a readable TOML file ({e})") from None

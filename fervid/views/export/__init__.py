@@ -1,1 +1,1 @@
-"""Timelines for other programs."""
+"""Timelines in the formats of other programs."""

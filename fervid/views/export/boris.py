@@ -1,8 +1,9 @@
-"""A timeline as events for BORIS (Friard and Gamba 2016, doi 10.1111/2041-210X.12584).
+"""Export a timeline as events for BORIS (Friard and Gamba 2016, doi 10.1111/2041-210X.12584).
 
 BORIS 9 imports events into an open observation from a spreadsheet (.xlsx) whose first row names the columns time,
-subject, code, modifier and comment (boris/import_observations.py in its repository). A state is two events of one code:
-it starts and stops. The codes have to be state events of the project's ethogram, the subjects those of the project.
+subject, code, modifier and comment (boris/import_observations.py in its repository). A state is two events with the
+same code, its start and its stop. The codes must be state events in the ethogram of the BORIS project, and the subjects
+must be those of the project.
 """
 
 import csv
@@ -15,22 +16,42 @@ from fervid.timeline.read import Timeline
 
 __all__ = ["COLUMNS", "events", "write_events"]
 
+#: The header that BORIS expects.
 COLUMNS = ("time", "subject", "code", "modifier", "comment")
 Event = tuple[float, str, str, str, str]
 
 
 def events(intervals: list[Interval]) -> list[Event]:
-    """Two events an interval, in the order of time; at one moment what stops stands before what starts."""
+    """Convert intervals to events, two per interval.
+
+    Parameters
+    ----------
+    intervals : list of Interval
+
+    Returns
+    -------
+    list of tuple
+        Values of COLUMNS, sorted by time; at equal times, stops come before starts.
+    """
     found: list[tuple[float, int, int, Event]] = []
     for n, interval in enumerate(intervals):
         subject = "" if interval.track is None else f"track {interval.track}"
-        for kind, at, word in ((1, interval.start_s, "start"), (0, interval.end_s, "stop")):
-            found.append((at, kind, n, (round(at, 3), subject, interval.label, "", word)))
+        for order, at, comment in ((1, interval.start_s, "start"), (0, interval.end_s, "stop")):
+            found.append((at, order, n, (round(at, 3), subject, interval.label, "", comment)))
     return [event for *_, event in sorted(found, key=lambda item: item[:3])]
 
 
 def write_events(_: Timeline, intervals: list[Interval], part: Path) -> None:
-    """Write the events as a spreadsheet or as text, as the part file's name (".NAME.csv.PID.tmp") says."""
+    """Write the events as a spreadsheet or as text.
+
+    Parameters
+    ----------
+    intervals : list of Interval
+        The merged seconds of the timeline.
+    part : Path
+        The temporary file of `fervid.files.write_atomically`. Its name, ".NAME.SUFFIX.PID.tmp", decides the format:
+        .xlsx, .tsv or .csv.
+    """
     rows, suffix = events(intervals), Path(part.stem).with_suffix("").suffix.lower()
     if suffix == ".xlsx":
         _write_sheet([COLUMNS, *rows], part)
@@ -41,7 +62,7 @@ def write_events(_: Timeline, intervals: list[Interval], part: Path) -> None:
 
 
 def _write_sheet(rows: list[tuple], part: Path) -> None:
-    """The least that is a workbook (ECMA-376, part 1): one sheet, text in its cells; the same rows, the same bytes."""
+    """Write a minimal workbook (ECMA-376, part 1) with one sheet; equal rows give equal bytes."""
     cells = "".join(f'<row r="{n}">{"".join(map(_cell, row))}</row>' for n, row in enumerate(rows, 1))
     files = _PARTS | {
         "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_MAIN}"><sheetData>{cells}</sheetData></worksheet>'

@@ -1,4 +1,4 @@
-"""A timeline as an ELAN annotation file: EAF 3.0 (Max Planck Institute for Psycholinguistics, EAFv3.0.xsd)."""
+"""Export a timeline as an ELAN annotation file, EAF 3.0 (Max Planck Institute for Psycholinguistics, EAFv3.0.xsd)."""
 
 import mimetypes
 from pathlib import Path
@@ -12,37 +12,51 @@ __all__ = ["write_eaf"]
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _LANGUAGE = {"LANG_ID": "und", "LANG_LABEL": "undetermined (und)", "LANG_DEF": "http://cdb.iso.org/lg/CDB-00130975-001"}
-#: The format asks for a date; that of nobody, so that the same timeline gives the same bytes.
+#: The format requires a date; a constant one, so that equal timelines give equal bytes.
 _NO_DATE = "1970-01-01T00:00:00+00:00"
 _FACELESS = "no face"
 
 
 def write_eaf(timeline: Timeline, intervals: list[Interval], part: Path) -> None:
-    """Write one tier a track, named "track N", and the tier "no face" for seconds without; times in milliseconds.
+    """Write one tier per track, named "track N", and the tier "no face" for seconds without a face.
 
-    The emotions are a controlled vocabulary, so that coders can go on with the same words. The video is linked by its
-    name: ELAN finds it beside the file, or asks.
+    Times are milliseconds. The emotions are a controlled vocabulary, so that coders can continue with the same words.
+    The video is linked by its name: ELAN finds it beside the file, or shows a dialog.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    intervals : list of Interval
+        The merged seconds of the timeline.
+    part : Path
+        The temporary file of `fervid.files.write_atomically`.
     """
-    root = ET.Element("ANNOTATION_DOCUMENT", {
-        "AUTHOR": f"fervid {timeline.provenance['version']}", "DATE": _NO_DATE, "FORMAT": "3.0", "VERSION": "3.0",
-        f"{{{_XSI}}}noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
-    })  # fmt: skip
+    root = ET.Element(
+        "ANNOTATION_DOCUMENT",
+        {
+            "AUTHOR": f"fervid {timeline.provenance['version']}",
+            "DATE": _NO_DATE,
+            "FORMAT": "3.0",
+            "VERSION": "3.0",
+            f"{{{_XSI}}}noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
+        },
+    )
     _add_header(root, timeline.video, len(intervals))
     slot = _add_times(root, intervals)
-    person = _people(timeline)
+    person = _persons(timeline)
     tiers: dict[int | None, ET.Element] = {}
     for track in dict.fromkeys(i.track for i in intervals):
         name = _FACELESS if track is None else f"track {track}"
-        kind = {"TIER_ID": name, "LINGUISTIC_TYPE_REF": "status" if track is None else "emotion"}
+        attributes = {"TIER_ID": name, "LINGUISTIC_TYPE_REF": "status" if track is None else "emotion"}
         if track in person:
-            kind["PARTICIPANT"] = f"person {person[track]}"
-        tiers[track] = ET.SubElement(root, "TIER", kind)
+            attributes["PARTICIPANT"] = f"person {person[track]}"
+        tiers[track] = ET.SubElement(root, "TIER", attributes)
     for n, interval in enumerate(intervals, 1):
-        box = ET.SubElement(ET.SubElement(tiers[interval.track], "ANNOTATION"), "ALIGNABLE_ANNOTATION", {
-            "ANNOTATION_ID": f"a{n}", "TIME_SLOT_REF1": slot[_ms(interval.start_s)],
-            "TIME_SLOT_REF2": slot[_ms(interval.end_s)],
-        })  # fmt: skip
-        ET.SubElement(box, "ANNOTATION_VALUE").text = interval.label
+        start, end = slot[_ms(interval.start_s)], slot[_ms(interval.end_s)]
+        attributes = {"ANNOTATION_ID": f"a{n}", "TIME_SLOT_REF1": start, "TIME_SLOT_REF2": end}
+        wrapper = ET.SubElement(tiers[interval.track], "ANNOTATION")
+        annotation = ET.SubElement(wrapper, "ALIGNABLE_ANNOTATION", attributes)
+        ET.SubElement(annotation, "ANNOTATION_VALUE").text = interval.label
     _add_types(root, {"emotion": timeline.labels, "status": ("no_face", "no_data")})
     ET.register_namespace("xsi", _XSI)
     ET.indent(root)
@@ -61,7 +75,7 @@ def _add_header(root: ET.Element, video: str, annotations: int) -> None:
 
 
 def _add_times(root: ET.Element, intervals: list[Interval]) -> dict[int, str]:
-    """Add one time slot for each millisecond at which something begins or ends -> their names."""
+    """Add one time slot per millisecond at which an interval starts or ends; return their names by millisecond."""
     order = ET.SubElement(root, "TIME_ORDER")
     times = sorted({_ms(s) for i in intervals for s in (i.start_s, i.end_s)})
     slot = {ms: f"ts{n}" for n, ms in enumerate(times, 1)}
@@ -70,8 +84,8 @@ def _add_times(root: ET.Element, intervals: list[Interval]) -> dict[int, str]:
     return slot
 
 
-def _people(timeline: Timeline) -> dict[int | None, int]:
-    """Who each track is, where the timeline says so."""
+def _persons(timeline: Timeline) -> dict[int | None, int]:
+    """Return the person of each track; empty if the timeline has no column `person`."""
     if "person" not in timeline.faces:
         return {}
     pairs = timeline.faces[["track", "person"]].dropna().drop_duplicates("track")
@@ -79,12 +93,10 @@ def _people(timeline: Timeline) -> dict[int | None, int]:
 
 
 def _add_types(root: ET.Element, words: dict[str, tuple[str, ...]]) -> None:
-    """Add a type of tier for each vocabulary, the language "undetermined", and the vocabularies themselves."""
+    """Add one tier type per vocabulary, the language "undetermined", and the vocabularies themselves."""
     for name in words:
-        ET.SubElement(root, "LINGUISTIC_TYPE", {
-            "LINGUISTIC_TYPE_ID": name, "TIME_ALIGNABLE": "true", "GRAPHIC_REFERENCES": "false",
-            "CONTROLLED_VOCABULARY_REF": name,
-        })  # fmt: skip
+        attributes = {"LINGUISTIC_TYPE_ID": name, "TIME_ALIGNABLE": "true", "GRAPHIC_REFERENCES": "false"}
+        ET.SubElement(root, "LINGUISTIC_TYPE", attributes | {"CONTROLLED_VOCABULARY_REF": name})
     ET.SubElement(root, "LANGUAGE", _LANGUAGE)
     for name, entries in words.items():
         vocabulary = ET.SubElement(root, "CONTROLLED_VOCABULARY", {"CV_ID": name})

@@ -1,4 +1,4 @@
-"""Emotion probabilities over time as a figure for print: the whole screen, or a row a track."""
+"""Emotion probabilities over time as a figure for print: the mean of all faces, or one row per track."""
 
 import textwrap
 from collections.abc import Sequence
@@ -11,8 +11,17 @@ import numpy as np
 from fervid.errors import ConfigError
 from fervid.files import check_output
 from fervid.timeline.aggregate import NO_DATA
-from fervid.timeline.read import Timeline, open_timeline, weighted_mean
-from fervid.views.figures.axes import can_mark, clock_times, drawable, gap_patches, mark_shots, shade_gaps, show_time
+from fervid.timeline.read import Timeline, average_by, open_timeline
+from fervid.views.figures.axes import (
+    can_mark,
+    clock_times,
+    drawable,
+    gap_patches,
+    mark_shots,
+    runs,
+    shade_gaps,
+    show_time,
+)
 from fervid.views.figures.style import PALETTE, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -20,22 +29,40 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["KINDS", "Series", "Style", "average_screen", "average_tracks", "draw", "plot"]
+__all__ = ["KINDS", "Series", "Style", "average_screen", "average_tracks", "draw", "draw_timeline", "save_timeline"]
 
 KINDS = ("area", "lines")
-#: So many points to an inch of width at the most; a longer timeline is averaged.
-_POINTS_AN_INCH = 70
+#: Most points per inch of width; a longer timeline is averaged in bins.
+_POINTS_PER_INCH = 70
 _BINS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-#: Rows of tracks in one figure; of more, those that are visible longest.
-_MOST_TRACKS, _ROWS_A_COLUMN = 40, 14
-#: Inches: the left margin, the legend beside the panels, between columns, the strip of faces and its distance.
-_LEFT, _LEGEND, _BETWEEN, _STRIP, _APART = 0.6, 1.2, 0.5, 0.3, 0.16
+#: Most track rows in one figure (the tracks visible longest are kept), and most rows per column.
+_MAX_TRACKS, _ROWS_PER_COLUMN = 40, 14
+#: Inches: left margin, legend beside the panels, gap between columns, height of the face-count strip, gap above it.
+_LEFT, _LEGEND, _COLUMN_GAP, _STRIP, _STRIP_GAP = 0.6, 1.2, 0.5, 0.3, 0.16
+#: Inches from the axes to the y label, and the colour of secondary text.
 _LABEL, _GREY = 0.36, "#444444"
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a figure looks. Without a height it is as high as its rows need; the title is the video's name."""
+    """Appearance of a timeline figure.
+
+    Parameters
+    ----------
+    kind : {"area", "lines"}
+        Stacked areas or one line per emotion.
+    title : str, optional
+        Title of the figure; the name of the video if None, no title if empty.
+    width_in, height_in : float
+        Size in inches; without a height, the figure is as high as its rows need.
+    dpi : float
+        Pixels per inch of a PNG.
+
+    Raises
+    ------
+    ConfigError
+        If the kind is unknown or a size is out of range.
+    """
 
     kind: str = "area"
     title: str | None = None
@@ -57,7 +84,19 @@ class Style:
 
 @dataclass(frozen=True)
 class Series:
-    """n bins: edges_s (n + 1,), prob (n, K) with NaN where no face is, faces (n,) visible on average."""
+    """One panel: probabilities averaged in n time bins.
+
+    Parameters
+    ----------
+    name : str
+        "screen" for all faces, or "track N".
+    edges_s : np.ndarray
+        Bin edges in seconds, (n + 1,).
+    prob : np.ndarray
+        Mean probabilities, (n, K); NaN in bins without a face.
+    faces : np.ndarray
+        Mean number of visible faces per bin, (n,).
+    """
 
     name: str
     edges_s: np.ndarray
@@ -65,27 +104,95 @@ class Series:
     faces: np.ndarray
 
 
-def plot(
+def save_timeline(
     path: Path, out: Path, *, tracks: Sequence[int] | None = None, each: bool = False, style: Style | None = None
 ) -> dict[str, Any]:
-    """Draw a timeline into a .png or .svg, and tell what is in it.
+    """Draw a timeline into a PNG or SVG file.
 
-    By default one panel for the whole screen, tracks weighted by the time for which they were visible; with `tracks`,
-    or `each` for all, a row a track. DataError if `path` is no timeline or has no such track, OutputError if the
-    figure cannot go to `out`.
+    Parameters
+    ----------
+    path : Path
+        A timeline.
+    out : Path
+        The figure, ending with .png or .svg.
+    tracks, each, style
+        As for `draw_timeline`.
+
+    Returns
+    -------
+    dict
+        `written` (path), `panels` (number of panels) and `caption`.
+
+    Raises
+    ------
+    DataError
+        If `path` is not a timeline or has no such track.
+    OutputError
+        If `out` has another suffix, is `path` itself or cannot be written.
     """
     check_output(out, (".png", ".svg"), path)
-    style, timeline = style or Style(), open_timeline(path)
-    timeline.check_tracks(tuple(tracks or ()))
-    shown = _choose_tracks(timeline, tracks) if tracks or each else []
+    style = style or Style()
+    timeline, shown = _open(path, tracks, each)
     figure, caption = draw(timeline, shown, style)
     save_figure(figure, out, style.dpi)
     return {"written": str(out), "panels": len(shown) or 1, "caption": caption}
 
 
-def draw(timeline: Timeline, tracks: list[int], style: Style) -> "tuple[Figure, str]":
-    """Draw a row a track, or without any the whole screen -> the figure, its caption."""
-    columns = max(1, -(-len(tracks) // _ROWS_A_COLUMN))
+def draw_timeline(
+    path: Path, *, tracks: Sequence[int] | None = None, each: bool = False, style: Style | None = None
+) -> "tuple[Figure, str]":
+    """Draw a timeline file as a matplotlib figure.
+
+    Parameters
+    ----------
+    path : Path
+        A timeline.
+    tracks : sequence of int, optional
+        Draw one row per listed track rather than one panel that averages all faces, weighted by visible time.
+    each : bool
+        Draw one row per track; of more than 40 tracks, the 40 that are visible longest.
+    style : Style, optional
+        Appearance; `Style()` if None.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        The figure, independent of pyplot.
+    caption : str
+        What the figure shows, how it was averaged, and which model made it; also drawn below the panels.
+
+    Raises
+    ------
+    DataError
+        If `path` is not a timeline or has no such track.
+    """
+    timeline, shown = _open(path, tracks, each)
+    return draw(timeline, shown, style or Style())
+
+
+def _open(path: Path, tracks: Sequence[int] | None, each: bool) -> tuple[Timeline, list[int]]:
+    """Read a timeline and choose the tracks to draw; an empty list stands for one panel of all faces."""
+    timeline = open_timeline(path)
+    timeline.check_tracks(tuple(tracks or ()))
+    return timeline, _choose_tracks(timeline, tracks) if tracks or each else []
+
+
+def draw(timeline: Timeline, tracks: Sequence[int], style: Style) -> "tuple[Figure, str]":
+    """Draw a timeline in memory.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    tracks : sequence of int
+        One row per track; if empty, one panel that averages all faces.
+    style : Style
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    caption : str
+    """
+    columns = max(1, -(-len(tracks) // _ROWS_PER_COLUMN))
     panel_in = (style.width_in - _LEFT - _LEGEND) / columns
     bin_s, cuts = _bin_size(timeline, panel_in), _cuts(timeline)
     screen = average_screen(timeline, bin_s)
@@ -95,24 +202,47 @@ def draw(timeline: Timeline, tracks: list[int], style: Style) -> "tuple[Figure, 
         caption += f" {len(cuts) + 1:,} shots, too many to mark."
         cuts = cuts[:0]
     elif len(cuts):
-        caption += " Marks above: a new shot, to the second."
+        caption += " Marks above the panels: the second in which a new shot starts."
     return _Page(timeline, style, columns, rows, caption).draw(screen, cuts), caption
 
 
 def average_screen(timeline: Timeline, bin_s: int) -> Series:
-    """Average all tracks in bins of bin_s seconds: for one second, load_timeline(by="second")."""
+    """Average all faces in bins, weighted by visible time.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    bin_s : int
+        Bin width in seconds; with 1, the result is that of `load_timeline(by="second")`.
+
+    Returns
+    -------
+    Series
+    """
     frame = timeline.frame
-    binned = weighted_mean(frame.assign(second=frame["second"] // bin_s * bin_s), ["video", "second"]).set_index(
-        "second"
-    )
+    binned = average_by(frame.assign(second=frame["second"] // bin_s * bin_s), ["video", "second"]).set_index("second")
     return _series("screen", timeline, bin_s, binned)
 
 
 def average_tracks(timeline: Timeline, bin_s: int, tracks: Sequence[int]) -> list[Series]:
-    """Average each of these tracks in bins of bin_s seconds, weighted by visible time."""
+    """Average single tracks in bins, weighted by visible time.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    bin_s : int
+        Bin width in seconds.
+    tracks : sequence of int
+        Track numbers that occur in the timeline.
+
+    Returns
+    -------
+    list of Series
+        One per track, in the given order.
+    """
     frame = timeline.faces[timeline.faces["track"].isin(tracks)]
     frame = frame.assign(row_of=frame["track"].astype(int), second=frame["second"] // bin_s * bin_s)
-    binned = dict(list(weighted_mean(frame, ["row_of", "second"]).set_index("second").groupby("row_of")))
+    binned = dict(list(average_by(frame, ["row_of", "second"]).set_index("second").groupby("row_of")))
     return [_series(f"track {track}", timeline, bin_s, binned[track]) for track in tracks]
 
 
@@ -125,40 +255,40 @@ def _series(name: str, timeline: Timeline, bin_s: int, binned: "pd.DataFrame") -
 
 
 def _bin_size(timeline: Timeline, width_in: float) -> int:
-    length, most = timeline.end_s - timeline.first_s, max(20.0, width_in * _POINTS_AN_INCH)
+    length, most = timeline.end_s - timeline.first_s, max(20.0, width_in * _POINTS_PER_INCH)
     return next((b for b in _BINS_S if length / b <= most), _BINS_S[-1])
 
 
 def _choose_tracks(timeline: Timeline, wanted: Sequence[int] | None) -> list[int]:
-    """The tracks asked for, else all; of too many those that are visible longest, in the order of their numbers."""
+    """Return the wanted tracks without repeats; if none are listed, all tracks or those visible longest, in order."""
     if wanted:
         return list(dict.fromkeys(wanted))
     visible = timeline.faces.groupby("track")["face_seconds"].sum()
-    longest = visible.sort_values(ascending=False, kind="stable").index[:_MOST_TRACKS]
+    longest = visible.sort_values(ascending=False, kind="stable").index[:_MAX_TRACKS]
     return sorted(int(track) for track in longest)
 
 
-def _caption(timeline: Timeline, tracks: list[int], bin_s: int) -> str:
-    """Say what is drawn, how it was averaged, and which model read it."""
+def _caption(timeline: Timeline, tracks: Sequence[int], bin_s: int) -> str:
+    """Describe what is drawn, how it was averaged, and which model made the timeline."""
     every = {1: "second", 60: "minute"}.get(bin_s, f"{bin_s} s" if bin_s < 60 else f"{bin_s // 60} min")
     n, facts = len(timeline.tracks), timeline.provenance
     shown = f"{n} track{'s' * (n != 1)}"
-    how = "; tracks weighted by the time for which they were visible" if n > 1 else ""
+    how = "; tracks weighted by visible time" if n > 1 else ""
     if tracks:
-        how = "; a row a track, from 0 to 1, white where it is not visible"
+        how = "; one row per track, from 0 to 1, white where the track is not visible"
         shown = f"{len(tracks)} of {n} tracks" if len(tracks) < n else shown
-    if len(tracks) == _MOST_TRACKS < n:
-        shown = f"the {_MOST_TRACKS} of {n} tracks that were visible longest"
+    if len(tracks) == _MAX_TRACKS < n:
+        shown = f"the {_MAX_TRACKS} of {n} tracks visible longest"
     length = clock_times([timeline.end_s - timeline.first_s], timeline.end_s >= 3600)[0]
     model = " ".join(filter(None, (facts["model"]["name"], (facts["model"].get("sha256") or "")[:8])))
     return (
-        f"Mean calibrated probability of each apparent expression, one value for every {every}{how}. "
+        f"Mean calibrated probability of each apparent expression, one value per {every}{how}. "
         f"Length {length}, {shown}. fervid {facts['version']}, model {model}."
     )
 
 
 class _Page:
-    """The panels of one figure, placed in inches: a layout solver takes seconds for forty rows."""
+    """Lay out the panels of one figure in inches; matplotlib's layout engine takes seconds for forty rows."""
 
     def __init__(self, timeline: Timeline, style: Style, columns: int, rows: list[Series], caption: str) -> None:
         self.timeline, self.style, self.columns, self.rows = timeline, style, columns, rows
@@ -173,16 +303,16 @@ class _Page:
         self.legend = 0.0 if self.beside else 0.56
 
     def draw(self, screen: Series, cuts: np.ndarray) -> "Figure":
-        """Draw all panels, the legend and the words."""
+        """Draw all panels, the legend and the texts."""
         crowded = self.rows == [screen] and screen.faces.max() > 1.05
         per_column = -(-len(self.rows) // self.columns)
-        below = self.foot + self.legend + 0.26 + (_STRIP + _APART if crowded else 0.0)
+        below = self.foot + self.legend + 0.26 + (_STRIP + _STRIP_GAP if crowded else 0.0)
         room = per_column * 0.46 if not self.single else 2.0
         self.top += 0.05 * bool(len(cuts))
         self.height = self.style.height_in or self.top + room + below
         figure = new_figure(self.style.width_in, self.height)
         figure.set_layout_engine("none")
-        self.panel_in = (self.style.width_in - _LEFT - self.right - _BETWEEN * (self.columns - 1)) / self.columns
+        self.panel_in = (self.style.width_in - _LEFT - self.right - _COLUMN_GAP * (self.columns - 1)) / self.columns
         self.row_in = max(0.15, (self.height - self.top - below) / per_column)
         no_face, no_data = _gaps(self.timeline, screen)
         for i, series in enumerate(self.rows):
@@ -194,13 +324,13 @@ class _Page:
             self._finish(axes, series, column, last and not crowded)
             mark_shots(axes, cuts, above=row == 0)
         if crowded:
-            self._strip(figure, screen, below - _STRIP - _APART)
-        self._words(figure, gap_patches(bool(no_face), bool(no_data)))
+            self._draw_face_counts(figure, screen, below - _STRIP - _STRIP_GAP)
+        self._draw_texts(figure, gap_patches(bool(no_face), bool(no_data)))
         return figure
 
     def _axes(self, figure: "Figure", column: int, bottom_in: float, height_in: float) -> "Axes":
         gap = 0.0 if self.single else 0.09
-        left = _LEFT + column * (self.panel_in + _BETWEEN)
+        left = _LEFT + column * (self.panel_in + _COLUMN_GAP)
         wide, high = self.style.width_in, self.height
         axes = figure.add_axes((left / wide, bottom_in / high, self.panel_in / wide, (height_in - gap) / high))
         axes.spines[["top", "right"]].set_visible(False)
@@ -209,7 +339,7 @@ class _Page:
         return axes
 
     def _fill(self, axes: "Axes", series: Series) -> None:
-        """The probabilities: stacked steps that each cover their time, or lines through the middles."""
+        """Draw the probabilities: stacked steps that each cover their bin, or lines through the bin centres."""
         prob, colours = series.prob, [PALETTE[name] for name in self.timeline.labels]
         if self.style.kind == "area":
             x = np.repeat(series.edges_s, 2)[1:-1]
@@ -227,7 +357,7 @@ class _Page:
             axes.plot(middle[dotted], prob[dotted, k], "o", color=colour, markersize=2.6, markeredgewidth=0)
 
     def _finish(self, axes: "Axes", series: Series, column: int, last: bool) -> None:
-        """Axes, ticks and names of one panel; a panel in which nobody is says so."""
+        """Set the ticks and labels of one panel; label a panel without any face."""
         axes.set_ylim(0, 1)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1] if self.single and self.row_in > 1 else [0, 1])
         show_time(axes, self.timeline.first_s, self.timeline.end_s, self.panel_in, labels=last)
@@ -240,11 +370,11 @@ class _Page:
             axes.set_ylabel(series.name if column == 0 else series.name.removeprefix("track "), **side)
         if np.isnan(series.prob).all():
             seconds = self.timeline.frame["second"].nunique()
-            words = f"no face in any of the {seconds} seconds" if seconds > 1 else "no face in this second"
+            text = f"no face in any of the {seconds} seconds" if seconds > 1 else "no face in this second"
             axes.text(
                 0.5,
                 0.5,
-                words,
+                text,
                 transform=axes.transAxes,
                 ha="center",
                 va="center",
@@ -253,8 +383,8 @@ class _Page:
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 3},
             )
 
-    def _strip(self, figure: "Figure", screen: Series, bottom_in: float) -> None:
-        """How many faces were visible on average, in a low panel under the whole screen."""
+    def _draw_face_counts(self, figure: "Figure", screen: Series, bottom_in: float) -> None:
+        """Draw the mean number of visible faces as a low panel below the main one."""
         axes = self._axes(figure, 0, bottom_in, _STRIP)
         axes.stairs(screen.faces, screen.edges_s, fill=True, color="#B5B5B5")
         most = max(1, int(np.ceil(screen.faces.max())))
@@ -264,8 +394,8 @@ class _Page:
         show_time(axes, self.timeline.first_s, self.timeline.end_s, self.panel_in)
         axes.yaxis.set_label_coords(-_LABEL / self.panel_in, 0.5)
 
-    def _words(self, figure: "Figure", gaps: list) -> None:
-        """Title, caption and legend; in the legend of an area the order is that of the stack."""
+    def _draw_texts(self, figure: "Figure", gaps: list) -> None:
+        """Draw title, caption and legend; the legend of stacked areas has the order of the stack."""
         from matplotlib.lines import Line2D
         from matplotlib.patches import Patch
 
@@ -274,9 +404,11 @@ class _Page:
         figure.text(_LEFT / wide, 0.06 / high, self.caption, fontsize=6, va="bottom", color=_GREY, linespacing=1.25)
         names = self.timeline.labels[:: -1 if self.style.kind == "area" and self.beside else 1]
         entries: list[Any] = [
-            Patch(color=PALETTE[name], label=name) if self.style.kind == "area"
-            else Line2D([], [], color=PALETTE[name], linewidth=1.6, label=name) for name in names
-        ]  # fmt: skip
+            Patch(color=PALETTE[name], label=name)
+            if self.style.kind == "area"
+            else Line2D([], [], color=PALETTE[name], linewidth=1.6, label=name)
+            for name in names
+        ]
         plain = {"frameon": False, "fontsize": 7, "handlelength": 1.3, "handleheight": 0.9, "borderaxespad": 0.0}
         if self.beside:
             place = ((wide - self.right + 0.2) / wide, 1 - self.top / high)
@@ -290,7 +422,7 @@ Spans = list[tuple[float, float]]
 
 
 def _gaps(timeline: Timeline, screen: Series) -> tuple[Spans, Spans]:
-    """Where no bin has a face: (start, length) without a face, and without data (most of the bin's seconds)."""
+    """Return the spans (start, length) of bins without a face, and of those without data in most of their seconds."""
     empty = np.isnan(screen.prob).all(1)
     status = timeline.frame.drop_duplicates("second")
     bins = np.searchsorted(screen.edges_s, status["second"].to_numpy(float), "right") - 1
@@ -299,12 +431,11 @@ def _gaps(timeline: Timeline, screen: Series) -> tuple[Spans, Spans]:
 
 
 def _spans(mask: np.ndarray, edges: np.ndarray) -> Spans:
-    change = np.flatnonzero(np.diff(np.r_[0, mask.astype(int), 0]))
-    return [(float(edges[i]), float(edges[j] - edges[i])) for i, j in zip(change[::2], change[1::2])]
+    return [(float(edges[i]), float(edges[j] - edges[i])) for i, j in runs(mask)]
 
 
 def _cuts(timeline: Timeline) -> np.ndarray:
-    """The seconds in which a new shot is seen first, where the timeline has the column `shot`."""
+    """Return the seconds in which a new shot starts; empty if the timeline has no column `shot`."""
     if "shot" not in timeline.frame:
         return np.zeros(0)
     first = timeline.frame.dropna(subset="shot").groupby("shot")["second"].min().sort_index()

@@ -1,4 +1,4 @@
-"""The small pictures that stand beside a face: its number and expression, its probabilities, a legend, a notice."""
+"""Small images that the overlay draws beside a face: badge, probabilities, legend, notice."""
 
 from functools import lru_cache
 
@@ -7,10 +7,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fervid.views.figures.style import PALETTE
 
-__all__ = ["bars", "columns", "legend", "notice", "panel_height", "tab"]
+__all__ = ["badge", "bar_chart", "bar_chart_height", "column_chart", "legend", "notice"]
 
-_GROUND, _PAPER = (16, 16, 16, 190), (245, 245, 245, 255)
-_TRACK = (90, 90, 90, 160)
+#: RGBA of the background, of text, and of the empty part of a bar.
+_BACKGROUND, _TEXT, _EMPTY = (16, 16, 16, 190), (245, 245, 245, 255), (90, 90, 90, 160)
 
 
 @lru_cache
@@ -20,40 +20,97 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def tab(text: str, emotion: str, size: int) -> Image.Image:
-    """A line of text on dark ground behind a mark in the emotion's colour."""
+def badge(text: str, emotion: str, size: int) -> Image.Image:
+    """Draw a line of text on a dark background, behind a mark in the colour of an emotion.
+
+    Parameters
+    ----------
+    text : str
+    emotion : str
+        A key of PALETTE.
+    size : int
+        Font size in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGBA.
+    """
     font, pad = _font(size), max(2, size // 4)
     width = round(font.getlength(text)) + 4 * pad + size // 2
-    image = Image.new("RGBA", (width, size + 2 * pad), _GROUND)
+    image = Image.new("RGBA", (width, size + 2 * pad), _BACKGROUND)
     draw = ImageDraw.Draw(image)
     draw.rectangle((pad, pad, pad + size // 2, size + pad), fill=PALETTE[emotion])
-    draw.text((3 * pad + size // 2, pad + size // 2), text, fill=_PAPER, font=font, anchor="lm")
+    draw.text((3 * pad + size // 2, pad + size // 2), text, fill=_TEXT, font=font, anchor="lm")
     return image
 
 
-def panel_height(labels: tuple[str, ...], size: int) -> int:
-    """How high the picture of bars() is."""
+def bar_chart_height(labels: tuple[str, ...], size: int) -> int:
+    """Compute the height of a bar chart.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        The emotions.
+    size : int
+        Font size in pixels.
+
+    Returns
+    -------
+    int
+        Pixels.
+    """
     return len(labels) * (size + 2) + 6
 
 
-def bars(prob: np.ndarray, labels: tuple[str, ...], size: int) -> Image.Image:
-    """A bar an emotion (K,), each with its name."""
+def bar_chart(prob: np.ndarray, labels: tuple[str, ...], size: int) -> Image.Image:
+    """Draw one named horizontal bar per emotion.
+
+    Parameters
+    ----------
+    prob : np.ndarray
+        Probabilities, (K,).
+    labels : tuple of str
+        The K emotions.
+    size : int
+        Font size in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGBA.
+    """
     font, high = _font(size), size + 2
     name_px = round(max(font.getlength(name) for name in labels)) + 8
     bar_px = 5 * size
-    image = Image.new("RGBA", (name_px + bar_px + 6, panel_height(labels, size)), _GROUND)
+    image = Image.new("RGBA", (name_px + bar_px + 6, bar_chart_height(labels, size)), _BACKGROUND)
     draw = ImageDraw.Draw(image)
     for k, name in enumerate(labels):
         top = 3 + k * high
-        draw.text((4, top + high / 2), name, fill=_PAPER, font=font, anchor="lm")
-        draw.rectangle((name_px, top + 2, name_px + bar_px, top + high - 2), fill=_TRACK)
+        draw.text((4, top + high / 2), name, fill=_TEXT, font=font, anchor="lm")
+        draw.rectangle((name_px, top + 2, name_px + bar_px, top + high - 2), fill=_EMPTY)
         draw.rectangle((name_px, top + 2, name_px + round(bar_px * float(prob[k])), top + high - 2), fill=PALETTE[name])
     return image
 
 
-def columns(prob: np.ndarray, labels: tuple[str, ...], width: int, height: int) -> Image.Image:
-    """A column an emotion (K,), for faces too small for names."""
-    image = Image.new("RGBA", (width, height), _GROUND)
+def column_chart(prob: np.ndarray, labels: tuple[str, ...], width: int, height: int) -> Image.Image:
+    """Draw one column per emotion, without names, for small faces.
+
+    Parameters
+    ----------
+    prob : np.ndarray
+        Probabilities, (K,).
+    labels : tuple of str
+        The K emotions.
+    width, height : int
+        Size in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGBA.
+    """
+    image = Image.new("RGBA", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(image)
     step = width / len(labels)
     for k, name in enumerate(labels):
@@ -64,17 +121,42 @@ def columns(prob: np.ndarray, labels: tuple[str, ...], width: int, height: int) 
 
 
 def legend(labels: tuple[str, ...], size: int) -> Image.Image:
-    """Which colour is which emotion, in one line."""
+    """Draw the colours of the emotions with their names, in one line.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        The emotions.
+    size : int
+        Font size in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGBA.
+    """
     font, pad = _font(size), size // 2
     widths = [size + pad // 2 + round(font.getlength(name)) + pad for name in labels]
-    image = Image.new("RGBA", (sum(widths) + pad, size + pad), _GROUND)
+    image = Image.new("RGBA", (sum(widths) + pad, size + pad), _BACKGROUND)
     draw = ImageDraw.Draw(image)
     for name, left in zip(labels, np.cumsum([pad, *widths])):
         draw.rectangle((left, pad // 2 + 1, left + size - 2, pad // 2 + size - 1), fill=PALETTE[name])
-        draw.text((left + size + pad // 2, pad // 2 + size / 2), name, fill=_PAPER, font=font, anchor="lm")
+        draw.text((left + size + pad // 2, pad // 2 + size / 2), name, fill=_TEXT, font=font, anchor="lm")
     return image
 
 
 def notice(text: str, size: int) -> Image.Image:
-    """A sentence on dark ground."""
-    return tab(text, "neutral", size)
+    """Draw a sentence on a dark background.
+
+    Parameters
+    ----------
+    text : str
+    size : int
+        Font size in pixels.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGBA.
+    """
+    return badge(text, "neutral", size)

@@ -1,1 +1,1 @@
-"""A timeline as an offline web page."""
+"""Timelines as web pages that work offline."""

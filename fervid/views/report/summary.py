@@ -1,4 +1,4 @@
-"""The written parts of a report, as escaped HTML: figures, bar of expressions, warnings, provenance."""
+"""The static parts of a report as escaped HTML: key figures, bar of expressions, warnings, provenance."""
 
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -7,44 +7,58 @@ from typing import Any
 import numpy as np
 
 from fervid.timeline.read import timeline_summary
-from fervid.views.report.data import Timeline
+from fervid.views.report.data import LanedTimeline
 from fervid.views.terminal import CLEAR, clock
 
-__all__ = ["bar", "figures", "lasting", "legend", "provenance", "shares", "subtitle", "warnings"]
+__all__ = ["bar", "duration", "figures", "legend", "provenance", "shares", "subtitle", "warnings"]
 
-#: What a degraded result lacks, a sentence a reason.
+#: One sentence per reason for which a result is degraded.
 _REASONS = {
     "truncated": "The file ends before its declared end.",
-    "damaged": "Some packets could not be decoded; they were left out.",
+    "damaged": "Some packets could not be decoded and were skipped.",
     "seconds_lost": "At least one second has no decodable frame.",
-    "synthetic_time": "The file has no usable timestamps: frames were counted at the declared rate.",
-    "time_jumps": "The file's clock jumps (a concatenation); its parts follow one another.",
+    "synthetic_time": "The file has no usable timestamps; times were computed from the declared frame rate.",
+    "time_jumps": "The timestamps jump, as in a concatenated file; its parts were placed one after another.",
 }
-#: Below this share of clear face time, and below this height of the median face, the page says so.
+#: The page warns if the median face is lower than this.
 _SMALL_PX = 24
 
 
-def figures(timeline: Timeline) -> str:
-    """The four figures at the top: time with a face, faces followed, the usual expression, how clear it is."""
-    says = timeline_summary(timeline.frame, timeline.provenance)
-    seconds, seen = says["seconds"], says["seconds_with_face"]
-    dominant = next(iter(says["dominant"].items()), None)
+def figures(timeline: LanedTimeline) -> str:
+    """Format the key figures: seconds with a face, number of faces, most frequent expression, clear share.
+
+    Parameters
+    ----------
+    timeline : LanedTimeline
+
+    Returns
+    -------
+    str
+        HTML for a definition list.
+    """
+    facts = timeline_summary(timeline.frame, timeline.provenance)
+    seconds, seen = facts["seconds"], facts["seconds_with_face"]
+    dominant = next(iter(facts["dominant"].items()), None)
     persons = sum(lane.name.startswith("Person") for lane in timeline.lanes)
-    faces = _count(persons, "person", "persons") if persons else _count(says["tracks"], "track", "tracks")
+    faces = _count(persons, "person", "persons") if persons else _count(facts["tracks"], "track", "tracks")
     longest = timeline.lanes[0] if timeline.lanes else None
     cells = [
         (
-            "Someone on screen",
+            "Time with a face",
             clock(seen),
             f"of {clock(seconds)} in whole seconds, {_percent(seen / seconds if seconds else 0)}",
         ),
-        ("Faces followed", faces, f"longest {lasting(longest.face_seconds)}, {longest.name}" if longest else "no face"),
+        ("Faces", faces, f"longest {duration(longest.face_seconds)}, {longest.name}" if longest else "no face"),
         (
-            "Most often",
+            "Most frequent expression",
             dominant[0] if dominant else "none",
             f"{_percent(dominant[1])} of face time" if dominant else "",
         ),
-        ("Clear expression", _percent(says["clear"]) if dominant else "none", "of face time (one above 50%)"),
+        (
+            "Clear expression",
+            _percent(facts["clear"]) if dominant else "none",
+            "of face time (one at 50% or more)",
+        ),
     ]
     return "".join(
         f'<div class="figure"><dt>{escape(label)}</dt><dd><b>{escape(value)}</b><span>{escape(more)}</span></dd></div>'
@@ -52,13 +66,23 @@ def figures(timeline: Timeline) -> str:
     )
 
 
-def subtitle(timeline: Timeline) -> str:
-    """One line on the file: length, size, frame rate, codec."""
-    source = timeline.provenance.get("source", {})
+def subtitle(timeline: LanedTimeline) -> str:
+    """Describe the video file in one line: length, size, frame rate, codec.
+
+    Parameters
+    ----------
+    timeline : LanedTimeline
+
+    Returns
+    -------
+    str
+        Escaped text.
+    """
+    source = timeline.source
     rate = source.get("frame_rate")
     top, _, bottom = str(rate or "0").partition("/")
     parts = [
-        lasting(source["duration_s"]) if source.get("duration_s") else "",
+        duration(source["duration_s"]) if source.get("duration_s") else "",
         f"{source.get('width_px')} × {source.get('height_px')}" if source.get("width_px") else "",
         f"{float(top) / float(bottom or 1):.5g} fps" if rate else "",
         str(source.get("codec") or ""),
@@ -66,70 +90,126 @@ def subtitle(timeline: Timeline) -> str:
     return " · ".join(escape(part) for part in parts if part)
 
 
-def shares(timeline: Timeline) -> dict[str, float]:
-    """For which part of all face time each emotion was the most probable one."""
-    total = sum(lane.face_seconds for lane in timeline.lanes)
-    return {
-        name: sum(lane.shares[name] * lane.face_seconds for lane in timeline.lanes) / total if total else 0.0
-        for name in timeline.labels
-    }
+def shares(timeline: LanedTimeline) -> dict[str, float]:
+    """Compute in which share of all face time each emotion was the most probable one.
+
+    Parameters
+    ----------
+    timeline : LanedTimeline
+
+    Returns
+    -------
+    dict
+        Shares by emotion; they sum to 1, or are 0 if there is no face.
+    """
+    dominant = timeline_summary(timeline.frame, timeline.provenance)["dominant"]
+    total = sum(dominant.values())
+    return {name: dominant.get(name, 0.0) / total if total else 0.0 for name in timeline.labels}
 
 
 def bar(parts: Mapping[str, float]) -> str:
-    """Shares as one bar (SVG), with what it shows in words for those who do not see it."""
-    told = ", ".join(f"{name} {_percent(share)}" for name, share in _ranked(parts)) or "no face"
+    """Draw shares as one bar.
+
+    Parameters
+    ----------
+    parts : mapping
+        Shares by emotion.
+
+    Returns
+    -------
+    str
+        SVG, with the shares as text for screen readers.
+    """
+    label = ", ".join(f"{name} {_percent(share)}" for name, share in _ranked(parts)) or "no face"
     cells, at = [], 0.0
     for name, share in parts.items():
         if share > 0:
             cells.append(f'<rect class="e-{name}" x="{100 * at:.2f}%" width="{100 * share:.2f}%" height="100%"/>')
         at += share
-    return f'<svg class="bar" role="img" aria-label="{escape(told)}">{"".join(cells)}</svg>'
+    return f'<svg class="bar" role="img" aria-label="{escape(label)}">{"".join(cells)}</svg>'
 
 
 def legend(parts: Mapping[str, float]) -> str:
-    """The shares of a bar in words, the largest first."""
+    """List the shares of a bar, the largest first.
+
+    Parameters
+    ----------
+    parts : mapping
+        Shares by emotion.
+
+    Returns
+    -------
+    str
+        HTML list items.
+    """
     return "".join(
         f'<li><i class="swatch e-{name}"></i>{name} <b>{_percent(share)}</b></li>' for name, share in _ranked(parts)
     )
 
 
-def warnings(timeline: Timeline, more: Iterable[str]) -> str:
-    """What to know before the figures are believed, as a list; empty where there is nothing."""
-    says = timeline_summary(timeline.frame, timeline.provenance)
-    told = [_REASONS.get(word, f"The result is degraded: {word}.") for word in timeline.provenance.get("reasons", [])]
-    if says["seconds_without_data"]:
-        told.append(f"{_count(says['seconds_without_data'], 'second', 'seconds')} could not be read: no data there.")
-    if not says["seconds"]:
-        told.append("The timeline is empty: not one second was looked at.")
+def warnings(timeline: LanedTimeline, more: Iterable[str]) -> str:
+    """List what limits the trust in the figures.
+
+    Parameters
+    ----------
+    timeline : LanedTimeline
+    more : iterable of str
+        Further sentences, unescaped.
+
+    Returns
+    -------
+    str
+        An HTML list; empty if there are no warnings.
+    """
+    facts = timeline_summary(timeline.frame, timeline.provenance)
+    found = [_REASONS.get(word, f"The result is degraded: {word}.") for word in timeline.provenance.get("reasons", [])]
+    if facts["seconds_without_data"]:
+        found.append(f"{_count(facts['seconds_without_data'], 'second', 'seconds')} could not be decoded: no data.")
+    if not facts["seconds"]:
+        found.append("The timeline is empty: it does not contain a single second.")
     elif not timeline.lanes:
-        told.append("No face was found. If there are small ones, a lower --min-face finds more.")
+        found.append("No face was found. A lower --min-face finds smaller faces.")
     else:
-        if says["clear"] < CLEAR:
-            told.append(
-                f"In only {_percent(says['clear'])} of the face time one expression reaches 50%: faces were mostly "
-                "between expressions or hard to read. Do not read much into the most frequent one."
+        if facts["clear"] < CLEAR:
+            found.append(
+                f"One expression reaches 50% in only {_percent(facts['clear'])} of the face time: most faces were "
+                "between expressions or hard to classify. Interpret the most frequent expression with caution."
             )
         height = float(np.nanmedian(timeline.frame["face_px"].to_numpy(float)))
         if height < _SMALL_PX:
-            told.append(f"Faces are small: {height:.0f} pixels in the middle. The model learned from larger ones.")
-    items = "".join(f"<li>{escape(text)}</li>" for text in [*told, *more])
+            found.append(
+                f"Faces are small: their median height is {height:.0f} pixels. The model was trained on larger ones."
+            )
+    items = "".join(f"<li>{escape(text)}</li>" for text in [*found, *more])
     return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
 
 
-def provenance(timeline: Timeline, version: str) -> str:
-    """How the numbers were made: the source and its hash, model, options, counters."""
+def provenance(timeline: LanedTimeline, version: str) -> str:
+    """List how the numbers were made.
+
+    Parameters
+    ----------
+    timeline : LanedTimeline
+    version : str
+        The version of fervid that writes the page.
+
+    Returns
+    -------
+    str
+        HTML for a definition list.
+    """
     facts = timeline.provenance
-    source, model = facts.get("source", {}), facts.get("model", {})
+    model = facts.get("model", {})
     options = {name: value for name, value in facts.get("config", {}).items() if value is not None}
     rows = {
-        "Video": timeline.name,
-        "SHA-256": source.get("sha256"),
+        "Video": timeline.video,
+        "SHA-256": timeline.source.get("sha256"),
         "Model": f"{model.get('name')}, temperature {model.get('temperature')}",
         "Model SHA-256": model.get("sha256"),
-        "Faces by": facts.get("detector"),
+        "Face detector": facts.get("detector"),
         "Made with": f"fervid {facts.get('version')}, schema {facts.get('schema')}; page by fervid {version}",
         "Options": _listed(options),
-        "Counted": _listed(facts.get("counters", {})),
+        "Counters": _listed(facts.get("counters", {})),
         "Status": ", ".join([str(facts.get("status")), *map(str, facts.get("reasons", []))]),
     }
     return "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(str(v))}</dd></div>" for k, v in rows.items() if v)
@@ -143,8 +223,18 @@ def _ranked(parts: Mapping[str, float]) -> list[tuple[str, float]]:
     return sorted(((name, share) for name, share in parts.items() if share >= 0.005), key=lambda item: -item[1])
 
 
-def lasting(seconds: float) -> str:
-    """A length of time: short ones in tenths of a second."""
+def duration(seconds: float) -> str:
+    """Format a duration.
+
+    Parameters
+    ----------
+    seconds : float
+
+    Returns
+    -------
+    str
+        Such as "4.2 s" below a minute, "m:ss" or "h:mm:ss" above.
+    """
     return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 
 

@@ -1,4 +1,4 @@
-"""The film in a report page: whether it is the right one, whether a browser plays it, inside the page or beside it."""
+"""The video of a report page: whether browsers can play it, and whether it is embedded in the page or linked."""
 
 import os
 from collections.abc import Iterator
@@ -9,26 +9,38 @@ from typing import Any
 from urllib.parse import quote
 
 from fervid.config import Config, load_config
-from fervid.errors import DataError, OutputError, VideoError
-from fervid.files import check_file, content_hash
-from fervid.timeline.read import read_provenance
+from fervid.errors import OutputError, VideoError
+from fervid.timeline.read import Timeline
 from fervid.types import VideoInfo
 from fervid.video.open import read_video
-from fervid.views.report.data import Timeline
 
-__all__ = ["EMBED_MB", "MOST_EMBED_MB", "Film", "check_faces", "check_same", "open_film"]
+__all__ = ["EMBED_MB", "MAX_EMBED_MB", "PageVideo", "open_page_video"]
 
-#: Films up to this size go into the page by default; the most that a browser holds as one text is 512 MB.
-EMBED_MB, MOST_EMBED_MB = 50.0, 350.0
-#: Reasons for which the browser's clock is not that of the timeline.
-_OWN_CLOCK = {"synthetic_time", "time_jumps"}
+#: Largest video that is embedded by default, and at all: browsers hold at most 512 MB in one string.
+EMBED_MB, MAX_EMBED_MB = 50.0, 350.0
+#: Reasons for which the timestamps of the timeline differ from those that a browser reads.
+_OTHER_CLOCK = {"synthetic_time", "time_jumps"}
 
 
 @dataclass(frozen=True)
-class Film:
-    """A film that browsers play: `content` goes into the page, or `url` tells from the page where it lies.
+class PageVideo:
+    """A video that browsers can play.
 
-    Second 0 of the timeline is at `offset_s` in it. `notes` are sentences for whoever looks at the page.
+    Parameters
+    ----------
+    content : Path or None
+        The file to embed; None if it is linked.
+    url : str
+        Its address relative to the page; empty if it is embedded.
+    mime : str
+    offset_s : float
+        The time in the video of second 0 of the timeline.
+    size_px : tuple of int
+        Width and height.
+    bytes : int
+        Size of the file.
+    notes : tuple of str
+        Warnings for the reader of the page.
     """
 
     content: Path | None
@@ -40,45 +52,43 @@ class Film:
     notes: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
-        """What the page has to know."""
+        """Return what the scripts of the page need.
+
+        Returns
+        -------
+        dict
+        """
         return {"url": self.url, "mime": self.mime, "offset": self.offset_s, "size": self.size_px}
 
 
-def check_same(timeline: Timeline, video: Path, *, force: bool) -> str:
-    """Hold the video to the hash in the timeline; gives a note where `force` lets another pass, else DataError."""
-    expected = str(timeline.provenance.get("source", {}).get("sha256") or "")
-    found = content_hash(check_file(video))
-    if found == expected:
-        return ""
-    difference = f"sha256 {found[:12]}, expected {expected[:12] or 'none'}"
-    if force:
-        return f"The film {video.name} is another file than the one that the timeline was made from ({difference})."
-    raise DataError(
-        f"{video}: is not the video that {timeline.path} was made from ({timeline.name}; {difference}); "
-        "name that one, or go on with --force"
-    )
-
-
-def check_faces(timeline: Timeline, faces: Path, *, force: bool) -> str:
-    """Hold the face readings to the same source as the timeline, as check_same does."""
-    expected, found = (
-        str(facts.get("source", {}).get("sha256")) for facts in (timeline.provenance, read_provenance(faces))
-    )
-    if found == expected:
-        return ""
-    if force:
-        return f"The face boxes ({faces.name}) were read from another file than the timeline."
-    raise DataError(
-        f"{faces}: these readings are of another video than {timeline.path} (sha256 {found[:12]}, expected "
-        f"{expected[:12]}); name the file that was written beside it, or go on with --force"
-    )
-
-
 @contextmanager
-def open_film(timeline: Timeline, video: Path, page: Path, *, transcode: bool, embed_mb: float) -> Iterator[Film]:
-    """Give the film as the page takes it: itself, or with `transcode` a copy that every browser plays.
+def open_page_video(
+    timeline: Timeline, video: Path, page: Path, *, transcode: bool, embed_mb: float
+) -> Iterator[PageVideo]:
+    """Prepare the video for a page while the page is written.
 
-    A copy too large to be embedded stays beside the page as NAME.film.mp4. VideoError if browsers cannot play it.
+    Parameters
+    ----------
+    timeline : Timeline
+    video : Path
+        The video of the timeline.
+    page : Path
+        The page.
+    transcode : bool
+        Use a copy that every browser plays. A copy too large to embed is kept beside the page as NAME.film.mp4.
+    embed_mb : float
+        Largest size to embed.
+
+    Yields
+    ------
+    PageVideo
+
+    Raises
+    ------
+    OutputError
+        If the video itself has the name of the copy.
+    VideoError
+        If the video cannot be read, or browsers cannot play it and `transcode` is not set.
     """
     from fervid.video.writers.browser_support import browser_support
 
@@ -88,22 +98,21 @@ def open_film(timeline: Timeline, video: Path, page: Path, *, transcode: bool, e
     if not transcode:
         if plays.trouble:
             raise VideoError(
-                f"{video}: browsers cannot be relied on to play {plays.trouble}; --transcode puts an H.264 copy into "
-                "the report",
+                f"{video}: not all browsers play {plays.trouble}; use --transcode to put an H.264 copy into the report",
                 reason="unsupported",
             )
-        yield _place(video, video, page, embed_mb, info, _notes(timeline, plays))
+        yield _page_video(video, video, page, embed_mb, info, _notes(timeline, plays))
         return
     beside = page.with_name(f"{page.stem}.film.mp4")
     if beside.exists() and beside.samefile(video):
-        raise OutputError(f"{beside}: is the film itself, where its copy would go; name another page with --out")
+        raise OutputError(f"{beside}: is the video itself, where its copy would go; name another page with --out")
     part = page.with_name(f".{page.name}.film.{os.getpid()}.tmp")
     try:
         _write_copy(video, part, config)
         copied, _ = read_video(part, load_config(None), lambda reader: reader.info)
-        film = _place(part, beside, page, embed_mb, copied, ("The film is a copy made by --transcode.",))
-        yield film
-        if film.content is None:
+        copy = _page_video(part, beside, page, embed_mb, copied, ("The video is a copy made by --transcode.",))
+        yield copy
+        if copy.content is None:
             part.replace(beside)
     finally:
         with suppress(OSError):
@@ -111,9 +120,9 @@ def open_film(timeline: Timeline, video: Path, page: Path, *, transcode: bool, e
 
 
 def _config(timeline: Timeline) -> Config:
-    """Read the film as the timeline's maker did, the same stream, the same limit; but every frame of it."""
-    made = timeline.provenance.get("config", {})
-    options = {name: made[name] for name in ("stream", "max_pixels") if made.get(name) is not None}
+    """Read the stream that the timeline was made from, under the same size limit, but all of its frames."""
+    used = timeline.provenance.get("config", {})
+    options = {name: used[name] for name in ("stream", "max_pixels") if used.get(name) is not None}
     return load_config(None, fps="native", **options)
 
 
@@ -123,25 +132,27 @@ def _write_copy(video: Path, part: Path, config: Config) -> None:
     read_video(video, config, lambda reader: transcode(reader, part, max_pixels=config.max_pixels))
 
 
-def _place(content: Path, beside: Path, page: Path, embed_mb: float, info: VideoInfo, notes: tuple[str, ...]) -> Film:
-    """Decide by size where the film goes. Browsers keep the file's own clock, as `start_s` does."""
+def _page_video(
+    content: Path, beside: Path, page: Path, embed_mb: float, info: VideoInfo, notes: tuple[str, ...]
+) -> PageVideo:
+    """Decide by size whether to embed or to link. Browsers use the timestamps of the file, as `start_s` does."""
     size = content.stat().st_size
-    inside = size <= embed_mb * 1e6
-    url = "" if inside else _relative(beside, page)
+    embed = size <= embed_mb * 1e6
+    url = "" if embed else _relative_url(beside, page)
     mime = "video/webm" if info.container == "matroska" else "video/mp4"
     size_px = (info.width_px, info.height_px)
-    return Film(content if inside else None, url, mime, max(0.0, info.start_s), size_px, size, notes)
+    return PageVideo(content if embed else None, url, mime, max(0.0, info.start_s), size_px, size, notes)
 
 
-def _relative(file: Path, page: Path) -> str:
-    """The address of a file as seen from the page; `./` before it, so that a colon is no scheme."""
+def _relative_url(file: Path, page: Path) -> str:
+    """Return the URL of a file relative to the page; it starts with `./`, so that a colon does not end a scheme."""
     return "./" + quote(os.fsencode(os.path.relpath(file.absolute(), page.absolute().parent)))
 
 
 def _notes(timeline: Timeline, plays: Any) -> tuple[str, ...]:
     notes = []
     if plays.mute:
-        notes.append(f"Browsers may play the film without its sound ({plays.mute}); --transcode makes AAC of it.")
-    if _OWN_CLOCK & set(timeline.provenance.get("reasons", [])):
-        notes.append("The film's own clock is not to be trusted: the player may be off; --transcode sets it right.")
+        notes.append(f"Browsers may play the video without its sound ({plays.mute}); --transcode converts it to AAC.")
+    if _OTHER_CLOCK & set(timeline.provenance.get("reasons", [])):
+        notes.append("The timestamps of the video are unreliable: the player may be out of sync; --transcode fixes it.")
     return tuple(notes)

@@ -1,4 +1,4 @@
-// The index: sort by a column, find by words.
+// The index: sort by column, filter by words.
 
 const body = document.getElementById("rows"), all = [...body.rows], heads = [...document.querySelectorAll("thead th")];
 

@@ -1,4 +1,4 @@
-// The timeline in typed arrays, and what is asked of it: one second, the mean over many, whose turn it is.
+// The timeline in typed arrays, and queries on it: one second, means over many seconds, gaps.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const EMOTIONS = DATA.emotions, K = EMOTIONS.length, SCALE = 10000;
@@ -18,13 +18,13 @@ const ROWS = {
   entropy: unpack(Uint16Array, DATA.entropy), face_px: unpack(Uint16Array, DATA.face_px),
 };
 const COUNT = ROWS.second.length;
-let begin = 0;
+let nextRow = 0;
 const LANES = DATA.lanes.map((lane, i) => {
-  const from = begin;
-  begin += lane.rows;
-  return { ...lane, i, from, to: begin, on: true };
+  const from = nextRow;
+  nextRow += lane.rows;
+  return { ...lane, i, from, to: nextRow, on: true };
 });
-/** Of every row: the most probable emotion. */
+/** The index of the most probable emotion of each row. */
 const BEST = new Uint8Array(COUNT);
 {
   const top = new Uint16Array(COUNT);
@@ -33,7 +33,7 @@ const BEST = new Uint8Array(COUNT);
       if (ROWS.prob[at] > top[r] || k === 0) { top[r] = ROWS.prob[at]; BEST[r] = k; }
 }
 
-/** Runs of seconds without a face, and those that could not be read: {from, to, kind}, in seconds of the video. */
+/** Runs of seconds without a face, and of seconds without data: {from, to, kind}, in seconds of the video. */
 const GAPS = [];
 for (let i = 0; i < N; i++) {
   if (STATUS[i] === OK) continue;
@@ -42,11 +42,11 @@ for (let i = 0; i < N; i++) {
   else GAPS.push({ from: FIRST + i, to: FIRST + i + 1, kind: STATUS[i] });
 }
 
-/** Sums from the start up to every second, so that the mean over any stretch is two look-ups an emotion. */
+/** Cumulative sums by second, so that the mean over any range takes two look-ups per emotion. */
 const SUMS = { weight: new Float64Array(N + 1), prob: EMOTIONS.map(() => new Float64Array(N + 1)) };
 
-/** Sum the lanes that are on, each face weighted by the time for which it was visible. */
-function addUp() {
+/** Sum the selected lanes, each face weighted by the time for which it was visible. */
+function updateSums() {
   const { weight, prob } = SUMS;
   weight.fill(0);
   for (let k = 0; k < K; k++) prob[k].fill(0);
@@ -60,7 +60,7 @@ function addUp() {
   for (const sums of [weight, ...prob]) for (let i = 0; i < N; i++) sums[i + 1] += sums[i];
 }
 
-/** The mean of the lanes that are on over [from, to) whole seconds: K probabilities, or null without a face. */
+/** The mean of the selected lanes over whole seconds [from, to): K probabilities, or null without a face. */
 function mean(from, to) {
   const a = Math.max(0, from - FIRST), b = Math.min(N, to - FIRST);
   if (b <= a) return null;
@@ -68,7 +68,7 @@ function mean(from, to) {
   return weight > 0 ? SUMS.prob.map((sums) => (sums[b] - sums[a]) / weight) : null;
 }
 
-/** The row of a lane at a second, or -1. */
+/** The row of a lane at a second; -1 if there is none. */
 function rowAt(lane, second) {
   const r = lowerBound(ROWS.second, second, lane.from, lane.to);
   return r < lane.to && ROWS.second[r] === second ? r : -1;
@@ -84,7 +84,7 @@ function lowerBound(values, wanted, low, high) {
 
 const probs = (row) => EMOTIONS.map((_, k) => ROWS.prob[k * COUNT + row] / SCALE);
 
-/** Seconds a step of the chart, so that a step is no narrower than its least width in pixels. */
+/** Seconds per step of the chart, so that a step is at least four pixels wide. */
 function stepFor(range, width) {
   const least = 4 * range / Math.max(width, 1);
   return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800].find((step) => step >= least) || 3600;
@@ -96,28 +96,28 @@ function clock(seconds, parts) {
   const text = h ? `${h}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
   return parts ? `${text}.${Math.floor((t - s + 1e-6) * 10)}` : text;
 }
-/** A length of time: short ones in tenths of a second. */
-const lasting = (seconds) => (seconds < 60 ? `${seconds.toFixed(1)} s` : clock(Math.round(seconds)));
+/** Format a duration; below a minute in tenths of a second. */
+const duration = (seconds) => (seconds < 60 ? `${seconds.toFixed(1)} s` : clock(Math.round(seconds)));
 const percent = (p) => `${Math.round(100 * p)}%`;
 
-/** What is true of a second, in words. */
-function tell(second) {
+/** Describe a second in words. */
+function describeSecond(second) {
   if (second < FIRST || second >= END) return "outside the timeline";
   const kind = STATUS[second - FIRST];
-  if (kind === NO_DATA) return "no data: nothing could be read";
+  if (kind === NO_DATA) return "no data: no frame could be decoded";
   if (kind === NO_FACE) return "no face";
   const here = LANES.filter((lane) => lane.on && rowAt(lane, second) >= 0).length;
-  return here ? `${here} ${here === 1 ? "face" : "faces"}` : "none of the chosen faces";
+  return here ? `${here} ${here === 1 ? "face" : "faces"}` : "none of the selected faces";
 }
 
-/** Colours of the page as it is lit now; areas are a little calmer than the palette. */
-const INK = {};
+/** The colours of the current theme; areas are slightly paler than the palette. */
+const COLOURS = {};
 function readColours() {
   const style = getComputedStyle(document.documentElement), get = (name) => style.getPropertyValue(name).trim();
-  for (const name of ["page", "text", "muted", "line", "strong", "shade", "hatch", "sunken"]) INK[name] = get(`--${name}`);
+  for (const name of ["page", "text", "muted", "line", "strong", "shade", "hatch", "sunken"]) COLOURS[name] = get(`--${name}`);
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  INK.pure = EMOTIONS.map((name) => (dark && name === "contempt" ? "#F2F2F2" : DATA.palette[name]));
-  INK.area = INK.pure.map((colour) => blend(colour, INK.page, Number(get("--mix"))));
+  COLOURS.pure = EMOTIONS.map((name) => (dark && name === "contempt" ? "#F2F2F2" : DATA.palette[name]));
+  COLOURS.area = COLOURS.pure.map((colour) => blend(colour, COLOURS.page, Number(get("--mix"))));
 }
 
 function blend(one, other, share) {
@@ -125,17 +125,17 @@ function blend(one, other, share) {
   return `rgb(${[0, 1, 2].map((i) => Math.round(share * channel(one, i) + (1 - share) * channel(other, i))).join(" ")})`;
 }
 
-/** Paint one stretch of a gap: flat for no face, hatched for no data. */
-function paintGap(context, kind, x, y, width, height) {
+/** Draw one gap: flat for no face, hatched for no data. */
+function drawGap(context, kind, x, y, width, height) {
   const dpr = devicePixelRatio;
   context.save();
   context.beginPath();
   context.rect(x, y, width, height);
-  context.fillStyle = INK.shade;
+  context.fillStyle = COLOURS.shade;
   context.fill();
   if (kind === NO_DATA) {
     context.clip();
-    context.strokeStyle = INK.hatch;
+    context.strokeStyle = COLOURS.hatch;
     context.lineWidth = 1.2 * dpr;
     context.beginPath();
     const apart = 6 * dpr;
@@ -149,12 +149,12 @@ function paintGap(context, kind, x, y, width, height) {
 }
 
 const GAP_ENDS = GAPS.map((gap) => gap.to);
-/** The gaps that reach into a stretch of time. */
+/** The gaps that overlap a range of time. */
 function gapsWithin(min, max) {
   let to = lowerBound(GAP_ENDS, min, 0, GAPS.length);
   const from = to;
   while (to < GAPS.length && GAPS[to].from < max) to++;
   return GAPS.slice(from, to);
 }
-/** How wide a gap is painted: lost data at least a pixel, for it must be seen. */
+/** The width of a gap on the canvas; a gap without data is at least one pixel wide, so that it stays visible. */
 const gapWidth = (gap, pixels) => (gap.kind === NO_DATA ? Math.max(pixels, devicePixelRatio) : pixels);

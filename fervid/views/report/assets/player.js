@@ -1,43 +1,43 @@
-// The film: its clock and the playhead follow each other, and boxes are drawn over the faces.
+// The player: its time and the playhead follow each other, and boxes are drawn over the faces.
 
 const video = document.getElementById("video"), boxesCanvas = document.getElementById("boxes");
 const playhead = { t: FIRST };
-const OFFSET = DATA.film ? DATA.film.offset : 0;
+const OFFSET = DATA.video ? DATA.video.offset : 0;
 
-/** Where the film comes from: out of the page, or from beside it. */
-function loadFilm() {
+/** Load the video, embedded in the page or linked. */
+function loadVideo() {
   if (!video) return;
-  video.addEventListener("error", () => say("This browser cannot play the film. Make the report again with --transcode."));
+  video.addEventListener("error", () => showNote("This browser cannot play the video. Create the report again with --transcode."));
   for (const name of ["timeupdate", "seeked", "loadeddata", "play"]) video.addEventListener(name, follow);
-  if (DATA.film.url) { video.src = DATA.film.url; return; }
-  const holder = document.getElementById("film-content"), text = holder.textContent, parts = [];
-  holder.remove();
+  if (DATA.video.url) { video.src = DATA.video.url; return; }
+  const embedded = document.getElementById("video-content"), text = embedded.textContent, parts = [];
+  embedded.remove();
   for (let at = 0; at < text.length; at += 1 << 22) parts.push(bytes(text.slice(at, at + (1 << 22))));
-  video.src = URL.createObjectURL(new Blob(parts, { type: DATA.film.mime }));
+  video.src = URL.createObjectURL(new Blob(parts, { type: DATA.video.mime }));
 }
 
-function say(text) { document.getElementById("film-note").textContent = text; }
+function showNote(text) { document.getElementById("video-note").textContent = text; }
 
-/** Seconds of the timeline that the player shows now. */
-const filmTime = (mediaTime = video.currentTime) => mediaTime - OFFSET;
+/** The time of the timeline that the player shows, in seconds. */
+const timelineTime = (mediaTime = video.currentTime) => mediaTime - OFFSET;
 
 let following = false;
-/** While the film plays, every frame moves the playhead; when it stands still, seeking does. */
+/** Move the playhead with every frame while the video plays, and with seeking while it is paused. */
 function follow() {
-  if (!video.seeking) movePlayhead(filmTime());
+  if (!video.seeking) movePlayhead(timelineTime());
   if (following || video.paused) return;
   following = true;
   const next = video.requestVideoFrameCallback
     ? (call) => video.requestVideoFrameCallback((_, frame) => call(frame.mediaTime))
     : (call) => requestAnimationFrame(() => call(video.currentTime));
   const onFrame = (mediaTime) => {
-    if (!video.seeking) movePlayhead(filmTime(mediaTime));
+    if (!video.seeking) movePlayhead(timelineTime(mediaTime));
     if (video.paused || video.ended) following = false; else next(onFrame);
   };
   next(onFrame);
 }
 
-/** Go to a moment: the film jumps there, or without a film the playhead alone. */
+/** Seek to a time; without a video, only the playhead moves. */
 function seek(t) {
   const within = Math.min(Math.max(t, FIRST), END - 0.001);
   if (video && video.readyState > 0) {
@@ -49,7 +49,7 @@ function seek(t) {
 
 function playPause() {
   if (!video) return;
-  if (video.paused) video.play().catch(() => say("The film cannot be played.")); else video.pause();
+  if (video.paused) video.play().catch(() => showNote("The video cannot be played.")); else video.pause();
 }
 
 // -- boxes ---------------------------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ function unpackBoxes(packed) {
   };
 }
 
-/** The faces at a moment: between two looks of a track in a line from one to the other, over a gap none. */
+/** The faces at a time, interpolated linearly between two readings of a track; none across a gap. */
 function facesAt(t) {
   const { tracks, n, gap, ms, box, best, sure } = BOXES, now = t * 1000, found = [];
   for (const track of tracks) {
@@ -86,18 +86,18 @@ function facesAt(t) {
   return found;
 }
 
-/** Where the picture lies in the player, which keeps its shape: x, y, width, height in the canvas. */
-function pictureBox(canvas) {
-  const [w, h] = video.videoWidth ? [video.videoWidth, video.videoHeight] : DATA.film.size;
+/** The area of the video within the player, which keeps the aspect ratio: x, y, width, height in the canvas. */
+function videoArea(canvas) {
+  const [w, h] = video.videoWidth ? [video.videoWidth, video.videoHeight] : DATA.video.size;
   const scale = Math.min(canvas.width / w, canvas.height / h);
   return [(canvas.width - w * scale) / 2, (canvas.height - h * scale) / 2, w * scale, h * scale];
 }
 
-function paintBoxes() {
+function drawBoxes() {
   if (!BOXES) return;
-  const context = fresh(boxesCanvas);
+  const context = clearCanvas(boxesCanvas);
   if (!context || !document.getElementById("boxes-on").checked) return;
-  const [left, top, width, height] = pictureBox(boxesCanvas), dpr = devicePixelRatio;
+  const [left, top, width, height] = videoArea(boxesCanvas), dpr = devicePixelRatio;
   context.font = `600 ${12 * dpr}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   for (const { name, place, k, sure } of facesAt(playhead.t)) {
