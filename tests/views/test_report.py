@@ -206,7 +206,7 @@ def test_a_video_that_browsers_cannot_play_is_an_error(tmp_path: Path, name: str
 def test_a_video_that_browsers_play_is_accepted(tmp_path: Path, name: str) -> None:
     codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
     found = browser_support(write_clip(tmp_path / name, n=5, codec=codec))
-    assert (found.trouble, found.mute) == ("", "")
+    assert (found.unsupported, found.unsupported_audio) == ("", "")
 
 
 def shown_in(video: Path) -> tuple[list[float], list[int]]:
@@ -242,7 +242,7 @@ def test_a_transcoded_video_shows_the_same_frames_at_the_same_times(tmp_path: Pa
     before, after = (read_video(path, load_config(None), lambda reader: reader.info)[0] for path in (video, copy))
     shrink = min(1.0, 720 / min(before.width_px, before.height_px))
     assert (after.width_px, after.height_px) == (round(before.width_px * shrink), round(before.height_px * shrink))
-    assert browser_support(copy).trouble == ""
+    assert browser_support(copy).unsupported == ""
     assert after.rotation_deg == 0 and data_of(tmp_path / "r.html")["video"]["offset"] == 0
 
 
