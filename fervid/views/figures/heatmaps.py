@@ -14,7 +14,7 @@ from fervid.views.figures.style import HEAT, PALETTE, new_figure, save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fervid.lab.evaluation.explain import Explained, Look
+    from fervid.lab.evaluation.explain import Explained, ExplainedImage
 
 __all__ = ["overlay", "write_clip", "write_explanation", "write_grid"]
 
@@ -22,7 +22,7 @@ __all__ = ["overlay", "write_clip", "write_explanation", "write_grid"]
 _LEAST_PX = 480
 
 
-def write_explanation(looks: Iterable["Look"], out: Path) -> int:
+def write_explanation(looks: Iterable["ExplainedImage"], out: Path) -> int:
     """Draw looks as the suffix of `out` says: .png a grid, .mp4 a clip. Gives the number of faces shown."""
     if out.suffix.lower() == ".png":
         return write_grid(looks, out)
@@ -31,7 +31,7 @@ def write_explanation(looks: Iterable["Look"], out: Path) -> int:
     raise OutputError(f"{out}: expected a name that ends with .png (a grid) or .mp4 (an overlay clip of a video)")
 
 
-def write_clip(looks: Iterable["Look"], out: Path, rate: float = 25) -> int:
+def write_clip(looks: Iterable["ExplainedImage"], out: Path, rate: float = 25) -> int:
     """Write the looks at a video with heat over its faces, at their own times. Gives the number of faces shown."""
     from fervid.video.writers.clip import ClipWriter
 
@@ -47,7 +47,7 @@ def write_clip(looks: Iterable["Look"], out: Path, rate: float = 25) -> int:
     return shown
 
 
-def overlay(look: "Look") -> np.ndarray:
+def overlay(look: "ExplainedImage") -> np.ndarray:
     """Lay the heat of each face over its place in the picture, with the emotion -> (h, w, 3) uint8 RGB."""
     large = max(1, -(-_LEAST_PX // max(look.picture.shape[:2])))
     image = Image.fromarray(look.picture)
@@ -97,7 +97,7 @@ def _write(image: Image.Image, face: "Explained", square: np.ndarray) -> None:
 _MOST_FACES, _MAPS_A_ROW = 48, 8
 
 
-def write_grid(looks: Iterable["Look"], out: Path) -> int:
+def write_grid(looks: Iterable["ExplainedImage"], out: Path) -> int:
     """Draw faces beside their heat maps as one PNG; of more than 48 an even choice. Gives how many are shown."""
     faces = [face for look in looks for face in look.faces]
     if not faces:
@@ -125,7 +125,7 @@ def _draw_face(cells: Sequence["Axes"], face: "Explained") -> None:
     cells[0].set_title(_short(face.name), fontsize=8)
     for axes, heat, stage in zip(cells[1:], face.heat, face.stages):
         axes.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=0.25 + 0.5 * heat)
-        called = "" if face.called == face.emotion else f"\n(called {face.called})"
+        called = "" if face.predicted == face.emotion else f"\n(called {face.predicted})"
         answer = f"{face.emotion} {face.prob:.0%}{called}"
         axes.set_title(stage if len(face.stages) > 1 else answer, fontsize=8)
     if len(face.stages) > 1:
