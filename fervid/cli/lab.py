@@ -6,9 +6,8 @@ from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
 from fervid.cli.options import Device, Fps, Json, JsonFile, NoDetect, Quiet, Weights, argument, flag, option, output
-from fervid.config import DETECTORS
 from fervid.networks.registry import ARCHITECTURES
-from fervid.registry import describe
+from fervid.registry import DETECTORS, describe
 
 __all__ = ["evaluate", "explain", "score", "train"]
 
@@ -199,7 +198,7 @@ def evaluate(
         bool, flag("--detect", panel="Detection", help="Detect and crop the faces in raw images, as process does.")
     ] = False,
     detector: Annotated[
-        str, option(panel="Detection", choices=DETECTORS, help="Detector of --detect; centerface needs its extra.")
+        str, option(panel="Detection", choices=DETECTORS, help=f"Detector of --detect: {describe(DETECTORS)}.")
     ] = "mtcnn",
     weights: Annotated[
         list[str],

@@ -258,6 +258,6 @@ def test_clips_have_even_sides_and_no_leftovers(tmp_path: Path) -> None:
 
 
 def test_a_grid_shows_a_choice_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "_MOST_FACES", 5)
+    monkeypatch.setattr(figures, "_MAX_FACES", 5)
     many = [look((0, 0, 1, 0), np.ones((8, 8)))] * 7
     assert write_grid(many, tmp_path / "a.png") == 5
