@@ -6,9 +6,8 @@ from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
 from fervid.cli.options import Device, Fps, Json, JsonFile, NoDetect, Quiet, Weights, argument, flag, option, output
-from fervid.config import DETECTORS
 from fervid.networks.registry import ARCHITECTURES
-from fervid.registry import describe
+from fervid.registry import DETECTORS, describe
 
 __all__ = ["evaluate", "explain", "score", "train"]
 

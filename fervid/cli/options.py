@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from fervid.config import DETECTIONS, DETECTORS, MAX_PIXELS, PRECISIONS, READERS, SAMPLINGS, presets
+from fervid.config import DETECTIONS, MAX_PIXELS, PRECISIONS, SAMPLINGS, presets
+from fervid.registry import DETECTORS, READERS
 
 __all__ = [
     "Device",

@@ -21,6 +21,7 @@ from fervid.files import files_below
 __all__ = [
     "SUFFIXES",
     "Face",
+    "all_faces",
     "batches",
     "find_pictures",
     "is_crop",
@@ -147,12 +148,20 @@ def whole(picture: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def main_faces(pictures: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:
-    """Find the main face of each picture (h, w, 3) RGB: large and central; None where the line would see none.
+    """Find the main face of each picture (h, w, 3) RGB: large and central; None where the pipeline would find none.
 
-    The detector sees a picture as the line would: no larger than Config.detection_size_px, and a face counts from
-    Config.track_start_score on. Small pictures are enlarged.
+    Detection is that of `all_faces`.
     """
-    faces: list[Face | None] = []
+    return [found[0] if found else None for found in all_faces(pictures, detector)]
+
+
+def all_faces(pictures: Sequence[np.ndarray], detector: FaceDetector) -> list[list[Face]]:
+    """Find the faces of each picture (h, w, 3) RGB, the main one first.
+
+    The detector is given a picture as the pipeline gives it: no larger than Config.detection_size_px, and a face counts
+    from Config.track_start_score on. Small pictures are enlarged.
+    """
+    faces: list[list[Face]] = []
     for _, group in groupby(pictures, key=lambda picture: picture.shape):
         for part in batches(group, _BATCH):
             faces += _in_batch(part, detector)
@@ -166,7 +175,7 @@ def batches(items: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
         yield batch
 
 
-def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[Face | None]:
+def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[list[Face]]:
     config, (height, width) = Config(), pictures[0].shape[:2]
     small = max(height, width) < _ENLARGED_PX
     longer, least_px = config.detection_scale(width, height)
@@ -179,11 +188,11 @@ def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[Face |
     found = detector.detect(np.pad(shown, ((0, 0), (margin, margin), (margin, margin), (0, 0)), "edge"), least_px)
     scale = np.array([width / size[0], height / size[1]], np.float32)
     box, landmarks = (found.box_px - margin) * np.tile(scale, 2), (found.landmarks_px - margin) * scale
-    faces: list[Face | None] = []
+    faces = []
     for i in range(len(pictures)):
         sure = np.flatnonzero((found.frame == i) & (found.score >= config.track_start_score))
-        best = sure[_prominence(box[sure], width, height).argmax()] if len(sure) else None
-        faces.append(None if best is None else Face(box[best], landmarks[best], float(found.score[best])))
+        order = sure[np.argsort(-_prominence(box[sure], width, height), kind="stable")]
+        faces.append([Face(box[k], landmarks[k], float(found.score[k])) for k in order])
     return faces
 
 

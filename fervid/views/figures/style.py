@@ -1,5 +1,6 @@
 """Pictures of results: confusion, reliability, grids of heat maps. matplotlib is loaded when one is drawn."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["HEAT", "PALETTE", "SHARES", "new_figure", "save_figure"]
+__all__ = ["HEAT", "PALETTE", "SHARES", "new_figure", "png_bytes", "save_figure"]
 
 #: One colour an emotion, everywhere. Okabe and Ito's (2008), told apart by the colour-blind too; neutral is grey.
 PALETTE = {
@@ -35,3 +36,19 @@ def save_figure(figure: "Figure", out: Path, dpi: float | None = None) -> None:
     nobody = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with write_atomically(out) as part, rc_context({"svg.hashsalt": "fervid", "hatch.linewidth": 0.6}):
         figure.savefig(part, format=kind, metadata=nobody, dpi=dpi or figure.dpi)
+
+
+def png_bytes(figure: "Figure") -> bytes:
+    """Draw a figure as PNG in memory, as notebooks show it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    bytes
+    """
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png")
+    return memory.getvalue()
