@@ -19,6 +19,7 @@ def test_the_wheel_works_on_its_own(tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     assert not list(site.glob("tests*")) and (site / "fervid" / "pipelines" / "movies.toml").is_file()
+    assert [p.suffix for p in sorted((site / "fervid" / "sample_videos").iterdir())] == [".json", ".mp4"]
     assets = ROOT / "fervid" / "views" / "assets"
     assert {p.name for p in assets.iterdir()} == {p.name for p in (site / "fervid" / "views" / "assets").iterdir()}
     script = "import sys, fervid, fervid.cli; assert fervid.__file__.startswith(sys.argv.pop()); fervid.cli.main()"

@@ -1,9 +1,9 @@
 """Commands for the installation itself: doctor and selftest."""
 
 from fervid.cli.app import command
-from fervid.cli.options import Json
+from fervid.cli.options import Device, Json, Quiet
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "selftest"]
 
 
 @command("Installation", "fervid doctor", bare=True)
@@ -13,3 +13,20 @@ def doctor(as_json: Json = False) -> None:
     from fervid.views import terminal
 
     terminal.show(diagnose(), as_json=as_json)
+
+
+@command("Installation", "fervid selftest", bare=True)
+def selftest(device: Device = "auto", quiet: Quiet = False, as_json: Json = False) -> int:
+    """Process a small sample video and compare the result with the expected one. Takes less than a minute.
+
+    The exit code is 0 if the installation computes what it should, else 1.
+    """
+    from fervid.self_test import run_self_test
+    from fervid.views import terminal
+
+    result = run_self_test(device)
+    if as_json:
+        terminal.print_json(result.to_dict())
+    elif not quiet:
+        terminal.print_self_test(result)
+    return result.exit_code

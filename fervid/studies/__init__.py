@@ -1,1 +1,1 @@
-"""Studies: how far timelines agree with people who coded the same video. Imported by nothing on the line."""
+"""Studies that compare timelines with human coders. No stage of the pipeline imports them."""

@@ -1,4 +1,4 @@
-"""How far a timeline agrees with human coders: per emotion, over labels, and beside the raters' own agreement."""
+"""Agreement of a timeline with human coders: per emotion, for labels, and compared with that among the raters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from fervid.errors import ConfigError, DataError
 from fervid.labels import emotion
 from fervid.studies import statistics as measures
 from fervid.studies.alignment import AlignedSeries, align, read_timeline_series
-from fervid.studies.bootstrap import SEED, MovingBlockBootstrap, estimate, undefined
+from fervid.studies.bootstrap import SEED, MovingBlockBootstrap, Resampler, estimate, undefined
 from fervid.studies.leave_one_out import leave_one_out
 from fervid.studies.raters import read_raters
 from fervid.studies.ratings import RatingOptions, Ratings
@@ -21,206 +21,254 @@ if TYPE_CHECKING:
 
 __all__ = ["Agreement", "RatingOptions", "compare", "find_lag"]
 
-#: Fewer seconds than this give no figure.
-_FEWEST = 3
-#: Timelines are float32: what varies by less does not vary.
-_FLAT = 1e-6
+_MIN_SECONDS = 3
+#: Timelines are float32: a series with a smaller range is constant.
+_MIN_RANGE = 1e-6
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a comparison found: `facts` are plain values for JSON; `aligned` holds both sides per second."""
+    """Result of a comparison."""
 
     facts: dict[str, Any]
+    """All statistics, as plain values for JSON."""
     aligned: AlignedSeries = field(repr=False)
+    """Both sides per second."""
 
     def to_pandas(self) -> "pd.DataFrame":
-        """One row a second: second, status, and for each emotion the machine, the raters' mean and every rater."""
+        """Return both sides per second.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per second: second, status, and for each emotion the value of the timeline, the mean of the raters
+            and each rater; then the labels, if there are any.
+        """
         import pandas as pd
 
-        both, mean = self.aligned, self.aligned.mean
-        columns: dict[str, Any] = {"second": both.second, "status": both.status}
-        for k, name in enumerate(both.emotions):
-            columns |= {f"{name}_machine": both.prob[:, k], f"{name}_mean": mean[:, k]}
-            if len(both.raters) > 1:
-                columns |= {f"{name}_{who}": both.score[r, :, k] for r, who in enumerate(both.raters)}
-        names = np.array([*both.categories, ""], object)
-        if (both.label >= 0).any():
-            columns |= {"label_machine": names[both.machine], "label_consensus": names[both.consensus]}
-            columns |= {f"label_{who}": names[both.label[r]] for r, who in enumerate(both.raters)}
+        aligned, mean = self.aligned, self.aligned.mean
+        columns: dict[str, Any] = {"second": aligned.second, "status": aligned.status}
+        for k, name in enumerate(aligned.emotions):
+            columns |= {f"{name}_machine": aligned.prob[:, k], f"{name}_mean": mean[:, k]}
+            if len(aligned.raters) > 1:
+                columns |= {f"{name}_{rater}": aligned.score[r, :, k] for r, rater in enumerate(aligned.raters)}
+        names = np.array([*aligned.categories, ""], object)
+        if (aligned.label >= 0).any():
+            columns |= {"label_machine": names[aligned.machine], "label_consensus": names[aligned.consensus]}
+            columns |= {f"label_{rater}": names[aligned.label[r]] for r, rater in enumerate(aligned.raters)}
         return pd.DataFrame(columns)
 
 
 def compare(
     timeline: Path,
     ratings: Sequence[Path],
-    reading: RatingOptions | None = None,
+    options: RatingOptions | None = None,
     *,
     max_lag_s: int = 5,
     block_s: int = 10,
 ) -> Agreement:
-    """Compare a timeline with one table of ratings, or with several together.
+    """Compare a timeline with one or more tables of ratings.
 
-    The raters' mean stands for them where one value is needed. Intervals are 95%, from blocks of `block_s` neighbouring
-    seconds. DataError if either file is not what it should be, or if they have nothing in common.
+    Several raters are represented by their mean where a single value is needed. Confidence intervals are 95%.
+
+    Parameters
+    ----------
+    timeline : Path
+        The timeline.
+    ratings : sequence of Path
+        CSV files of ratings.
+    options : RatingOptions, optional
+        How to read the ratings, and the track or person to compare.
+    max_lag_s : int
+        Largest lag to consider, in seconds.
+    block_s : int
+        Length of the bootstrap's blocks, in seconds.
+
+    Returns
+    -------
+    Agreement
+        Statistics, and both sides per second.
+
+    Raises
+    ------
+    ConfigError
+        If an option is not valid.
+    DataError
+        If a file is not valid, or the timeline and the ratings have nothing in common.
     """
-    reading = _checked(reading or RatingOptions(), max_lag_s, block_s)
-    machine, said = read_timeline_series(timeline, reading), read_raters(ratings, reading)
-    both = align(machine, said, reading)
-    if not both.facts["coverage"]["compared_seconds"]:
-        lost = both.facts["coverage"]["rated_not_compared"]
-        reasons = ", ".join(f"{n} {word}" for word, n in lost.items() if n)
-        raise DataError(f"{said.path}: none of its rated seconds can be compared with {timeline} ({reasons})")
-    blocks = MovingBlockBootstrap(block_s)
+    options = _check(options or RatingOptions(), max_lag_s, block_s)
+    series, rated = read_timeline_series(timeline, options), read_raters(ratings, options)
+    aligned = align(series, rated, options)
+    coverage = aligned.facts["coverage"]
+    if not coverage["compared_seconds"]:
+        reasons = ", ".join(f"{n} {word}" for word, n in coverage["rated_not_compared"].items() if n)
+        raise DataError(f"{rated.path}: none of its rated seconds can be compared with {timeline} ({reasons})")
+    resampler = MovingBlockBootstrap(block_s)
     facts: dict[str, Any] = {
-        "timeline": str(timeline), "tables": [str(path) for path in ratings],
-        "machine": {"who": machine.who, "model": machine.model},
-        **said.facts,
-        **both.facts,
+        "timeline": str(timeline),
+        "tables": [str(path) for path in ratings],
+        "machine": {"who": series.faces, "model": series.model},
+        **rated.facts,
+        **aligned.facts,
         "bootstrap": {
-            "block_s": blocks.fitted(both.facts["coverage"]["compared_seconds"]), "draws": blocks.draws, "seed": SEED,
+            "block_s": resampler.block_length(coverage["compared_seconds"]),
+            "draws": resampler.n_resamples,
+            "seed": SEED,
         },
         "emotions": {
-            name: _one_emotion(both, k, blocks, max_lag_s) for k, name in enumerate(both.emotions)
+            name: _compare_emotion(aligned, k, resampler, max_lag_s) for k, name in enumerate(aligned.emotions)
         },
-        "labels": _labels(both, blocks, said),
-    }  # fmt: skip
-    if len(both.raters) > 1:
-        facts["spread"] = leave_one_out(both, blocks, said.labelled)
-    return Agreement(facts, both)
+        "labels": _compare_labels(aligned, resampler, rated),
+    }
+    if len(aligned.raters) > 1:
+        facts["spread"] = leave_one_out(aligned, resampler, rated.labelled)
+    return Agreement(facts, aligned)
 
 
-def _checked(reading: RatingOptions, max_lag_s: int, block_s: int) -> RatingOptions:
+def _check(options: RatingOptions, max_lag_s: int, block_s: int) -> RatingOptions:
     for name, value, least in (("max_lag_s", max_lag_s, 0), ("block_s", block_s, 1)):
         if value < least:
             raise ConfigError(f"{name} = {value}: expected {least} s or more")
-    if reading.person is not None and reading.track is not None:
+    if options.person is not None and options.track is not None:
         raise ConfigError("person and track: expected one of them")
-    if reading.gaps is None:
-        return reading
-    return replace(reading, gaps=emotion(reading.gaps))
+    if options.gaps is None:
+        return options
+    return replace(options, gaps=emotion(options.gaps))
 
 
-def _one_emotion(both: AlignedSeries, k: int, blocks: MovingBlockBootstrap, max_lag_s: int) -> dict[str, Any]:
-    """Every figure of one emotion."""
-    prob, mean = both.prob[:, k], both.mean[:, k]
-    there = np.isfinite(prob) & np.isfinite(mean)
-    x, y = prob[there], mean[there]
-    names = ("ccc", "pearson", "spearman")
-    if len(x) < _FEWEST:
-        found = {name: undefined(f"fewer than {_FEWEST} seconds") for name in names}
+def _compare_emotion(aligned: AlignedSeries, k: int, resampler: Resampler, max_lag_s: int) -> dict[str, Any]:
+    """Return the statistics of one emotion."""
+    prob, mean = aligned.prob[:, k], aligned.mean[:, k]
+    valid = np.isfinite(prob) & np.isfinite(mean)
+    x, y = prob[valid], mean[valid]
+    if len(x) < _MIN_SECONDS:
+        found = {name: undefined(f"fewer than {_MIN_SECONDS} seconds") for name in ("ccc", "pearson", "spearman")}
     else:
-        flat = [side for side, values in (("the machine", x), ("the raters", y)) if np.ptp(values) < _FLAT]
-        why, terms = ": ".join(filter(None, ("constant", " and ".join(flat)))), measures.pair_terms(x, y)
+        constant = [side for side, values in (("the machine", x), ("the raters", y)) if np.ptp(values) < _MIN_RANGE]
+        reason = ": ".join(filter(None, ("constant", " and ".join(constant))))
+        terms, rank_terms = measures.pair_terms(x, y), measures.pair_terms(measures.ranks(x), measures.ranks(y))
         found = {
-            "ccc": estimate(terms, measures.concordance, blocks, why),
-            "pearson": estimate(terms, measures.pearson, blocks, why),
-            "spearman": estimate(
-                measures.pair_terms(measures.ranks(x), measures.ranks(y)), measures.pearson, blocks, why
-            ),
+            "ccc": estimate(terms, measures.concordance, resampler, reason),
+            "pearson": estimate(terms, measures.pearson, resampler, reason),
+            "spearman": estimate(rank_terms, measures.pearson, resampler, reason),
         }
-    lag, at_lag = find_lag(prob, mean, both.second, max_lag_s)
-    return {
-        "seconds": len(x),
-        **found,
-        "best_lag_s": lag,
-        "pearson_at_best_lag": at_lag,
-        **({"raters": _among(both.score[:, :, k], blocks)} if len(both.raters) > 1 else {}),
-    }
+    lag, at_lag = find_lag(prob, mean, aligned.second, max_lag_s)
+    facts = {"seconds": len(x), **found, "best_lag_s": lag, "pearson_at_best_lag": at_lag}
+    if len(aligned.raters) > 1:
+        facts["raters"] = _compare_raters(aligned.score[:, :, k], resampler)
+    return facts
 
 
 def find_lag(
     machine: np.ndarray, rated: np.ndarray, second: np.ndarray, max_lag_s: int
 ) -> tuple[int | None, float | None]:
-    """The shift L in whole seconds, at most max_lag_s, at which machine[t] and rated[t + L] correlate best.
+    """Find the lag L at which machine[t] and rated[t + L] correlate best.
 
-    Positive: the raters come after the machine, as people who need time to react. A shift counts if at least half of
-    the seconds that can be compared without one remain; of equals the smaller. (None, None) if nothing is defined.
+    A positive lag means that the raters follow the machine, as people with a reaction time do. A lag is considered if
+    at least half of the seconds that can be compared without one remain; of equal correlations the smaller lag counts.
+
+    Parameters
+    ----------
+    machine, rated : ndarray of shape (n,)
+        The two series; NaN where missing.
+    second : ndarray of shape (n,)
+        Times of the values, in whole seconds.
+    max_lag_s : int
+        Largest lag, in either direction.
+
+    Returns
+    -------
+    lag_s : int or None
+        None if no correlation is defined.
+    correlation : float or None
+        Pearson's correlation at this lag.
     """
-    grid = {int(s): i for i, s in enumerate(second)}
-    least = max(_FEWEST, (np.isfinite(machine) & np.isfinite(rated)).sum() / 2)
+    index = {int(s): i for i, s in enumerate(second)}
+    least = max(_MIN_SECONDS, (np.isfinite(machine) & np.isfinite(rated)).sum() / 2)
     best: tuple[int | None, float | None] = (None, None)
     for lag in sorted(range(-max_lag_s, max_lag_s + 1), key=abs):
-        pairs = [(i, grid[int(s) + lag]) for i, s in enumerate(second) if int(s) + lag in grid]
+        pairs = [(i, index[int(s) + lag]) for i, s in enumerate(second) if int(s) + lag in index]
         if not pairs:
             continue
         i, j = np.array(pairs).T
         x, y = machine[i], rated[j]
-        there = np.isfinite(x) & np.isfinite(y)
-        if there.sum() < least:
+        valid = np.isfinite(x) & np.isfinite(y)
+        if valid.sum() < least:
             continue
-        r = float(measures.pearson(measures.pair_terms(x[there], y[there]).sum(0)))
+        r = float(measures.pearson(measures.pair_terms(x[valid], y[valid]).sum(0)))
         if np.isfinite(r) and (best[1] is None or r > best[1] + 1e-9):
             best = (lag, r)
     return best
 
 
-def _among(score: np.ndarray, blocks: MovingBlockBootstrap) -> dict[str, Any]:
-    """How the raters' scores (R, n) of one emotion agree among themselves."""
+def _compare_raters(score: np.ndarray, resampler: Resampler) -> dict[str, Any]:
+    """Return the agreement of the raters' scores (R, n) of one emotion with each other."""
     shared = np.isfinite(score).sum(0) > 1
-    every = np.isfinite(score).all(0)
-    none = undefined("no second that two raters scored")
-    alpha = none
-    if shared.sum():
-        alpha = estimate(measures.interval_alpha_terms(score[:, shared]), measures.interval_alpha, blocks)
-    if every.sum() < _FEWEST:
-        single = together = undefined(f"{every.sum()} seconds that every rater scored")
+    complete = np.isfinite(score).all(0)
+    alpha = undefined("no second that two raters scored")
+    if shared.any():
+        alpha = estimate(measures.interval_alpha_terms(score[:, shared]), measures.interval_alpha, resampler)
+    if complete.sum() < _MIN_SECONDS:
+        single = mean = undefined(f"{complete.sum()} seconds that every rater scored")
     else:
-        terms = measures.icc_terms(score[:, every])
-        together = estimate(terms, measures.icc, blocks)
-        single = estimate(terms, lambda sums: measures.icc(sums, mean_of_all=False), blocks)
-    return {"alpha_interval": alpha, "icc_2k": together, "icc_21": single, "seconds_all": int(every.sum())}
+        terms = measures.icc_terms(score[:, complete])
+        mean = estimate(terms, measures.icc, resampler)
+        single = estimate(terms, lambda sums: measures.icc(sums, mean_of_all=False), resampler)
+    return {"alpha_interval": alpha, "icc_2k": mean, "icc_21": single, "seconds_all": int(complete.sum())}
 
 
-def _labels(both: AlignedSeries, blocks: MovingBlockBootstrap, said: Ratings) -> dict[str, Any]:
-    """Every figure of labels: the machine with the consensus and each rater, the raters among themselves, F1."""
-    if not (both.label >= 0).any() or len(both.categories) < 2:
+def _compare_labels(aligned: AlignedSeries, resampler: Resampler, ratings: Ratings) -> dict[str, Any]:
+    """Return the statistics of labels: the machine with the consensus and each rater, and the raters' agreement."""
+    if not (aligned.label >= 0).any() or len(aligned.categories) < 2:
         return {"undefined": "no labels, and no second with one highest score"}
-    k, consensus = len(both.categories), both.consensus
-    there = (both.machine >= 0) & (consensus >= 0)
+    k, consensus = len(aligned.categories), aligned.consensus
+    valid = (aligned.machine >= 0) & (consensus >= 0)
     facts: dict[str, Any] = {
-        "from": "labels" if said.labelled else "the highest score", "categories": list(both.categories),
-        "seconds": int(there.sum()),
-        "without_consensus": int(((both.label >= 0).any(0) & (consensus < 0)).sum()),
-        "kappa": _kappa(both.machine, consensus, k, blocks),
-        "agreement": float((both.machine == consensus)[there].mean()) if there.any() else None,
-        "each": _each(both.machine, consensus, there, both.categories),
-    }  # fmt: skip
-    if len(both.raters) > 1:
-        coders = np.concatenate([both.label, both.machine[None]])
+        "from": "labels" if ratings.labelled else "the highest score",
+        "categories": list(aligned.categories),
+        "seconds": int(valid.sum()),
+        "without_consensus": int(((aligned.label >= 0).any(0) & (consensus < 0)).sum()),
+        "kappa": _kappa(aligned.machine, consensus, k, resampler),
+        "agreement": float((aligned.machine == consensus)[valid].mean()) if valid.any() else None,
+        "each": _per_label(aligned.machine, consensus, valid, aligned.categories),
+    }
+    if len(aligned.raters) > 1:
+        coders = np.concatenate([aligned.label, aligned.machine[None]])
         facts |= {
-            "kappa_by_rater": {who: _kappa(both.machine, both.label[r], k, blocks)
-                               for r, who in enumerate(both.raters)},
-            "raters_alpha_nominal": _alpha(both.label, k, blocks),
-            "alpha_nominal_with_machine": _alpha(coders, k, blocks),
-        }  # fmt: skip
+            "kappa_by_rater": {
+                rater: _kappa(aligned.machine, aligned.label[r], k, resampler) for r, rater in enumerate(aligned.raters)
+            },
+            "raters_alpha_nominal": _alpha(aligned.label, k, resampler),
+            "alpha_nominal_with_machine": _alpha(coders, k, resampler),
+        }
     return facts
 
 
-def _kappa(one: np.ndarray, other: np.ndarray, k: int, blocks: MovingBlockBootstrap) -> dict[str, Any]:
-    there = (one >= 0) & (other >= 0)
-    if there.sum() < _FEWEST:
-        return undefined(f"fewer than {_FEWEST} seconds with a label of both")
-    return estimate(measures.kappa_terms(one[there], other[there], k), measures.kappa, blocks)
+def _kappa(first: np.ndarray, second: np.ndarray, k: int, resampler: Resampler) -> dict[str, Any]:
+    valid = (first >= 0) & (second >= 0)
+    if valid.sum() < _MIN_SECONDS:
+        return undefined(f"fewer than {_MIN_SECONDS} seconds with a label of both")
+    return estimate(measures.kappa_terms(first[valid], second[valid], k), measures.kappa, resampler)
 
 
-def _alpha(labels: np.ndarray, k: int, blocks: MovingBlockBootstrap) -> dict[str, Any]:
+def _alpha(labels: np.ndarray, k: int, resampler: Resampler) -> dict[str, Any]:
     shared = (labels >= 0).sum(0) > 1
     if not shared.any():
         return undefined("no second with two labels")
-    return estimate(measures.nominal_alpha_terms(labels[:, shared], k), measures.nominal_alpha, blocks)
+    return estimate(measures.nominal_alpha_terms(labels[:, shared], k), measures.nominal_alpha, resampler)
 
 
-def _each(machine: np.ndarray, consensus: np.ndarray, there: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
-    """Precision, recall and F1 of each label against the consensus; None where there is nothing to count."""
+def _per_label(machine: np.ndarray, consensus: np.ndarray, valid: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return precision, recall and F1 of each label against the consensus; None where undefined."""
     found = {}
     for c, name in enumerate(names):
-        called, true = there & (machine == c), there & (consensus == c)
-        hits, sides = int((called & true).sum()), int(called.sum() + true.sum())
+        predicted, actual = valid & (machine == c), valid & (consensus == c)
+        n_predicted, n_actual, hits = (int(mask.sum()) for mask in (predicted, actual, predicted & actual))
         found[name] = {
-            "seconds_machine": int(called.sum()), "seconds_raters": int(true.sum()),
-            "precision": hits / int(called.sum()) if called.any() else None,
-            "recall": hits / int(true.sum()) if true.any() else None,
-            "f1": 2 * hits / sides if sides else None,
-        }  # fmt: skip
+            "seconds_machine": n_predicted,
+            "seconds_raters": n_actual,
+            "precision": hits / n_predicted if n_predicted else None,
+            "recall": hits / n_actual if n_actual else None,
+            "f1": 2 * hits / (n_predicted + n_actual) if n_predicted + n_actual else None,
+        }
     return found

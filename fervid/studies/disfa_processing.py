@@ -1,4 +1,4 @@
-"""Every look at a coded video: process it at its native rate, once, and join readings and codes frame by frame."""
+"""Process the videos of DISFA at their native frame rate, and match the readings with the codes frame by frame."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -25,26 +25,43 @@ from fervid.timeline.read import read_provenance
 
 __all__ = ["MatchedRecording", "faces_path", "match_frames", "process_recordings"]
 
-#: A reading may lie so far, in frames, from the place of its frame.
-_OFF = 0.1
+#: Largest distance between the time of a reading and the time of its frame, in frames.
+_TOLERANCE_FRAMES = 0.1
 
 
 @dataclass(frozen=True)
 class MatchedRecording:
-    """One recording, joined: frame (n,), from 1, those with a face; prob (n, K) and intensity (n, 12) of these."""
+    """Readings and codes of the n frames of a recording that have a face."""
 
     recording: Recording
     emotions: tuple[str, ...]
     frame: np.ndarray
+    """(n,) int, from 1."""
     prob: np.ndarray
+    """(n, K) float."""
     intensity: np.ndarray
+    """(n, 12) int8."""
     video_frames: int
     coded_frames: int
     several_faces: int
+    """How many frames have more than one face."""
 
 
 def faces_path(out: Path, recording: Recording) -> Path:
-    """Where the readings of a recording are kept."""
+    """Return where the readings of a recording are stored.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the results.
+    recording : Recording
+        The recording.
+
+    Returns
+    -------
+    Path
+        A Parquet file.
+    """
     return out / "faces" / f"{recording.name}.parquet"
 
 
@@ -55,97 +72,143 @@ def process_recordings(
     engine: Engine,
     on_event: Callable[[Event], None] | None = None,
 ) -> list[str]:
-    """Process what is not finished, in worker processes; give a sentence for each video that failed.
+    """Process the recordings that are not finished.
 
-    A recording is finished when its readings have the resume key (provenance.py) that they would have now: it stands
-    in their file, which is written whole or not at all.
+    A recording is finished if its readings have the resume key that they would have now, see `fervid.provenance`.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording
+        The recordings.
+    out : Path
+        Folder of the results.
+    config : Config
+        Options of the pipeline.
+    engine : Engine
+        Runs the jobs.
+    on_event : callable, optional
+        Called with each event.
+
+    Returns
+    -------
+    list of str
+        One sentence per video that failed.
+
+    Raises
+    ------
+    RunError
+        If the run had to stop.
     """
-    tell = on_event or (lambda _: None)
+    notify = on_event or (lambda _: None)
     models = models_fingerprint(config)
-    jobs = [_job(one, out) for one in recordings if not _is_finished(one, out, config, models)]
-    troubles = []
-    tell(BatchStarted(len(jobs), sum(job.bytes for job in jobs), []))
-    with closing(engine.run(jobs, tell)) as outcomes:
+    jobs = [_job(item, out) for item in recordings if not _is_finished(item, out, config, models)]
+    problems = []
+    notify(BatchStarted(len(jobs), sum(job.bytes for job in jobs), []))
+    with closing(engine.run(jobs, notify)) as outcomes:
         for outcome in outcomes:
             if outcome.status == "failed":
-                troubles.append(outcome.message)
-                for stale in filter(None, (outcome.job.out, outcome.job.faces)):  # of what the file was before
+                problems.append(outcome.message)
+                for stale in filter(None, (outcome.job.out, outcome.job.faces)):  # of an earlier version of the file
                     stale.unlink(missing_ok=True)
-            tell(JobFinished(Row.of(outcome, "", outcome.sha256, out), outcome.job))
-    return sorted(troubles)
+            notify(JobFinished(Row.of(outcome, "", outcome.sha256, out), outcome.job))
+    return sorted(problems)
 
 
-def _is_finished(one: Recording, out: Path, config: Config, models: str) -> bool:
-    key = resume_key(content_hash(one.video), config, models)
+def _is_finished(recording: Recording, out: Path, config: Config, models: str) -> bool:
+    key = resume_key(content_hash(recording.video), config, models)
     try:
-        return key != "" and read_provenance(faces_path(out, one)).get("resume_key") == key
+        return key != "" and read_provenance(faces_path(out, recording)).get("resume_key") == key
     except DataError:
         return False
 
 
-def _job(one: Recording, out: Path) -> Job:
-    size, changed_ns = stat_of(one.video)
-    timeline = out / "timelines" / f"{one.name}.parquet"
-    return Job(one.video, one.video.name, timeline, size, changed_ns, faces=faces_path(out, one))
+def _job(recording: Recording, out: Path) -> Job:
+    size, changed_ns = stat_of(recording.video)
+    timeline = out / "timelines" / f"{recording.name}.parquet"
+    return Job(recording.video, recording.video.name, timeline, size, changed_ns, faces=faces_path(out, recording))
 
 
 def match_frames(recording: Recording, out: Path, codes: Codes) -> tuple[MatchedRecording, list[str]]:
-    """Join the readings with the codes by the number of the frame; give also what is not as it should be, in sentences.
+    """Match readings and codes by the number of the frame.
 
-    A frame's number is its time in frames: checked to be whole, so that no reading is one frame off. Of several faces
-    in a frame the largest counts. DataError if frames cannot be numbered.
+    The number is the time of the reading in frames, which must be integral, so that no reading is off by one frame.
+    If a frame has several faces, the largest counts.
+
+    Parameters
+    ----------
+    recording : Recording
+        A recording that was processed.
+    out : Path
+        Folder of the results.
+    codes : Codes
+        Codes of the subject.
+
+    Returns
+    -------
+    matched : MatchedRecording
+        Readings and codes of the same frames.
+    problems : list of str
+        What differs from DISFA's own file, in sentences.
+
+    Raises
+    ------
+    DataError
+        If the frames cannot be numbered.
     """
     path = faces_path(out, recording)
     facts, table = read_provenance(path), pq.read_table(path)
-    rate, troubles = _check_clock(recording, facts)
-    frame, whole = _number(table, rate)
-    if not whole:
+    rate, problems = _check_timestamps(recording, facts)
+    frame, is_integral = _number_frames(table, rate)
+    if not is_integral:
         raise DataError(
-            f"{recording.video}: its frames are not {float(rate):g} a second throughout, so they cannot be numbered; "
-            "expected DISFA's own file"
+            f"{recording.video}: does not have {float(rate):g} frames per second throughout, so its frames cannot be "
+            "numbered; expected DISFA's own file"
         )
     frames, coded = int(facts["counters"]["looks"]), len(codes.intensity)
     if frames != coded:
-        troubles.append(
+        problems.append(
             f"{recording.video}: {frames} frames, but the codes of {recording.subject} have {coded}; the first "
             f"{min(frames, coded)} are compared, frame by frame from the start"
         )
-    kept = _largest(table, frame)
+    kept = _largest_faces(table, frame)
     kept = kept[frame[kept] <= coded]
     emotions = tuple(name for name in EMOTIONS if name in table.column_names)
     prob = np.stack([table[name].to_numpy()[kept] for name in emotions], 1).astype(float)
     several = len(table) - len(np.unique(frame))
-    return MatchedRecording(
+    matched = MatchedRecording(
         recording, emotions, frame[kept], prob, codes.intensity[frame[kept] - 1], frames, coded, several
-    ), troubles
+    )
+    return matched, problems
 
 
-def _check_clock(recording: Recording, facts: dict[str, Any]) -> tuple[Fraction, list[str]]:
-    """The frames a second, and what is wrong with the video; DataError if counting frames would count wrong."""
+def _check_timestamps(recording: Recording, facts: dict[str, Any]) -> tuple[Fraction, list[str]]:
+    """Return the frame rate and the problems of the video; DataError if its frames cannot be numbered."""
     reasons, errors = set(facts["reasons"]), facts["counters"]["decode_errors"]
     if "time_jumps" in reasons or ("synthetic_time" in reasons and errors):
         raise DataError(
-            f"{recording.video}: damaged ({', '.join(sorted(reasons))}; {errors} decode errors), so that its frames "
-            "cannot be numbered; fetch it again"
+            f"{recording.video}: damaged ({', '.join(sorted(reasons))}; {errors} decode errors), so its frames cannot "
+            "be numbered; download it again"
         )
     rate = Fraction(facts["source"]["frame_rate"] or RATE)
-    troubles = []
+    problems = []
     if rate != RATE:
-        troubles.append(f"{recording.video}: {float(rate):g} frames a second, expected {RATE}; compared frame by frame")
-    if lost := reasons - {"synthetic_time"}:  # an AVI without timestamps is numbered by counting
-        troubles.append(f"{recording.video}: degraded ({', '.join(sorted(lost))}); what could be read is compared")
-    return rate, troubles
+        problems.append(
+            f"{recording.video}: {float(rate):g} frames per second, expected {RATE}; compared frame by frame"
+        )
+    if lost := reasons - {"synthetic_time"}:  # the frames of an AVI without timestamps are counted
+        problems.append(f"{recording.video}: degraded ({', '.join(sorted(lost))}); the readable part is compared")
+    return rate, problems
 
 
-def _number(table: pa.Table, rate: Fraction) -> tuple[np.ndarray, bool]:
-    """The number (m,) of each reading's frame, from 1; whether all times lie on frames."""
-    place = table["pts_s"].to_numpy() * float(rate)
-    frame = np.round(place).astype(int)
-    return frame + 1, bool(np.all(np.abs(place - frame) <= _OFF))
+def _number_frames(table: pa.Table, rate: Fraction) -> tuple[np.ndarray, bool]:
+    """Return the number (m,) of each reading's frame, from 1, and whether all times are times of frames."""
+    position = table["pts_s"].to_numpy() * float(rate)
+    frame = np.round(position).astype(int)
+    return frame + 1, bool(np.all(np.abs(position - frame) <= _TOLERANCE_FRAMES))
 
 
-def _largest(table: pa.Table, frame: np.ndarray) -> np.ndarray:
-    """The row of the largest face of each frame, in order of frames."""
+def _largest_faces(table: pa.Table, frame: np.ndarray) -> np.ndarray:
+    """Return the row of the largest face per frame, in the order of frames."""
     order = np.lexsort((-table["h"].to_numpy(), frame))
     first = np.ones(len(order), bool)
     first[1:] = np.diff(frame[order]) > 0

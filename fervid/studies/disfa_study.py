@@ -1,4 +1,4 @@
-"""DISFA from end to end: find it, process it, join it, compare it."""
+"""The DISFA study: find the corpus, process it, match the frames, and compare readings with codes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,35 +11,54 @@ from fervid.jobs.batch import Event
 from fervid.jobs.engine import Engine
 from fervid.studies.disfa_corpus import CAMERAS, SUBJECTS, find_corpus, read_codes
 from fervid.studies.disfa_processing import MatchedRecording, faces_path, match_frames, process_recordings
-from fervid.studies.emfacs import EmotionSeries, compare_all, compare_one, emotion_series, method
+from fervid.studies.emfacs import (
+    EmotionSeries,
+    compare_recording,
+    compare_subjects,
+    describe_method,
+    emotion_series,
+)
 
 __all__ = ["DisfaResult", "run_disfa"]
 
 
 @dataclass(frozen=True)
 class DisfaResult:
-    """What a run over DISFA found: `facts` are plain values, ready for JSON; `matched` the joined recordings."""
+    """Result of the study."""
 
     facts: dict[str, Any]
+    """All statistics, as plain values for JSON."""
     matched: tuple[MatchedRecording, ...] = field(repr=False)
+    """Readings and codes of each recording."""
 
     @property
     def median_recording(self) -> int:
-        """The recording in the middle, by the mean of its correlations."""
+        """Index of the recording with the median of the mean correlations."""
         means = []
-        for one in self.facts["recordings"]:
-            values = [found["pearson"]["value"] for found in one["emotions"].values()]
+        for recording in self.facts["recordings"]:
+            values = [found["pearson"]["value"] for found in recording["emotions"].values()]
             defined = [value for value in values if value is not None]
             means.append(sum(defined) / len(defined) if defined else -1.0)
         return sorted(range(len(means)), key=means.__getitem__)[len(means) // 2]
 
     def emotion_series(self, recording: int) -> dict[str, EmotionSeries]:
-        """Each emotion of one recording by the frame."""
+        """Return each emotion of one recording per frame.
+
+        Parameters
+        ----------
+        recording : int
+            Index of the recording.
+
+        Returns
+        -------
+        dict of str to EmotionSeries
+            Series by emotion.
+        """
         return emotion_series(self.matched[recording])
 
     @property
     def exit_code(self) -> int:
-        """0 if everything was there and fine, else 1."""
+        """0 if the corpus is complete and all videos are ok, else 1."""
         return 1 if self.facts["troubles"] else 0
 
 
@@ -52,13 +71,41 @@ def run_disfa(
     camera: str = "left",
     on_event: Callable[[Event], None] | None = None,
 ) -> DisfaResult:
-    """Process DISFA's videos (again only what is not finished) and compare each frame with its codes.
+    """Process DISFA's videos, unless they are finished, and compare each frame with its codes.
 
-    What is missing or damaged is a sentence in `troubles` and costs its own subject only. DataError if nothing at all
-    can be compared.
+    A missing or damaged file excludes its own subject only, and is listed in the facts.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the corpus.
+    out : Path
+        Folder of the results.
+    config : Config
+        Options of the pipeline.
+    engine : Engine
+        Runs the jobs.
+    camera : str
+        left, right or both.
+    on_event : callable, optional
+        Called with each event.
+
+    Returns
+    -------
+    DisfaResult
+        Statistics, and the matched recordings.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such camera.
+    DataError
+        If there is nothing to compare.
+    RunError
+        If the run had to stop.
     """
     corpus = find_corpus(root, camera)
-    troubles = list(corpus.troubles)
+    problems = list(corpus.problems)
     codes, usable = {}, []
     for recording in corpus.recordings:
         try:
@@ -66,41 +113,50 @@ def run_disfa(
                 codes[recording.subject] = read_codes(corpus, recording.subject)
             usable.append(recording)
         except DataError as e:
-            troubles += [str(e)] if str(e) not in troubles else []
-    troubles += process_recordings(usable, out, config, engine, on_event) if usable else []
+            problems += [str(e)] if str(e) not in problems else []
+    problems += process_recordings(usable, out, config, engine, on_event) if usable else []
     matched = []
     for recording in usable:
         if not faces_path(out, recording).is_file():
-            continue  # its video failed, which is told
+            continue  # its video failed, which is among the problems
         try:
             joined, notes = match_frames(recording, out, codes[recording.subject])
-            troubles += notes
+            problems += notes
             matched.append(joined)
         except DataError as e:
-            troubles.append(str(e))
+            problems.append(str(e))
     if not matched:
-        raise DataError(f"{root}: nothing to compare; {' | '.join(troubles)}")
-    return DisfaResult(_facts(root, config, matched, troubles), tuple(matched))
+        raise DataError(f"{root}: nothing to compare; {' | '.join(problems)}")
+    return DisfaResult(_facts(root, config, matched, problems), tuple(matched))
 
 
-def _facts(root: Path, config: Config, matched: list[MatchedRecording], troubles: list[str]) -> dict[str, Any]:
-    each = [compare_one(one) for one in matched]
-    sides = {side: [i for i, one in enumerate(matched) if one.recording.camera == side] for side in CAMERAS}
-    known = {one.recording.subject for one in matched}
+def _facts(root: Path, config: Config, matched: list[MatchedRecording], problems: list[str]) -> dict[str, Any]:
+    results = [compare_recording(joined) for joined in matched]
+    sides = {side: [i for i, joined in enumerate(matched) if joined.recording.camera == side] for side in CAMERAS}
+    known = {joined.recording.subject for joined in matched}
     return {
-        "root": str(root), "config": config.to_dict(), "method": method(),
-        "subjects": sorted(known), "subjects_missing": [name for name in SUBJECTS if name not in known],
+        "root": str(root),
+        "config": config.to_dict(),
+        "method": describe_method(),
+        "subjects": sorted(known),
+        "subjects_missing": [name for name in SUBJECTS if name not in known],
         "recordings": [
             {
-                "subject": one.recording.subject, "camera": one.recording.camera, "video": str(one.recording.video),
-                "video_frames": one.video_frames, "coded_frames": one.coded_frames, "frames_with_face": len(one.frame),
-                "frames_with_several_faces": one.several_faces, "emotions": found,
+                "subject": joined.recording.subject,
+                "camera": joined.recording.camera,
+                "video": str(joined.recording.video),
+                "video_frames": joined.video_frames,
+                "coded_frames": joined.coded_frames,
+                "frames_with_face": len(joined.frame),
+                "frames_with_several_faces": joined.several_faces,
+                "emotions": result,
             }
-            for one, found in zip(matched, each)
+            for joined, result in zip(matched, results)
         ],
         "overall": {
-            side: compare_all([matched[i] for i in which], [each[i] for i in which])
-            for side, which in sides.items() if which
+            side: compare_subjects([matched[i] for i in indices], [results[i] for i in indices])
+            for side, indices in sides.items()
+            if indices
         },
-        "troubles": troubles,
-    }  # fmt: skip
+        "troubles": problems,
+    }

@@ -1,81 +1,115 @@
-"""Is the machine inside the human spread? Each rater, and the machine, against the same other raters."""
+"""Leave-one-out comparison: does the timeline agree with raters as well as the raters agree with each other?"""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fervid.studies import statistics as measures
 from fervid.studies.alignment import AlignedSeries
-from fervid.studies.bootstrap import MovingBlockBootstrap, percentile_interval
+from fervid.studies.bootstrap import Resampler, percentile_interval
 
 __all__ = ["leave_one_out"]
 
-_FEWEST = 3
-#: Below so many seconds a verdict says how few they are.
-_FEW = 30
+_MIN_SECONDS = 3
+#: Below this number of seconds the verdict is qualified.
+_RELIABLE_SECONDS = 30
 
 
-def leave_one_out(both: AlignedSeries, blocks: MovingBlockBootstrap, labelled: bool) -> dict[str, Any]:
-    """Leave each rater out in turn: how well do they, and does the machine in their place, agree with the others?
+@dataclass(frozen=True)
+class _Comparison:
+    """Terms (n, F) of n seconds and a statistic of their sums: (..., F) -> (..., K, R + 1).
 
-    For labels it is Cohen's kappa, the mean over the other raters; for scores Pearson's correlation with the mean of
-    the others, the mean over the emotions. Only seconds that everybody has rated count: all stand on the same.
+    The last axis has the R raters and then the machine, the axis before it one row per name.
     """
-    found = _labels(both) if labelled else _scores(both)
+
+    terms: np.ndarray
+    statistic: Callable[[np.ndarray], np.ndarray]
+    names: list[str]
+
+
+def leave_one_out(aligned: AlignedSeries, resampler: Resampler, labelled: bool) -> dict[str, Any]:
+    """Compare each rater, and the timeline in place of each rater, with the other raters.
+
+    Labels are compared by Cohen's kappa, averaged over the other raters. Scores are compared by Pearson's correlation
+    with the mean of the other raters, averaged over the emotions. Only seconds that all raters rated count.
+
+    Parameters
+    ----------
+    aligned : AlignedSeries
+        With at least two raters.
+    resampler : Resampler
+        Draws the resamples of the confidence interval.
+    labelled : bool
+        Whether to compare labels, not scores.
+
+    Returns
+    -------
+    dict
+        Plain values for JSON: the agreement of each rater and of the machine, their difference with its 95%
+        interval, and a verdict in a sentence; or why it is undefined.
+    """
+    found = _compare_labels(aligned) if labelled else _compare_scores(aligned)
     if isinstance(found, str):
-        return {"verdict": f"Whether the machine is inside the human spread is undefined: {found}.", "undefined": found}
-    terms, statistic, names, n = found
-    whole = statistic(terms.sum(0))
-    drawn = statistic(blocks.sums(terms))
-    *people, machine = whole.mean(0)
-    draws = drawn.mean(1)
-    low, high = percentile_interval(draws[:, -1] - draws[:, :-1].mean(1))
-    difference = {"value": float(machine - np.mean(people)), "low": low, "high": high}
-    spread = {
-        "measure": "Cohen's kappa with each other rater, their mean" if labelled
-        else "Pearson's r with the mean of the other raters, mean over the emotions",
-        "seconds": n, "over": names,
-        "raters": dict(zip(both.raters, map(float, people))), "machine": float(machine), "difference": difference,
-    }  # fmt: skip
-    if not labelled:
-        spread["each"] = {
-            name: {"raters": dict(zip(both.raters, map(float, row[:-1]))), "machine": float(row[-1])}
-            for name, row in zip(names, whole)
+        return {
+            "verdict": f"Whether the machine is inside the range of the raters is undefined: {found}.",
+            "undefined": found,
         }
-    return spread | {"where": _where(people, machine), "verdict": _sentence(spread, people, machine, labelled)}
+    value = found.statistic(found.terms.sum(0))
+    resampled = found.statistic(resampler.sums(found.terms)).mean(1)
+    *people, machine = value.mean(0)
+    low, high = percentile_interval(resampled[:, -1] - resampled[:, :-1].mean(1))
+    facts: dict[str, Any] = {
+        "measure": "Cohen's kappa with each other rater, their mean"
+        if labelled
+        else "Pearson's r with the mean of the other raters, mean over the emotions",
+        "seconds": len(found.terms),
+        "over": found.names,
+        "raters": dict(zip(aligned.raters, map(float, people))),
+        "machine": float(machine),
+        "difference": {"value": float(machine - np.mean(people)), "low": low, "high": high},
+    }
+    if not labelled:
+        facts["each"] = {
+            name: {"raters": dict(zip(aligned.raters, map(float, row[:-1]))), "machine": float(row[-1])}
+            for name, row in zip(found.names, value)
+        }
+    where = "above" if machine > max(people) else "below" if machine < min(people) else "inside"
+    return facts | {"where": where, "verdict": _verdict(facts, where, labelled)}
 
 
-def _scores(both: AlignedSeries) -> Any:
-    """Terms (n, F) and the statistic: sums (..., F) -> (..., E, R + 1), the raters and then the machine."""
-    there = np.isfinite(both.score).all((0, 2)) & np.isfinite(both.prob).all(1)
-    if there.sum() < _FEWEST:
-        return f"{there.sum()} seconds that every rater scored"
-    score, prob, r = both.score[:, there], both.prob[there], len(both.raters)
+def _compare_scores(aligned: AlignedSeries) -> _Comparison | str:
+    """Return the comparison of scores with one row per emotion, or why it is undefined."""
+    valid = np.isfinite(aligned.score).all((0, 2)) & np.isfinite(aligned.prob).all(1)
+    if valid.sum() < _MIN_SECONDS:
+        return f"{valid.sum()} seconds that every rater scored"
+    score, prob, r = aligned.score[:, valid], aligned.prob[valid], len(aligned.raters)
     terms: list[np.ndarray] = []
-    for k in range(len(both.emotions)):
+    for k in range(len(aligned.emotions)):
         for i in range(r):
             others = np.delete(score[:, :, k], i, 0).mean(0)
-            terms += [measures.pair_terms(one, others) for one in (score[i, :, k], prob[:, k])]
-    stacked = np.stack(terms, 1).reshape(there.sum(), len(both.emotions), r, 2, 6)
-    kept = np.isfinite(measures.pearson(stacked.sum(0))).all((1, 2))
-    if not kept.any():
+            terms += [measures.pair_terms(series, others) for series in (score[i, :, k], prob[:, k])]
+    stacked = np.stack(terms, 1).reshape(valid.sum(), len(aligned.emotions), r, 2, 6)
+    defined = np.isfinite(measures.pearson(stacked.sum(0))).all((1, 2))
+    if not defined.any():
         return "every emotion is constant for a rater or the machine"
 
     def statistic(sums: np.ndarray) -> np.ndarray:
-        found = measures.pearson(sums.reshape(*sums.shape[:-1], kept.sum(), r, 2, 6))
+        found = measures.pearson(sums.reshape(*sums.shape[:-1], defined.sum(), r, 2, 6))
         return np.concatenate([found[..., 0], found[..., 1].mean(-1, keepdims=True)], -1)
 
-    names = [name for name, keep in zip(both.emotions, kept) if keep]
-    return stacked[:, kept].reshape(there.sum(), -1), statistic, names, int(there.sum())
+    names = [name for name, keep in zip(aligned.emotions, defined) if keep]
+    return _Comparison(stacked[:, defined].reshape(valid.sum(), -1), statistic, names)
 
 
-def _labels(both: AlignedSeries) -> Any:
-    """As _scores, with one row for all labels together: (..., 1, R + 1)."""
-    coders = np.concatenate([both.label, both.machine[None]])
-    there = (coders >= 0).all(0)
-    if there.sum() < _FEWEST:
-        return f"{there.sum()} seconds that every rater labelled"
-    _, coders = np.unique(coders[:, there], return_inverse=True)  # fewer categories, smaller tables
+def _compare_labels(aligned: AlignedSeries) -> _Comparison | str:
+    """Return the comparison of labels with one row, or why it is undefined."""
+    coders = np.concatenate([aligned.label, aligned.machine[None]])
+    valid = (coders >= 0).all(0)
+    if valid.sum() < _MIN_SECONDS:
+        return f"{valid.sum()} seconds that every rater labelled"
+    _, coders = np.unique(coders[:, valid], return_inverse=True)  # without categories that do not occur
     k, size = int(coders.max()) + 1, len(coders)
     pairs = [(i, j) for i in range(size) for j in range(i)]
     terms = np.concatenate([measures.kappa_terms(coders[i], coders[j], k) for i, j in pairs], 1)
@@ -92,30 +126,27 @@ def _labels(both: AlignedSeries) -> Any:
 
     if not np.isfinite(statistic(terms.sum(0))).all():
         return "a rater or the machine gives one label throughout"
-    return terms, statistic, ["labels"], int(there.sum())
+    return _Comparison(terms, statistic, ["labels"])
 
 
-def _where(people: list[float], machine: float) -> str:
-    return "above" if machine > max(people) else "below" if machine < min(people) else "inside"
-
-
-def _sentence(spread: dict[str, Any], people: list[float], machine: float, labelled: bool) -> str:
-    """One sentence with its numbers."""
-    measure, where = ("kappa" if labelled else "r"), _where(people, machine)
-    low, high = spread["difference"]["low"], spread["difference"]["high"]
+def _verdict(facts: dict[str, Any], where: str, labelled: bool) -> str:
+    """Return the result in one sentence with its numbers."""
+    measure, people = ("kappa" if labelled else "r"), list(facts["raters"].values())
+    low, high = facts["difference"]["low"], facts["difference"]["high"]
     human = f"{min(people):.2f} to {max(people):.2f} over {len(people)} raters"
     if len(people) == 2:
-        human = f"{people[0]:.2f} between the two raters" + ("" if labelled else ", whose spread is one number")
-    sure, doubtful = "", False
-    if low is not None:
-        sure = f"; machine minus mean rater {spread['difference']['value']:+.2f}, 95% {low:+.2f} to {high:+.2f}"
-        doubtful = low <= 0 <= high and where != "inside"
+        human = f"{people[0]:.2f} between the two raters" + ("" if labelled else ", whose range is a single number")
     place = {
-        "inside": "The machine is inside the human spread",
-        "below": "The machine is below the human spread: it agrees with the raters less than they do with each other",
-        "above": "The machine is above the human spread: it agrees with the raters more than they do with each other",
+        "inside": "The machine is inside the range of the raters",
+        "below": "The machine is below the range of the raters: it agrees with them less than they do with each other",
+        "above": "The machine is above the range of the raters: it agrees with them more than they do with each other",
     }[where]
-    if doubtful:
-        place = f"The machine cannot be told from the raters; by the figure it is {where} the human spread"
-    few = f" Only {spread['seconds']} seconds are compared: too few to rest on." if spread["seconds"] < _FEW else ""
-    return f"{place} ({measure} {machine:.2f} against {human}{sure}).{few}"
+    interval = ""
+    if low is not None:
+        interval = f"; machine minus mean rater {facts['difference']['value']:+.2f}, 95% {low:+.2f} to {high:+.2f}"
+        if low <= 0 <= high and where != "inside":
+            place = f"The machine cannot be distinguished from the raters; its value is {where} the range of the raters"
+    few = ""
+    if facts["seconds"] < _RELIABLE_SECONDS:
+        few = f" Only {facts['seconds']} seconds are compared, which is too few for a reliable result."
+    return f"{place} ({measure} {facts['machine']:.2f} against {human}{interval}).{few}"

@@ -1,4 +1,4 @@
-"""Several tables of ratings as one panel of raters."""
+"""Combine several tables of ratings."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -14,31 +14,49 @@ from fervid.studies.ratings import RatingOptions, Ratings, read_ratings
 __all__ = ["read_raters"]
 
 
-def read_raters(paths: Sequence[Path], reading: RatingOptions) -> Ratings:
-    """Read one table or several, in whatever formats; a rater without a name has the file's."""
+def read_raters(paths: Sequence[Path], options: RatingOptions) -> Ratings:
+    """Read the ratings of all raters, from one or more tables of any format.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        CSV files.
+    options : RatingOptions
+        How to read them.
+
+    Returns
+    -------
+    Ratings
+        The union of seconds and emotions. A rater without a name is named after the file.
+
+    Raises
+    ------
+    DataError
+        If there is no file, one is not a table of ratings, or two raters have the same name.
+    """
     if not paths:
         raise DataError("no ratings: expected at least one CSV file")
-    tables = [read_ratings(path, reading) for path in paths]
+    tables = [read_ratings(path, options) for path in paths]
     return tables[0] if len(tables) == 1 else _join(tables)
 
 
 def _join(tables: list[Ratings]) -> Ratings:
-    """One panel: the union of seconds and emotions. Who gave labels did not give the ones that only others used."""
-    second = np.unique(np.concatenate([one.second for one in tables]))
-    found = set(chain.from_iterable(one.emotions for one in tables))
+    """Join tables. Where a table has labels, emotions that it never uses have a score of 0."""
+    second = np.unique(np.concatenate([table.second for table in tables]))
+    found = set(chain.from_iterable(table.emotions for table in tables))
     emotions = tuple(name for name in EMOTIONS if name in found)
     scores, labels = [], []
-    for one in tables:
-        at = np.searchsorted(second, one.second)
-        score = np.full((len(one.raters), len(second), len(emotions)), np.nan)
-        if not one.scored:
-            score[:, at] = np.where(np.isfinite(one.score).all(2)[..., None], 0, np.nan)
-        score[:, at[:, None], [emotions.index(name) for name in one.emotions]] = one.score
-        label = np.full((len(one.raters), len(second)), -1)
-        label[:, at] = np.array([*(emotions.index(name) for name in one.emotions), -1])[one.label]
+    for table in tables:
+        at = np.searchsorted(second, table.second)
+        score = np.full((len(table.raters), len(second), len(emotions)), np.nan)
+        if not table.scored:
+            score[:, at] = np.where(np.isfinite(table.score).all(2)[..., None], 0, np.nan)
+        score[:, at[:, None], [emotions.index(name) for name in table.emotions]] = table.score
+        label = np.full((len(table.raters), len(second)), -1)
+        label[:, at] = np.array([*(emotions.index(name) for name in table.emotions), -1])[table.label]
         scores.append(score)
         labels.append(label)
-    names = _names(tables)
+    names = _unique_names(tables)
     return Ratings(
         tables[0].path,
         names,
@@ -46,36 +64,41 @@ def _join(tables: list[Ratings]) -> Ratings:
         second,
         np.concatenate(scores),
         np.concatenate(labels),
-        labelled=all(one.labelled for one in tables),
-        scored=any(one.scored for one in tables),
-        facts=_facts(tables, names),
+        labelled=all(table.labelled for table in tables),
+        scored=any(table.scored for table in tables),
+        facts=_join_facts(tables, names),
     )
 
 
-def _names(tables: list[Ratings]) -> tuple[str, ...]:
-    """A name for each rater: the table's, with the file's before it where two are the same."""
-    told = [[one.path.stem] if one.raters == ("rater",) else list(one.raters) for one in tables]
-    every = list(chain.from_iterable(told))
-    named = [
-        who if every.count(who) == 1 else f"{one.path.stem}/{who}" for one, own in zip(tables, told) for who in own
+def _unique_names(tables: list[Ratings]) -> tuple[str, ...]:
+    """Return the names of all raters; names that occur twice are prefixed with the name of the file."""
+    given = [[table.path.stem] if table.raters == ("rater",) else list(table.raters) for table in tables]
+    every = list(chain.from_iterable(given))
+    names = [
+        name if every.count(name) == 1 else f"{table.path.stem}/{name}"
+        for table, own in zip(tables, given)
+        for name in own
     ]
-    for name in named:
-        if named.count(name) > 1:
+    for name in names:
+        if names.count(name) > 1:
             raise DataError(f"two raters are called {name!r}; rename one of the files or its column of raters")
-    return tuple(named)
+    return tuple(names)
 
 
-def _facts(tables: list[Ratings], names: tuple[str, ...]) -> dict[str, Any]:
+def _join_facts(tables: list[Ratings], names: tuple[str, ...]) -> dict[str, Any]:
     ignored: dict[str, int] = {}
-    for one in tables:
-        for label, n in one.facts["labels_ignored"].items():
+    for table in tables:
+        for label, n in table.facts["labels_ignored"].items():
             ignored[label] = ignored.get(label, 0) + n
-    kinds = {one.facts["kind"] for one in tables}
-    return {
-        "raters": list(names), "ratings": sum(one.facts["ratings"] for one in tables),
+    kinds = {table.facts["kind"] for table in tables}
+    scales = [table.facts["scale"] for table in tables if "scale" in table.facts]
+    facts = {
+        "raters": list(names),
+        "ratings": sum(table.facts["ratings"] for table in tables),
         "kind": kinds.pop() if len(kinds) == 1 else "moments and intervals",
-        "columns_not_used": [name for one in tables for name in one.facts["columns_not_used"]],
+        "columns_not_used": [name for table in tables for name in table.facts["columns_not_used"]],
         "labels_ignored": ignored,
-        **({"scale": scales[0] if len(scales) == 1 else scales}
-           if (scales := [one.facts["scale"] for one in tables if "scale" in one.facts]) else {}),
-    }  # fmt: skip
+    }
+    if scales:
+        facts["scale"] = scales[0] if len(scales) == 1 else scales
+    return facts

@@ -1,4 +1,4 @@
-"""What people said about a video, second by second, from whatever table they said it in."""
+"""Read one table of ratings of a video, and aggregate it per rater and second."""
 
 import difflib
 import math
@@ -16,48 +16,54 @@ from fervid.studies.csv_table import CsvTable, read_csv_table
 
 __all__ = ["RatingOptions", "Ratings", "read_ratings", "read_scale"]
 
-#: A second counts as rated when intervals cover at least this much of it.
-_COVERED = 0.5
-#: Intervals may touch, and clocks round: so much overlap in seconds is none.
-_TOUCH_S = 0.0015
+#: A second counts as rated if intervals cover at least this share of it.
+_MIN_COVERED = 0.5
+#: Intervals may overlap by this many seconds, because clocks are rounded.
+_OVERLAP_TOLERANCE_S = 0.0015
+#: Name of the rater of a table that names none.
+_UNNAMED = "rater"
 
 
 @dataclass(frozen=True)
 class RatingOptions:
-    """How a table is read. `scale` is (low, high) of the scores; None takes what the file shows. `person` and `track`
-    choose the rows of one where the file has such a column. `gaps` labels what lies between a rater's intervals.
-    """
+    """How to read a table of ratings."""
 
     scale: tuple[float, float] | None = None
+    """Lowest and highest possible score; None derives them from the scores."""
     ignore_unknown: bool = False
+    """Whether to skip ratings with an unknown label."""
     person: int | None = None
+    """Which rows to read, if the table has a column person."""
     track: int | None = None
+    """Which rows to read, if the table has a column track."""
     gaps: str | None = None
+    """Label of the time between a rater's intervals; None leaves it unrated."""
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """R raters, n seconds, K emotions.
-
-    second (n,) int64, every second that anyone rated; score (R, n, K) float64 in 0..1, NaN where not rated; label
-    (R, n) int64, a place in `emotions`, or -1. For labels the score is the share of the second that has the label.
-    `labelled`: whether labels were given; else they are the highest score, where one is highest.
-    """
+    """Ratings of R raters, n seconds and K emotions."""
 
     path: Path
     raters: tuple[str, ...]
     emotions: tuple[str, ...]
     second: np.ndarray
+    """(n,) int64, every second that at least one rater rated."""
     score: np.ndarray
+    """(R, n, K) float64 in 0..1, NaN where not rated. For labels, the share of the second with the label."""
     label: np.ndarray
+    """(R, n) int64, index into `emotions`, or -1."""
     labelled: bool
+    """Whether the table has labels; otherwise a label is the emotion with the highest score, if there is one."""
     scored: bool
+    """Whether the table has scores."""
     facts: dict = field(default_factory=dict)
+    """Counts for the report."""
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """One rating: its row, from when to when (None: at a moment), the label or the scores by emotion."""
+class _Rating:
+    """One row of one rater. `end_s` is None for a rating of a moment."""
 
     row: int
     start_s: float
@@ -66,31 +72,66 @@ class _Entry:
     scores: dict[str, float]
 
 
-def read_ratings(path: Path, reading: RatingOptions | None = None) -> Ratings:
-    """Read a CSV file of ratings; DataError names the file, the row and what was expected.
+def read_ratings(path: Path, options: RatingOptions | None = None) -> Ratings:
+    """Read a CSV file of ratings.
 
-    Several ratings within one second (by one rater) are averaged, their most frequent label is kept; an interval counts
-    for every second that it covers by half or more.
+    Ratings of one rater within the same second are averaged, and their most frequent label is kept. An interval counts
+    for every second of which it covers at least half.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    options : RatingOptions, optional
+        How to read it.
+
+    Returns
+    -------
+    Ratings
+        Per rater and second.
+
+    Raises
+    ------
+    DataError
+        If the file is not a table of ratings; the message names the row and what was expected.
     """
-    reading = reading or RatingOptions()
-    sheet = read_csv_table(path)
-    columns = find_columns(path, sheet.header)
-    unknown: Counter[str] = Counter()
-    entries = _entries(sheet, columns, reading, unknown)
-    if not any(entries.values()):
-        raise DataError(f"{path}: no rating in its {len(sheet.rows)} rows: every label and score is empty")
-    for who, own in entries.items():
-        _check_order(path, who, own, columns)
+    options = options or RatingOptions()
+    table = read_csv_table(path)
+    columns = find_columns(path, table.header)
+    ignored: Counter[str] = Counter()
+    ratings = _parse(table, columns, options, ignored)
+    if not any(ratings.values()):
+        raise DataError(f"{path}: no rating in its {len(table.rows)} rows: every label and score is empty")
+    for rater, own in ratings.items():
+        _check_order(path, rater, own, columns)
     facts = {
-        "raters": list(entries), "ratings": sum(map(len, entries.values())),
+        "raters": list(ratings),
+        "ratings": sum(map(len, ratings.values())),
         "kind": "intervals" if columns.start is not None else "moments",
-        "columns_not_used": columns.unused, "labels_ignored": dict(unknown),
-    }  # fmt: skip
-    return _per_second(path, entries, columns, reading, facts)
+        "columns_not_used": columns.unused,
+        "labels_ignored": dict(ignored),
+    }
+    return _aggregate(path, ratings, columns, options, facts)
 
 
 def read_scale(scale: str | tuple[float, float] | None) -> tuple[float, float] | None:
-    """The ends of a scale, from "1:7" or two numbers; ConfigError if they are none."""
+    """Parse the two ends of a scale.
+
+    Parameters
+    ----------
+    scale : str, tuple of float or None
+        Such as "1:7" or (1, 7).
+
+    Returns
+    -------
+    tuple of float or None
+        Lower and upper end; None for None.
+
+    Raises
+    ------
+    ConfigError
+        If these are not two increasing numbers.
+    """
     if scale is None:
         return None
     try:
@@ -102,53 +143,52 @@ def read_scale(scale: str | tuple[float, float] | None) -> tuple[float, float] |
     return low, high
 
 
-# -- rows -> entries ------------------------------------------------------------------------------------------
+# -- rows -> ratings ------------------------------------------------------------------------------------------
 
 
-def _entries(sheet: CsvTable, columns: Columns, reading: RatingOptions, unknown: Counter) -> dict[str, list[_Entry]]:
-    """The entries of each rater, in the order of the file; rows that say nothing are left out."""
-    chosen = [row for row in sheet.rows if _is_chosen(sheet, columns, reading, row)]
+def _parse(table: CsvTable, columns: Columns, options: RatingOptions, ignored: Counter) -> dict[str, list[_Rating]]:
+    """Return the ratings of each rater in the order of the file, without empty rows."""
+    chosen = [row for row in table.rows if _is_chosen(table, columns, options, row)]
     if not chosen:
-        raise DataError(f"{sheet.path}: no row is about {_wanted(reading)}")
-    wide = list(dict.fromkeys([who for who, _ in columns.labels] + [who for who, *_ in columns.scores]))
-    entries: dict[str, list[_Entry]] = {} if columns.rater is not None else {who or "rater": [] for who in wide}
+        subject = f"person {options.person}" if options.person is not None else f"track {options.track}"
+        raise DataError(f"{table.path}: no row is about {subject}")
+    wide = list(dict.fromkeys([rater for rater, _ in columns.labels] + [rater for rater, *_ in columns.scores]))
+    ratings: dict[str, list[_Rating]] = {} if columns.rater is not None else {name or _UNNAMED: [] for name in wide}
     for row, cells in chosen:
-        start_s, end_s = _span(sheet, columns, row, cells)
-        for who in wide:
-            name = who or "rater"
+        start_s, end_s = _read_interval(table, columns, row, cells)
+        for rater in wide:
+            name = rater or _UNNAMED
             if columns.rater is not None:
                 name = cells[columns.rater].strip() if columns.rater < len(cells) else ""
                 if not name:
-                    raise DataError(f"{sheet.where(row, columns.rater)}: empty; expected who rated")
-                entries.setdefault(name, [])
-            label = _label(sheet, columns, who, row, cells, reading, unknown)
-            scores = {one: sheet.value(row, cells, i) for w, one, i in columns.scores if w == who}
+                    raise DataError(f"{table.where(row, columns.rater)}: empty; expected the name of the rater")
+                ratings.setdefault(name, [])
+            label = _read_label(table, columns, rater, row, cells, options, ignored)
+            scores = {scored: table.value(row, cells, i) for other, scored, i in columns.scores if other == rater}
             if label is not None or any(map(math.isfinite, scores.values())):
-                entries[name].append(_Entry(row, start_s, end_s, label, scores))
-    return {name: own for name, own in entries.items() if own}
+                ratings[name].append(_Rating(row, start_s, end_s, label, scores))
+    return {name: own for name, own in ratings.items() if own}
 
 
-def _is_chosen(sheet: CsvTable, columns: Columns, reading: RatingOptions, row: tuple[int, list[str]]) -> bool:
-    for column, wanted, option in ((columns.person, reading.person, "person"), (columns.track, reading.track, "track")):
+def _is_chosen(table: CsvTable, columns: Columns, options: RatingOptions, row: tuple[int, list[str]]) -> bool:
+    for column, wanted, option in ((columns.person, options.person, "person"), (columns.track, options.track, "track")):
         if column is None:
             continue
-        text = sheet.text(row[1], column)
+        text = table.text(row[1], column)
         if wanted is None:
-            seen = sorted({sheet.text(cells, column) or "" for _, cells in sheet.rows} - {""})
-            if len(seen) > 1:
-                raise DataError(f"{sheet.path}: rates more than one {option} ({', '.join(seen)}); choose by --{option}")
+            found = sorted({table.text(cells, column) or "" for _, cells in table.rows} - {""})
+            if len(found) > 1:
+                raise DataError(
+                    f"{table.path}: rates more than one {option} ({', '.join(found)}); choose by --{option}"
+                )
         elif text is None or not text.isdigit() or int(text) != wanted:
             return False
     return True
 
 
-def _wanted(reading: RatingOptions) -> str:
-    return f"person {reading.person}" if reading.person is not None else f"track {reading.track}"
-
-
-def _span(sheet: CsvTable, columns: Columns, row: int, cells: list[str]) -> tuple[float, float | None]:
+def _read_interval(table: CsvTable, columns: Columns, row: int, cells: list[str]) -> tuple[float, float | None]:
     def time(column: int) -> float:
-        return sheet.time(row, cells, column, columns.unit_s.get(column, 1.0))
+        return table.time(row, cells, column, columns.unit_s.get(column, 1.0))
 
     if columns.start is None:
         assert columns.time is not None
@@ -160,68 +200,74 @@ def _span(sheet: CsvTable, columns: Columns, row: int, cells: list[str]) -> tupl
         assert columns.duration is not None
         end_s = start_s + time(columns.duration)
     if end_s <= start_s:
-        raise DataError(f"{sheet.path}: row {row} ends at {end_s:g} s, where it starts or before ({start_s:g} s)")
+        raise DataError(f"{table.path}: row {row} ends at {end_s:g} s, but starts at {start_s:g} s")
     return start_s, end_s
 
 
-def _label(
-    sheet: CsvTable, columns: Columns, who: str, row: int, cells: list[str], reading: RatingOptions, unknown: Counter
+def _read_label(
+    table: CsvTable,
+    columns: Columns,
+    rater: str,
+    row: int,
+    cells: list[str],
+    options: RatingOptions,
+    ignored: Counter,
 ) -> str | None:
-    column = next((i for other, i in columns.labels if other == who), None)
-    text = sheet.text(cells, column)
+    column = next((i for other, i in columns.labels if other == rater), None)
+    text = table.text(cells, column)
     if text is None or column is None:
         return None
     try:
         return emotion(text)
     except DataError:
-        if reading.ignore_unknown:
-            unknown[text] += 1
+        if options.ignore_unknown:
+            ignored[text] += 1
             return None
         near = difflib.get_close_matches(text.lower(), EMOTIONS, 1, 0.4)
         hint = f"; the nearest known is {near[0]!r}" if near else ""
         raise DataError(
-            f"{sheet.where(row, column)}: unknown label {text!r}{hint} (known: {', '.join(EMOTIONS)} and usual "
-            "aliases); correct it, or leave such ratings out with --ignore-unknown"
+            f"{table.where(row, column)}: unknown label {text!r}{hint} (known: {', '.join(EMOTIONS)} and common "
+            "aliases); correct it, or skip such ratings with --ignore-unknown"
         ) from None
 
 
-def _check_order(path: Path, who: str, own: list[_Entry], columns: Columns) -> None:
-    """Moments must run forward; intervals of one rater, in whatever order, must not overlap."""
+def _check_order(path: Path, rater: str, own: list[_Rating], columns: Columns) -> None:
+    """Check that moments increase, and that intervals, in any order, do not overlap."""
     if columns.start is None:
-        for before, entry in pairwise(own):
-            if entry.start_s <= before.start_s:
-                word = "is rated again" if entry.start_s == before.start_s else "comes after a later time"
+        for before, rating in pairwise(own):
+            if rating.start_s <= before.start_s:
+                what = "is rated twice" if rating.start_s == before.start_s else "comes after a later time"
                 raise DataError(
-                    f"{path}: row {entry.row}: {entry.start_s:g} s {word} (row {before.row}, {before.start_s:g} s, by "
-                    f"{who}); the times of one rater must increase"
+                    f"{path}: row {rating.row}: {rating.start_s:g} s {what} (row {before.row}, {before.start_s:g} s, "
+                    f"by {rater}); the times of each rater must increase"
                 )
         return
-    own.sort(key=lambda entry: entry.start_s)
-    for before, entry in pairwise(own):
-        if before.end_s is not None and entry.start_s < before.end_s - _TOUCH_S:
+    own.sort(key=lambda rating: rating.start_s)
+    for before, rating in pairwise(own):
+        if before.end_s is not None and rating.start_s < before.end_s - _OVERLAP_TOLERANCE_S:
             raise DataError(
-                f"{path}: rows {before.row} and {entry.row} of {who} overlap: {before.start_s:g} to {before.end_s:g} "
-                f"s, and from {entry.start_s:g} s; one rater says one thing at a time"
+                f"{path}: rows {before.row} and {rating.row} of {rater} overlap: {before.start_s:g} to "
+                f"{before.end_s:g} s, and from {rating.start_s:g} s; the intervals of each rater must not overlap"
             )
 
 
-# -- entries -> seconds -----------------------------------------------------------------------------------------
+# -- ratings -> seconds -----------------------------------------------------------------------------------------
 
 
-def _per_second(
-    path: Path, entries: dict[str, list[_Entry]], columns: Columns, reading: RatingOptions, facts: dict
+def _aggregate(
+    path: Path, ratings: dict[str, list[_Rating]], columns: Columns, options: RatingOptions, facts: dict
 ) -> Ratings:
-    every = [entry for own in entries.values() for entry in own]
-    labelled = any(entry.label for entry in every)
-    named = {entry.label for entry in every} | set(columns.emotions) | ({reading.gaps} if reading.gaps else set())
+    every = [rating for own in ratings.values() for rating in own]
+    labelled = any(rating.label for rating in every)
+    named = {rating.label for rating in every} | set(columns.emotions) | ({options.gaps} if options.gaps else set())
     emotions = tuple(name for name in EMOTIONS if name in named)
-    low, high = _scale(path, every, reading.scale) if columns.scores else (0.0, 1.0)
-    first = min(math.floor(entry.start_s) for entry in every)
-    last = max(math.ceil(entry.end_s) - 1 if entry.end_s is not None else math.floor(entry.start_s) for entry in every)
-    shape = (len(entries), last - first + 1)
+    low, high = _find_scale(path, every, options.scale) if columns.scores else (0.0, 1.0)
+    first = min(math.floor(rating.start_s) for rating in every)
+    last = max(math.ceil(r.end_s) - 1 if r.end_s is not None else math.floor(r.start_s) for r in every)
+    shape = (len(ratings), last - first + 1)
     score, label = np.full((*shape, len(emotions)), np.nan), np.full(shape, -1)
-    for r, own in enumerate(entries.values()):
-        score[r], label[r] = _one_rater(own, emotions, first, shape[1], bool(columns.scores))
+    for i, own in enumerate(ratings.values()):
+        score[i], label[i] = _aggregate_rater(own, emotions, first, shape[1], bool(columns.scores))
     if columns.scores:
         score = (score - low) / (high - low)
         facts["scale"] = [low, high]
@@ -230,62 +276,62 @@ def _per_second(
     rated = (label >= 0).any(0) | np.isfinite(score).any((0, 2))
     second = np.arange(first, last + 1)[rated]
     return Ratings(
-        path, tuple(entries), emotions, second, score[:, rated], label[:, rated], labelled, bool(columns.scores), facts
+        path, tuple(ratings), emotions, second, score[:, rated], label[:, rated], labelled, bool(columns.scores), facts
     )
 
 
-def _one_rater(
-    own: list[_Entry], emotions: tuple[str, ...], first: int, n: int, scored: bool
+def _aggregate_rater(
+    own: list[_Rating], emotions: tuple[str, ...], first: int, n: int, scored: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (n, K) and labels (n,) of one rater: means and majorities over each second."""
+    """Return the mean scores (n, K) and the majority labels (n,) of one rater per second."""
     k = len(emotions)
     covered = np.zeros(n)
     votes, total, weight = np.zeros((n, k)), np.zeros((n, k)), np.zeros((n, k))
-    for entry in own:
-        begin = math.floor(entry.start_s)
-        end = begin + 1 if entry.end_s is None else math.ceil(entry.end_s)
+    for rating in own:
+        begin = math.floor(rating.start_s)
+        end = begin + 1 if rating.end_s is None else math.ceil(rating.end_s)
         seconds = np.arange(begin, end)
         share = np.ones(1)
-        if entry.end_s is not None:
-            share = np.minimum(seconds + 1, entry.end_s) - np.maximum(seconds, entry.start_s)
+        if rating.end_s is not None:
+            share = np.minimum(seconds + 1, rating.end_s) - np.maximum(seconds, rating.start_s)
         at = seconds - first
         covered[at] += share
-        if entry.label is not None:
-            votes[at, emotions.index(entry.label)] += share
-        for name, value in entry.scores.items():
+        if rating.label is not None:
+            votes[at, emotions.index(rating.label)] += share
+        for name, value in rating.scores.items():
             if math.isfinite(value):
                 j = emotions.index(name)
                 total[at, j] += share * value
                 weight[at, j] += share
-    rated = covered >= _COVERED - 1e-9
-    said = votes.sum(1)
-    label = np.where(rated & (said > 0), votes.argmax(1), -1)
-    above, below = (total, weight) if scored else (votes, np.repeat(said[:, None], k, 1))
+    rated = covered >= _MIN_COVERED - 1e-9
+    n_votes = votes.sum(1)
+    label = np.where(rated & (n_votes > 0), votes.argmax(1), -1)
+    above, below = (total, weight) if scored else (votes, np.repeat(n_votes[:, None], k, 1))
     mean = np.divide(above, below, out=np.full((n, k), np.nan), where=below > 0)
     return np.where(rated[:, None], mean, np.nan), label
 
 
 def _highest(score: np.ndarray) -> np.ndarray:
-    """The emotion (R, n) with the highest score; -1 where it is shared, or where fewer than two were scored."""
+    """Return the emotion (R, n) with the highest score; -1 for ties, or if fewer than two emotions are scored."""
     filled = np.where(np.isfinite(score), score, -np.inf)
     if score.shape[2] < 2:
         return np.full(score.shape[:2], -1)
     ordered = np.sort(filled, 2)
-    clear = (ordered[..., -1] > ordered[..., -2]) & np.isfinite(score).all(2)
-    return np.where(clear, filled.argmax(2), -1)
+    unique = (ordered[..., -1] > ordered[..., -2]) & np.isfinite(score).all(2)
+    return np.where(unique, filled.argmax(2), -1)
 
 
-def _scale(path: Path, entries: list[_Entry], told: tuple[float, float] | None) -> tuple[float, float]:
-    """The scale's ends: as told; else 0..1, 0..100, or what the file shows, whole numbers from 1 or 0."""
-    every = [(value, entry.row) for entry in entries for value in entry.scores.values() if math.isfinite(value)]
+def _find_scale(path: Path, ratings: list[_Rating], scale: tuple[float, float] | None) -> tuple[float, float]:
+    """Return the given scale; otherwise 0 to 1, 0 to 100, or the range of the scores, from 1 or 0 if not negative."""
+    every = [(value, rating.row) for rating in ratings for value in rating.scores.values() if math.isfinite(value)]
     if not every:
         return 0.0, 1.0
     (low, low_row), (high, high_row) = min(every), max(every)
-    if told is not None:
-        if low < told[0] or high > told[1]:
-            bad, row = (low, low_row) if low < told[0] else (high, high_row)
-            raise DataError(f"{path}: row {row}: a score of {bad:g} is outside the scale {told[0]:g} to {told[1]:g}")
-        return told
+    if scale is not None:
+        if low < scale[0] or high > scale[1]:
+            bad, row = (low, low_row) if low < scale[0] else (high, high_row)
+            raise DataError(f"{path}: row {row}: a score of {bad:g} is outside the scale {scale[0]:g} to {scale[1]:g}")
+        return scale
     if low >= 0 and high <= 1:
         return 0.0, 1.0
     if low >= 0 and high > 10:

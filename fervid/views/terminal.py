@@ -19,6 +19,7 @@ from fervid.timeline.read import timeline_summary
 
 if TYPE_CHECKING:
     from fervid.pipeline import Result
+    from fervid.self_test import SelfTest
     from fervid.types import Progress
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "print_json",
     "print_profile",
     "print_result",
+    "print_self_test",
     "profile",
     "progress_bar",
     "show",
@@ -199,6 +201,32 @@ def line_printer(*, as_json: bool, quiet: bool) -> Callable[[str], None]:
             stream.flush()
 
     return print_line
+
+
+def print_self_test(result: "SelfTest") -> None:
+    """Print the checks of a self-test on stdout, and what to do if one failed.
+
+    Parameters
+    ----------
+    result : SelfTest
+    """
+    width = max(len(check.name) for check in result.checks)
+    for check in result.checks:
+        outcome = f"passed  {check.name:<{width}}  {check.found}"
+        if not check.passed:
+            outcome = f"FAILED  {check.name:<{width}}  expected {check.expected}, found {check.found}"
+        sys.stdout.write(f"{plain(outcome)}\n")
+    failed = sum(not check.passed for check in result.checks)
+    if failed:
+        sys.stdout.write(
+            f"\n{failed} of {len(result.checks)} checks failed: do not rely on results of this installation. Compare "
+            "`fervid doctor` with\na machine that passes, reinstall fervid, and report it with the output of both "
+            "commands.\n"
+        )
+    else:
+        sys.stdout.write(
+            f"\nAll {len(result.checks)} checks passed in {result.taken_s:.0f} s: this installation works.\n"
+        )
 
 
 def print_evaluation(facts: Mapping[str, Any]) -> None:

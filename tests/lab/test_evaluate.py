@@ -1,4 +1,4 @@
-"""`fervid evaluate`: figures derived by hand, heads and classes matched by name, and the way from raw pictures."""
+"""`fervid evaluate`: figures derived by hand, heads and classes matched by name, and the way from raw images."""
 
 import csv
 import json
@@ -108,7 +108,7 @@ EIGHT = Head("ferplus", (*FER2013, "contempt"), 1.0, 7)
 
 
 class FakeTwoHeads:
-    """Says of every picture that output k is as likely as e^k, on 15 outputs of two heads."""
+    """Says of every image that output k is as likely as e^k, on 15 outputs of two heads."""
 
     framing = FER2013_ALIGNMENT
     name, sha256, path, crop_px, heads = "fake", "0", Path("fake.safetensors"), 4, (SEVEN, EIGHT)

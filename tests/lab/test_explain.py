@@ -26,7 +26,7 @@ ASTRONAUT = skimage.data.astronaut()
 
 
 class Toy(nn.Module):
-    """Class 0 is what is bright, class 1 what is dark: two maps, averaged over the picture, one weight each."""
+    """Class 0 is what is bright, class 1 what is dark: two maps, averaged over the image, one weight each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ def run(*args: object) -> tuple[int, str, str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A portrait, a small crop of the face in it, and a cup of coffee."""
-    pictures = tmp_path_factory.mktemp("pictures")
+    pictures = tmp_path_factory.mktemp("images")
     Image.fromarray(ASTRONAUT).save(pictures / "portrait $1.png")
     Image.fromarray(ASTRONAUT[50:180, 160:290]).resize((48, 48)).save(pictures / "small.png")
     Image.fromarray(skimage.data.coffee()).save(pictures / "nobody.png")
@@ -150,15 +150,15 @@ def test_a_folder_becomes_a_grid(folder: Path, tmp_path: Path) -> None:
 
 def test_a_broken_picture_is_left_out_and_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "some").mkdir()
-    (tmp_path / "some" / "a\n.png").write_text("no picture")
+    (tmp_path / "some" / "a\n.png").write_text("no image")
     (tmp_path / "some" / "empty.jpg").touch()
-    with pytest.raises(DataError, match="none of 2 pictures can be read"):
+    with pytest.raises(DataError, match="none of 2 images can be read"):
         explain(tmp_path / "some", list, ExplainConfig(), "seresnet", "cpu")
     (tmp_path / "some" / "small.png").write_bytes((folder / "small.png").read_bytes())
     code, printed, _ = run(tmp_path / "some", "--out", tmp_path / "grid.png")
     assert code == 1 and (tmp_path / "grid.png").is_file() and printed.split()[:2] == ["faces", "1"]
     broken, empty = printed.splitlines()[-2:]
-    assert r"a\n.png" in broken and "not a readable picture" in broken and "empty.jpg" in empty
+    assert r"a\n.png" in broken and "cannot be read as an image" in broken and "empty.jpg" in empty
     code, _, error = run(tmp_path / "some" / "empty.jpg", "--out", tmp_path / "one.png")
     assert code == 2 and "the file is empty" in error and not (tmp_path / "one.png").exists()
 
@@ -258,6 +258,6 @@ def test_clips_have_even_sides_and_no_leftovers(tmp_path: Path) -> None:
 
 
 def test_a_grid_shows_a_choice_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "_MOST_FACES", 5)
+    monkeypatch.setattr(figures, "_MAX_FACES", 5)
     many = [look((0, 0, 1, 0), np.ones((8, 8)))] * 7
     assert write_grid(many, tmp_path / "a.png") == 5

@@ -1,4 +1,4 @@
-"""The framing of training pictures is measured, so that the line cuts faces out of video as they lie there."""
+"""The framing of training images is measured, so that the line cuts faces out of video as they lie there."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.faces.crop import crop_face
 from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data.face_alignment import FER2013_ALIGNMENT, alignment_of, describe_alignment, measure_alignment
-from fervid.lab.data.pictures import main_faces
+from fervid.lab.data.images import main_faces
 from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_weights
 from fervid.lab.training.data import TrainingData
 from fervid.lab.training.recipe import Recipe
@@ -27,7 +27,7 @@ LUMA = PORTRAIT.mean(2).astype(np.uint8)
 
 
 def cut(x: float, y: float, side: float, size_px: int, n: int = 60) -> np.ndarray:
-    """Pictures (n, size_px, size_px) of the same face, each shifted, zoomed and turned by a little."""
+    """Images (n, size_px, size_px) of the same face, each shifted, zoomed and turned by a little."""
     dice = np.random.default_rng(5)
     squares = np.array([x, y, side, 0]) + dice.uniform(-1, 1, (n, 4)) * [0.04 * side, 0.04 * side, 0.06 * side, 0.1]
     return np.stack([crop_face(LUMA, square, size_px) for square in squares])
@@ -51,8 +51,8 @@ def test_the_line_cuts_faces_out_as_they_lie_in_the_training_pictures(
 def test_where_faces_are_not_found_the_framing_is_that_of_fer2013_and_that_is_said() -> None:
     few, none = measure_alignment(cut(224, 120, 100, 48, 49)), measure_alignment(some_faces(60).image)
     assert few[0] == none[0] == FER2013_ALIGNMENT
-    assert few[1] == "FER2013's: only 49 training pictures, at least 50 are needed to measure it"
-    assert none[1] == "FER2013's: faces in 0 of 60 training pictures, at least 50 are needed to measure it"
+    assert few[1] == "FER2013's: only 49 training images, at least 50 are needed to measure it"
+    assert none[1] == "FER2013's: faces in 0 of 60 training images, at least 50 are needed to measure it"
 
 
 @pytest.mark.parametrize(

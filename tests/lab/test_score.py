@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from fervid.cli import app
 from fervid.errors import DataError, OutputError
 from fervid.lab.data.datasets import FER2013
-from fervid.lab.data.pictures import find_pictures, main_faces, read_picture
+from fervid.lab.data.images import find_images, main_faces, read_image
 from fervid.lab.evaluation.score import Tally, score_folder
 from tests.helpers.fakes import FakeDetector, draw_faces
 
@@ -23,8 +23,8 @@ ASTRONAUT = skimage.data.astronaut()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Good pictures, a crop, no face, and what calls itself a picture."""
-    pictures = tmp_path_factory.mktemp("score") / "pictures"
+    """Good images, a crop, no face, and what calls itself an image."""
+    pictures = tmp_path_factory.mktemp("score") / "images"
     (pictures / "b" / "c").mkdir(parents=True)
     Image.fromarray(ASTRONAUT).save(pictures / "portrait.jpg", quality=95)
     Image.fromarray(ASTRONAUT[50:180, 160:290]).resize((48, 48)).convert("L").save(pictures / "b" / "crop.PNG")
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (pictures / "link.jpg").symlink_to(pictures / "portrait.jpg")
     (pictures / "loop").symlink_to(pictures, target_is_directory=True)
     os.mkfifo(pictures / "pipe.jpg")
-    (pictures / "notes.txt").write_text("no picture, and no row")
+    (pictures / "notes.txt").write_text("no image, and no row")
     (pictures / ".hidden.jpg").write_text("no row either")
     return pictures
 
@@ -107,7 +107,7 @@ def test_aligned_crops_are_used_whole(folder: Path, tmp_path: Path) -> None:
 
 def test_many_crops_without_a_face_are_told_how_to_be_taken(folder: Path, tmp_path: Path) -> None:
     code, printed, _ = run(folder / "b", "--out", tmp_path / "s.csv")
-    assert code == 0 and "no face was found in 1 of 2 pictures" in printed and "--no-detect" in printed
+    assert code == 0 and "no face was found in 1 of 2 images" in printed and "--no-detect" in printed
     assert not Tally(tmp_path, pictures=25, scored=19, no_face=1, unreadable=5).hint
     assert Tally(tmp_path, pictures=24, scored=18, no_face=1, unreadable=5).hint
 
@@ -124,7 +124,7 @@ def test_a_folder_without_pictures_is_a_wrong_request(tmp_path: Path) -> None:
     assert not (tmp_path / "s.csv").exists()
 
 
-# -- pictures -------------------------------------------------------------------------------------------
+# -- images -------------------------------------------------------------------------------------------
 
 
 def test_pictures_stand_upright_and_keep_their_range(tmp_path: Path) -> None:
@@ -133,22 +133,22 @@ def test_pictures_stand_upright_and_keep_their_range(tmp_path: Path) -> None:
     image, exif = Image.fromarray(left), Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter: what is left is above
     image.save(tmp_path / "turned.png", exif=exif)
-    turned = read_picture(tmp_path / "turned.png")
+    turned = read_image(tmp_path / "turned.png")
     assert turned.shape == (20, 10, 3) and (turned[:10] == 200).all() and (turned[10:] == 0).all()
     Image.fromarray(left.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    assert (read_picture(tmp_path / "deep.png")[..., 0] == left).all()
+    assert (read_image(tmp_path / "deep.png")[..., 0] == left).all()
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     with pytest.raises(DataError, match="more than 64000000 pixels"):
-        read_picture(tmp_path / "bomb.png")
+        read_image(tmp_path / "bomb.png")
 
 
 def test_a_folder_reached_twice_is_read_once(folder: Path) -> None:
-    assert len(find_pictures(folder)) == 9
+    assert len(find_images(folder)) == 9
     with pytest.raises(DataError, match="no such"):
-        find_pictures(folder / "nowhere")
+        find_images(folder / "nowhere")
 
 
 def test_the_main_face_is_large_and_central() -> None:

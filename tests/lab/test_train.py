@@ -36,7 +36,7 @@ from fervid.labels import EMOTIONS
 from fervid.networks import registry as nets
 from tests.helpers.face_sets import some_faces, write_parquet
 
-#: Seconds for an epoch of 16 pictures; the others show the same in a moment.
+#: Seconds for an epoch of 16 images; the others show the same in a moment.
 HEAVY = {
     "secnn15",
     "secnn17",
@@ -498,7 +498,7 @@ def test_a_recipe_comes_from_a_file_and_options(tmp_path: Path) -> None:
         ("teacher = 'a'", "expected a list of texts"),
         ("augment_kinds = ['colour']", "expected one of flip"),
         ("heads = 'both'\nlabels = 'ferplus'", "choose"),
-        ("window_px = 64", "within the picture of 48"),
+        ("window_px = 64", "within the image of 48"),
         ("window_px = 40\narch = 'baseline'", "expect faces of one size"),
         ("epochs", "not a readable TOML"),
     ],

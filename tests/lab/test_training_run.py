@@ -1,4 +1,4 @@
-"""The lab in small: a real training run on a handful of pictures, scores derived by hand."""
+"""The lab in small: a real training run on a handful of images, scores derived by hand."""
 
 import json
 from pathlib import Path

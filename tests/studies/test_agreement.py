@@ -276,7 +276,7 @@ def test_the_machine_is_placed_in_the_human_spread(where: str, timeline: Path, t
     ratings = table(rows(*cells, header="second,happiness_r1,happiness_r2,happiness_r3"))
     spread = fervid.agree(timeline, ratings).facts["spread"]
     assert spread["where"] == where
-    assert f"{where} the human spread" in spread["verdict"]
+    assert f"{where} the range of the raters" in spread["verdict"]
     assert re.search(r"r -?\d\.\d\d against .* over 3 raters; machine minus mean rater", spread["verdict"])
 
 
@@ -355,7 +355,7 @@ def test_the_same_input_gives_the_same_bytes(timeline: Path, table, tmp_path: Pa
 
 BAD = {
     "empty": ("", "empty; expected a header"),
-    "header only": ("second,happiness\n", "no ratings below"),
+    "header only": ("second,happiness\n", "without ratings below"),
     "no values": ("second,happiness\n0,\n1,NA\n", "every label and score is empty"),
     "no time": ("when,happiness\n0,1\n", "no column of times; found when, happiness"),
     "no ratings": ("second,mood\n0,good\n", "no column of labels or scores; found second, mood"),
@@ -363,7 +363,7 @@ BAD = {
     "start alone": ("start,label\n0,happy\n", "needs an end or a duration"),
     "both kinds of raters": ("t,coder,happiness_r1\n0,A,1\n", "columns of single raters (r1)"),
     "backwards": ("t,label\n0,happy\n2,sad\n1,happy\n", "row 4: 1 s comes after a later time (row 3, 2 s"),
-    "twice": ("t,label\n0,happy\n1,sad\n1,happy\n", "row 4: 1 s is rated again (row 3"),
+    "twice": ("t,label\n0,happy\n1,sad\n1,happy\n", "row 4: 1 s is rated twice (row 3"),
     "overlap": ("start,end,label,coder\n5,9,sad,A\n0,6,happy,A\n0,9,sad,B\n", "rows 3 and 2 of A overlap"),
     "ends early": ("start,end,label\n5,4,sad\n", "row 2 ends at 4 s"),
     "unknown label": ("t,label\n0,happy\n1,hapy\n", "row 3, column 'label': unknown label 'hapy'; the nearest known is "
@@ -372,7 +372,7 @@ BAD = {
     "no clock": ("t,happiness\nnoon,1\n", "row 2, column 't': expected a time as seconds, m:ss or h:mm:ss"),
     "frames as time": ("t,happiness\n90000000,1\n", "name the column t_ms"),
     "too many cells": ("t,happiness\n0,1,5\n", "row 2 has 3 cells, the header 2"),
-    "no rater": ("t,coder,label\n0,,happy\n", "row 2, column 'coder': empty; expected who rated"),
+    "no rater": ("t,coder,label\n0,,happy\n", "row 2, column 'coder': empty; expected the name of the rater"),
     "other seconds": ("t,happiness\n100,1\n130,0\n", "rates seconds 100 to 130"),
     "other emotions": ("t,disgust\n0,1\n1,0\n", "rates disgust, of which"),
     "nobody there": ("t,happiness\n10,1\n12,0\n", "none of its rated seconds can be compared"),

@@ -15,7 +15,7 @@ from fervid.errors import ConfigError, DataError
 from fervid.pipeline import process_video
 from fervid.studies.disfa_corpus import SUBJECTS, UNITS, Codes, find_corpus, read_codes
 from fervid.studies.disfa_processing import MatchedRecording, faces_path, match_frames
-from fervid.studies.emfacs import COMBINATIONS, compare_all, compare_one, intensity_of, presence_of
+from fervid.studies.emfacs import COMBINATIONS, compare_recording, compare_subjects, intensity_of, presence_of
 from tests.helpers import disfa_corpus as mini
 from tests.helpers.command_line import run
 
@@ -174,19 +174,19 @@ def find_recording(subject: int):
 
 def test_never_present_and_never_moving_are_said() -> None:
     still = matched(np.linspace(0, 1, 50), mini.as_array(mini.still, 50))
-    found = compare_one(still)["happiness"]
+    found = compare_recording(still)["happiness"]
     assert found["pearson"]["undefined"] == "constant: the codes"
     assert found["auc"]["undefined"].startswith("no positive frame")
     moving = matched(np.full(50, 0.2), mini.as_array(mini.smiles(1), 50), 2)
-    assert compare_one(moving)["happiness"]["pearson"]["undefined"] == "constant: the machine"
-    overall = compare_all([still, moving], [compare_one(still), compare_one(moving)])["happiness"]
+    assert compare_recording(moving)["happiness"]["pearson"]["undefined"] == "constant: the machine"
+    overall = compare_subjects([still, moving], [compare_recording(still), compare_recording(moving)])["happiness"]
     assert overall["pearson"]["undefined"] == "every subject: constant: the codes"
     assert overall["auc"]["subjects"] == 1 and overall["auc"]["value"] == 0.5
 
 
 def test_no_face_at_all_is_no_crash() -> None:
     none = matched(np.zeros(0), mini.as_array(mini.still, 0).reshape(0, 12))
-    assert compare_one(none)["happiness"]["pearson"]["undefined"] == "0 frames with a face"
+    assert compare_recording(none)["happiness"]["pearson"]["undefined"] == "0 frames with a face"
 
 
 # -- running again ------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_files_are_found_in_folders_of_any_name(video: str, codes: str, tmp_path
         path.write_text("1,0\n2,3\n")
     found = find_corpus(tmp_path)
     assert [(one.subject, one.camera, one.video) for one in found.recordings] == [("SN001", "left", tmp_path / video)]
-    assert found.troubles == ()
+    assert found.problems == ()
     assert read_codes(found, "SN001").intensity.tolist() == [[0] * 12, [3] * 12]
 
 

@@ -141,7 +141,7 @@ def test_every_draw_is_as_long_as_the_series_and_made_of_blocks(n: int, length: 
     assert counts.shape == (N_RESAMPLES, n)
     assert (counts.sum(1) == n).all() and (counts >= 0).all()
     changes = np.abs(np.diff(counts, axis=1, prepend=0, append=0)).sum(1)
-    assert (changes <= 2 * np.ceil(n / moving.fitted(n))).all()
+    assert (changes <= 2 * np.ceil(n / moving.block_length(n))).all()
 
 
 def test_blocks_are_wider_than_single_seconds_for_slow_series() -> None:
@@ -158,7 +158,7 @@ def test_intervals_cover_what_is_true() -> None:
     held = 0
     for seed in range(100):
         x, e = np.random.default_rng(seed).normal(size=(2, 200))
-        found = estimate(m.pair_terms(x, 0.6 * x + 0.8 * e), m.pearson, MovingBlockBootstrap(1, draws=300))
+        found = estimate(m.pair_terms(x, 0.6 * x + 0.8 * e), m.pearson, MovingBlockBootstrap(1, n_resamples=300))
         held += found["low"] <= 0.6 <= found["high"]
     assert 88 <= held <= 99
 

@@ -1,4 +1,4 @@
-"""Labelled faces as they lie on people's disks -> FaceSet. Classes are matched by name, never by index."""
+"""Load labelled face images from any known layout as a FaceSet. Classes are matched by name, never by index."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from fervid.errors import DataError
 from fervid.lab.data.fer2013 import FER2013, FERPLUS, majority
 from fervid.lab.data.layouts import read_layout
-from fervid.lab.data.listing import Listing, choose_split, label_rows, name_labels, read_pictures
+from fervid.lab.data.listing import Listing, choose_split, label_rows, name_labels, read_images
 from fervid.labels import EMOTIONS
 
 __all__ = ["FER2013", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_validation"]
@@ -18,11 +18,29 @@ _LABELS = ("auto", "hard", "ferplus")
 
 @dataclass(frozen=True)
 class FaceSet:
-    """n grey faces with one label each, and the taggers' votes where the set has them.
+    """n grey faces with one label each, and the taggers' votes where the data set has them.
 
-    labels: fervid's names, in the data set's own order. image (n, S, S) uint8; label (n,) int64 into `labels`; votes
-    (n, len(vote_labels)) float32, each row summing to 1, or to 0 where nobody voted for any of them; source (n,) str:
-    where each picture comes from (a path, or "fer2013.csv row 17").
+    Parameters
+    ----------
+    name : str
+        Name of the data set and split, for messages.
+    labels : tuple of str
+        Class names, in the order of the data set.
+    image : np.ndarray
+        (n, S, S) uint8.
+    label : np.ndarray
+        (n,) int64, indices into `labels`.
+    votes : np.ndarray, optional
+        (n, len(vote_labels)) float32. Rows sum to 1, or to 0 without any vote for these classes.
+    vote_labels : tuple of str
+        Class names of the votes.
+    source : np.ndarray, optional
+        (n,) str, where each image comes from: a path, or "fer2013.csv row 17".
+
+    Raises
+    ------
+    DataError
+        If shapes, types or class names do not fit.
     """
 
     name: str
@@ -50,12 +68,17 @@ class FaceSet:
         return len(self.label)
 
     def split(self, part: int = 10) -> tuple["FaceSet", "FaceSet"]:
-        """Set every `part`-th face aside -> (the others, those), named after this set."""
-        aside = np.arange(len(self)) % part == 0
-        return self.take(~aside), self.take(aside, f"{self.name}, every {part}th face")
+        """Split off every `part`-th face.
+
+        Returns
+        -------
+        rest, held_out : FaceSet
+        """
+        held_out = np.arange(len(self)) % part == 0
+        return self.take(~held_out), self.take(held_out, f"{self.name}, every {part}th face")
 
     def take(self, kept: np.ndarray, name: str | None = None) -> "FaceSet":
-        """Keep the faces that a mask (n,) or an array of numbers chooses, under the same name or another."""
+        """Select faces by a mask (n,) or by indices, optionally under another name."""
         votes = None if self.votes is None else self.votes[kept]
         source = None if self.source is None else self.source[kept]
         return FaceSet(
@@ -63,44 +86,86 @@ class FaceSet:
         )
 
     def targets(self, vote_weight: float) -> np.ndarray:
-        """Mix one-hot labels with the votes -> (n, len(labels)) float32; weight 0 ignores the votes.
+        """Mix one-hot labels with the distribution of votes.
 
-        Votes go to the label of their name; those for classes that `labels` lacks (contempt) are left out, and the rest
-        shared anew. A face without any vote that counts falls back to its label.
+        Votes for classes that `labels` lacks (such as contempt) are dropped, and the rest is renormalised. A face
+        without any remaining vote keeps its label.
+
+        Parameters
+        ----------
+        vote_weight : float
+            Weight of the votes, 0 to 1.
+
+        Returns
+        -------
+        np.ndarray
+            (n, len(labels)) float32; rows sum to 1.
         """
         hard = np.eye(len(self.labels), dtype=np.float32)[self.label]
         if self.votes is None or vote_weight == 0:
             return hard
-        place = np.array([[vote == name for name in self.labels] for vote in self.vote_labels], np.float32)
-        votes = self.votes @ place
+        mapping = np.array([[vote == name for name in self.labels] for vote in self.vote_labels], np.float32)
+        votes = self.votes @ mapping
         total = votes.sum(1, keepdims=True)
         soft = np.where(total > 0, votes / np.where(total > 0, total, 1), hard)
         return (1 - vote_weight) * hard + vote_weight * soft
 
 
 def load_faces(path: str | Path, split: str | None = None, *, labels: str = "auto", size_px: int = 48) -> FaceSet:
-    """Read a data set in the layout that lies at `path` (layouts.read_layout), as grey squares of size_px.
+    """Load a data set as grey squares. `layouts.read_layout` recognises its layout.
 
-    split: train, val, public, private, test or all; it may be left out where there is only one, and a set without
-    splits counts as training faces. labels: "hard", the set's own; "ferplus", the majority of FER+'s taggers over eight
-    classes (fer2013.majority), faces without one left out; "auto", the set's own where it has them, with the votes.
-    DataError names the file and row, what was expected and what was found.
+    Parameters
+    ----------
+    path : str or Path
+        A folder, or a .parquet, .csv or .txt file.
+    split : str, optional
+        "train", "val", "public", "private", "test" or "all". Not needed where there is only one; a data set without
+        splits counts as training faces.
+    labels : str
+        "hard" for the data set's own labels; "ferplus" for the majority of FER+'s taggers over eight classes
+        (`fer2013.majority`), without the faces that have none; "auto" for its own labels where it has them, with the
+        votes.
+    size_px : int
+        Side of the images.
+
+    Returns
+    -------
+    FaceSet
+
+    Raises
+    ------
+    DataError
+        Naming the file and row, what was expected and what was found.
     """
     return _face_set(read_layout(Path(path)), split, labels, size_px)
 
 
 def load_validation(path: str | Path, *, labels: str = "auto", size_px: int = 48) -> FaceSet:
-    """Read the faces to watch while training: the split val or else public, or all of a set without splits.
+    """Load the faces to validate on during training: the split val, else public, or all of a data set without splits.
 
-    Faces called test or private are never taken: what is chosen by them is no test any more.
+    Faces of a split called test or private are never used: a model that was chosen on them has no test set left.
+
+    Parameters
+    ----------
+    path, labels, size_px
+        As for `load_faces`.
+
+    Returns
+    -------
+    FaceSet
+
+    Raises
+    ------
+    DataError
+        As for `load_faces`, and if there are splits but neither val nor public.
     """
     whole = read_layout(Path(path))
     present = set(whole.split) - {""}
     split = next((name for name in ("val", "public") if name in present), None)
     if present and split is None:
         raise DataError(
-            f"{path}: no split val or public to watch; it has {', '.join(sorted(present))}: leave --validation out, "
-            "and every 10th training face is watched"
+            f"{path}: no split val or public to validate on; found {', '.join(sorted(present))}. Leave out "
+            "--validation to validate on every 10th training face"
         )
     return _face_set(whole, split, labels, size_px)
 
@@ -110,37 +175,53 @@ def _face_set(whole: Listing, split: str | None, labels: str, size_px: int) -> F
         raise DataError(f"labels: expected one of {', '.join(_LABELS)}, found {labels!r}")
     chosen, part = choose_split(whole, split)
     if not len(chosen):
-        raise DataError(f"{whole.path}: no faces in it")
+        raise DataError(f"{whole.path}: no faces found")
     stem = whole.path.resolve().name if whole.path.is_dir() else whole.path.stem
     name = f"{stem}/{part}" if part else stem
-    if labels == "ferplus" or (labels == "auto" and chosen.counts is not None and not any(chosen.said)):
-        return _by_taggers(chosen, name, size_px)
+    if labels == "ferplus" or (labels == "auto" and chosen.counts is not None and not any(chosen.raw_label)):
+        return _label_by_votes(chosen, name, size_px)
     names = name_labels(whole)
     label = label_rows(chosen, names)
-    image, source = read_pictures(chosen, size_px), np.array(chosen.source, str)
+    image, source = read_images(chosen, size_px), np.array(chosen.source, str)
     if labels == "hard" or chosen.counts is None:
         return FaceSet(name, names, image, label, source=source)
     return FaceSet(name, names, image, label, _shares(chosen.counts), FERPLUS, source)
 
 
-def _by_taggers(listing: Listing, name: str, size_px: int) -> FaceSet:
+def _label_by_votes(listing: Listing, name: str, size_px: int) -> FaceSet:
     if listing.counts is None:
         raise DataError(f"{listing.path}: no FER+ votes; expected fer2013new.csv beside it, or columns ferplus_*")
     label, kept = majority(listing.counts)
     rows = np.flatnonzero(label >= 0)
     clear = listing.take(rows)
     source = np.array(clear.source, str)
-    return FaceSet(name, FERPLUS, read_pictures(clear, size_px), label[rows], _shares(kept[rows]), FERPLUS, source)
+    return FaceSet(name, FERPLUS, read_images(clear, size_px), label[rows], _shares(kept[rows]), FERPLUS, source)
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
-    """Votes (n, 10) -> each emotion's share of those for an emotion (n, 8) float32; zeros where there are none."""
+    """Normalise votes (n, 10) to the shares (n, 8) float32 of the emotions; rows without a vote for one are 0."""
     votes = counts[:, : len(FERPLUS)].astype(np.float32)
     return votes / np.maximum(votes.sum(1, keepdims=True), 1)
 
 
 def compare_classes(model: tuple[str, ...], data: tuple[str, ...]) -> tuple[str, ...]:
-    """Give the classes that a model and a data set share, in the data's order; DataError if they are fewer than two."""
+    """List the classes that a model and a data set share.
+
+    Parameters
+    ----------
+    model, data : tuple of str
+        Their class names.
+
+    Returns
+    -------
+    tuple of str
+        In the order of the data set.
+
+    Raises
+    ------
+    DataError
+        If they share fewer than two.
+    """
     shared = tuple(name for name in data if name in model)
     if len(shared) < 2:
         raise DataError(

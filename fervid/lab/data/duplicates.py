@@ -1,4 +1,4 @@
-"""Find faces that a training set and a held-out set share: scores on those tell what was learnt by heart."""
+"""Find faces that a training set and a held-out set share: scores on those measure memorisation."""
 
 from dataclasses import dataclass
 
@@ -8,21 +8,32 @@ from fervid.lab.data.datasets import FaceSet
 
 __all__ = ["Duplicates", "find_duplicates"]
 
-#: Cosines kept in each direction: all that a 24x24 picture can show.
+#: Coefficients of the cosine transform kept in each direction: all that a 24x24 image can show.
 _KEPT = 24
 _HASH_SIDE = 8
-#: Chosen by eye on FER2013, Training against PublicTest: all 39 pairs at the edge (0.92 to 0.95, 9 to 12 bits) are one
-#: photograph cut or marked differently, while below 0.92 or beyond 12 bits strangers come in.
+#: Thresholds on correlation and hash distance, chosen by eye on FER2013, Training against PublicTest: all 39 pairs near
+#: them (0.92 to 0.95, 9 to 12 bits) show one photograph, cropped or marked differently; below 0.92 or beyond 12 bits,
+#: different photographs appear.
 _SAME = 0.92
 _BITS = 12
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs of near-identical faces, surest first.
+    """Pairs of near-identical faces, most similar first.
 
-    pairs (k, 2) int64: a face of the training set, a face of the held-out set, by number; correlation (k,) float32 of
-    their pixels; mirrored (k,) bool: alike only left to right; disagree (k,) bool: the two carry different labels.
+    Parameters
+    ----------
+    train, held : FaceSet
+        The sets that were compared.
+    pairs : np.ndarray
+        (k, 2) int64: index of a training face, index of a held-out face.
+    correlation : np.ndarray
+        (k,) float32, of their pixels.
+    mirrored : np.ndarray
+        (k,) bool: they match only when one is mirrored.
+    disagree : np.ndarray
+        (k,) bool: their labels differ.
     """
 
     train: FaceSet
@@ -36,7 +47,7 @@ class Duplicates:
         return len(self.pairs)
 
     def summary(self) -> str:
-        """Say in one line how far the two sets overlap."""
+        """Describe in one line how far the two sets overlap."""
         ours, theirs = (len(np.unique(self.pairs[:, i])) for i in (0, 1))
         if not len(self):
             return f"{self.train.name} and {self.held.name}: no near-duplicates"
@@ -47,7 +58,7 @@ class Duplicates:
         )
 
     def drop(self, train: FaceSet) -> FaceSet:
-        """Give the training set, or a set in its order, without the faces that the held-out set has too."""
+        """Remove the faces that the held-out set shares from the training set, or from a set in the same order."""
         if len(train) != len(self.train):
             raise ValueError(f"these duplicates are of {len(self.train)} faces, found a set of {len(train)}")
         kept = np.ones(len(train), bool)
@@ -56,21 +67,35 @@ class Duplicates:
 
 
 def find_duplicates(train: FaceSet, held: FaceSet, *, same: float = _SAME, max_bits: int = _BITS) -> Duplicates:
-    """Find the pairs that are one photograph, also mirrored, cut a little differently or marked.
+    """Find pairs that show one photograph, also if mirrored, cropped slightly differently or marked.
 
-    Two faces are compared where their 64-bit perceptual hashes (Zauner 2010: signs of the lowest cosines) differ in
-    max_bits at the most, and are the same where the correlation of their pixels, at 24x24, is at least `same`. Faces
-    of one flat grey are like nothing. 28,558 x 3,579 faces take five seconds and 350 MB on one core.
+    A perceptual hash selects candidates (Zauner 2010: the signs of the lowest cosine coefficients, 64 bits); the
+    correlation of the pixels at 24x24 decides. A face of uniform grey matches nothing. Comparing 28,558 with 3,579
+    faces takes five seconds and 350 MB on one core.
+
+    Parameters
+    ----------
+    train, held : FaceSet
+    same : float
+        Least correlation of a pair.
+    max_bits : int
+        Most bits in which their hashes may differ.
+
+    Returns
+    -------
+    Duplicates
     """
     ours, theirs = _cosines(train.image), _cosines(held.image)
-    turned = theirs * (-1.0) ** np.arange(_KEPT, dtype=np.float32)  # what mirroring does to a cosine transform
+    turned = theirs * (-1.0) ** np.arange(_KEPT, dtype=np.float32)  # the effect of mirroring on a cosine transform
     found = [np.zeros((0, 4))]
     for mirrored, other in enumerate((theirs, turned)):
         pairs, correlation = _compare(ours, other, same, max_bits)
         found.append(np.column_stack([pairs, correlation, np.full(len(pairs), mirrored)]))
     table = np.concatenate(found)
     table = table[np.lexsort((table[:, 1], table[:, 0], -table[:, 2]))]
-    _, first = np.unique(table[:, :2], axis=0, return_index=True)  # a symmetric face is found twice: keep the better
+    _, first = np.unique(
+        table[:, :2], axis=0, return_index=True
+    )  # a symmetric face is found twice: keep the better one
     table = table[np.sort(first)]
     pairs = table[:, :2].astype(np.int64)
     our_names, their_names = np.array(train.labels)[train.label], np.array(held.labels)[held.label]
@@ -79,9 +104,10 @@ def find_duplicates(train: FaceSet, held: FaceSet, *, same: float = _SAME, max_b
 
 
 def _cosines(image: np.ndarray) -> np.ndarray:
-    """Lowest coefficients of the cosine transform (n, 24, 24) float32, without the mean, of length 1 or all 0.
+    """Compute the lowest cosine coefficients (n, 24, 24) float32, without the mean, of length 1 or all 0.
 
-    They are the picture made small; by Parseval their product is the correlation, whatever the size in pixels.
+    They represent the downscaled image. By Parseval's theorem their inner product is the correlation, whatever the size
+    in pixels.
     """
     from scipy.fft import dctn
 
@@ -95,12 +121,12 @@ def _cosines(image: np.ndarray) -> np.ndarray:
 
 
 def _compare(ours: np.ndarray, theirs: np.ndarray, same: float, max_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines (n, 24, 24) and (m, 24, 24) -> the pairs that are the same (k, 2), and their correlation (k,)."""
+    """Find the matching pairs (k, 2) of coefficients (n, 24, 24) and (m, 24, 24), and their correlation (k,)."""
     bits, other_bits = _signs(ours), _signs(theirs)
     pairs, correlations = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
     step = max(1, (1 << 23) // max(1, len(theirs)))
     for start in range(0, len(ours), step):
-        # equal minus different bits, as one matrix product: exact, and faster than counting
+        # equal minus different bits as one matrix product: exact, and faster than counting
         close = bits[start : start + step] @ other_bits.T >= _HASH_SIDE**2 - 2 * max_bits
         candidates = np.argwhere(close) + np.array([start, 0])
         for some in np.split(candidates, range(1 << 14, len(candidates), 1 << 14)):
@@ -111,7 +137,7 @@ def _compare(ours: np.ndarray, theirs: np.ndarray, same: float, max_bits: int) -
 
 
 def _signs(cosines: np.ndarray) -> np.ndarray:
-    """The perceptual hash as (n, 64) float32 of +1 and -1; all 0 for a flat picture."""
+    """Compute the perceptual hash as (n, 64) float32 of +1 and -1; all 0 for a uniform image."""
     low = cosines[:, :_HASH_SIDE, :_HASH_SIDE].reshape(-1, _HASH_SIDE**2)
     flat = np.linalg.norm(cosines, axis=(1, 2)) == 0
     return np.where(flat[:, None], 0, np.where(low > 0, 1, -1)).astype(np.float32)

@@ -10,21 +10,33 @@ from fervid.lab.data.listing import Listing, split_named
 
 __all__ = ["FER2013", "FERPLUS", "TAGS", "majority", "read_kaggle_csv", "read_parquet"]
 
-#: FER2013's numbers 0..6 by name.
+#: The class names of FER2013's numbers 0 to 6.
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-#: What FER+'s ten taggers could choose: eight emotions, then "unknown" and "no face".
+#: The choices of FER+'s ten taggers: eight emotions, then "unknown" and "no face".
 TAGS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
 FERPLUS = TAGS[:8]
 _NUMBERS = {str(i): name for i, name in enumerate(FER2013)}
-#: CK+ in FER2013's form (Kaggle's ckextended.csv) goes on where FER2013 ends.
+#: CK+ in the format of FER2013 (Kaggle's ckextended.csv) adds one number.
 _CK_NUMBERS = _NUMBERS | {"7": "contempt"}
 
 
 def majority(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Votes (n, 10) -> (class (n,) int64 into FERPLUS, -1 where there is no majority; the votes kept (n, 10)).
+    """Find the class on which FER+'s taggers agree.
 
-    As in Barsoum's own code: a choice of one tagger alone is an outlier and does not count; what is left needs more
-    than half of the votes, so ties fall out, and so do faces whose majority is "unknown" or "no face".
+    As in the authors' code, a choice of a single tagger is an outlier and does not count. The majority needs more than
+    half of the remaining votes, so ties have none; neither have faces whose majority is "unknown" or "no face".
+
+    Parameters
+    ----------
+    counts : np.ndarray
+        Votes (n, 10) in the order of TAGS.
+
+    Returns
+    -------
+    label : np.ndarray
+        (n,) int64, indices into FERPLUS, -1 without a majority.
+    kept : np.ndarray
+        The votes (n, 10) without outliers.
     """
     kept = np.where(counts > 1, counts, 0)
     winner = kept.argmax(1)
@@ -35,7 +47,19 @@ def majority(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def read_kaggle_csv(path: Path) -> Listing:
     """List Kaggle's fer2013.csv (emotion, pixels, Usage), icml_face_data.csv, or CK+'s ckextended.csv (7: contempt).
 
-    Rows count from 0, as FER+ does; fer2013new.csv beside it gives the taggers' votes, row by row.
+    Parameters
+    ----------
+    path : Path
+        The CSV. A file fer2013new.csv beside it supplies the taggers' votes, row by row, counted from 0.
+
+    Returns
+    -------
+    Listing
+
+    Raises
+    ------
+    DataError
+        If a column is missing, a Usage unknown, or the rows of the two files do not correspond.
     """
     table = _read_csv(path)
     _expect(table, {"emotion", "pixels"}, path)
@@ -43,15 +67,28 @@ def read_kaggle_csv(path: Path) -> Listing:
     usage = table["Usage"].tolist() if "Usage" in table else [""] * len(table)
     votes = path.with_name("fer2013new.csv")
     counts = _read_votes(votes, path, usage) if votes.is_file() else None
-    said = table["emotion"].str.strip().tolist()
-    numbers = _CK_NUMBERS if "7" in said else _NUMBERS
-    return Listing(path, table["pixels"].tolist(), said, _splits(usage, source), source, numbers, counts)
+    raw_label = table["emotion"].str.strip().tolist()
+    numbers = _CK_NUMBERS if "7" in raw_label else _NUMBERS
+    return Listing(path, table["pixels"].tolist(), raw_label, _splits(usage, source), source, numbers, counts)
 
 
 def read_parquet(path: Path) -> Listing:
-    """List a Parquet file: `image` (encoded bytes), `emotion` (FER2013's number, or a name), `usage` where it has one.
+    """List a Parquet file of encoded images.
 
-    Ten columns ferplus_* hold the taggers' votes; with them `emotion` may be missing.
+    Parameters
+    ----------
+    path : Path
+        Columns: `image` (encoded bytes), `emotion` (FER2013's number, or a name), optionally `usage`. Ten columns
+        ferplus_* hold the taggers' votes; with them `emotion` may be missing.
+
+    Returns
+    -------
+    Listing
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, a column is missing or a usage is unknown.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -59,34 +96,34 @@ def read_parquet(path: Path) -> Listing:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as e:
-        raise DataError(f"{path}: not a Parquet file that can be read ({e})") from e
+        raise DataError(f"{path}: cannot be read as Parquet ({e})") from e
     tags = [f"ferplus_{tag}" for tag in TAGS]
     voted = bool(set(tags) & set(table.column_names))
     _expect(table.to_pandas().iloc[:0], {"image", *(tags if voted else ["emotion"])}, path)
     source = [f"{path} row {i}" for i in range(len(table))]
     picture = [p["bytes"] if isinstance(p, dict) else p for p in table["image"].to_pylist()]
-    said = [""] * len(table)
+    raw_label = [""] * len(table)
     if "emotion" in table.column_names:
-        said = ["" if value is None else str(value) for value in table["emotion"].to_pylist()]
+        raw_label = ["" if value is None else str(value) for value in table["emotion"].to_pylist()]
     usage = table["usage"].to_pylist() if "usage" in table.column_names else [""] * len(table)
     counts = np.stack([table[tag].to_numpy() for tag in tags], 1) if voted else None
-    return Listing(path, picture, said, _splits(usage, source), source, _NUMBERS, counts)
+    return Listing(path, picture, raw_label, _splits(usage, source), source, _NUMBERS, counts)
 
 
 def _read_csv(path: Path) -> Any:
-    """Read a table of texts, its column names without the blanks that icml_face_data.csv has around them."""
+    """Read all columns as text; icml_face_data.csv has blanks around its column names."""
     import pandas as pd
 
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as e:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
-        raise DataError(f"{path}: not a CSV file that can be read ({e})") from e
+        raise DataError(f"{path}: cannot be read as CSV ({e})") from e
     return table.rename(columns=str.strip)
 
 
 def _expect(table: Any, columns: set[str], path: Path) -> None:
     if missing := columns - set(table.columns):
-        raise DataError(f"{path}: no column {', '.join(sorted(missing))}; found {', '.join(table.columns)}")
+        raise DataError(f"{path}: column {', '.join(sorted(missing))} missing; found {', '.join(table.columns)}")
 
 
 def _splits(usage: list[str], source: list[str]) -> list[str]:
@@ -101,12 +138,10 @@ def _read_votes(path: Path, faces: Path, usage: list[str]) -> np.ndarray:
     table = _read_csv(path).rename(columns=str.lower)
     _expect(table, {"usage", *TAGS}, path)
     if len(table) != len(usage):
-        raise DataError(
-            f"{path}: {len(table)} rows, but {faces} has {len(usage)}; FER+ needs the rows of all of FER2013"
-        )
+        raise DataError(f"{path}: {len(table)} rows, but {faces} has {len(usage)}; expected one row of votes per face")
     for i, (theirs, ours) in enumerate(zip(table["usage"], usage)):
         if ours and split_named(theirs) != split_named(ours):
-            raise DataError(f"{path} row {i}: {theirs}, but that row is {ours} in {faces}; the rows must correspond")
+            raise DataError(f"{path} row {i}: {theirs}, but {faces} has {ours} in that row; the rows must correspond")
     try:
         return table[list(TAGS)].to_numpy().astype(np.int64)
     except ValueError as e:

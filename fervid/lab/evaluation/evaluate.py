@@ -1,4 +1,4 @@
-"""How good, and how honest, a classifier is on labelled faces: alone or as an ensemble, on crops or on raw pictures."""
+"""How good, and how honest, a classifier is on labelled faces: alone or as an ensemble, on crops or on raw images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from fervid.faces.detectors import load_detector
 from fervid.lab.data.datasets import FaceSet, compare_classes, load_faces
 from fervid.lab.data.duplicates import find_duplicates
 from fervid.lab.data.face_alignment import describe_alignment
-from fervid.lab.data.pictures import SUFFIXES, batches, main_faces, read_picture
+from fervid.lab.data.images import SUFFIXES, batches, main_faces, read_image
 from fervid.lab.evaluation.metrics import Reliability, Scores, calibration_error, fit_temperature, score
 
 __all__ = [
@@ -33,15 +33,15 @@ __all__ = [
 
 #: What test-time augmentation shows of each face: itself; and its mirror image; ten windows (Krizhevsky et al. 2012).
 TTA = ("none", "flip", "tencrop")
-#: Side of a window of the ten, in parts of the picture's side.
+#: Side of a window of the ten, in parts of the image's side.
 _WINDOW = 11 / 12
 
 
 @dataclass(frozen=True)
 class EvalConfig:
     """How a classifier is asked: which labels count, what it is shown, and which of its heads answers (None: the one
-    whose classes match the data's best). `detect` goes the line's way: `detector` finds the face in the raw picture,
-    and it is cropped. `apart_from` names training faces: what is nearly the same picture as one of them does not count.
+    whose classes match the data's best). `detect` goes the line's way: `detector` finds the face in the raw image,
+    and it is cropped. `apart_from` names training faces: what is nearly the same image as one of them does not count.
     """
 
     labels: str = "auto"
@@ -91,7 +91,7 @@ def evaluate_weights(
     Several `weights` are an ensemble: the mean of their calibrated probabilities. Classes that only the models or only
     the data know are left out, and faces of such a class with them; the result says so, and how often the models are
     right if they may answer what the data lack ("accuracy_any_answer"). "framed_otherwise" tells where faces fill these
-    pictures more, or less, than those that the (first) model learned from. Plain values, ready for JSON.
+    images more, or less, than those that the (first) model learned from. Plain values, ready for JSON.
     """
     exam = exam or EvalConfig()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
@@ -196,7 +196,7 @@ def _examine(
 
 
 def _crops(faces: FaceSet, judges: list[Predictor], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Find each face in its raw picture -> which were found (n,), and the crops (m, S, S) for each judge."""
+    """Find each face in its raw image -> which were found (n,), and the crops (m, S, S) for each judge."""
     detector = load_detector(name, judges[0].classifier.device, "auto")
     crops: list[list[np.ndarray]] = [
         [np.zeros((0, j.classifier.crop_px, j.classifier.crop_px), np.uint8)] for j in judges
@@ -212,10 +212,10 @@ def _crops(faces: FaceSet, judges: list[Predictor], name: str) -> tuple[np.ndarr
 
 
 def _raw(faces: FaceSet, i: int) -> np.ndarray:
-    """The picture that a face comes from, RGB (h, w, 3); its grey square where the set is no folder of pictures."""
+    """The image that a face comes from, RGB (h, w, 3); its grey square where the set is no folder of images."""
     path = Path(str(faces.source[i])) if faces.source is not None else Path()
     if path.suffix.lower() in SUFFIXES and path.is_file():
-        return read_picture(path)
+        return read_image(path)
     return np.repeat(faces.image[i][..., None], 3, 2)
 
 

@@ -1,4 +1,4 @@
-"""Show where a classifier looks: heat maps over the faces of pictures, or of the tracks through a video."""
+"""Show where a classifier looks: heat maps over the faces of images, or of the tracks through a video."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.faces.detector import FaceDetector
 from fervid.faces.mtcnn import MTCNN
-from fervid.lab.data.pictures import SUFFIXES, find_pictures, is_crop, main_faces, try_picture, whole
+from fervid.lab.data.images import SUFFIXES, find_images, is_crop, main_faces, try_read_image, whole
 from fervid.lab.evaluation import attribution
 from fervid.lab.evaluation.attribution import METHODS
 from fervid.labels import emotion
@@ -49,9 +49,9 @@ class Explained:
 
 @dataclass(frozen=True)
 class Look:
-    """A picture (h, w, 3) RGB, the faces in it, and the tilted squares (m, 4) of faces.Framing that they were cut from.
+    """An image (h, w, 3) RGB, the faces in it, and the tilted squares (m, 4) of faces.Framing that they were cut from.
 
-    pts_s is None where the picture is no frame of a video.
+    pts_s is None where the image is no frame of a video.
     """
 
     picture: np.ndarray
@@ -62,7 +62,7 @@ class Look:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A picture that is not shown, and why: it cannot be read, or it shows no face."""
+    """An image that is not shown, and why: it cannot be read, or it shows no face."""
 
     path: Path
     reason: str
@@ -93,15 +93,15 @@ def explain(
     *,
     on_left_out: Callable[[LeftOut], None] = lambda one: None,
 ) -> T:
-    """Explain a picture, a folder of pictures or a video, and hand the looks to `draw` as they come.
+    """Explain an image, a folder of images or a video, and hand the looks to `draw` as they come.
 
-    `draw` may be called anew from the start: a damaged video has to be read twice. Pictures that cannot be read or show
+    `draw` may be called anew from the start: a damaged video has to be read twice. Images that cannot be read or show
     no face go to `on_left_out`; DataError if none is left.
     """
     explainer = Explainer(TorchClassifier(weights, device), question.method, question.emotion)
     detector = MTCNN(device=explainer.classifier.device)
     if source.is_dir() or source.suffix.lower() in SUFFIXES:
-        return draw(_pictures(find_pictures(source), explainer, detector if question.detect else None, on_left_out))
+        return draw(_pictures(find_images(source), explainer, detector if question.detect else None, on_left_out))
     config = load_config(fps=question.fps, weights=weights, device=device)
     result, _ = read_video(source, config, lambda reader: draw(_video(reader, explainer, detector, config, question)))
     return result
@@ -143,10 +143,10 @@ class Explainer:
 def _pictures(
     paths: list[Path], explainer: Explainer, detector: FaceDetector | None, on_left_out: Callable[[LeftOut], None]
 ) -> Iterator[Look]:
-    """Explain the main face of each picture, and tell of those that have none to show."""
+    """Explain the main face of each image, and tell of those that have none to show."""
     left_out = []
     for path in paths:
-        picture, reason = try_picture(path)
+        picture, reason = try_read_image(path)
         found = None if picture is None else _main_crop(picture, explainer.classifier, detector)
         if picture is None or found is None:
             left_out.append(LeftOut(path, reason or "no face found", picture is not None))
@@ -161,7 +161,7 @@ def _pictures(
 def _main_crop(
     picture: np.ndarray, classifier: TorchClassifier, detector: FaceDetector | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The main face of a picture and its square (1, 4); a small one, or any without a detector, is a face already."""
+    """The main face of an image and its square (1, 4); a small one, or any without a detector, is a face already."""
     if detector is None or is_crop(picture):
         return whole(picture, classifier.crop_px), np.zeros((0, 4))
     (face,) = main_faces([picture], detector)
@@ -175,10 +175,10 @@ def _none_left(left_out: list[LeftOut]) -> DataError:
     faceless = [one for one in left_out if one.readable]
     unreadable = len(left_out) - len(faceless)
     if not faceless:
-        others = f" (none of {unreadable} pictures can be read)" if unreadable > 1 else ""
+        others = f" (none of {unreadable} images can be read)" if unreadable > 1 else ""
         return DataError(f"{left_out[0].path}: {left_out[0].reason}{others}")
     others = f", and {unreadable} cannot be read" if unreadable else ""
-    found = f"no face found in {len(faceless)} picture(s){others}"
+    found = f"no face found in {len(faceless)} image(s){others}"
     return DataError(f"{faceless[0].path}: {found}; for face crops use --no-detect")
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fervid.errors import DataError
 from fervid.files import to_utf8
-from fervid.lab.data.pictures import Face, all_faces, batches, find_pictures, is_crop, read_picture, whole
+from fervid.lab.data.images import Face, all_faces, batches, find_images, is_crop, read_image, whole
 from fervid.models import Models
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def predict_images(images: Source | Iterable[Source], models: Models, *, detect:
 def _sources(images: Source | Iterable[Source]) -> Iterator[Source]:
     """Give single images: paths of folders become those of their images, and stacks of arrays their parts."""
     if isinstance(images, str | PathLike):
-        yield from find_pictures(Path(images))
+        yield from find_images(Path(images))
     elif isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         yield images
     else:
@@ -85,7 +85,7 @@ def _sources(images: Source | Iterable[Source]) -> Iterator[Source]:
 def _read(source: Source) -> np.ndarray:
     """Give an image as (h, w, 3) uint8 RGB."""
     if isinstance(source, str | PathLike):
-        return read_picture(Path(source))
+        return read_image(Path(source))
     if isinstance(source, Image.Image):
         return np.asarray(source.convert("RGB"))
     array: Any = np.asarray(source)

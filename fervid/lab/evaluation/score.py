@@ -1,4 +1,4 @@
-"""Score a folder of pictures into one table: a row a file, a column a class. A bad picture is a row, never an abort."""
+"""Score a folder of images into one table: a row a file, a column a class. A bad image is a row, never an abort."""
 
 import csv
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from fervid.errors import OutputError
 from fervid.faces.detector import FaceDetector
 from fervid.faces.mtcnn import MTCNN
 from fervid.files import to_utf8, write_atomically
-from fervid.lab.data.pictures import Face, batches, find_pictures, is_crop, main_faces, try_picture, whole
+from fervid.lab.data.images import Face, batches, find_images, is_crop, main_faces, try_read_image, whole
 
 __all__ = ["Tally", "score_folder"]
 
 _BOX = ("x0", "y0", "x1", "y1")
 
-#: From this share of the pictures on, missing faces suggest that these are no photographs but crops.
+#: From this share of the images on, missing faces suggest that these are no photographs but crops.
 _MANY_FACELESS = 1 / 20
 
 Row = dict[str, object]
@@ -26,7 +26,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Tally:
-    """How many pictures there were, how many of them have a score, show no face, or cannot be read."""
+    """How many images there were, how many of them have a score, show no face, or cannot be read."""
 
     out: Path
     pictures: int
@@ -36,12 +36,12 @@ class Tally:
 
     @property
     def hint(self) -> str:
-        """What to do about many pictures without a face, or "" where they are few."""
+        """What to do about many images without a face, or "" where they are few."""
         read = self.pictures - self.unreadable
         if self.no_face <= read * _MANY_FACELESS:
             return ""
         return (
-            f"no face was found in {self.no_face} of {read} pictures; if they are face crops already (aligned, with "
+            f"no face was found in {self.no_face} of {read} images; if they are face crops already (aligned, with "
             "the face from edge to edge), --no-detect takes each as it is"
         )
 
@@ -49,14 +49,14 @@ class Tally:
 def score_folder(
     folder: Path, out: Path, weights: str = "seresnet", device: str = "auto", *, detect: bool = True
 ) -> Tally:
-    """Score every picture in a folder and its sub-folders, and write OUT as CSV, sorted by path.
+    """Score every image in a folder and its sub-folders, and write OUT as CSV, sorted by path.
 
-    Columns: path (within the folder); face: `found`, `none`, `given` (the picture is a face crop), or empty for a
-    picture that cannot be read; the detector's score and box in pixels of the picture; one probability a class;
-    reason. Without `detect` every picture is a face crop; those of at most 64 pixels a side always are.
+    Columns: path (within the folder); face: `found`, `none`, `given` (the image is a face crop), or empty for a
+    image that cannot be read; the detector's score and box in pixels of the image; one probability a class;
+    reason. Without `detect` every image is a face crop; those of at most 64 pixels a side always are.
     """
     _check_out(out)
-    paths = find_pictures(folder)
+    paths = find_images(folder)
     classifier = TorchClassifier(weights, device)
     detector = MTCNN(device=classifier.device) if detect else None
     rows: list[Row] = []
@@ -80,8 +80,8 @@ def _check_out(out: Path) -> None:
 
 
 def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector | None) -> Iterator[Row]:
-    """Score a few pictures -> a row each, in order."""
-    read = [try_picture(path) for path in paths]
+    """Score a few images -> a row each, in order."""
+    read = [try_read_image(path) for path in paths]
     pictures = [picture for picture, _ in read if picture is not None]
     faces = iter(_faces(pictures, detector))
     crops, rows = [], []
@@ -105,7 +105,7 @@ def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector
 
 
 def _faces(pictures: list[np.ndarray], detector: FaceDetector | None) -> list[Face | str | None]:
-    """The main face of each picture; None where there is none, "given" where the picture is a face crop."""
+    """The main face of each image; None where there is none, "given" where the image is a face crop."""
     if detector is None:
         return ["given"] * len(pictures)
     seen = iter(main_faces([picture for picture in pictures if not is_crop(picture)], detector))

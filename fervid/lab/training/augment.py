@@ -20,7 +20,7 @@ def augment(
     size_px: int | None = None,
     kinds: Collection[str] = KINDS,
 ) -> Tensor:
-    """Vary crops x (n, 1, h, h) in 0..1 -> (n, 1, size_px, size_px), windows of the pictures at their own resolution.
+    """Vary crops x (n, 1, h, h) in 0..1 -> (n, 1, size_px, size_px), windows of the images at their own resolution.
 
     `strength` scales every reach and every probability; 0 only flips and takes a window from the middle. Only the
     `kinds` named are varied.
@@ -84,7 +84,7 @@ def _light(x: Tensor, dice: torch.Generator, s: float) -> Tensor:
 
 
 def _compress(x: Tensor, dice: torch.Generator, share: float) -> Tensor:
-    """Quantise the 8x8 cosine transform (JPEG, ITU-T T.81, its luminance table) of some pictures at quality 8 to 50."""
+    """Quantise the 8x8 cosine transform (JPEG, ITU-T T.81, its luminance table) of some images at quality 8 to 50."""
     some, side = _some(len(x), share, dice), x.shape[-1]
     if not len(some) or side % 8:
         return x

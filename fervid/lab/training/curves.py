@@ -1,4 +1,4 @@
-"""The course of a training run, epoch by epoch, as a table and a picture."""
+"""The course of a training run, epoch by epoch, as a table and an image."""
 
 import csv
 from collections.abc import Mapping, Sequence

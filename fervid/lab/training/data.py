@@ -69,7 +69,7 @@ class TrainingData:
 
     @cached_property
     def framing(self) -> tuple[FaceAlignment, str]:
-        """How faces lie in the training pictures, and what that was measured on."""
+        """How faces lie in the training images, and what that was measured on."""
         return measure_alignment(self.faces.image)
 
 

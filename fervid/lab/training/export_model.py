@@ -63,7 +63,7 @@ def _facts(task: Task, logits: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
 
 
 def refit_head(run: "Trainer") -> None:
-    """Fit the last layer anew on the pictures and (where training flips) their mirror images, by logistic regression.
+    """Fit the last layer anew on the images and (where training flips) their mirror images, by logistic regression.
 
     Augmentation, dropout and smoothing blur its decision; the votes shift it to neutral. On PublicTest that gave our
     first model 3 points more.

@@ -41,15 +41,15 @@ class Recipe:
     """Share of the votes in the target of a single head, where the set has votes."""
     label_smoothing: float = 0.05
     mixup: float = 0.0
-    """Both parameters of the beta distribution that pictures are mixed by (Zhang et al. 2018); 0 mixes none."""
+    """Both parameters of the beta distribution that images are mixed by (Zhang et al. 2018); 0 mixes none."""
     teacher: tuple[str, ...] = ()
     """Weights whose mean answer is learned beside the target (Hinton et al. 2015, arXiv 1503.02531)."""
     teacher_weight: float = 0.5
-    # how pictures are varied
+    # how images are varied
     augment: float = 1.0
     augment_kinds: tuple[str, ...] = KINDS
     window_px: int | None = None
-    """Side of the window that training sees of a picture; None: all of it."""
+    """Side of the window that training sees of an image; None: all of it."""
     # how it is learned
     epochs: int = 28
     gentle_epochs: int = 13
@@ -73,7 +73,7 @@ class Recipe:
     seed: int = 0
     # the end
     refit: bool | None = None
-    """Fit the head anew on pictures as they are; None: for seresnet only."""
+    """Fit the head anew on images as they are; None: for seresnet only."""
     head_vote_weight: float = 0.25
     """vote_weight for that."""
 
@@ -92,9 +92,7 @@ class Recipe:
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} = {value:g}: expected {low:g} to {high:g}")
         if self.window_px is not None and self.window_px > self.size_px:
-            raise ConfigError(
-                f"window_px = {self.window_px}: a window lies within the picture of {self.size_px} pixels"
-            )
+            raise ConfigError(f"window_px = {self.window_px}: a window lies within the image of {self.size_px} pixels")
         if self.window_px not in (None, self.size_px) and self.arch in _FIXED_PLACES:
             raise ConfigError(
                 f"window_px = {self.window_px}: the dense layers of {self.arch} expect faces of one size; leave it out"

@@ -107,7 +107,7 @@ def ask_teachers(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: 
 
 
 def mirrored(image: np.ndarray, recipe: Recipe) -> list[np.ndarray]:
-    """Give pictures (n, h, h) as they are, and their mirror images if training flips."""
+    """Give images (n, h, h) as they are, and their mirror images if training flips."""
     return [image, np.ascontiguousarray(image[:, :, ::-1])] if "flip" in recipe.augment_kinds else [image]
 
 

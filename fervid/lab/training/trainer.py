@@ -113,7 +113,7 @@ class Trainer:
         return {"epoch": self.epoch + 1, "rate": rate, "train_loss": loss_sum / seen, "train_accuracy": right / seen}
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give this process's share of each batch: pictures varied, normalised and mixed, and their targets."""
+        """Give this process's share of each batch: images varied, normalised and mixed, and their targets."""
         recipe, image = self.recipe, torch.from_numpy(self.faces.image)[:, None]
         order = torch.randperm(len(image), generator=torch.Generator().manual_seed(self._seed))
         dice = torch.Generator().manual_seed(self._seed + 1 + self.rank)
@@ -169,7 +169,7 @@ class Trainer:
 
     @torch.no_grad()
     def see(self, image: np.ndarray, call: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply the averaged network, or a part of it, to pictures (n, h, w) uint8 as they are -> (n, ...) float32."""
+        """Apply the averaged network, or a part of it, to images (n, h, w) uint8 as they are -> (n, ...) float32."""
         parts = []
         for start in range(0, len(image), 256):
             x = self._normalise(torch.from_numpy(image[start : start + 256])[:, None].float() / 255)

@@ -1,1 +1,1 @@
-"""Figures, drawn with matplotlib."""
+"""Figures of results, drawn with matplotlib."""

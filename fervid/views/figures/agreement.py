@@ -1,4 +1,4 @@
-"""What `fervid agree` shows and writes: tables, a figure of both sides over time, and everything as data."""
+"""Results of `fervid agree`: tables on the terminal, a figure of both sides over time, and data files."""
 
 import csv
 import json
@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fervid.files import make_folder, write_atomically
+from fervid.timeline.aggregate import NO_DATA, NO_FACE
+from fervid.views.figures.axes import runs, shade_gaps, show_time
 from fervid.views.figures.style import PALETTE, new_figure, save_figure
-from fervid.views.terminal import clock, plain, print_facts
+from fervid.views.terminal import plain, print_facts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,18 +23,29 @@ if TYPE_CHECKING:
 
     from fervid.studies.agreement import Agreement
 
-__all__ = ["interval_text", "label_time", "print_agreement", "write_agreement"]
+__all__ = ["interval_text", "print_agreement", "write_agreement"]
 
+#: The colours of single raters and of their mean.
 _RATER, _MEAN = "#BDBDBD", "#222222"
-#: A panel shows so many points at the most: of longer videos, means over several seconds.
-_POINTS = 600
-_NO_FACE, _NO_DATA = "#EEEEEE", "#FFFFFF"
-#: Ticks of the time axis stand so many seconds apart, the last for a day of video and more.
-_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 86400, 10**9)
+#: Most points of a panel; longer videos are averaged over several seconds.
+_MAX_POINTS = 600
+#: Width in inches for which the time axis gets its ticks: about twelve.
+_TICKS_IN = 5.5
 
 
 def interval_text(one: dict[str, Any]) -> str:
-    """A figure with its interval: "0.81 (0.62 to 0.90)", or why there is none."""
+    """Format a statistic with its interval.
+
+    Parameters
+    ----------
+    one : dict
+        `value`, `low` and `high`, or `undefined`, the reason for a missing value.
+
+    Returns
+    -------
+    str
+        Such as "0.81 (0.62 to 0.90)", or "undefined: REASON".
+    """
     if one["value"] is None:
         return f"undefined: {one['undefined']}"
     value, low, high = (None if one[k] is None else f"{round(one[k], 2) + 0.0:.2f}" for k in ("value", "low", "high"))
@@ -43,7 +56,14 @@ def interval_text(one: dict[str, Any]) -> str:
 
 
 def print_agreement(result: "Agreement", written: list[Path]) -> None:
-    """Say on stdout what was compared, how far it agrees, and what the raters do among themselves."""
+    """Print what was compared, how well both sides agree, and how well the raters agree among themselves.
+
+    Parameters
+    ----------
+    result : Agreement
+    written : list of Path
+        The files that were written.
+    """
     facts, console = result.facts, Console(file=sys.stdout, highlight=False)
     print_facts(_headline(facts))
     console.print()
@@ -74,10 +94,10 @@ def _headline(facts: dict[str, Any]) -> dict[str, Any]:
     if "scale" in facts:
         several = isinstance(facts["scale"][0], list)
         scales = [f"{low:g} to {high:g}" for low, high in (facts["scale"] if several else [facts["scale"]])]
-        rows["scale"] = f"{', '.join(scales)}, read as 0 to 1 (only CCC depends on it; --scale LOW:HIGH sets it)"
+        rows["scale"] = f"{', '.join(scales)}, mapped to 0..1 (only CCC depends on it; --scale LOW:HIGH sets it)"
     only = [f"{name} ({k.rpartition('_')[2]})" for k in ("only_in_ratings", "only_in_machine") for name in facts[k]]
     if only:
-        rows["only one side"] = ", ".join(only)
+        rows["on one side only"] = ", ".join(only)
     if facts["labels_ignored"]:
         rows["ignored"] = ", ".join(f"{name!r} ({n})" for name, n in facts["labels_ignored"].items())
     if facts["columns_not_used"]:
@@ -108,15 +128,15 @@ def _rater_table(facts: dict[str, Any]) -> Table:
 
 
 def _cell(one: dict[str, Any]) -> str:
-    """A figure in the width of a column; the reason why there is none stands below the table."""
+    """Format a statistic for a table; reasons for undefined ones are listed below the table."""
     if one["value"] is None:
         return "undefined"
     return interval_text(one).replace(" to ", ", ").replace("(", "[").replace(")", "]")
 
 
 def _reasons(facts: dict[str, Any]) -> dict[str, str]:
-    """Why figures are undefined, by emotion; and what a lag means."""
-    rows = {"lag": "seconds by which the raters come after the machine where both correlate best (negative: before it)"}
+    """Explain the lag, and list by emotion why statistics are undefined."""
+    rows = {"lag": "seconds by which the raters follow the machine at the best correlation (negative: they precede it)"}
     for name, one in facts["emotions"].items():
         every = [one[k] for k in ("ccc", "pearson", "spearman")]
         every += [value for value in one.get("raters", {}).values() if isinstance(value, dict)]
@@ -126,17 +146,17 @@ def _reasons(facts: dict[str, Any]) -> dict[str, str]:
 
 
 def _label_lines(labels: dict[str, Any]) -> dict[str, Any]:
-    level = f"; {labels['without_consensus']} without a majority" if labels["without_consensus"] else ""
+    undecided = f"; {labels['without_consensus']} without a majority" if labels["without_consensus"] else ""
     rows = {
-        "labels": f"from {labels['from']}, {labels['seconds']} seconds{level}",
+        "labels": f"from {labels['from']}, {labels['seconds']} seconds{undecided}",
         "Cohen's kappa": interval_text(labels["kappa"]),
     }
     if "kappa_by_rater" in labels:
-        each = ", ".join(f"{who} {interval_text(one)}" for who, one in labels["kappa_by_rater"].items())
+        each = ", ".join(f"{rater} {interval_text(one)}" for rater, one in labels["kappa_by_rater"].items())
         rows |= {
-            "  with each": each,
-            "raters' alpha": interval_text(labels["raters_alpha_nominal"]),
-            "  and machine": interval_text(labels["alpha_nominal_with_machine"]),
+            "  with each rater": each,
+            "alpha of the raters": interval_text(labels["raters_alpha_nominal"]),
+            "  with the machine": interval_text(labels["alpha_nominal_with_machine"]),
         }
     named = [f"{name} {one['f1']:.2f}" for name, one in labels["each"].items() if one["f1"] is not None]
     return rows | {"F1": ", ".join(named)}
@@ -146,7 +166,24 @@ def _label_lines(labels: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_agreement(result: "Agreement", folder: Path) -> list[Path]:
-    """Write agreement.json, agreement.csv (a row a figure), agreement_seconds.csv and agreement.png; give the paths."""
+    """Write the results as files.
+
+    Parameters
+    ----------
+    result : Agreement
+    folder : Path
+        The folder for agreement.json, agreement.csv (one row per statistic), agreement_seconds.csv and agreement.png.
+
+    Returns
+    -------
+    list of Path
+        The files, in this order.
+
+    Raises
+    ------
+    OutputError, RunError
+        If a file cannot be written, or the disk is full.
+    """
     make_folder(folder)
     names = ("agreement.json", "agreement.csv", "agreement_seconds.csv", "agreement.png")
     paths = [folder / name for name in names]
@@ -163,13 +200,12 @@ def write_agreement(result: "Agreement", folder: Path) -> list[Path]:
 
 
 def _rows(facts: dict[str, Any]) -> list[list[Any]]:
-    """Every figure with an interval as a row."""
+    """List every statistic as one row."""
     rows: list[list[Any]] = []
 
     def add(of: str, measure: str, one: dict[str, Any], seconds: int | str) -> None:
-        rows.append(
-            [of, measure, *(_short(one[k]) for k in ("value", "low", "high")), seconds, one.get("undefined", "")]
-        )
+        values = [_short(one[k]) for k in ("value", "low", "high")]
+        rows.append([of, measure, *values, seconds, one.get("undefined", "")])
 
     for name, one in facts["emotions"].items():
         for measure in ("ccc", "pearson", "spearman"):
@@ -183,8 +219,8 @@ def _rows(facts: dict[str, Any]) -> list[list[Any]]:
     for measure in ("kappa", "raters_alpha_nominal", "alpha_nominal_with_machine"):
         if measure in labels:
             add("labels", measure, labels[measure], labels["seconds"])
-    for who, one in labels.get("kappa_by_rater", {}).items():
-        add("labels", f"kappa_with_{who}", one, "")
+    for rater, one in labels.get("kappa_by_rater", {}).items():
+        add("labels", f"kappa_with_{rater}", one, "")
     for name, one in labels.get("each", {}).items():
         add(name, "f1", {"value": one["f1"], "low": None, "high": None}, labels["seconds"])
     return rows
@@ -198,7 +234,7 @@ def _short(value: float | None) -> str:
 
 
 def _figure(result: "Agreement") -> "Figure":
-    """Labels as strips on top, then one panel an emotion: the machine in colour, raters grey, their mean dark."""
+    """Draw labels as strips, then one panel per emotion: the machine in colour, raters in grey, their mean dark."""
     both, facts = result.aligned, result.facts
     strips = (both.label >= 0).any() and len(both.categories) > 1
     k, coders = len(both.emotions), len(both.raters) + 1
@@ -210,65 +246,56 @@ def _figure(result: "Agreement") -> "Figure":
     for j, (axes, name) in enumerate(zip(panels[-k:], both.emotions)):
         _draw_emotion(axes, result, j, name)
     start, end = _extent(both)
-    label_time(panels[-1], start, end)
+    show_time(panels[-1], start, end, _TICKS_IN)
+    panels[-1].set_xlabel("time in the video")
     if "spread" in facts:
-        below = f"* of the raters among themselves. {facts['spread']['verdict']}"
-        figure.supxlabel("\n".join(textwrap.wrap(below, 150)), fontsize=9, x=0.01, ha="left")
+        note = f"* among the raters. {facts['spread']['verdict']}"
+        figure.supxlabel("\n".join(textwrap.wrap(note, 150)), fontsize=9, x=0.01, ha="left")
     figure.suptitle(f"{Path(facts['timeline']).name} and {len(both.raters)} rater{'s' * (coders > 2)}", fontsize=11)
     return figure
 
 
-def label_time(axes: "Axes", start_s: float, end_s: float) -> None:
-    """Give the axis of time its ends, and at most a dozen ticks at round times."""
-    step = next(step for step in _STEPS_S if (end_s - start_s) / step <= 12)
-    axes.set_xlim(start_s, end_s)
-    axes.set_xticks(np.arange(np.ceil(start_s / step) * step, end_s + 0.1, step))
-    axes.xaxis.set_major_formatter(lambda s, _: clock(s) if s >= 0 else f"-{clock(-s)}")
-    axes.set_xlabel("time in the video")
-
-
 def _extent(both: Any) -> tuple[float, float]:
-    """From the first to the last second that either side rated, with a little air."""
+    """Return the time from the first to the last second with a value of either side."""
     rated = np.isfinite(both.score).any((0, 2)) | (both.label >= 0).any(0)
     seconds = both.second[rated]
     return float(seconds[0]), float(seconds[-1] + 1)
 
 
 def _shade(axes: "Axes", both: Any) -> None:
-    """Where the machine has nothing: no_face in grey, no_data hatched."""
-    for status, face, hatch in (("no_face", _NO_FACE, None), ("no_data", _NO_DATA, "///")):
-        for s, e in _runs(both.status == status):
-            span = (both.second[s], both.second[e - 1] + 1)
-            axes.axvspan(*span, facecolor=face, edgecolor="#BBBBBB", hatch=hatch, linewidth=0, zorder=0)
-
-
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist()))
+    """Shade the seconds in which the machine has no face, or no data."""
+    no_face, no_data = (
+        [
+            (float(both.second[i]), float(both.second[j - 1] + 1 - both.second[i]))
+            for i, j in runs(both.status == status)
+        ]
+        for status in (NO_FACE, NO_DATA)
+    )
+    shade_gaps(axes, no_face, no_data)
 
 
 def _draw_emotion(axes: "Axes", result: "Agreement", j: int, name: str) -> None:
     both, one = result.aligned, result.facts["emotions"][name]
-    step = -(-len(both.second) // _POINTS)
-    middle = _thinned(both.second + 0.5, step)
+    step = -(-len(both.second) // _MAX_POINTS)
+    centre = _bin_means(both.second + 0.5, step)
     _shade(axes, both)
     if len(both.raters) > 1:
         for r, score in enumerate(both.score[:, :, j]):
-            axes.plot(middle, _thinned(score, step), color=_RATER, linewidth=0.8, label="raters" if r == 0 else None)
-    whose = "mean of the raters" if len(both.raters) > 1 else "rater"
+            axes.plot(centre, _bin_means(score, step), color=_RATER, linewidth=0.8, label="raters" if r == 0 else None)
+    rated = "mean of the raters" if len(both.raters) > 1 else "rater"
     axes.plot(
-        middle,
-        _thinned(both.mean[:, j], step),
+        centre,
+        _bin_means(both.mean[:, j], step),
         color=_MEAN,
         linewidth=1.3,
         linestyle="--",
-        marker="" if len(middle) > 300 else ".",
+        marker="" if len(centre) > 300 else ".",
         markersize=3,
-        label=whose,
+        label=rated,
     )
-    width = 2 if len(middle) < 300 else 1.2
-    what = "machine" if step == 1 else f"machine (all: means of {step} s)"
-    axes.plot(middle, _thinned(both.prob[:, j], step), color=PALETTE[name], linewidth=width, label=what)
+    width = 2 if len(centre) < 300 else 1.2
+    machine = "machine" if step == 1 else f"machine (all curves: means over {step} s)"
+    axes.plot(centre, _bin_means(both.prob[:, j], step), color=PALETTE[name], linewidth=width, label=machine)
     axes.set(ylim=(-0.03, 1.03), ylabel=name)
     lag = one["best_lag_s"]
     measures = {"CCC": one["ccc"], "Pearson": one["pearson"], "Spearman": one["spearman"]}
@@ -282,30 +309,30 @@ def _draw_emotion(axes: "Axes", result: "Agreement", j: int, name: str) -> None:
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=3, frameon=False, fontsize=7.5)
 
 
-def _thinned(values: np.ndarray, step: int) -> np.ndarray:
-    """Means over `step` seconds each, of what there is; NaN where there is nothing."""
-    filled = np.pad(values, (0, -len(values) % step), constant_values=np.nan).reshape(-1, step)
-    there = np.isfinite(filled)
-    count = there.sum(1)
-    return np.divide(np.where(there, filled, 0).sum(1), count, out=np.full(len(count), np.nan), where=count > 0)
+def _bin_means(values: np.ndarray, step: int) -> np.ndarray:
+    """Average bins of `step` seconds, ignoring NaN; an empty bin is NaN."""
+    bins = np.pad(values, (0, -len(values) % step), constant_values=np.nan).reshape(-1, step)
+    finite = np.isfinite(bins)
+    count = finite.sum(1)
+    return np.divide(np.where(finite, bins, 0).sum(1), count, out=np.full(len(count), np.nan), where=count > 0)
 
 
 def _draw_strips(axes: "Axes", result: "Agreement") -> None:
-    """One row a rater, the machine last: a colour a label."""
+    """Draw the labels in their colours, one row per rater and the machine last."""
     from matplotlib.patches import Patch
 
     both = result.aligned
     rows = [*both.label, both.machine]
     for i, labels in enumerate(rows):
         for c, name in enumerate(both.categories):
-            spans = [(both.second[s], both.second[e - 1] + 1 - both.second[s]) for s, e in _runs(labels == c)]
+            spans = [(both.second[s], both.second[e - 1] + 1 - both.second[s]) for s, e in runs(labels == c)]
             axes.broken_barh(spans, (i - 0.38, 0.76), facecolors=PALETTE[name], linewidth=0)
     axes.set(ylim=(len(rows) - 0.45, -0.55))
     axes.set_yticks(range(len(rows)), [*both.raters, "machine"], fontsize=8)
     used = [c for c in range(len(both.categories)) if any((row == c).any() for row in rows)]
     patches = [Patch(color=PALETTE[both.categories[c]], label=both.categories[c]) for c in used]
     axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.0, 1.1), frameon=False, fontsize=7.5, ncols=2)
-    whom = "the label of most raters" if len(both.raters) > 1 else "the rater"
-    kappa = f"kappa of the machine with {whom} {interval_text(result.facts['labels']['kappa'])}"
+    reference = "the majority label of the raters" if len(both.raters) > 1 else "the rater"
+    kappa = f"kappa of the machine with {reference} {interval_text(result.facts['labels']['kappa'])}"
     seconds = f"{result.facts['labels']['seconds']} seconds compared"
     axes.set_title(f"labels ({result.facts['labels']['from']}): {kappa}, {seconds}", fontsize=9, loc="left")

@@ -1,4 +1,4 @@
-"""What figures over time share: a time axis in m:ss, gaps told apart, marks at shots, text that can be drawn."""
+"""Parts shared by figures over time: a time axis in m:ss, shaded gaps, marks at shots, text that can be drawn."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -9,26 +9,49 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.patches import Patch
 
-__all__ = ["can_mark", "clock_times", "drawable", "gap_patches", "mark_shots", "shade_gaps", "show_time"]
+__all__ = ["can_mark", "clock_times", "drawable", "gap_patches", "mark_shots", "runs", "shade_gaps", "show_time"]
 
-#: Seconds without a face are a light grey; seconds that nobody looked at are hatched: a lack of faces, a lack of data.
+#: Seconds without a face are light grey; seconds without data are hatched.
 _NO_FACE, _NO_DATA, _HATCH = "#E4E4E4", "/////", "#8C8C8C"
-#: Distances between ticks that people count in, in seconds.
+#: Distances between ticks that are easy to read, in seconds.
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
-#: With more shots than this only ticks above the axes mark them; with more than so many to an inch, nothing does.
-_MOST_SHOT_LINES, _SHOTS_AN_INCH = 40, 25
+#: Most shots that are marked by lines (by ticks above the axes if there are more), and most ticks per inch.
+_MAX_SHOT_LINES, _MAX_SHOTS_PER_INCH = 40, 25
 
 
 def clock_times(seconds: Iterable[float], hours: bool) -> list[str]:
-    """Seconds -> "m:ss", or "h:mm:ss" for all."""
-    whole = [round(s) for s in seconds]
-    if hours:
-        return [f"{s // 3600}:{s // 60 % 60:02d}:{s % 60:02d}" for s in whole]
-    return [f"{s // 60}:{s % 60:02d}" for s in whole]
+    """Format times.
+
+    Parameters
+    ----------
+    seconds : iterable of float
+    hours : bool
+        Format all of them as "h:mm:ss" rather than "m:ss".
+
+    Returns
+    -------
+    list of str
+    """
+    texts = []
+    for signed in map(round, seconds):
+        sign, s = "-" if signed < 0 else "", abs(signed)
+        texts.append(f"{sign}{s // 3600}:{s // 60 % 60:02d}:{s % 60:02d}" if hours else f"{sign}{s // 60}:{s % 60:02d}")
+    return texts
 
 
 def show_time(axes: "Axes", first_s: float, end_s: float, width_in: float, *, labels: bool = True) -> None:
-    """Let the x axis run from first_s to end_s, with as many round ticks as fit into width_in."""
+    """Set the limits and ticks of a time axis.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    first_s, end_s : float
+        The limits in seconds.
+    width_in : float
+        Width in inches; it limits the number of ticks.
+    labels : bool
+        Label the ticks.
+    """
     hours = end_s >= 3600
     most = max(2.0, width_in / (0.5 if hours else 0.45))
     step = next((s for s in _STEPS if (end_s - first_s) / s <= most), _STEPS[-1])
@@ -38,7 +61,14 @@ def show_time(axes: "Axes", first_s: float, end_s: float, width_in: float, *, la
 
 
 def shade_gaps(axes: "Axes", no_face: list[tuple[float, float]], no_data: list[tuple[float, float]]) -> None:
-    """Shade spans (start, length) in seconds over the whole height: grey, nobody was there; hatched, no look was."""
+    """Shade time spans over the whole height of the axes.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    no_face, no_data : list of (float, float)
+        Start and length in seconds; grey without a face, hatched without data.
+    """
     from matplotlib.collections import PolyCollection
 
     grey: dict[str, Any] = {"facecolor": _NO_FACE, "linewidth": 0}
@@ -51,7 +81,17 @@ def shade_gaps(axes: "Axes", no_face: list[tuple[float, float]], no_data: list[t
 
 
 def gap_patches(no_face: bool, no_data: bool) -> "list[Patch]":
-    """What the legend says of the gaps that there are."""
+    """Create the legend entries of gaps.
+
+    Parameters
+    ----------
+    no_face, no_data : bool
+        Whether such gaps occur.
+
+    Returns
+    -------
+    list of matplotlib.patches.Patch
+    """
     from matplotlib.patches import Patch
 
     grey = Patch(facecolor=_NO_FACE, label="no face")
@@ -60,21 +100,70 @@ def gap_patches(no_face: bool, no_data: bool) -> "list[Patch]":
 
 
 def can_mark(cuts: np.ndarray, width_in: float) -> bool:
-    """Whether so many shots can be told apart on axes of this width."""
-    return len(cuts) <= _SHOTS_AN_INCH * width_in
+    """Check whether shots can be told apart.
+
+    Parameters
+    ----------
+    cuts : np.ndarray
+        The starts of shots.
+    width_in : float
+        Width of the axes in inches.
+
+    Returns
+    -------
+    bool
+    """
+    return len(cuts) <= _MAX_SHOTS_PER_INCH * width_in
 
 
 def mark_shots(axes: "Axes", cuts: np.ndarray, *, above: bool = True) -> None:
-    """Mark where shots begin: a tick above the axes, and a thin line through them while there are few."""
-    place = axes.get_xaxis_transform()
+    """Mark the starts of shots by ticks above the axes, and by thin lines if there are few.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    cuts : np.ndarray
+        The starts of shots in seconds.
+    above : bool
+        Draw the ticks above the axes.
+    """
+    transform = axes.get_xaxis_transform()
     if above:
-        axes.vlines(cuts, 1.015, 1.05, transform=place, color="#333333", linewidth=0.6, clip_on=False)
-    if len(cuts) <= _MOST_SHOT_LINES:
-        axes.vlines(cuts, 0, 1, transform=place, color="black", alpha=0.45, linewidth=0.5, linestyle=(0, (4, 3)))
+        axes.vlines(cuts, 1.015, 1.05, transform=transform, color="#333333", linewidth=0.6, clip_on=False)
+    if len(cuts) <= _MAX_SHOT_LINES:
+        axes.vlines(cuts, 0, 1, transform=transform, color="black", alpha=0.45, linewidth=0.5, linestyle=(0, (4, 3)))
+
+
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Find the runs of True in a mask.
+
+    Parameters
+    ----------
+    mask : np.ndarray
+        Booleans, (n,).
+
+    Returns
+    -------
+    list of (int, int)
+        First index, and the index after the last.
+    """
+    edges = np.flatnonzero(np.diff(np.r_[0, mask.astype(int), 0]))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist()))
 
 
 def drawable(text: str) -> str:
-    """Text that matplotlib can write: characters that its font lacks become a box, and a dollar sign is no formula."""
+    """Make a text safe for matplotlib.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        The text with a box for each character that the font lacks, and with dollar signs escaped, so that they do not
+        start a formula.
+    """
     from matplotlib import font_manager
 
     known = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()

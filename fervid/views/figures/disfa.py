@@ -1,4 +1,4 @@
-"""What `fervid disfa` shows and writes: a summary in words, tables, a forest plot over subjects, and a time course."""
+"""Results of `fervid disfa`: a written summary, tables, a forest plot over subjects, and a time course."""
 
 import csv
 import json
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fervid.files import make_folder, write_atomically
-from fervid.views.figures.agreement import interval_text, label_time
+from fervid.views.figures.agreement import interval_text
+from fervid.views.figures.axes import show_time
 from fervid.views.figures.style import PALETTE, new_figure, save_figure
 from fervid.views.terminal import plain
 
@@ -21,20 +22,29 @@ if TYPE_CHECKING:
 
 __all__ = ["print_report", "write_report"]
 
-#: Left and right stand beside each other: so far from the middle of a row.
+#: Vertical offset of each camera within the row of a subject.
 _CAMERA = {"left": -0.16, "right": 0.16}
+#: Frames per second of DISFA.
 _RATE = 20
+#: Width in inches for which the time axis gets its ticks: about twelve.
+_TICKS_IN = 5.5
 
 
 def print_report(report: "DisfaResult", written: list[Path]) -> None:
-    """Say on stdout what was found, and what is missing."""
+    """Print the summary, and the files that were written.
+
+    Parameters
+    ----------
+    report : DisfaResult
+    written : list of Path
+    """
     sys.stdout.write(_summary(report.facts))
     for path in written:
         sys.stdout.write(f"{plain(str(path))}\n")
 
 
 def _summary(facts: dict[str, Any]) -> str:
-    """The report in words."""
+    """Write the results as text."""
     faces = sum(one["frames_with_face"] for one in facts["recordings"])
     frames = sum(min(one["video_frames"], one["coded_frames"]) for one in facts["recordings"])
     lines = [
@@ -45,7 +55,7 @@ def _summary(facts: dict[str, Any]) -> str:
         f"intervals: {facts['method']['intervals']}",
     ]
     for side, emotions in facts["overall"].items():
-        lines += ["", f"{side} camera, mean over subjects (and its range when each subject is left out)"]
+        lines += ["", f"{side} camera, mean over subjects [range when one subject is left out]"]
         for name, one in emotions.items():
             units = "+".join(unit.removeprefix("AU") for unit in facts["method"]["combinations"][name])
             lines.append(f"  {name} and AU{units}")
@@ -55,14 +65,14 @@ def _summary(facts: dict[str, Any]) -> str:
             ]
             pooled = one["pooled"]
             lines.append(
-                f"    all {pooled['frames']} frames together: Pearson {interval_text(pooled['pearson'])}, AUC "
+                f"    all {pooled['frames']} frames pooled: Pearson {interval_text(pooled['pearson'])}, AUC "
                 f"{interval_text(pooled['auc'])}; present in {one['positive']} frames of {one['subjects_positive']} "
                 "subjects"
             )
     if facts["subjects_missing"]:
-        lines += ["", f"not among them: {', '.join(facts['subjects_missing'])}"]
+        lines += ["", f"missing subjects: {', '.join(facts['subjects_missing'])}"]
     if facts["troubles"]:
-        lines += ["", "troubles", *(f"  {plain(text)}" for text in facts["troubles"])]
+        lines += ["", "problems", *(f"  {plain(text)}" for text in facts["troubles"])]
     return "\n".join(lines) + "\n"
 
 
@@ -71,14 +81,32 @@ def _over(one: dict[str, Any], subjects: int) -> str:
     if one["value"] is None:
         return text
     if one["subjects"] < subjects:
-        text += f", over the {one['subjects']} of {subjects} subjects that have one"
+        text += f", over the {one['subjects']} of {subjects} subjects for which it is defined"
     if one["without_one_low"] is not None:
         text += f" [{one['without_one_low']:.2f} to {one['without_one_high']:.2f}]"
     return text
 
 
 def write_report(report: "DisfaResult", folder: Path) -> list[Path]:
-    """Write disfa.txt, disfa.csv (a row a recording and emotion), disfa.json, disfa_forest.png and disfa_course.png."""
+    """Write the results as files.
+
+    Parameters
+    ----------
+    report : DisfaResult
+    folder : Path
+        The folder for disfa.txt, disfa.csv (one row per recording and emotion), disfa.json, disfa_forest.png and
+        disfa_course.png.
+
+    Returns
+    -------
+    list of Path
+        The files, in this order.
+
+    Raises
+    ------
+    OutputError, RunError
+        If a file cannot be written, or the disk is full.
+    """
     make_folder(folder)
     names = ("disfa.txt", "disfa.csv", "disfa.json", "disfa_forest.png", "disfa_course.png")
     paths = [folder / name for name in names]
@@ -94,16 +122,13 @@ def write_report(report: "DisfaResult", folder: Path) -> list[Path]:
 
 
 def _rows(facts: dict[str, Any]) -> list[list[Any]]:
-    """The table: one row a recording and emotion, then one a camera and emotion with the mean over subjects."""
+    """List one row per recording and emotion, then the mean over subjects per camera and emotion."""
     measures = ("pearson", "spearman", "auc")
     ends = [f"{name}{end}" for name in measures for end in ("", "_low", "_high", "_undefined")]
     rows: list[list[Any]] = [["subject", "camera", "emotion", "frames", "positive", *ends]]
 
     def add(subject: str, side: str, name: str, frames: int | str, one: dict[str, Any]) -> None:
-        cells = [
-            "" if one[key].get(end) is None else f"{one[key][end]:.6g}" if end != "undefined" else one[key][end]
-            for key in measures for end in ("value", "low", "high", "undefined")
-        ]  # fmt: skip
+        cells = [_cell(one[key].get(end)) for key in measures for end in ("value", "low", "high", "undefined")]
         rows.append([subject, side, name, frames, one["positive"], *cells])
 
     for recording in facts["recordings"]:
@@ -115,8 +140,12 @@ def _rows(facts: dict[str, Any]) -> list[list[Any]]:
     return rows
 
 
+def _cell(value: float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:.6g}"
+
+
 def _forest(facts: dict[str, Any]) -> "Figure":
-    """A panel an emotion: Pearson's r of every recording with its interval, the mean over subjects below."""
+    """Draw one panel per emotion: Pearson's r of each recording with its interval, the mean over subjects below."""
     subjects = facts["subjects"]
     emotions = list(dict.fromkeys(name for side in facts["overall"].values() for name in side))
     figure = new_figure(2.2 * len(emotions) + 1.2, 0.24 * len(subjects) + 2.2)
@@ -143,16 +172,16 @@ def _forest(facts: dict[str, Any]) -> "Figure":
 
 
 def _whisker(axes: "Axes", one: dict[str, Any], row: float, side: str, name: str, thick: bool = False) -> None:
-    at = row + _CAMERA[side]
+    y = row + _CAMERA[side]
     if one["value"] is None:
-        axes.text(0, at, "u", ha="center", va="center", fontsize=7, color="#8C8C8C")
+        axes.text(0, y, "u", ha="center", va="center", fontsize=7, color="#8C8C8C")
         return
     if one["low"] is not None:
-        axes.plot([one["low"], one["high"]], [at, at], color=PALETTE[name], linewidth=2.4 if thick else 1)
+        axes.plot([one["low"], one["high"]], [y, y], color=PALETTE[name], linewidth=2.4 if thick else 1)
     face = PALETTE[name] if side == "left" else "white"
     axes.plot(
         one["value"],
-        at,
+        y,
         "D" if thick else "o",
         color=PALETTE[name],
         markerfacecolor=face,
@@ -161,9 +190,9 @@ def _whisker(axes: "Axes", one: dict[str, Any], row: float, side: str, name: str
 
 
 def _course(report: "DisfaResult") -> "Figure":
-    """A typical recording over time: each emotion's probability, and below it, upside down, its action units' score."""
-    which = report.median_recording
-    one, courses = report.facts["recordings"][which], report.emotion_series(which)
+    """Draw the median recording over time: probabilities, and mirrored below them the scores of the action units."""
+    index = report.median_recording
+    one, courses = report.facts["recordings"][index], report.emotion_series(index)
     figure = new_figure(12, 1.15 * len(courses) + 1.2)
     panels = figure.subplots(len(courses), 1, sharex=True, squeeze=False)[:, 0]
     time = np.arange(one["video_frames"]) / _RATE
@@ -177,8 +206,12 @@ def _course(report: "DisfaResult") -> "Figure":
         axes.set(ylim=(-1.03, 1.03), ylabel=name)
         axes.set_yticks([-1, 0, 1], ["1", "0", "1"])
     panels[0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=8)
-    label_time(panels[-1], 0, max(one["video_frames"] / _RATE, 0.1))
+    show_time(panels[-1], 0, max(one["video_frames"] / _RATE, 0.1), _TICKS_IN)
+    panels[-1].set_xlabel("time in the video")
     figure.suptitle(
-        f"{one['subject']}, {one['camera']} camera: the recording in the middle of all", fontsize=10, x=0.02, ha="left"
+        f"{one['subject']}, {one['camera']} camera: the recording with the median correlation",
+        fontsize=10,
+        x=0.02,
+        ha="left",
     )
     return figure

@@ -1,4 +1,4 @@
-"""Figures and tables of an evaluation: confusion matrix and reliability diagram."""
+"""Files of an evaluation: confusion matrix and reliability diagram, as tables and figures."""
 
 import csv
 import json
@@ -18,7 +18,25 @@ __all__ = ["write_evaluation"]
 
 
 def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write what `fervid evaluate` found: evaluation.json, confusion.csv and .png, reliability.png. Gives the paths."""
+    """Write the results of `fervid evaluate`.
+
+    Parameters
+    ----------
+    facts : mapping
+        The results, as plain values.
+    folder : Path
+        The folder for evaluation.json, confusion.csv, confusion.png and reliability.png.
+
+    Returns
+    -------
+    list of Path
+        The files, in this order.
+
+    Raises
+    ------
+    OutputError, RunError
+        If a file cannot be written, or the disk is full.
+    """
     make_folder(folder)
     names = ("evaluation.json", "confusion.csv", "confusion.png", "reliability.png")
     paths = [folder / name for name in names]
@@ -35,7 +53,7 @@ def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _confusion(facts: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:
-    """What faces were called, and how many (K, columns); with detection the last column is of faces not found."""
+    """Return the names of the columns and the counts, (K, columns); with detection, the last column is "no face"."""
     columns, counts = list(facts["confusion"]), np.array(list(facts["confusion"].values()))
     if facts["detect"]:
         missed = [facts["classes"][name]["missed"] for name in columns]
@@ -44,7 +62,7 @@ def _confusion(facts: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:
 
 
 def _confusion_figure(rows: list[str], columns: list[str], counts: np.ndarray) -> "Figure":
-    """Every row sums to one: what the faces of a class were called."""
+    """Draw the confusion matrix, each row normalised to 1."""
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = new_figure(1.9 + 0.75 * len(columns), 1.3 + 0.62 * len(rows))
     axes = figure.add_subplot()
@@ -54,13 +72,13 @@ def _confusion_figure(rows: list[str], columns: list[str], counts: np.ndarray) -
         axes.text(j, i, f"{share[i, j]:.2f}", ha="center", va="center", color=colour, fontsize=9)
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), [f"{name} ({n})" for name, n in zip(rows, counts.sum(1))])
-    axes.set(xlabel="called", ylabel="true (faces)")
-    figure.colorbar(shown, label="share of the row")
+    axes.set(xlabel="predicted", ylabel="true (number of faces)")
+    figure.colorbar(shown, label="share of the true class")
     return figure
 
 
 def _reliability_figure(facts: Mapping[str, Any]) -> "Figure":
-    """Above, how often the classifier is right when it is this sure; below, how often it is this sure."""
+    """Draw accuracy by confidence, and below it the distribution of confidence, before and after calibration."""
     figure = new_figure(9, 5.2)
     upper = figure.subplots(2, 2, sharex=True, sharey="row", gridspec_kw={"height_ratios": [3, 1]})
     sides = (
@@ -70,13 +88,13 @@ def _reliability_figure(facts: Mapping[str, Any]) -> "Figure":
     for (above, below), (kind, title, error, colour) in zip(upper.T, sides):
         n, confidence, accuracy = (np.array(facts["reliability"][kind][k]) for k in ("n", "confidence", "accuracy"))
         middle, width, full = (np.arange(len(n)) + 0.5) / len(n), 0.9 / len(n), n > 0
-        above.plot([0, 1], [0, 1], color="#8C8C8C", linestyle="--", linewidth=1, label="honest")
+        above.plot([0, 1], [0, 1], color="#8C8C8C", linestyle="--", linewidth=1, label="perfect calibration")
         above.bar(middle[full], accuracy[full], width, color=colour, alpha=0.45)
-        above.plot(confidence[full], accuracy[full], "o", color=colour, markersize=4, label="mean of a bin")
+        above.plot(confidence[full], accuracy[full], "o", color=colour, markersize=4, label="mean of the bin")
         above.set(title=f"{title}: ECE {facts[error]:.3f}", xlim=(0, 1), ylim=(0, 1))
         above.legend(loc="upper left", frameon=False)
         below.bar(middle, n / max(n.sum(), 1), width, color=colour)
         below.set_xlabel("confidence")
-    upper[0, 0].set_ylabel("share right")
+    upper[0, 0].set_ylabel("accuracy")
     upper[1, 0].set_ylabel("share of faces")
     return figure

@@ -1,4 +1,4 @@
-"""Pictures of results: confusion, reliability, grids of heat maps. matplotlib is loaded when one is drawn."""
+"""Colours of all figures; creating and saving them. matplotlib is imported on the first call."""
 
 import io
 from pathlib import Path
@@ -10,32 +10,62 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["HEAT", "PALETTE", "SHARES", "new_figure", "png_bytes", "save_figure"]
+__all__ = ["HEATMAP", "PALETTE", "SHARES", "new_figure", "png_bytes", "save_figure"]
 
-#: One colour an emotion, everywhere. Okabe and Ito's (2008), told apart by the colour-blind too; neutral is grey.
+#: The colour of each emotion, in all figures: those of Okabe and Ito (2008), safe for colour-blind readers, and grey.
 PALETTE = {
-    "anger": "#D55E00", "disgust": "#009E73", "fear": "#CC79A7", "happiness": "#E69F00", "sadness": "#0072B2",
-    "surprise": "#56B4E9", "neutral": "#8C8C8C", "contempt": "#000000",
-}  # fmt: skip
-#: Heat maps and shares: from dark to light for every eye (matplotlib's names).
-HEAT, SHARES = "inferno", "cividis"
+    "anger": "#D55E00",
+    "disgust": "#009E73",
+    "fear": "#CC79A7",
+    "happiness": "#E69F00",
+    "sadness": "#0072B2",
+    "surprise": "#56B4E9",
+    "neutral": "#8C8C8C",
+    "contempt": "#000000",
+}
+#: Perceptually uniform colour maps of matplotlib, for heatmaps and for shares.
+HEATMAP, SHARES = "inferno", "cividis"
 
 
 def new_figure(width_in: float, height_in: float) -> "Figure":
-    """An empty figure that belongs to nobody: no pyplot, no window, no global state."""
+    """Create an empty figure that is independent of pyplot: no window, no global state.
+
+    Parameters
+    ----------
+    width_in, height_in : float
+        Size in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
 
 
 def save_figure(figure: "Figure", out: Path, dpi: float | None = None) -> None:
-    """Write a figure as PNG, or as SVG if the name says so, whole or not at all; the same figure, the same bytes."""
+    """Save a figure atomically. Equal figures give equal bytes.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    out : Path
+        The file; SVG if its name ends with .svg, else PNG.
+    dpi : float, optional
+        Pixels per inch of a PNG; those of the figure by default.
+
+    Raises
+    ------
+    OutputError, RunError
+        If the file cannot be written, or the disk is full.
+    """
     from matplotlib import rc_context
 
     kind = "svg" if out.suffix.lower() == ".svg" else "png"
-    nobody = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    omitted = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with write_atomically(out) as part, rc_context({"svg.hashsalt": "fervid", "hatch.linewidth": 0.6}):
-        figure.savefig(part, format=kind, metadata=nobody, dpi=dpi or figure.dpi)
+        figure.savefig(part, format=kind, metadata=omitted, dpi=dpi or figure.dpi)
 
 
 def png_bytes(figure: "Figure") -> bytes:

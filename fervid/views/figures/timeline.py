@@ -13,7 +13,16 @@ from fervid.errors import ConfigError
 from fervid.files import check_output
 from fervid.timeline.aggregate import NO_DATA
 from fervid.timeline.read import Timeline, average_by, open_timeline
-from fervid.views.figures.axes import can_mark, clock_times, drawable, gap_patches, mark_shots, shade_gaps, show_time
+from fervid.views.figures.axes import (
+    can_mark,
+    clock_times,
+    drawable,
+    gap_patches,
+    mark_shots,
+    runs,
+    shade_gaps,
+    show_time,
+)
 from fervid.views.figures.style import PALETTE, new_figure, png_bytes, save_figure
 
 if TYPE_CHECKING:
@@ -406,8 +415,7 @@ def _gaps(timeline: Timeline, screen: Series) -> tuple[Spans, Spans]:
 
 
 def _spans(mask: np.ndarray, edges: np.ndarray) -> Spans:
-    change = np.flatnonzero(np.diff(np.r_[0, mask.astype(int), 0]))
-    return [(float(edges[i]), float(edges[j] - edges[i])) for i, j in zip(change[::2], change[1::2])]
+    return [(float(edges[i]), float(edges[j] - edges[i])) for i, j in runs(mask)]
 
 
 def _cuts(timeline: Timeline) -> np.ndarray:

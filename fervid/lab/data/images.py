@@ -1,4 +1,4 @@
-"""Still pictures for the lab: find them, read them safely, and cut the main face out as the line would."""
+"""Still images for the lab: find them, read them safely, and crop the main face as the line does."""
 
 import io
 import stat
@@ -23,25 +23,25 @@ __all__ = [
     "Face",
     "all_faces",
     "batches",
-    "find_pictures",
+    "find_images",
+    "images_below",
     "is_crop",
     "main_faces",
-    "pictures_below",
-    "read_picture",
+    "read_image",
     "square_crop",
-    "try_picture",
+    "try_read_image",
     "whole",
 ]
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".pnm", ".jp2", ".avif")
 )
-#: Pictures up to this side are taken to be face crops already.
+#: Images up to this side count as face crops.
 _CROP_PX = 64
-#: Smaller pictures are enlarged to this side for the detector, and surrounded with their own edge, so that a box may
-#: reach over it (as tests/benchmarks/framing.py measured FER2013).
+#: Smaller images are enlarged to this side for the detector and padded with their edge, so that a box may extend
+#: beyond it (as in tests/benchmarks/framing.py, which measured FER2013).
 _ENLARGED_PX, _MARGIN_PX = 192, 64
-#: Pictures that are held, and go through the detector, together: a photograph has 36 MB.
+#: Images per call of the detector: a photograph takes 36 MB.
 _BATCH = 8
 
 T = TypeVar("T")
@@ -49,54 +49,84 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Face:
-    """One face in the pixels of its picture: box_px (4,), landmarks_px (5, 2), and how sure the detector is."""
+    """One face in the pixels of its image.
+
+    Parameters
+    ----------
+    box_px : np.ndarray
+        (4,), xyxy.
+    landmarks_px : np.ndarray
+        (5, 2).
+    score : float
+        Confidence of the detector.
+    """
 
     box_px: np.ndarray
     landmarks_px: np.ndarray
     score: float
 
     def crop(self, picture: np.ndarray, framing: FaceAlignment, size_px: int) -> np.ndarray:
-        """Cut this face out of its picture (h, w, 3) -> (size_px, size_px) uint8 grey, as the line crops it."""
+        """Crop this face from its image (h, w, 3) as the line does: (size_px, size_px) uint8, grey."""
         (square,) = framing.squares(self.box_px[None], self.landmarks_px[None])
         return crop_face(_luma(picture), square, size_px)
 
 
-def find_pictures(path: Path) -> list[Path]:
-    """Give the pictures in a folder and its sub-folders, sorted, or the one file named; DataError if there is none.
+def find_images(path: Path) -> list[Path]:
+    """List the images in a folder and its subfolders, sorted, or the one file given.
 
-    Links are followed; a folder that is reached twice is read once. Names that begin with a dot are left out.
+    Links are followed, but no folder is read twice. Names that begin with a dot are skipped.
+
+    Raises
+    ------
+    DataError
+        If there is no image.
     """
     if not path.is_dir():
         if not path.exists():
-            raise DataError(f"{path}: no such picture or folder")
+            raise DataError(f"{path}: no such file or folder")
         return [path]
-    found = pictures_below(path)
+    found = images_below(path)
     if not found:
-        raise DataError(f"{path}: no picture in this folder; expected {', '.join(sorted(SUFFIXES))}")
+        raise DataError(f"{path}: no image found in this folder; expected {', '.join(sorted(SUFFIXES))}")
     return found
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Give what has the name of a picture below a folder, sorted; see folders.files_below."""
+def images_below(folder: Path) -> list[Path]:
+    """List the files below a folder whose suffix is that of an image, sorted; see `files.files_below`."""
     return sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
 
 
-def read_picture(picture: Path | bytes, name: str = "") -> np.ndarray:
-    """Read a picture, a file or its bytes, upright (EXIF) as RGB (h, w, 3) uint8; of 16 bits the upper eight.
+def read_image(picture: Path | bytes, name: str = "") -> np.ndarray:
+    """Read an image, rotated upright by its EXIF tag; of 16-bit pixels the upper eight bits are kept.
 
-    DataError calls it `name` (a file by its path) and says what it is instead.
+    Parameters
+    ----------
+    image : Path or bytes
+        A file, or its content.
+    name : str
+        Name of the image in messages; by default the path.
+
+    Returns
+    -------
+    np.ndarray
+        RGB (h, w, 3) uint8.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or has more than MAX_PIXELS pixels.
     """
     name = name or str(picture)
     try:
         if isinstance(picture, Path):
             _check_regular(picture, name)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of a size that is checked here
+            warnings.simplefilter("ignore")  # about odd metadata, and about a size that is checked here
             with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"{name}: more than {MAX_PIXELS} pixels ({image.width}x{image.height})")
                 upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I"):  # 16 bits: Pillow would clip them
+                if upright.mode.startswith("I"):  # 16 bits, which Pillow would clip
                     grey = (np.asarray(upright).astype(np.int64) >> 8).astype(np.uint8)
                     return np.repeat(grey[..., None], 3, 2)
                 return np.asarray(upright.convert("RGB"))
@@ -108,14 +138,14 @@ def read_picture(picture: Path | bytes, name: str = "") -> np.ndarray:
         raise DataError(f"{name}: no such file (a broken link?)") from None
     except PermissionError:
         raise DataError(f"{name}: no permission to read it") from None
-    except Exception as e:  # decoders of damaged pictures raise nearly anything
-        raise DataError(f"{name}: not a readable picture ({type(e).__name__}); remove or replace it") from e
+    except Exception as e:  # decoders raise nearly anything on damaged images
+        raise DataError(f"{name}: cannot be read as an image ({type(e).__name__}); remove or replace it") from e
 
 
-def try_picture(path: Path) -> tuple[np.ndarray | None, str]:
-    """Read a picture (read_picture), for who goes on without it -> it and "", or None and the reason."""
+def try_read_image(path: Path) -> tuple[np.ndarray | None, str]:
+    """Read an image that may be skipped; give it and "", or None and the reason. See `read_image`."""
     try:
-        return read_picture(path), ""
+        return read_image(path), ""
     except DataError as e:
         return None, str(e).removeprefix(f"{path}: ")
 
@@ -129,7 +159,7 @@ def _check_regular(path: Path, name: str) -> None:
 
 
 def square_crop(picture: np.ndarray, size_px: int) -> np.ndarray:
-    """The square in the middle of a picture (h, w, 3), or of a grey one (h, w) -> (size_px, size_px) uint8 grey."""
+    """Crop the central square of an image (h, w, 3) or (h, w), resized to (size_px, size_px) uint8, grey."""
     grey = Image.fromarray(picture).convert("L")
     side = min(grey.size)
     left, top = (grey.width - side) // 2, (grey.height - side) // 2
@@ -138,38 +168,60 @@ def square_crop(picture: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def is_crop(picture: np.ndarray) -> bool:
-    """Whether a picture (h, w, 3) is so small that it can only be a face crop already."""
+    """Tell whether an image (h, w, 3) is so small that it can only be a face crop."""
     return max(picture.shape[:2]) <= _CROP_PX
 
 
 def whole(picture: np.ndarray, size_px: int) -> np.ndarray:
-    """A picture that is a face crop already (h, w, 3) -> (size_px, size_px) uint8 grey."""
+    """Resize an image that is a face crop (h, w, 3) to (size_px, size_px) uint8, grey."""
     return np.asarray(Image.fromarray(_luma(picture)).resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
-def main_faces(pictures: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:
-    """Find the main face of each picture (h, w, 3) RGB: large and central; None where the pipeline would find none.
+def main_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:
+    """Find the main face of each image: large and central.
 
     Detection is that of `all_faces`.
+
+    Parameters
+    ----------
+    images : Sequence of np.ndarray
+        RGB (h, w, 3) uint8, of any sizes.
+    detector : FaceDetector
+
+    Returns
+    -------
+    list of Face or None
+        One per image; None where no face is found.
     """
-    return [found[0] if found else None for found in all_faces(pictures, detector)]
+    return [found[0] if found else None for found in all_faces(images, detector)]
 
 
-def all_faces(pictures: Sequence[np.ndarray], detector: FaceDetector) -> list[list[Face]]:
-    """Find the faces of each picture (h, w, 3) RGB, the main one first.
+def all_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[list[Face]]:
+    """Find the faces of each image, the main one first.
 
-    The detector is given a picture as the pipeline gives it: no larger than Config.detection_size_px, and a face counts
-    from Config.track_start_score on. Small pictures are enlarged.
+    Images are resized as in the pipeline, with the defaults of Config for the detection size and the least score; small
+    ones are enlarged.
+
+    Parameters
+    ----------
+    images : Sequence of np.ndarray
+        RGB (h, w, 3) uint8, of any sizes.
+    detector : FaceDetector
+
+    Returns
+    -------
+    list of list of Face
+        One list per image.
     """
     faces: list[list[Face]] = []
-    for _, group in groupby(pictures, key=lambda picture: picture.shape):
+    for _, group in groupby(images, key=lambda image: image.shape):
         for part in batches(group, _BATCH):
             faces += _in_batch(part, detector)
     return faces
 
 
 def batches(items: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
-    """Cut what comes into lists of `size`; the last may be shorter."""
+    """Group items into lists of `size`; the last may be shorter."""
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
@@ -179,12 +231,12 @@ def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[list[F
     config, (height, width) = Config(), pictures[0].shape[:2]
     small = max(height, width) < _ENLARGED_PX
     longer, least_px = config.detection_scale(width, height)
-    if small:  # as there, a face has 20 pixels at least; a third of the side will do in pictures that are tiny
+    if small:  # the least face is 20 pixels there, and a third of the side in tiny images
         longer, least_px = _ENLARGED_PX, min(least_px, max(height, width) / 3)
     least_px *= longer / max(height, width)
     size = (max(1, round(width * longer / max(height, width))), max(1, round(height * longer / max(height, width))))
-    way, margin = (Image.Resampling.BICUBIC, _MARGIN_PX) if small else (Image.Resampling.BOX, 0)
-    shown = np.stack([np.asarray(Image.fromarray(picture).resize(size, way)) for picture in pictures])
+    resampling, margin = (Image.Resampling.BICUBIC, _MARGIN_PX) if small else (Image.Resampling.BOX, 0)
+    shown = np.stack([np.asarray(Image.fromarray(picture).resize(size, resampling)) for picture in pictures])
     found = detector.detect(np.pad(shown, ((0, 0), (margin, margin), (margin, margin), (0, 0)), "edge"), least_px)
     scale = np.array([width / size[0], height / size[1]], np.float32)
     box, landmarks = (found.box_px - margin) * np.tile(scale, 2), (found.landmarks_px - margin) * scale
@@ -197,9 +249,9 @@ def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[list[F
 
 
 def _prominence(box: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Side of each box (m, 4) less half of its distance from the middle of the picture."""
-    middle = (box[:, :2] + box[:, 2:]) / 2 - np.array([width, height]) / 2
-    return np.sqrt(np.prod(np.maximum(box[:, 2:] - box[:, :2], 0), 1)) - np.linalg.norm(middle, axis=1) / 2
+    """Rate boxes (m, 4): the side less half of the distance from the centre of the image."""
+    offset = (box[:, :2] + box[:, 2:]) / 2 - np.array([width, height]) / 2
+    return np.sqrt(np.prod(np.maximum(box[:, 2:] - box[:, :2], 0), 1)) - np.linalg.norm(offset, axis=1) / 2
 
 
 def _luma(picture: np.ndarray) -> np.ndarray:
