@@ -720,7 +720,7 @@ def train(
     recipe: Name | None = None,
     sweep: Name | None = None,
     device: str = "auto",
-    on_message: Callable[[str], None] = lambda message: None,
+    on_message: Callable[[str], None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Train a classifier; a rerun resumes.
@@ -771,13 +771,13 @@ def train(
     base = load_recipe(Path(recipe) if recipe is not None else None, **options)
     grid = load_grid(Path(sweep), base) if sweep is not None else [({}, base)]
     training.preflight((one for _, one in grid), device)
-    folder = Path(out)
+    folder, say = Path(out), on_message or (lambda message: None)
     make_folder(folder)
     source = DataSource(Path(data), Path(validation) if validation is not None else None, split, drop_duplicates)
-    read = functools.partial(source.read, say=on_message)
+    read = functools.partial(source.read, say=say)
     if sweep is None:
-        return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=on_message))}
-    runs = sweeps.sweep(read, grid, folder, device=device, on_epoch=on_message)
+        return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=say))}
+    runs = sweeps.sweep(read, grid, folder, device=device, on_epoch=say)
     return {"results": str(folder / "results.csv"), "runs": runs}
 
 

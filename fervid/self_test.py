@@ -132,7 +132,7 @@ def expectation(result: Result) -> dict[str, Any]:
     dict
         Plain values: the model, the number of shots, and one row per second and track.
     """
-    names = ("second", "shot", "track", "status", "n_faces", "dominant", "x", "y", "w", "h")
+    names: tuple[str, ...] = ("second", "shot", "track", "status", "n_faces", "dominant", "x", "y", "w", "h")
     names += tuple(name for name in EMOTIONS if name in result.table.column_names)
     return {
         "model": result.provenance["model"]["sha256"],

