@@ -40,7 +40,7 @@ MAY_IMPORT_HEAVY = {
     "video.readers.containers", "video.readers.decord", "video.readers.frame_skipping", "video.readers.nvdec",
     "video.readers.pyav", "video.readers.pyav_frame", "video.readers.segment", "video.readers.tensor_frame",
     "video.readers.tensor_resize", "video.readers.timestamps", "video.readers.torchcodec",
-    "video.writers.audio", "video.writers.clip", "video.writers.transcode",
+    "video.writers.audio", "video.writers.clip",
 }  # fmt: skip
 #: Slow to load or optional: only within a function, in these rooms.
 LATE = {"matplotlib": {"views", "lab"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}

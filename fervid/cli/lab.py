@@ -198,7 +198,7 @@ def evaluate(
         bool, flag("--detect", panel="Detection", help="Detect and crop the faces in raw images, as process does.")
     ] = False,
     detector: Annotated[
-        str, option(panel="Detection", choices=DETECTORS, help="Detector of --detect; centerface needs its extra.")
+        str, option(panel="Detection", choices=DETECTORS, help=f"Detector of --detect: {describe(DETECTORS)}.")
     ] = "mtcnn",
     weights: Annotated[
         list[str],

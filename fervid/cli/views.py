@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fervid.cli.app import command
 from fervid.cli.options import Force, Json, Quiet, TimelineFile, VideoFile, argument, flag, option, output
+from fervid.views.export.formats import FORMATS
 
 __all__ = ["export", "overlay", "plot", "report"]
 
@@ -115,7 +116,7 @@ def export(
     out: Annotated[Path, output("The file to write.")],
     to: Annotated[
         str | None,
-        option(panel="Output", choices=("csv", "elan", "srt", "boris"), help="Format (default from the suffix)."),
+        option(panel="Output", choices=tuple(FORMATS), help="Format (default from the suffix)."),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,

@@ -42,7 +42,7 @@ def write_explanation(looks: Iterable["Look"], out: Path) -> int:
     Raises
     ------
     DataError
-        If there is no face.
+        If no face was found.
     OutputError
         If `out` has another suffix, cannot be written, or is a clip of images.
     """
@@ -73,7 +73,7 @@ def write_clip(looks: Iterable["Look"], out: Path, rate: float = 25) -> int:
     Raises
     ------
     DataError
-        If there is no face.
+        If no face was found.
     OutputError
         If `out` cannot be written, or a frame has no time.
     """
@@ -166,7 +166,7 @@ def write_grid(looks: Iterable["Look"], out: Path) -> int:
     Raises
     ------
     DataError
-        If there is no face.
+        If no face was found.
     OutputError
         If `out` cannot be written.
     """
