@@ -265,19 +265,19 @@ def explain(
 
     Images that cannot be read or show no face are skipped and listed; the exit code is 1 if any cannot be read.
     """
-    from fervid.lab.evaluation.explain import ExplainConfig, LeftOut, explain
+    from fervid.lab.evaluation.explain import ExplainConfig, SkippedImage, explain
     from fervid.views import terminal
     from fervid.views.figures import heatmaps
 
     config = ExplainConfig(method, emotion, not no_detect, track, fps)
-    skipped: list[LeftOut] = []
+    skipped: list[SkippedImage] = []
     shown = explain(
         source,
         lambda samples: heatmaps.write_explanation(samples, out),
         config,
         weights,
         device,
-        on_left_out=skipped.append,
+        on_skipped=skipped.append,
     )
     names = {"left out": {str(one.path): one.reason for one in skipped}} if skipped else {}
     terminal.show({"faces": shown, "method": method, "written": out} | names, as_json=as_json, quiet=quiet)
