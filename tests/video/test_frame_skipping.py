@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fervid.config import MAX_PIXELS, Config, load_config
 from fervid.errors import ConfigError
-from fervid.jobs.shards import around
+from fervid.jobs.shards import sample_around
 from fervid.pipeline import Models, process_video
 from fervid.video.open import open_video, read_video, sampling_of
 from fervid.video.reader import Health, Reader, RestartNeeded, Sampling, cell_of
@@ -199,7 +199,7 @@ def test_pieces_leave_out_what_the_whole_leaves_out(name, fast, make):
     for piece in pieces:
         with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS, sampling=sampling_of(config)) as reader:
             start_s, stop_s = reader.bounds_s(piece)
-            looks += [hashed(*look) for look in around(reader, piece, config) if start_s <= look[1] < stop_s]
+            looks += [hashed(*look) for look in sample_around(reader, piece, config) if start_s <= look[1] < stop_s]
             readers.append(reader)
     assert looks == whole.looks and len(pieces) > 1
     assert all(one.tail == other.head for one, other in pairwise(readers))
