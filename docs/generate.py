@@ -67,7 +67,7 @@ def _option(parameter: Any) -> str:
     names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     value = "" if parameter.is_flag else f"`{_value(parameter)}`"
     notes = []
-    if parameter.multiple:
+    if parameter.multiple and "repeatable" not in parameter.help:
         notes.append("repeatable")
     if parameter.required:
         notes.append("required")
@@ -85,10 +85,11 @@ def _option(parameter: Any) -> str:
 
 def _value(parameter: Any) -> str:
     """What stands for a parameter's value: its metavar, its choices, or its type."""
+    if isinstance(parameter, TyperArgument):
+        name = parameter.metavar or parameter.name.upper()
+        return f"{name}..." if parameter.nargs == -1 and not name.endswith("...") else name
     if parameter.metavar:
         return parameter.metavar
-    if isinstance(parameter, TyperArgument):
-        return parameter.name.upper()
     kind = parameter.type_descriptor.annotation
     if get_origin(kind) is list:
         (kind,) = get_args(kind)

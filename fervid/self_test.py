@@ -132,8 +132,8 @@ def expectation(result: Result) -> dict[str, Any]:
     dict
         Plain values: the model, the number of shots, and one row per second and track.
     """
-    names = ("second", "shot", "track", "status", "n_faces", "dominant", "x", "y", "w", "h")
-    names += tuple(name for name in EMOTIONS if name in result.table.column_names)
+    labels = [name for name in EMOTIONS if name in result.table.column_names]
+    names = ["second", "shot", "track", "status", "n_faces", "dominant", "x", "y", "w", "h", *labels]
     return {
         "model": result.provenance["model"]["sha256"],
         "shots": result.provenance["counters"]["shots"],

@@ -80,5 +80,5 @@ def test_8k_is_read_at_its_own_size(tmp_path):
 
 def test_no_frames_is_one_sentence(tmp_path):
     path = without_frames(tmp_path / "header.mp4")
-    with pytest.raises(VideoError, match="not one frame could be decoded"):
+    with pytest.raises(VideoError, match="no frame could be decoded"):
         told(path, FakeDetector())

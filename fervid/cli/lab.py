@@ -6,9 +6,8 @@ from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
 from fervid.cli.options import Device, Fps, Json, JsonFile, NoDetect, Quiet, Weights, argument, flag, option, output
-from fervid.config import DETECTORS
 from fervid.networks.registry import ARCHITECTURES
-from fervid.registry import describe
+from fervid.registry import DETECTORS, describe
 
 __all__ = ["evaluate", "explain", "score", "train"]
 
@@ -199,7 +198,7 @@ def evaluate(
         bool, flag("--detect", panel="Detection", help="Detect and crop the faces in raw images, as process does.")
     ] = False,
     detector: Annotated[
-        str, option(panel="Detection", choices=DETECTORS, help="Detector of --detect; centerface needs its extra.")
+        str, option(panel="Detection", choices=DETECTORS, help=f"Detector of --detect: {describe(DETECTORS)}.")
     ] = "mtcnn",
     weights: Annotated[
         list[str],
@@ -266,19 +265,19 @@ def explain(
 
     Images that cannot be read or show no face are skipped and listed; the exit code is 1 if any cannot be read.
     """
-    from fervid.lab.evaluation.explain import ExplainConfig, LeftOut, explain
+    from fervid.lab.evaluation.explain import ExplainConfig, SkippedImage, explain
     from fervid.views import terminal
     from fervid.views.figures import heatmaps
 
     config = ExplainConfig(method, emotion, not no_detect, track, fps)
-    skipped: list[LeftOut] = []
+    skipped: list[SkippedImage] = []
     shown = explain(
         source,
         lambda samples: heatmaps.write_explanation(samples, out),
         config,
         weights,
         device,
-        on_left_out=skipped.append,
+        on_skipped=skipped.append,
     )
     names = {"left out": {str(one.path): one.reason for one in skipped}} if skipped else {}
     terminal.show({"faces": shown, "method": method, "written": out} | names, as_json=as_json, quiet=quiet)

@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from fervid.config import DETECTIONS, DETECTORS, MAX_PIXELS, PRECISIONS, READERS, SAMPLINGS, presets
+from fervid.config import DETECTIONS, MAX_PIXELS, PRECISIONS, SAMPLINGS, presets
+from fervid.registry import DETECTORS, EMBEDDERS, READERS, describe
 
 __all__ = [
     "Device",
@@ -292,8 +293,7 @@ class PipelineOptions(TypedDict, total=False):
         option(
             panel="Sampling",
             choices=READERS,
-            help="av reads every file (default); decord, torchcodec: for undamaged files; nvdec decodes on a GPU; "
-            "auto is nvdec where possible, av elsewhere.",
+            help=f"How files are read: {describe(READERS)} (default av).",
         ),
     ]
     max_pixels: Annotated[
@@ -302,6 +302,15 @@ class PipelineOptions(TypedDict, total=False):
             panel="Sampling",
             help=f"Refuse frames of more pixels (default {MAX_PIXELS // 1_000_000} million).",
             metavar="N",
+        ),
+    ]
+    detection_size_px: Annotated[
+        int | None,
+        option(
+            "--detection-size",
+            panel="Detection",
+            help="Longer side of the image in which faces are detected (default 640).",
+            metavar="PX",
         ),
     ]
     min_face_px: Annotated[
@@ -313,7 +322,7 @@ class PipelineOptions(TypedDict, total=False):
         option(
             panel="Detection",
             choices=DETECTORS,
-            help="Face detector (default mtcnn); centerface needs its extra.",
+            help=f"Face detector: {describe(DETECTORS)} (default mtcnn).",
         ),
     ]
     detection: Annotated[
@@ -325,12 +334,29 @@ class PipelineOptions(TypedDict, total=False):
             "sampled frame.",
         ),
     ]
+    detect_shots: Annotated[
+        bool | None,
+        flag(
+            "--detect-shots/--no-detect-shots",
+            panel="Detection",
+            help="Whether to detect cuts, fades and dissolves, which end every track (default yes).",
+        ),
+    ]
+    track_start_score: Annotated[
+        float | None,
+        option(
+            panel="Detection", help="Detection score that a face needs to start a track (default 0.9).", metavar="SCORE"
+        ),
+    ]
+    max_lost_s: Annotated[
+        float | None,
+        time_option("--max-lost", panel="Detection", help="Time for which a track without a face is kept (default 1)."),
+    ]
     persons: Annotated[
         str | None,
         option(
             panel="Detection",
-            help="Network that recognizes a person across tracks: dlib (needs the extra persons), vggface2 (downloaded "
-            "once), a file, or none (default).",
+            help=f"Network that recognizes a person across tracks: {describe(EMBEDDERS)}; a file, or none (default).",
             metavar="NETWORK",
         ),
     ]

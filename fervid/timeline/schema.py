@@ -107,7 +107,7 @@ def file_metadata(provenance: dict[str, Any]) -> dict[bytes, str]:
 
 
 def table_kind(columns: Iterable[str]) -> str:
-    """Tell the tables of fervid apart by their columns.
+    """Identify a table of fervid by its columns.
 
     Parameters
     ----------

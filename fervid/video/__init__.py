@@ -1,1 +1,1 @@
-"""Video files into frames in display order, with times that can be trusted."""
+"""Decode video files into frames in display order, with times that can be trusted, and write video files."""

@@ -1,5 +1,6 @@
 """What a video file contains, and what the pipeline would do with it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
     Returns
     -------
     dict
-        "file": what the file contains. "plan": what follows for it from the options. "options": all options, as they
-        would be in the metadata of the timeline. "notes": whether the first frame is damaged.
+        "file": what the file contains. "plan": what follows for it from the options. "options": the
+        fields of `config`. "notes": whether the first frame is damaged.
 
     Raises
     ------
@@ -58,6 +59,6 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
             "from_s": config.start_s,
             "to_s": min((end for end in (config.end_s, video.duration_s) if end is not None), default=None),
         },
-        "options": config.to_dict(),
+        "options": asdict(config),
         "notes": notes or ["the first frame is undamaged; damage further on shows when the video is processed"],
     }

@@ -1,7 +1,7 @@
-"""A file on disk -> a Reader: frames in the order of display, with times that can be trusted.
+"""What a video reader gives: frames in display order, with times that can be trusted.
 
-A reader opens regular files only, through FFmpeg's `file:` protocol and a list of real containers, so that a playlist
-that calls itself x.mp4 reaches neither another file nor the network.
+A reader opens regular files only, through FFmpeg's `file:` protocol and a list of containers that hold frames
+themselves, so that a playlist named x.mp4 reaches neither another file nor the network.
 """
 
 import math
@@ -17,32 +17,50 @@ from fervid.types import VideoInfo
 
 __all__ = ["STILL_S", "Frame", "Health", "NotOnGPU", "Reader", "RestartNeeded", "Sampling", "cell_of", "full_range"]
 
-#: A frame that is on display for this many seconds or more is a still.
+#: A frame that is displayed for this many seconds or longer is a still.
 STILL_S = 1.0
 
 
 class Frame(Protocol):
-    """One decoded frame. Pixels are converted only when they are asked for."""
+    """One decoded frame, whose pixels are converted on request.
+
+    Attributes
+    ----------
+    pts_s : float
+        When it is displayed, in seconds since the first frame.
+    duration_s : float
+        For how long, according to the file; 0 if the file does not say.
+    """
 
     pts_s: float
     duration_s: float
-    """Seconds that the file says this frame is on display; 0 if it does not say."""
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
-        """Give the displayed frame as RGB (height_px, width_px, 3) uint8, scaled by area."""
+        """Convert the displayed frame to RGB (height_px, width_px, 3) uint8, resized by area."""
 
     def luma(self) -> np.ndarray:
-        """Give the displayed frame's luma (H, W) uint8, 0 black to 255 white, at the stored resolution."""
+        """Return the luma (H, W) uint8 of the displayed frame, 0 black to 255 white, at the stored resolution."""
 
     def luma_preview(self) -> np.ndarray | None:
-        """Give every eighth row of the stored luma (H / 8, W) uint8, a copy; None where that would not be cheap."""
+        """Copy every eighth row of the stored luma (H / 8, W) uint8; None where that would be expensive."""
 
     def stored_luma(self) -> tuple[np.ndarray, bool]:
-        """Give the same as the file has it, and whether it is limited: 16 black to 235 white (see full_range)."""
+        """Return the luma as it is stored, and whether its range is limited: 16 black to 235 white (see full_range)."""
 
 
 def full_range(luma: np.ndarray) -> np.ndarray:
-    """Stretch limited luma 16..235 to 0..255 (ITU-R BT.601 / BT.709 quantisation); what lies outside is clipped."""
+    """Stretch limited luma 16..235 to 0..255 (ITU-R BT.601 / BT.709 quantisation) and clip values outside it.
+
+    Parameters
+    ----------
+    luma : ndarray, uint8
+        Of any shape.
+
+    Returns
+    -------
+    ndarray, uint8
+        Of the same shape.
+    """
     stretched = bytearray(np.ascontiguousarray(luma)).translate(_FULL_RANGE)  # twice as fast as indexing a table
     return np.frombuffer(stretched, np.uint8).reshape(luma.shape)
 
@@ -52,57 +70,112 @@ _FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astyp
 
 @dataclass
 class Health:
-    """What went wrong while reading, counted; `reasons` names each kind once, in the order of appearance."""
+    """Counters of what was read and of what went wrong.
+
+    Attributes
+    ----------
+    packets, decode_errors, decoded : int
+        Packets read, errors while decoding them, frames decoded.
+    skipped : int
+        Frames that were not decoded, because they are not sampled and no other frame refers to them.
+    untimed : int
+        Frames without a usable timestamp.
+    epochs : int
+        Clocks in the file: 1, and one more for each jump in time.
+    decoder : str
+        "cpu", or "nvdec" (the decoder of a GPU).
+    fallback_reason : str
+        Why the reader "auto" decodes on the CPU although the pipeline runs on a GPU; else empty.
+    reasons : list of str
+        Each kind of problem once, in the order of appearance.
+    """
 
     packets: int = 0
     decode_errors: int = 0
     decoded: int = 0
     skipped: int = 0
-    """Frames that were not decoded, because nobody was to look at them and no other refers to them."""
     untimed: int = 0
     epochs: int = 1
     decoder: str = "cpu"
-    """What decoded: cpu, or nvdec, the decoder of a GPU."""
     fallback_reason: str = ""
-    """Why the reader auto decodes on the CPU for a line on a GPU."""
     reasons: list[str] = field(default_factory=list)
 
     def degrade(self, reason: str) -> None:
-        """Note a reason once."""
+        """Record a reason once.
+
+        Parameters
+        ----------
+        reason : str
+            For example "damaged" or "truncated".
+        """
         if reason not in self.reasons:
             self.reasons.append(reason)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What will be looked at: the first frame of each cell, 1 / fps of a second; if `fast`, any frame of each."""
+    """Which frames will be sampled, so that a reader may skip others.
+
+    Parameters
+    ----------
+    fps : float
+        Samples per second; time is divided into cells of 1 / fps seconds.
+    fast : bool
+        Whether any frame of a cell will do; by default it must be the first.
+    """
 
     fps: float
     fast: bool = False
 
     def cell(self, pts_s: float) -> int:
-        """The cell of a time."""
+        """Return the number of the cell that contains a time."""
         return cell_of(pts_s, self.fps)
 
 
 def cell_of(pts_s: float, fps: float) -> int:
-    """Which 1 / fps of a second a time lies in."""
+    """Return the number of the 1 / fps of a second that contains a time.
+
+    Parameters
+    ----------
+    pts_s : float
+        Seconds.
+    fps : float
+        Samples per second.
+
+    Returns
+    -------
+    int
+    """
     return math.floor(pts_s * fps + 1e-6)
 
 
 class NotOnGPU(VideoError):
-    """The decoder of a GPU does not take this video; `why` says in a few words what it does not take."""
+    """The decoder of a GPU does not support this video.
 
-    def __init__(self, path: Path, why: str) -> None:
-        self.why = why
-        message = (
-            f"{path}: the GPU's decoder does not take it ({why}); use --reader auto, which decodes on the CPU then"
+    Parameters
+    ----------
+    path : Path
+        The video.
+    detail : str
+        What is not supported, in a few words.
+    """
+
+    def __init__(self, path: Path, detail: str) -> None:
+        self.detail = detail
+        super().__init__(
+            f"{path}: the GPU's decoder does not support it ({detail}); use --reader auto, which falls back to the CPU",
+            reason="unsupported",
         )
-        super().__init__(message, reason="unsupported")
 
 
 class RestartNeeded(Exception):
-    """The file has to be read again from the start, with these options, for the result to be right."""
+    """The file must be read again from the start, with these options, for a correct result.
+
+    Parameters
+    ----------
+    **options : bool
+        careful, synthetic_time or every_frame: see fervid.video.open.
+    """
 
     def __init__(self, **options: bool) -> None:
         super().__init__(str(options))
@@ -110,21 +183,30 @@ class RestartNeeded(Exception):
 
 
 class Reader(Protocol):
-    """An open video. Iterate `frames()` once; `health` and `end_s` are complete when it is exhausted."""
+    """An open video. Iterate over `frames()` once; `health` and `end_s` are complete when it is exhausted.
+
+    Attributes
+    ----------
+    info : VideoInfo
+        What the file declares.
+    health : Health
+        What was read, and what went wrong.
+    end_s : float or None
+        Where the video ends, by its own declaration or by its last frame, in seconds; None before that is known.
+    """
 
     info: VideoInfo
     health: Health
     end_s: float | None
-    """Where the video ends by its own declaration or by its last frame, in seconds; None before that is known."""
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Frame]:
-        """Yield the frames with start_s <= pts_s < stop_s, and before them a still that is on display at start_s.
+        """Yield the frames with start_s <= pts_s < stop_s, preceded by a still that is on display at start_s.
 
-        RestartNeeded if the frames cannot be trusted.
+        Raises RestartNeeded if the frames cannot be trusted.
         """
 
     def close(self) -> None:
-        """Let go of the file and of every decoder thread."""
+        """Release the file and all decoder threads."""
 
     def __enter__(self) -> Self: ...
 

@@ -138,10 +138,10 @@ def test_suppresses_what_the_cpu_suppresses(data):
         assert kept.tolist() == sorted(kept, key=lambda i: (frame[i], -score[i]))
 
 
-@pytest.mark.parametrize("whole", [device_areas._SUM_32, 0])
+@pytest.mark.parametrize("whole", [device_areas._PIXELS_32, 0])
 def test_areas_are_those_of_the_table(monkeypatch, whole):
     """With no sums in 32 bits all are in 64, as they are for pictures of more than 8 million pixels."""
-    monkeypatch.setattr(device_areas, "_SUM_32", whole)
+    monkeypatch.setattr(device_areas, "_PIXELS_32", whole)
     picture = np.random.default_rng(1).integers(0, 256, (2, 90, 131, 3), np.uint8)
     table, areas = IntegralImage(picture, CPU), TensorIntegralImage(torch.from_numpy(picture))
     level = table.mean(np.arange(2), bins(0, 90, 40), bins(0, 131, 77))

@@ -15,8 +15,8 @@ from tests.helpers.markdown import PAGES, ROOT, Command, commands
 
 SAMPLES = ROOT / "sample_videos"
 #: Not run here: they need a data set, minutes of training or a cluster, or they install something.
-ELSEWHERE = re.compile(r"^ray |^\.venv|fervid (train|disfa|selftest)\b|--data (?!fer2013\.csv --split public)")
-QUICK = ("agree", "doctor", "export", "info", "plot", "probe", "report")
+ELSEWHERE = re.compile(r"^ray |^\.venv|fervid (train|disfa)\b|--data (?!fer2013\.csv --split public)")
+QUICK = ("agree", "doctor", "export", "info", "plot", "probe", "report", "selftest")
 RUN = [
     pytest.param(command, id=f"{page}: {command.text}", marks=[] if command.arguments[0] in QUICK else pytest.mark.slow)
     for page in PAGES

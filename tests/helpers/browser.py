@@ -1,4 +1,4 @@
-"""A real Chromium for tests of pages: the system's, not one that Playwright downloads."""
+"""A real Chromium for tests of pages: that of the system, not one that Playwright downloads."""
 
 import os
 import shutil
@@ -19,9 +19,9 @@ CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A headless browser; without one the test is skipped, or fails where FERVID_REQUIRE_BROWSER=1 (.ci/run)."""
+    """Start a headless browser; without one the test is skipped, or fails if FERVID_REQUIRE_BROWSER=1 (.ci/run)."""
     if not Path(CHROMIUM).exists():
-        missing = "Chromium is not installed (apt-get install chromium): the pages cannot be tried in a browser"
+        missing = "Chromium is not installed (apt-get install chromium): the pages cannot be tested in a browser"
         (pytest.fail if os.environ.get("FERVID_REQUIRE_BROWSER") == "1" else pytest.skip)(missing)
     from playwright.sync_api import sync_playwright
 
@@ -37,16 +37,16 @@ def chromium() -> Iterator[Any]:
 
 
 class Visit:
-    """A page that is open, with all that it asked for and complained about."""
+    """An open page, with its requests, console messages and dialogs."""
 
     def __init__(self, browser: Any, file: Path, **context: Any) -> None:
         self.context = browser.new_context(viewport=context.pop("viewport", {"width": 1280, "height": 900}), **context)
         self.page = self.context.new_page()
-        self.complaints: list[str] = []
+        self.messages: list[str] = []
         self.requests: list[str] = []
         self.dialogs: list[str] = []
-        self.page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self.messages.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
         self.page.goto(file.absolute().as_uri())
@@ -57,30 +57,30 @@ class Visit:
     def __exit__(self, *exc: object) -> None:
         self.context.close()
 
-    def __call__(self, program: str, *given: Any) -> Any:
+    def __call__(self, program: str, *args: Any) -> Any:
         """Evaluate JavaScript in the page."""
-        return self.page.evaluate(program, *given)
+        return self.page.evaluate(program, *args)
 
     def wait(self, condition: str, seconds: float = 15.0) -> None:
-        """Wait until a condition holds in the page, whose policy forbids Playwright's own way (it evaluates text)."""
+        """Wait for a condition; the policy of the page forbids Playwright's own way, which evaluates text in it."""
         until = monotonic() + seconds
         while not self(condition):
-            assert monotonic() < until, f"waited in vain for {condition}"
+            assert monotonic() < until, f"timed out waiting for {condition}"
             self.page.wait_for_timeout(30)
 
-    def beyond_the_page(self) -> list[str]:
-        """What was asked of anything but this machine's page itself."""
+    def external_requests(self) -> list[str]:
+        """Return the URLs that were requested besides the page itself."""
         return [url for url in self.requests[1:] if not url.startswith(("blob:", "data:"))]
 
 
 def ready(visit: Visit) -> Visit:
-    """Wait until the film can be played."""
+    """Wait until the video can be played."""
     visit.wait("video.readyState >= 3")
     return visit
 
 
 def over_chart(visit: Visit, second: float) -> tuple[float, float]:
-    """Where a second lies in the chart, in pixels of the window."""
+    """Return the position of a second in the chart, in pixels of the window."""
     visit.page.locator("#chart").scroll_into_view_if_needed()
     box = visit.page.locator("#chart .u-over").bounding_box()
     view = visit("[fervid.view.min, fervid.view.max]")
@@ -88,35 +88,35 @@ def over_chart(visit: Visit, second: float) -> tuple[float, float]:
 
 
 def number_shown(visit: Visit, folder: Path) -> int:
-    """The number (tests.helpers.clips) in the picture that the player shows."""
+    """Read the number (tests.helpers.clips) in the frame that the player shows."""
     visit("video.controls = false")
     visit.page.wait_for_timeout(150)
     visit.page.locator("#video").screenshot(path=folder / "shown.png")
-    picture = np.asarray(Image.open(folder / "shown.png").convert("RGB")).astype(float)
+    image = np.asarray(Image.open(folder / "shown.png").convert("RGB")).astype(float)
     w, h = visit("[video.videoWidth, video.videoHeight]")
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(width / w, height / h)
     top, left = round((height - h * scale) / 2), round((width - w * scale) / 2)
-    return read_number(picture[top : top + round(h * scale), left : left + round(w * scale)])
+    return read_number(image[top : top + round(h * scale), left : left + round(w * scale)])
 
 
-#: Elements that reach beyond a phone's screen.
+#: Elements that extend beyond the screen of a phone.
 TOO_WIDE = """() => [...document.querySelectorAll('body *')]
     .filter((e) => e.getBoundingClientRect().right > 391 && !e.closest('.skip')).map((e) => e.outerHTML.slice(0, 80))"""
-#: Addresses in the page that are of a network.
+#: URLs of a network in the page.
 ADDRESSES = """() => [...document.querySelectorAll('[src], [href]')]
     .map((e) => e.getAttribute('src') || e.getAttribute('href')).filter((text) => /^(\\w+:)?\\/\\//.test(text))"""
-#: What has the focus: its name, and how its outline is drawn.
+#: The name of the focused element, and the style and width of its outline.
 FOCUS = """() => {
     const e = document.activeElement, style = getComputedStyle(e);
     return [e.id || e.className || e.tagName, style.outlineStyle, parseFloat(style.outlineWidth)];
 }"""
-#: Whether a box is drawn over the film.
+#: Whether a box is drawn over the video.
 BOX_DRAWN = """() => {
     const c = document.getElementById('boxes');
     return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0);
 }"""
-#: How many colours a piece of the chart has, at a share of its width and so many pixels from its top.
+#: The number of colours in a part of the chart, at a share of its width and a distance in pixels from its top.
 COLOURS = """([share, y]) => {
     const canvas = document.querySelector('#chart canvas'), plot = document.querySelector('.u-over');
     const a = plot.getBoundingClientRect(), b = canvas.getBoundingClientRect(), ratio = canvas.width / b.width;
@@ -125,7 +125,7 @@ COLOURS = """([share, y]) => {
     for (let i = 0; i < data.length; i += 4) found.add(data.slice(i, i + 3).join());
     return found.size;
 }"""
-#: Texts whose contrast with their ground is below 4.5 (WCAG 2.2, 1.4.3).
+#: Texts whose contrast with their background is below 4.5 (WCAG 2.2, 1.4.3).
 POOR_CONTRAST = """() => {
     const rgb = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
     const linear = (v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);

@@ -250,11 +250,11 @@ class Stream:
         name = "h264"
 
 
-def decoded(packets: list[Packet], sieve: FrameSkipper, delay: int) -> Iterator[Picture]:
+def decoded(packets: list[Packet], skipper: FrameSkipper, delay: int) -> Iterator[Picture]:
     """A decoder: it puts frames into the order of display, `delay` of them late."""
     held: list[int] = []
     for packet in packets:
-        if sieve.setting(packet) == "DEFAULT" or not packet.spare:
+        if skipper.setting(packet) == "DEFAULT" or not packet.spare:
             held.append(packet.pts)
         if len(held) > delay:
             held.sort()
@@ -279,8 +279,8 @@ def streams(draw) -> list[Packet]:
 @steady
 def test_nobody_looks_at_what_is_left_out(packets, fps, fast, delay):
     health = Health()
-    sieve = FrameSkipper(Stream(), Sampling(fps, fast), Fraction(0), health)
-    shown = list(sieve.in_place(decoded(packets, sieve, delay)))
+    skipper = FrameSkipper(Stream(), Sampling(fps, fast), Fraction(0), health)
+    shown = list(skipper.restore(decoded(packets, skipper, delay)))
     assert [frame.pts for frame in shown] == sorted(packet.pts for packet in packets)
     cells: dict[int, list] = {}
     for frame in shown:

@@ -1,6 +1,5 @@
-"""Timelines for other programs: what is written says the same as the timeline."""
+"""Exports contain the same values as the timeline."""
 
-import json
 import re
 import zipfile
 from pathlib import Path
@@ -17,23 +16,13 @@ from fervid.errors import DataError, OutputError
 from fervid.timeline.intervals import Interval, merge_seconds
 from fervid.timeline.read import Timeline, load_timeline, open_timeline
 from fervid.views.export.boris import COLUMNS, events
+from fervid.views.export.formats import FORMATS, Format
 from fervid.views.export.subtitles import cues
+from tests.helpers.clip_timelines import ROWS, Row, face_at, process, rewrite, with_duration, with_rows, write_frames
 from tests.helpers.command_line import run
 from tests.helpers.hypothesis_settings import steady
-from tests.helpers.stories import by_hand, face_at, rewrite, tell, write_pictures
 
-Row = tuple[int, int | None, str]
-#: Second 0 to 1 happy, 2 nobody, 3 lost, 4 to 5 two people, of whom one changes.
-ROWS: list[Row] = [
-    (0, 0, "happiness"),
-    (1, 0, "happiness"),
-    (2, None, "no_face"),
-    (3, None, "no_data"),
-    (4, 1, "anger"),
-    (4, 2, "neutral"),
-    (5, 1, "happiness"),
-    (5, 2, "neutral"),
-]
+#: The intervals of ROWS.
 MERGED = [
     (0, "happiness", 0, 2),
     (1, "anger", 4, 5),
@@ -46,25 +35,15 @@ MERGED = [
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A timeline of a real clip with a name beyond ASCII, declared to be an hour long."""
-    clip = write_pictures(tmp_path_factory.mktemp("clips") / "Ärger & <Freude> 東京.mp4", [face_at(40)] * 5)
-    path = tell(clip)[0]
-    return rewrite_length(path, path.with_stem("long"), 3600.0)
-
-
-def rewrite_length(path: Path, out: Path, seconds: float) -> Path:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    facts = json.loads(table.schema.metadata[b"fervid"])
-    facts["source"]["duration_s"] = seconds
-    pq.write_table(table.replace_schema_metadata({b"fervid": json.dumps(facts)}), out)
-    return out
+    """Return the timeline of a clip with a non-ASCII name and a declared duration of an hour."""
+    clip = write_frames(tmp_path_factory.mktemp("clips") / "Ärger & <Freude> 東京.mp4", [face_at(40)] * 5)
+    path = process(clip)[0]
+    return with_duration(path, path.with_stem("long"), 3600.0)
 
 
 @pytest.fixture(scope="module")
 def story(template: Path) -> Path:
-    return by_hand(template, template.with_stem("story"), ROWS)
+    return with_rows(template, template.with_stem("story"), ROWS)
 
 
 def plain(intervals: list[Interval]) -> list[tuple]:
@@ -74,12 +53,12 @@ def plain(intervals: list[Interval]) -> list[tuple]:
 # -- intervals ------------------------------------------------------------------------------------------
 
 
-def test_seconds_of_one_emotion_become_one_interval(story: Path) -> None:
+def test_consecutive_seconds_of_one_emotion_are_merged(story: Path) -> None:
     assert plain(merge_seconds(open_timeline(story))) == MERGED
 
 
 def test_an_interval_ends_with_the_video(tmp_path: Path) -> None:
-    out, _ = tell(write_pictures(tmp_path / "short.mp4", [face_at(40)] * 35))
+    out, _ = process(write_frames(tmp_path / "short.mp4", [face_at(40)] * 35))
     assert [(i.start_s, i.end_s) for i in merge_seconds(open_timeline(out))] == [(0, pytest.approx(1.4))]
 
 
@@ -89,21 +68,21 @@ visible = st.dictionaries(st.integers(0, 4), words, max_size=3)
 
 @given(seconds=st.lists(st.one_of(visible, st.sampled_from(["no_face", "no_data"])), min_size=1, max_size=30))
 @steady
-def test_merging_loses_nothing_and_joins_all_that_touches(seconds: list) -> None:
+def test_merging_keeps_every_second_and_is_maximal(seconds: list) -> None:
     intervals = merge_seconds(_timeline(seconds))
-    told: set[tuple] = set()
+    covered: set[tuple] = set()
     for i in intervals:
         assert i.end_s > i.start_s
-        told |= {(s, i.track, i.label) for s in range(round(i.start_s), round(i.end_s))}
-    assert told == set(_rows(seconds))
-    assert sum(i.end_s - i.start_s for i in intervals) == len(told)  # so none overlap
+        covered |= {(s, i.track, i.label) for s in range(round(i.start_s), round(i.end_s))}
+    assert covered == set(_rows(seconds))
+    assert sum(i.end_s - i.start_s for i in intervals) == len(covered)  # so none overlap
     ends = {(i.track, i.label, i.end_s) for i in intervals}
     assert not any((i.track, i.label, i.start_s) in ends for i in intervals)
 
 
 @given(seconds=st.lists(st.one_of(visible, st.sampled_from(["no_face", "no_data"])), min_size=1, max_size=30))
 @steady
-def test_cues_never_overlap_and_say_every_interval(seconds: list) -> None:
+def test_cues_do_not_overlap_and_cover_every_interval(seconds: list) -> None:
     intervals = merge_seconds(_timeline(seconds))
     shown = cues(intervals)
     times = [t for start, end, _ in shown for t in (start, end)]
@@ -124,7 +103,7 @@ def _rows(seconds: list) -> list[Row]:
 
 
 def _timeline(seconds: list) -> Timeline:
-    """As open_timeline gives it, without a file."""
+    """Build a timeline in memory, as open_timeline returns it."""
     frame = pd.DataFrame(_rows(seconds), columns=["second", "track", "word"])
     ok = frame["track"].notna()
     frame["status"], frame["dominant"] = frame["word"].where(~ok, "ok"), frame["word"].where(ok, None)
@@ -136,12 +115,12 @@ def _timeline(seconds: list) -> Timeline:
 
 
 def _from_cues(shown: list[tuple[float, float, list[str]]]) -> list[tuple]:
-    """Put the intervals together again: a line that goes on in the next cue is one interval."""
+    """Recover the intervals: equal lines in consecutive cues are one interval."""
     running: dict[tuple, list[float]] = {}
     found = []
     for start, end, lines in shown:
-        said = [re.fullmatch(r"track (\d+): (\w+) (\d+)%", line).group(1, 2) for line in lines]
-        for key in said:
+        keys = [re.fullmatch(r"track (\d+): (\w+) (\d+)%", line).group(1, 2) for line in lines]
+        for key in keys:
             if key in running and running[key][1] == start:
                 running[key][1] = end
                 continue
@@ -153,6 +132,12 @@ def _from_cues(shown: list[tuple[float, float, list[str]]]) -> list[tuple]:
 
 
 # -- formats --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", FORMATS.values(), ids=FORMATS)
+def test_every_format_has_a_writer_a_help_text_and_suffixes(entry: Format) -> None:
+    assert callable(entry.load()) and entry.help
+    assert entry.suffixes and all(suffix.startswith(".") for suffix in entry.suffixes)
 
 
 def test_csv_has_every_row_and_column(story: Path, tmp_path: Path) -> None:
@@ -179,7 +164,7 @@ def test_elan_parses_back_to_the_same_intervals(story: Path, tmp_path: Path) -> 
     assert found == MERGED
 
 
-def test_elan_is_in_the_order_of_its_schema_and_refers_to_what_is_there(story: Path, tmp_path: Path) -> None:
+def test_elan_elements_have_the_order_of_the_schema_and_valid_references(story: Path, tmp_path: Path) -> None:
     fervid.export(story, tmp_path / "t.eaf")
     root = ET.parse(tmp_path / "t.eaf").getroot()
     kinds = list(dict.fromkeys(child.tag for child in root))
@@ -202,7 +187,7 @@ def test_elan_links_a_video_whose_name_is_not_ascii(story: Path, tmp_path: Path)
     assert media.get("MIME_TYPE") == "video/mp4"
 
 
-def test_people_are_participants_where_the_timeline_knows_them(story: Path, tmp_path: Path) -> None:
+def test_persons_become_participants(story: Path, tmp_path: Path) -> None:
     path = rewrite(story, tmp_path / "people.parquet", lambda f: f.assign(person=f["track"].where(f["track"] != 2, 1)))
     fervid.export(path, tmp_path / "t.eaf")
     tiers = {t.get("TIER_ID"): t.get("PARTICIPANT") for t in ET.parse(tmp_path / "t.eaf").getroot().iter("TIER")}
@@ -227,7 +212,7 @@ def _seconds(text: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
-def test_boris_has_a_start_and_a_stop_for_each_state(story: Path, tmp_path: Path) -> None:
+def test_boris_has_a_start_and_a_stop_per_state(story: Path, tmp_path: Path) -> None:
     fervid.export(story, tmp_path / "t.tsv", "boris")
     read = pd.read_csv(tmp_path / "t.tsv", sep="\t", keep_default_na=False)
     assert tuple(read.columns) == COLUMNS
@@ -240,7 +225,7 @@ def test_boris_has_a_start_and_a_stop_for_each_state(story: Path, tmp_path: Path
     assert sorted(found, key=str) == sorted(MERGED, key=str)
 
 
-def test_boris_as_a_workbook_holds_the_same_cells(story: Path, tmp_path: Path) -> None:
+def test_a_boris_workbook_has_the_same_cells_as_the_tsv(story: Path, tmp_path: Path) -> None:
     fervid.export(story, tmp_path / "t.xlsx")
     fervid.export(story, tmp_path / "t.tsv", "boris")
     with zipfile.ZipFile(tmp_path / "t.xlsx") as book:
@@ -260,8 +245,8 @@ def test_the_same_timeline_gives_the_same_bytes(story: Path, tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.eaf", "t.srt", "t.xlsx"])
-def test_a_timeline_without_a_face_is_exported_too(template: Path, tmp_path: Path, name: str) -> None:
-    path = by_hand(template, tmp_path / "nobody.parquet", [(0, None, "no_face"), (1, None, "no_face")])
+def test_a_timeline_without_a_face_can_be_exported(template: Path, tmp_path: Path, name: str) -> None:
+    path = with_rows(template, tmp_path / "faceless.parquet", [(0, None, "no_face"), (1, None, "no_face")])
     assert run("export", path, "--out", tmp_path / name)[0] == 0
     assert (tmp_path / name).exists()
 
@@ -269,7 +254,7 @@ def test_a_timeline_without_a_face_is_exported_too(template: Path, tmp_path: Pat
 # -- bad input ------------------------------------------------------------------------------------------
 
 
-def test_unknown_formats_and_suffixes_are_told(story: Path, tmp_path: Path) -> None:
+def test_unknown_formats_and_suffixes_are_errors(story: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"--to csv, elan, srt or boris, found spss"):
         fervid.export(story, tmp_path / "t.csv", "spss")
     with pytest.raises(OutputError, match=r"expected --to"):
@@ -278,9 +263,9 @@ def test_unknown_formats_and_suffixes_are_told(story: Path, tmp_path: Path) -> N
         fervid.export(story, tmp_path / "t.csv", "elan")
 
 
-def test_what_is_no_timeline_is_told(story: Path, tmp_path: Path) -> None:
-    clip = write_pictures(tmp_path / "a.mp4", [face_at(40)] * 5)
-    faces = tell(clip)[1]
+def test_other_files_are_errors(story: Path, tmp_path: Path) -> None:
+    clip = write_frames(tmp_path / "a.mp4", [face_at(40)] * 5)
+    faces = process(clip)[1]
     (tmp_path / "text.parquet").write_text("no parquet")
     empty = rewrite(story, tmp_path / "empty.parquet", lambda frame: frame.iloc[:0])
     bad = {
@@ -293,7 +278,7 @@ def test_what_is_no_timeline_is_told(story: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "t.csv").exists()
 
 
-def test_a_place_that_cannot_be_written_is_told(story: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(story: Path, tmp_path: Path) -> None:
     code, _, error = run("export", story, "--out", tmp_path / "nowhere" / "t.csv")
     assert code == 2 and "cannot be written" in error and error.count("\n") == 1
     with pytest.raises(OutputError, match="is the input"):

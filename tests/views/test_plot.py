@@ -1,4 +1,4 @@
-"""Figures of timelines: what is drawn is what the timeline says, and any timeline can be drawn."""
+"""Figures show the values of the timeline, and any timeline can be drawn."""
 
 import re
 from pathlib import Path
@@ -12,29 +12,28 @@ import fervid
 from fervid.errors import ConfigError, DataError, OutputError
 from fervid.timeline.read import open_timeline
 from fervid.views.figures.axes import clock_times, drawable
-from fervid.views.figures.timeline import Style, average_screen, average_tracks, draw
+from fervid.views.figures.timeline import Style, average_screen, average_tracks, draw, draw_timeline
+from tests.helpers.clip_timelines import ROWS, face_at, process, rewrite, with_duration, with_rows, write_frames
 from tests.helpers.command_line import run
-from tests.helpers.stories import by_hand, face_at, rewrite, tell, write_pictures
-from tests.views.test_export import ROWS, rewrite_length
 
 SMALL = {"dpi": 60}
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    clip = write_pictures(tmp_path_factory.mktemp("clips") / "$a$ 東京 film.mp4", [face_at(40)] * 5)
-    path = tell(clip)[0]
-    return rewrite_length(path, path.with_stem("long"), 36_000.0)
+    clip = write_frames(tmp_path_factory.mktemp("clips") / "$a$ 東京 film.mp4", [face_at(40)] * 5)
+    path = process(clip)[0]
+    return with_duration(path, path.with_stem("long"), 36_000.0)
 
 
 @pytest.fixture(scope="module")
 def story(template: Path) -> Path:
-    return by_hand(template, template.with_stem("story"), ROWS)
+    return with_rows(template, template.with_stem("story"), ROWS)
 
 
 @pytest.fixture(scope="module")
 def hours(template: Path) -> Path:
-    """Three hours of 40 tracks that come and go, with a shot every 9 seconds."""
+    """Return three hours of 40 intermittent tracks, with a cut every 9 seconds."""
     random = np.random.default_rng(0)
     words = ("anger", "happiness", "neutral")
     rows = []
@@ -43,14 +42,14 @@ def hours(template: Path) -> Path:
         rows += [(second, k, words[random.integers(3)]) for k in sorted(seen)]
         if not seen:
             rows.append((second, None, "no_data" if second // 600 == 3 else "no_face"))
-    plain = by_hand(template, template.with_stem("hours"), rows)
+    plain = with_rows(template, template.with_stem("hours"), rows)
     return rewrite(plain, template.with_stem("shots"), lambda f: f.assign(shot=(f["second"] // 9).astype("Int32")))
 
 
 # -- what is averaged -----------------------------------------------------------------------------------
 
 
-def test_a_second_is_that_of_load_timeline(story: Path) -> None:
+def test_one_second_bins_equal_load_timeline(story: Path) -> None:
     timeline, rows = open_timeline(story), fervid.load_timeline(story, by="second")
     series = average_screen(timeline, 1)
     np.testing.assert_array_equal(series.prob, rows[list(timeline.labels)].to_numpy(float))
@@ -58,14 +57,14 @@ def test_a_second_is_that_of_load_timeline(story: Path) -> None:
     assert list(series.faces) == [1, 1, 0, 0, 2, 2]
 
 
-def test_a_longer_bin_weighs_faces_by_the_time_that_they_were_visible(story: Path, tmp_path: Path) -> None:
+def test_longer_bins_weight_faces_by_visible_time(story: Path, tmp_path: Path) -> None:
     # seconds 4, 5: track 1 is angry (0.8, neutral 0.2), then happy (0.8, anger 0.2); track 2 neutral (0.8, 0.2 happy)
-    def hide(frame):  # track 1 in second 5 for a quarter only
+    def shorten(frame):  # track 1 is visible for a quarter of second 5
         return frame.assign(
             face_seconds=frame["face_seconds"].mask((frame["second"] == 5) & (frame["track"] == 1), 0.25)
         )
 
-    timeline = open_timeline(rewrite(story, tmp_path / "t.parquet", hide))
+    timeline = open_timeline(rewrite(story, tmp_path / "t.parquet", shorten))
     screen = dict(zip(timeline.labels, average_screen(timeline, 2).prob[2]))
     assert screen["anger"] == pytest.approx((0.8 + 0.25 * 0.2) / 3.25)
     assert screen["happiness"] == pytest.approx((0.25 * 0.8 + 2 * 0.2) / 3.25)
@@ -82,7 +81,7 @@ def test_a_long_timeline_is_averaged_and_the_caption_says_so(hours: Path) -> Non
     assert [t.get_text() for t in figure.axes[-1].get_xticklabels()][:3] == ["0:00:00", "0:30:00", "1:00:00"]
 
 
-def test_a_narrow_figure_is_averaged_more(hours: Path) -> None:
+def test_a_narrow_figure_has_longer_bins(hours: Path) -> None:
     assert "per 2 min" in draw(open_timeline(hours), [], Style(width_in=4))[1]
 
 
@@ -110,9 +109,9 @@ def test_shots_are_marked_where_they_begin(story: Path, tmp_path: Path) -> None:
     assert "a new shot" in caption
 
 
-def test_gaps_break_the_lines_and_a_lonely_second_is_a_dot(template: Path, tmp_path: Path) -> None:
+def test_gaps_break_the_lines_and_an_isolated_second_is_a_dot(template: Path, tmp_path: Path) -> None:
     rows = [(s, None, "no_face") if s != 40 else (s, 0, "anger") for s in range(80)]
-    figure, _ = draw(open_timeline(by_hand(template, tmp_path / "t.parquet", rows)), [], Style(kind="lines"))
+    figure, _ = draw(open_timeline(with_rows(template, tmp_path / "t.parquet", rows)), [], Style(kind="lines"))
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert all(list(dot.get_xdata()) == [40.5] for dot in dots)
 
@@ -127,10 +126,18 @@ def test_the_same_timeline_gives_the_same_bytes(story: Path, tmp_path: Path) -> 
     assert b"<dc:date>" not in (tmp_path / "a.svg").read_bytes()
 
 
-def test_size_and_resolution_are_as_asked(story: Path, tmp_path: Path) -> None:
+def test_a_figure_is_returned_with_its_caption(story: Path) -> None:
+    figure, caption = draw_timeline(story, tracks=[1, 2])
+    assert len(figure.axes) == 2 and "2 of 3 tracks" in caption
+    assert any(text.get_text().replace("\n", " ") == caption for text in figure.texts)
+    with pytest.raises(DataError, match="no track 9"):
+        draw_timeline(story, tracks=[9])
+
+
+def test_size_and_resolution_are_as_requested(story: Path, tmp_path: Path) -> None:
     fervid.plot(story, tmp_path / "a.png", width_in=6, height_in=3, dpi=100)
-    with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (600, 300)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (600, 300)
 
 
 @pytest.mark.parametrize("options", [["--track", 1], ["--track", 2, "--track", 0], ["--each-track", "--kind", "lines"]])
@@ -142,14 +149,14 @@ def test_rows_for_tracks(story: Path, tmp_path: Path, options: list) -> None:
 
 @pytest.mark.slow
 def test_three_hours_of_forty_tracks_are_drawn(hours: Path, tmp_path: Path) -> None:
-    facts = fervid.plot(hours, tmp_path / "t.png", each=True, **SMALL)
-    assert facts["panels"] == 40
-    assert "one value per 2 min" in facts["caption"]
+    figure = fervid.plot(hours, tmp_path / "t.png", each=True, **SMALL)
+    assert figure.panels == 40
+    assert "one value per 2 min" in figure.caption
 
 
 @pytest.mark.parametrize("word", ["no_face", "no_data"])
-def test_nobody_at_all_is_a_figure_that_says_so(template: Path, tmp_path: Path, word: str) -> None:
-    path = by_hand(template, tmp_path / "t.parquet", [(s, None, word) for s in range(3)])
+def test_a_timeline_without_faces_is_labelled_so(template: Path, tmp_path: Path, word: str) -> None:
+    path = with_rows(template, tmp_path / "t.parquet", [(s, None, word) for s in range(3)])
     figure, _ = draw(open_timeline(path), [], Style())
     assert any("no face in any of the 3 seconds" in text.get_text() for text in figure.axes[0].texts)
     for options in ((), ("--each-track",)):
@@ -157,7 +164,9 @@ def test_nobody_at_all_is_a_figure_that_says_so(template: Path, tmp_path: Path, 
 
 
 def test_a_single_second_can_be_drawn(template: Path, tmp_path: Path) -> None:
-    fervid.plot(by_hand(template, tmp_path / "t.parquet", [(7, 0, "anger")]), tmp_path / "t.png", kind="lines", **SMALL)
+    fervid.plot(
+        with_rows(template, tmp_path / "t.parquet", [(7, 0, "anger")]), tmp_path / "t.png", kind="lines", **SMALL
+    )
 
 
 def test_clock_times() -> None:
@@ -172,7 +181,7 @@ def test_any_name_can_be_a_title() -> None:
 # -- bad input ------------------------------------------------------------------------------------------
 
 
-def test_bad_requests_are_told(story: Path, tmp_path: Path) -> None:
+def test_bad_requests_are_errors(story: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"ends with \.png or \.svg"):
         fervid.plot(story, tmp_path / "t.pdf")
     with pytest.raises(ConfigError, match="area or lines"):
@@ -186,7 +195,7 @@ def test_bad_requests_are_told(story: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_timeline_is_told(story: Path, tmp_path: Path) -> None:
+def test_a_damaged_timeline_is_an_error(story: Path, tmp_path: Path) -> None:
     data = bytearray(story.read_bytes())
     data[4:200] = b"\xff" * 196
     (tmp_path / "hurt.parquet").write_bytes(data)

@@ -1,4 +1,4 @@
-"""The report page as it is written: its data, its words, what it refuses. How it behaves is in test_report_page.py."""
+"""The report page as a file: its data, its texts, its errors. test_report_page.py tests it in a browser."""
 
 import base64
 import hashlib
@@ -14,39 +14,28 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 import fervid
-from fervid.cli import app
 from fervid.config import load_config
 from fervid.errors import ConfigError, DataError, OutputError, VideoError
-from fervid.files import content_hash
 from fervid.video.open import read_video
 from fervid.video.writers.browser_support import browser_support
 from fervid.views.report.data import pack_boxes, pack_timeline, read_lanes
 from tests.helpers.broken_clips import cut
 from tests.helpers.clips import read_number, times, write_clip
-from tests.helpers.timelines import LABELS, crowd, provenance, rows, write
+from tests.helpers.command_line import run
+from tests.helpers.timelines import (
+    HOSTILE_NAME,
+    LABELS,
+    crowd,
+    face_readings,
+    one_row,
+    provenance,
+    timeline_of,
+    write,
+)
 
 ASSETS = Path(fervid.__file__).parent / "views" / "report" / "assets"
-HOSTILE = "</script><script>alert(1)</script>&lt;{{content}}{{data}}.mp4"
-
-
-def one_row(second: int, track: int = 0) -> dict[str, np.ndarray]:
-    return rows(np.array([second]), np.array([track]), np.array([[0.1, 0.1, 0.1, 0.5, 0.1, 0.05, 0.05]]))
-
-
-def timeline_of(video: Path, path: Path, seconds: int = 2, **source: Any) -> Path:
-    """A timeline that was made from this video, as far as its metadata tell."""
-    facts = provenance(sha256=content_hash(video), bytes=video.stat().st_size, name=video.name, **source)
-    return write(path, one_row(0), seconds, facts=facts)
-
-
-def faces_of(timeline: Path, path: Path, table: dict[str, Any]) -> Path:
-    facts = pq.read_metadata(timeline).metadata[b"fervid"]
-    blank = dict.fromkeys(LABELS, np.full(len(table["pts_s"]), 1 / 7, np.float32))
-    pq.write_table(pa.table(blank | table).replace_schema_metadata({b"fervid": facts}), path)
-    return path
 
 
 def data_of(page: Path) -> dict[str, Any]:
@@ -61,7 +50,7 @@ def unpack(text: str, kind: str) -> np.ndarray:
 # -- the data ----------------------------------------------------------------------------------------------
 
 
-def test_the_page_holds_the_timeline(tmp_path: Path) -> None:
+def test_the_page_contains_the_timeline(tmp_path: Path) -> None:
     timeline = crowd(tmp_path / "t.parquet", seconds=400, tracks=5)
     data = pack_timeline(read_lanes(timeline))
     frame = fervid.load_timeline(timeline)
@@ -77,34 +66,33 @@ def test_the_page_holds_the_timeline(tmp_path: Path) -> None:
         np.testing.assert_allclose(packed[name].to_numpy(float), stored[name].to_numpy(float), atol=5.1e-5)
     status = frame.drop_duplicates("second")["status"].map({"ok": 0, "no_face": 1, "no_data": 2}).to_numpy(int)
     assert {1, 2} <= set(status) and np.array_equal(unpack(data["status"], "u1"), status)
-    times_on = [lane["time"] for lane in data["lanes"]]
-    assert times_on == sorted(times_on, reverse=True)
+    on_screen = [lane["time"] for lane in data["lanes"]]
+    assert on_screen == sorted(on_screen, reverse=True)
 
 
 def test_tracks_of_one_person_share_a_lane_and_shots_are_marked(tmp_path: Path) -> None:
     seen = [one_row(0, 0), one_row(1, 1), one_row(1, 2), one_row(2, 2)]
     joined = {name: np.concatenate([part[name] for part in seen]) for name in seen[0]}
-    nobody = None
-    shots, persons = [0, 1, 1, 2, nobody], [7, 7, 7, nobody, nobody]
+    shots, persons = [0, 1, 1, 2, None], [7, 7, 7, None, None]
     timeline = write(tmp_path / "t.parquet", joined, 4, shot=np.array(shots, object), person=np.array(persons, object))
     data = pack_timeline(read_lanes(timeline))
     lanes = {lane["name"]: (lane["tracks"], lane["rows"]) for lane in data["lanes"]}
-    assert lanes == {"Person 7": ([0, 1, 2], 2), "Track 2": ([2], 1)}  # two tracks met in second 1: one row
+    assert lanes == {"Person 7": ([0, 1, 2], 2), "Track 2": ([2], 1)}  # two tracks in second 1 share one row
     assert data["shots"] == [1, 2]
     assert unpack(data["weight"], "<u2").tolist() == [10_000] * 3
 
 
-def test_boxes_come_track_by_track_and_know_a_gap(tmp_path: Path) -> None:
+def test_boxes_are_packed_by_track_with_the_longest_gap(tmp_path: Path) -> None:
     timeline = write(tmp_path / "t.parquet", one_row(0), 2)
     readings = {
         "pts_s": [0.0, 0.0, 0.2, 0.2], "track": np.array([1, 0, 0, 1], np.int32), "x": [0.5, 0.1, 0.2, -0.1],
         "y": [0.0] * 4, "w": [0.2] * 4, "h": [0.3] * 4,
     }  # fmt: skip
-    packed = pack_boxes(read_lanes(timeline), faces_of(timeline, tmp_path / "f.parquet", readings))
+    packed = pack_boxes(read_lanes(timeline), face_readings(timeline, tmp_path / "f.parquet", readings))
     assert (packed["tracks"], packed["counts"]) == ([0, 1], [2, 2])
     assert unpack(packed["ms"], "<u4").tolist() == [0, 200, 0, 200]
     assert unpack(packed["box"], "<i2").reshape(4, 4)[0].tolist() == [1000, 2000, 5000, -1000]
-    assert packed["gap"] == 320  # 1.6 looks of a fifth of a second
+    assert packed["gap"] == 320  # 1.6 sampling steps of 0.2 s
 
 
 # -- the page ----------------------------------------------------------------------------------------------
@@ -119,7 +107,7 @@ def test_the_same_timeline_gives_the_same_page(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html", "t.parquet"]
 
 
-def test_the_page_locks_itself(tmp_path: Path) -> None:
+def test_the_page_has_a_strict_content_security_policy(tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     fervid.report(write(tmp_path / "t.parquet", one_row(0), 2), page)
     text = page.read_text("utf-8")
@@ -133,40 +121,40 @@ def test_the_page_locks_itself(tmp_path: Path) -> None:
     assert not [value for value in attributes if "//" in value]
 
 
-def test_what_is_vendored_is_as_published() -> None:
+def test_vendored_files_are_as_published() -> None:
     listed = (ASSETS / "VENDORED.md").read_text()
     for name in ("uPlot.iife.min.js", "uPlot.min.css"):
         assert f"`{hashlib.sha256((ASSETS / name).read_bytes()).hexdigest()}`" in listed
     assert "MIT License" in (ASSETS / "uPlot.LICENSE").read_text()
 
 
-def test_names_are_inert(tmp_path: Path) -> None:
-    timeline = write(tmp_path / "t.parquet", one_row(0), 2, facts=provenance(name=HOSTILE), video=HOSTILE)
+def test_names_are_escaped(tmp_path: Path) -> None:
+    timeline = write(tmp_path / "t.parquet", one_row(0), 2, facts=provenance(name=HOSTILE_NAME), video=HOSTILE_NAME)
     fervid.report(timeline, tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "<script>alert" not in text and "&lt;script&gt;alert" in text and "{{content}}{{data}}.mp4" in text
     assert data_of(tmp_path / "r.html")["first"] == 0
 
 
-def test_without_faces_and_without_seconds_there_is_a_page_that_says_so(tmp_path: Path) -> None:
-    nobody = {name: column[:0] for name, column in one_row(0).items()}
-    fervid.report(write(tmp_path / "nobody.parquet", nobody, 3), tmp_path / "nobody.html")
-    assert "No face was found" in (tmp_path / "nobody.html").read_text("utf-8")
-    fervid.report(write(tmp_path / "empty.parquet", nobody, 0), tmp_path / "empty.html")
+def test_a_timeline_without_faces_or_seconds_gets_a_page_with_a_warning(tmp_path: Path) -> None:
+    no_rows = {name: column[:0] for name, column in one_row(0).items()}
+    fervid.report(write(tmp_path / "faceless.parquet", no_rows, 3), tmp_path / "faceless.html")
+    assert "No face was found" in (tmp_path / "faceless.html").read_text("utf-8")
+    fervid.report(write(tmp_path / "empty.parquet", no_rows, 0), tmp_path / "empty.html")
     assert "The timeline is empty" in (tmp_path / "empty.html").read_text("utf-8")
 
 
-def test_a_degraded_result_says_why(tmp_path: Path) -> None:
+def test_a_degraded_result_has_its_reasons_on_the_page(tmp_path: Path) -> None:
     facts = provenance() | {"status": "degraded", "reasons": ["truncated", "new_reason"]}
     fervid.report(write(tmp_path / "t.parquet", one_row(0), 3, lost=(2,), facts=facts), tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "The file ends before its declared end." in text and "new_reason" in text and "1 second could not" in text
 
 
-# -- the film ----------------------------------------------------------------------------------------------
+# -- the video ---------------------------------------------------------------------------------------------
 
 
-def test_the_film_is_inside_or_beside(tmp_path: Path) -> None:
+def test_the_video_is_embedded_or_linked(tmp_path: Path) -> None:
     video = write_clip(tmp_path / "a #1 100%: x.mp4", n=10)
     timeline = timeline_of(video, tmp_path / "t.parquet")
     facts = fervid.report(timeline, tmp_path / "in.html", video=video)
@@ -182,13 +170,13 @@ def test_the_film_is_inside_or_beside(tmp_path: Path) -> None:
     assert 'id="video-content"></script>' in text and "must stay there" in text
 
 
-def test_another_film_or_other_readings_need_force(tmp_path: Path) -> None:
+def test_another_video_or_other_readings_need_force(tmp_path: Path) -> None:
     video, other = write_clip(tmp_path / "a.mp4", n=5), write_clip(tmp_path / "b.mp4", n=6)
     timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
     with pytest.raises(DataError, match=r"b\.mp4: is not the video that .* was made from \(a\.mp4; .*--force"):
         fervid.report(timeline, page, video=other)
     readings = {name: [0.0] for name in ("pts_s", "x", "y", "w", "h")} | {"track": [0]}
-    faces = faces_of(timeline_of(other, tmp_path / "u.parquet"), tmp_path / "f.parquet", readings)
+    faces = face_readings(timeline_of(other, tmp_path / "u.parquet"), tmp_path / "f.parquet", readings)
     with pytest.raises(DataError, match=r"f\.parquet: these are face readings of another video"):
         fervid.report(timeline, page, video=video, faces=faces)
     assert not page.exists()
@@ -198,7 +186,7 @@ def test_another_film_or_other_readings_need_force(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "told"),
+    ("name", "options", "reason"),
     [
         ("x265.mp4", {"codec": "libx265"}, r"HEVC \(H\.265\)"),
         ("part2.mp4", {"codec": "mpeg4"}, "MPEG-4 part 2"),
@@ -207,18 +195,18 @@ def test_another_film_or_other_readings_need_force(tmp_path: Path) -> None:
         ("mpeg2.ts", {"codec": "mpeg2video"}, "MPEG-2"),
     ],
 )
-def test_a_film_that_browsers_do_not_play_is_named(tmp_path: Path, name: str, options: Any, told: str) -> None:
+def test_a_video_that_browsers_cannot_play_is_an_error(tmp_path: Path, name: str, options: Any, reason: str) -> None:
     video = write_clip(tmp_path / name, n=10, **options)
-    with pytest.raises(VideoError, match=rf"{told}.*--transcode"):
+    with pytest.raises(VideoError, match=rf"{reason}.*--transcode"):
         fervid.report(timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html", video=video)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "t.parquet"])
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.webm"])
-def test_a_film_that_browsers_play_passes(tmp_path: Path, name: str) -> None:
+def test_a_video_that_browsers_play_is_accepted(tmp_path: Path, name: str) -> None:
     codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
     found = browser_support(write_clip(tmp_path / name, n=5, codec=codec))
-    assert (found.trouble, found.mute) == ("", "")
+    assert (found.unsupported, found.unsupported_audio) == ("", "")
 
 
 def shown_in(video: Path) -> tuple[list[float], list[int]]:
@@ -242,7 +230,7 @@ def shown_in(video: Path) -> tuple[list[float], list[int]]:
     ],
     ids=["hevc", "rotated", "wide pixels", "vfr", "late", "large"],
 )
-def test_a_transcoded_film_shows_the_same_at_the_same_time(tmp_path: Path, options: Any) -> None:
+def test_a_transcoded_video_shows_the_same_frames_at_the_same_times(tmp_path: Path, options: Any) -> None:
     video = write_clip(tmp_path / "a.mp4", **{"n": 20} | options)
     timeline = timeline_of(video, tmp_path / "t.parquet")
     facts = fervid.report(timeline, tmp_path / "r.html", video=video, transcode=True, embed_mb=0)
@@ -254,12 +242,12 @@ def test_a_transcoded_film_shows_the_same_at_the_same_time(tmp_path: Path, optio
     before, after = (read_video(path, load_config(None), lambda reader: reader.info)[0] for path in (video, copy))
     shrink = min(1.0, 720 / min(before.width_px, before.height_px))
     assert (after.width_px, after.height_px) == (round(before.width_px * shrink), round(before.height_px * shrink))
-    assert browser_support(copy).trouble == ""
+    assert browser_support(copy).unsupported == ""
     assert after.rotation_deg == 0 and data_of(tmp_path / "r.html")["video"]["offset"] == 0
 
 
 def loud_from(video: Path) -> float:
-    """The time at which the sound of a file begins to be heard."""
+    """Return the time at which the sound of a file becomes audible."""
     with av.open(video) as container:
         start = container.start_time / av.time_base
         for frame in container.decode(audio=0):
@@ -270,8 +258,8 @@ def loud_from(video: Path) -> float:
 
 
 @pytest.mark.parametrize("video_start", [0, 10])
-def test_a_transcoded_film_keeps_its_sound_in_time(tmp_path: Path, video_start: int) -> None:
-    """A tone that begins 0.5 s after the first picture still does."""
+def test_a_transcoded_video_keeps_its_sound_in_sync(tmp_path: Path, video_start: int) -> None:
+    """A tone that starts 0.5 s after the first frame still does."""
     video, rate = tmp_path / "a.mkv", 44_100
     with av.open(video, "w") as out:
         stream, sound = out.add_stream("mpeg4", rate=25), out.add_stream("pcm_s16le", rate=rate, layout="mono")
@@ -293,7 +281,7 @@ def test_a_transcoded_film_keeps_its_sound_in_time(tmp_path: Path, video_start: 
     assert loud_from(tmp_path / "r.film.mp4") == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_damaged_film_is_transcoded_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_damaged_video_is_transcoded_as_far_as_it_decodes(tmp_path: Path) -> None:
     video = cut(lambda path: write_clip(path, codec="mpeg4"), 0.6)(tmp_path / "a.mkv")
     timeline = timeline_of(video, tmp_path / "t.parquet")
     fervid.report(timeline, tmp_path / "r.html", video=video, transcode=True, embed_mb=0)
@@ -304,7 +292,7 @@ def test_a_damaged_film_is_transcoded_as_far_as_it_goes(tmp_path: Path) -> None:
 # -- a folder ----------------------------------------------------------------------------------------------
 
 
-def test_a_folder_gives_an_index(tmp_path: Path) -> None:
+def test_a_folder_gets_an_index(tmp_path: Path) -> None:
     folder, out = tmp_path / "results", tmp_path / "pages"
     (folder / "deep").mkdir(parents=True)
     write(folder / "index.parquet", one_row(0), 4, facts=provenance(name="one.mp4"))
@@ -321,7 +309,7 @@ def test_a_folder_gives_an_index(tmp_path: Path) -> None:
     assert "unreadable" in text and "broken.parquet: not a timeline" in text and "shots" not in text
 
 
-def test_the_index_of_a_batch_tells_what_failed(tmp_path: Path) -> None:
+def test_the_index_of_a_batch_lists_failed_videos(tmp_path: Path) -> None:
     from fervid.jobs.job import Job, Outcome
     from fervid.jobs.manifest import Row, open_manifest
 
@@ -340,10 +328,10 @@ def test_the_index_of_a_batch_tells_what_failed(tmp_path: Path) -> None:
     assert "&lt;i&gt;bad.mp4" in text and "is &lt;none&gt;" in text and "/home/ada" not in text
 
 
-# -- what is refused ---------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+def test_bad_requests_are_errors(tmp_path: Path) -> None:
     video = write_clip(tmp_path / "a.mp4", n=5)
     timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
     plain = tmp_path / "plain.parquet"
@@ -371,23 +359,16 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
         (VideoError, "no such file", {"timeline": timeline, "out": page, "video": tmp_path / "none.mp4"}),
         (VideoError, "not a video", {"timeline": timeline, "out": page, "video": plain, "force": True}),
     ]  # fmt: skip
-    for error, told, given in cases:
-        with pytest.raises(error, match=told):
-            fervid.report(**given)
+    for error, message, arguments in cases:
+        with pytest.raises(error, match=message):
+            fervid.report(**arguments)
     assert not page.exists() and not (tmp_path / "o").exists()
 
 
 # -- the command -------------------------------------------------------------------------------------------
 
 
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-def test_the_command_writes_tells_and_exits(tmp_path: Path) -> None:
+def test_the_command_writes_reports_and_exits(tmp_path: Path) -> None:
     video, other = write_clip(tmp_path / "a.mp4", n=5), write_clip(tmp_path / "b.mkv", n=6)
     timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
     code, printed, _ = run("report", timeline, "--video", video, "--out", page, "--json")

@@ -1,4 +1,4 @@
-"""The report page in a real browser: offline, without complaints, with pointer, keys, film, phone and darkness."""
+"""The report page in a real browser: offline, without errors, with pointer, keyboard, video, phone and dark theme."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +23,17 @@ from tests.helpers.browser import (
     ready,
 )
 from tests.helpers.clips import with_audio, write_clip
-from tests.helpers.timelines import LABELS, crowd, provenance, rows, write
-from tests.views.test_report import HOSTILE, faces_of, one_row, timeline_of
+from tests.helpers.timelines import (
+    HOSTILE_NAME,
+    LABELS,
+    crowd,
+    face_readings,
+    one_row,
+    provenance,
+    rows,
+    timeline_of,
+    write,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -40,22 +49,22 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """two_faces.mp4 through the whole line, with its page; and pages of other kinds."""
+    """Process two_faces.mp4 and write its page, and pages of other kinds."""
     folder = tmp_path_factory.mktemp("pages")
     timeline, faces = folder / "t.parquet", folder / "f.parquet"
     fervid.process(SAMPLE, timeline, faces=faces)
-    fervid.report(timeline, folder / "film.html", video=SAMPLE, faces=faces)
+    fervid.report(timeline, folder / "video.html", video=SAMPLE, faces=faces)
     fervid.report(timeline, folder / "plain.html")
     long = crowd(folder / "long.parquet", seconds=3 * 3600, tracks=40)
     fervid.report(long, folder / "long.html")
-    nobody = {name: column[:0] for name, column in one_row(0).items()}
-    fervid.report(write(folder / "n.parquet", nobody, 5, lost=(3,)), folder / "nobody.html")
-    fervid.report(write(folder / "e.parquet", nobody, 0), folder / "empty.html")
-    facts = provenance(name=HOSTILE) | {"status": "degraded", "reasons": ["truncated"]}
-    fervid.report(write(folder / "h.parquet", one_row(0), 2, facts=facts, video=HOSTILE), folder / "hostile.html")
+    no_rows = {name: column[:0] for name, column in one_row(0).items()}
+    fervid.report(write(folder / "n.parquet", no_rows, 5, lost=(3,)), folder / "faceless.html")
+    fervid.report(write(folder / "e.parquet", no_rows, 0), folder / "empty.html")
+    facts = provenance(name=HOSTILE_NAME) | {"status": "degraded", "reasons": ["truncated"]}
+    fervid.report(write(folder / "h.parquet", one_row(0), 2, facts=facts, video=HOSTILE_NAME), folder / "hostile.html")
     results = folder / "results"
     results.mkdir()
-    for name in ("b", "a", HOSTILE.replace("/", "|")):
+    for name in ("b", "a", HOSTILE_NAME.replace("/", "|")):
         write(results / f"{name}.parquet", one_row(0), 4 if name == "a" else 9)
     (results / "broken.parquet").write_text("words")
     fervid.report(results, folder / "index")
@@ -68,18 +77,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-KINDS = ("film", "plain", "long", "nobody", "empty", "hostile", "index")
+KINDS = ("video", "plain", "long", "faceless", "empty", "hostile", "index")
 
 
-# -- every page, everywhere --------------------------------------------------------------------------------
+# -- all pages --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pages_open_offline_and_without_complaint(browser: Any, made: dict[str, Path], kind: str) -> None:
+def test_pages_open_offline_and_without_errors(browser: Any, made: dict[str, Path], kind: str) -> None:
     with Visit(browser, made[kind], offline=True) as visit:
         visit.page.wait_for_timeout(300)
-        assert visit.complaints == [] and visit.dialogs == []
-        assert visit.beyond_the_page() == []
+        assert visit.messages == [] and visit.dialogs == []
+        assert visit.external_requests() == []
         assert visit(ADDRESSES) == []
 
 
@@ -92,17 +101,17 @@ def test_a_phone_does_not_scroll_sideways(browser: Any, made: dict[str, Path], k
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["film", "hostile", "index"])
-def test_text_can_be_read_by_day_and_by_night(browser: Any, made: dict[str, Path], kind: str, scheme: str) -> None:
+@pytest.mark.parametrize("kind", ["video", "hostile", "index"])
+def test_text_has_contrast_in_both_themes(browser: Any, made: dict[str, Path], kind: str, scheme: str) -> None:
     with Visit(browser, made[kind], color_scheme=scheme) as visit:
         assert visit(POOR_CONTRAST) == []
         ground = visit("getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)")
         assert (max(ground) < 40) == (scheme == "dark")
 
 
-def test_hostile_names_are_text(browser: Any, made: dict[str, Path]) -> None:
+def test_hostile_names_are_escaped(browser: Any, made: dict[str, Path]) -> None:
     with Visit(browser, made["hostile"]) as visit:
-        assert visit.page.locator("h1").inner_text() == HOSTILE
+        assert visit.page.locator("h1").inner_text() == HOSTILE_NAME
         assert visit("document.scripts.length") == 5 and visit("document.querySelectorAll('h1 *').length") == 0
 
 
@@ -120,26 +129,26 @@ def test_the_chart_shows_what_pandas_gives(browser: Any, made: dict[str, Path], 
     np.testing.assert_allclose(means, frame[list(LABELS)].to_numpy(float)[::5], atol=1e-4)
 
 
-def test_hovering_tells_the_values(browser: Any, made: dict[str, Path]) -> None:
+def test_hovering_shows_the_values(browser: Any, made: dict[str, Path]) -> None:
     row = fervid.load_timeline(made["timeline"], by="second").iloc[3]
-    with Visit(browser, made["film"]) as visit:
+    with Visit(browser, made["video"]) as visit:
         visit.page.mouse.move(*over_chart(visit, 3.5))
-        told = visit.page.locator(".tip").inner_text().replace("\n", " ")
-        assert told.startswith("0:03") and f"happiness {row['happiness']:.0%}" in told
+        text = visit.page.locator(".tip").inner_text().replace("\n", " ")
+        assert text.startswith("0:03") and f"happiness {row['happiness']:.0%}" in text
         strip = visit.page.locator(".lane .strip").nth(1)
         strip.scroll_into_view_if_needed()
         box = strip.bounding_box()
         visit.page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 5)
-        told = visit.page.locator(".tip").inner_text().replace("\n", " ")
+        text = visit.page.locator(".tip").inner_text().replace("\n", " ")
         lane = fervid.load_timeline(made["timeline"]).query("track == 1 and second == 3").iloc[0]
-        assert told.startswith("Track 1, 0:03") and f"neutral {lane['neutral']:.0%}" in told
+        assert text.startswith("Track 1, 0:03") and f"neutral {lane['neutral']:.0%}" in text
         visit.page.mouse.move(5, 5)
         assert visit.page.locator(".tip").is_hidden()
 
 
-def test_tracks_are_switched(browser: Any, made: dict[str, Path]) -> None:
+def test_tracks_can_be_deselected(browser: Any, made: dict[str, Path]) -> None:
     frame = fervid.load_timeline(made["timeline"])
-    with Visit(browser, made["film"]) as visit:
+    with Visit(browser, made["video"]) as visit:
         assert visit.page.locator(".lane").count() == 2
         visit.page.get_by_role("checkbox", name="Track 0").uncheck()
         other = frame.query("track == 1 and second == 2").iloc[0]
@@ -154,7 +163,7 @@ def test_tracks_are_switched(browser: Any, made: dict[str, Path]) -> None:
         visit.page.locator("#all-on").click()
         both = fervid.load_timeline(made["timeline"], by="second").iloc[2]
         assert visit("fervid.mean(2, 3)[3]") == pytest.approx(both["happiness"], abs=1e-4)
-        assert visit.complaints == []
+        assert visit.messages == []
 
 
 def test_zooming_and_panning(browser: Any, made: dict[str, Path]) -> None:
@@ -188,11 +197,11 @@ def test_zooming_and_panning(browser: Any, made: dict[str, Path]) -> None:
         page.locator("#emotions button").nth(2).click()
         page.locator("#more").click()
         assert page.locator(".lane").count() == 40 and page.locator("#more").is_hidden()
-        assert visit.complaints == []
+        assert visit.messages == []
 
 
-def test_a_long_film_stays_fluid(browser: Any, made: dict[str, Path]) -> None:
-    """Three hours, 40 tracks: tests.benchmarks.report has the figures; here only that nothing is off by far."""
+def test_a_long_timeline_redraws_fast(browser: Any, made: dict[str, Path]) -> None:
+    """A rough bound for three hours of 40 tracks; tests.benchmarks.report measures it."""
     with Visit(browser, made["long"]) as visit:
         visit("""async () => {
             for (let i = 0; i < 20; i++) {
@@ -203,11 +212,11 @@ def test_a_long_film_stays_fluid(browser: Any, made: dict[str, Path]) -> None:
         assert np.median(visit("fervid.redraws")) < 100
 
 
-# -- the film ----------------------------------------------------------------------------------------------
+# -- the video ---------------------------------------------------------------------------------------------
 
 
 def test_a_click_in_the_chart_seeks(browser: Any, made: dict[str, Path]) -> None:
-    with Visit(browser, made["film"]) as visit:
+    with Visit(browser, made["video"]) as visit:
         ready(visit)
         visit.page.mouse.click(*over_chart(visit, 4.2))
         visit.wait("!video.seeking")
@@ -220,8 +229,8 @@ def test_a_click_in_the_chart_seeks(browser: Any, made: dict[str, Path]) -> None
         visit.wait("Math.abs(fervid.playhead.t - 1.5) < 0.05")
 
 
-def test_playing_moves_the_cursor(browser: Any, made: dict[str, Path]) -> None:
-    with Visit(browser, made["film"]) as visit:
+def test_playing_moves_the_playhead(browser: Any, made: dict[str, Path]) -> None:
+    with Visit(browser, made["video"]) as visit:
         ready(visit)
         before = visit.page.locator("#playhead").bounding_box()["x"]
         visit("video.play()")
@@ -232,8 +241,8 @@ def test_playing_moves_the_cursor(browser: Any, made: dict[str, Path]) -> None:
         assert visit.page.locator("#playhead").bounding_box()["x"] > before + 80
 
 
-def test_the_keyboard_is_enough(browser: Any, made: dict[str, Path]) -> None:
-    with Visit(browser, made["film"]) as visit:
+def test_the_page_works_by_keyboard(browser: Any, made: dict[str, Path]) -> None:
+    with Visit(browser, made["video"]) as visit:
         ready(visit)
         page, reached = visit.page, []
         for _ in range(60):
@@ -269,11 +278,11 @@ def test_the_keyboard_is_enough(browser: Any, made: dict[str, Path]) -> None:
         assert visit("fervid.view.max - fervid.view.min") == 6
 
 
-def test_boxes_go_with_the_faces(browser: Any, made: dict[str, Path]) -> None:
-    """At a look the box is that look's; halfway to the next it is halfway; there are as many as faces."""
+def test_boxes_follow_the_faces(browser: Any, made: dict[str, Path]) -> None:
+    """At a reading, the box is that of the reading; halfway to the next one, it is halfway in between."""
     readings = pd.read_parquet(made["faces"])
     track = readings[readings["track"] == 0].reset_index()
-    with Visit(browser, made["film"]) as visit:
+    with Visit(browser, made["video"]) as visit:
         for i in (0, 7, 20):
             one, next_one = track.loc[i], track.loc[i + 1]
             for part in (0.0, 0.5):
@@ -290,12 +299,14 @@ def test_boxes_go_with_the_faces(browser: Any, made: dict[str, Path]) -> None:
         assert not visit(BOX_DRAWN)
 
 
-def test_no_box_stands_over_a_gap(browser: Any, tmp_path: Path) -> None:
+def test_no_box_is_shown_across_a_gap(browser: Any, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "a.mp4", n=100)
     timeline = timeline_of(video, tmp_path / "t.parquet", 4)
     at = [0.0, 0.2, 0.4, 2.0, 2.2]
     faces = {"pts_s": at, "track": np.zeros(5, np.int32), "x": at, "y": [0.1] * 5, "w": [0.2] * 5, "h": [0.2] * 5}
-    fervid.report(timeline, tmp_path / "r.html", video=video, faces=faces_of(timeline, tmp_path / "f.parquet", faces))
+    fervid.report(
+        timeline, tmp_path / "r.html", video=video, faces=face_readings(timeline, tmp_path / "f.parquet", faces)
+    )
     with Visit(browser, tmp_path / "r.html") as visit:
         seen = {t: len(visit("(t) => fervid.facesAt(t)", t)) for t in (0.0, 0.3, 0.5, 0.7, 1.5, 1.9, 2.1, 2.3, 3.0)}
     assert seen == {0.0: 1, 0.3: 1, 0.5: 1, 0.7: 0, 1.5: 0, 1.9: 0, 2.1: 1, 2.3: 1, 3.0: 0}
@@ -316,7 +327,7 @@ def test_no_box_stands_over_a_gap(browser: Any, tmp_path: Path) -> None:
 def test_the_player_shows_the_frame_of_the_timeline(
     browser: Any, tmp_path: Path, name: str, options: Any, transcode: bool
 ) -> None:
-    """Numbered frames: at 1.02 s of the timeline frame 25 of 25 a second stands upright in the player."""
+    """Numbered frames at 25 per second: at 1.02 s of the timeline, the player shows frame 25 upright."""
     video = write_clip(tmp_path / name, **options)
     timeline = timeline_of(video, tmp_path / "t.parquet", 2)
     fervid.report(timeline, tmp_path / "r.html", video=video, transcode=transcode)
@@ -327,10 +338,10 @@ def test_the_player_shows_the_frame_of_the_timeline(
         at = visit("fervid.playhead.t")
         assert at == pytest.approx(1.02, abs=0.01)
         assert number_shown(visit, tmp_path) == int(at * 25)
-        assert visit.complaints == []
+        assert visit.messages == []
 
 
-def test_sound_that_begins_first_does_not_shift_the_film(browser: Any, tmp_path: Path) -> None:
+def test_sound_that_starts_first_does_not_shift_the_video(browser: Any, tmp_path: Path) -> None:
     video = with_audio(tmp_path / "a.mp4", video_start=20)
     fervid.report(timeline_of(video, tmp_path / "t.parquet", 2), tmp_path / "r.html", video=video)
     with Visit(browser, tmp_path / "r.html") as visit:
@@ -340,12 +351,12 @@ def test_sound_that_begins_first_does_not_shift_the_film(browser: Any, tmp_path:
         assert number_shown(visit, tmp_path) == 25
 
 
-def test_a_film_beside_the_page_plays(browser: Any, tmp_path: Path) -> None:
+def test_a_linked_video_plays(browser: Any, tmp_path: Path) -> None:
     video = write_clip(tmp_path / "a #1 100%: x.mp4")
     fervid.report(timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html", video=video, embed_mb=0)
     with Visit(browser, tmp_path / "r.html") as visit:
         ready(visit)
-        assert [url.startswith("file:") for url in visit.beyond_the_page()] == [True] and visit.complaints == []
+        assert [url.startswith("file:") for url in visit.external_requests()] == [True] and visit.messages == []
     video.unlink()
     with Visit(browser, tmp_path / "r.html") as visit:
         visit.wait("document.getElementById('video-note').textContent !== ''")
@@ -355,7 +366,7 @@ def test_a_film_beside_the_page_plays(browser: Any, tmp_path: Path) -> None:
 # -- the index, and gaps -----------------------------------------------------------------------------------
 
 
-def test_the_index_sorts_finds_and_leads_on(browser: Any, made: dict[str, Path]) -> None:
+def test_the_index_sorts_filters_and_links(browser: Any, made: dict[str, Path]) -> None:
     with Visit(browser, made["index"]) as visit:
         page = visit.page
         names = lambda: [text.split("\n")[0][:1] for text in page.locator("tbody th:visible").all_inner_texts()]  # noqa: E731
@@ -366,7 +377,7 @@ def test_the_index_sorts_finds_and_leads_on(browser: Any, made: dict[str, Path])
         assert names() == ["a"]
         page.get_by_role("link", name="a.parquet").click()
         visit.wait("window.fervid")
-        assert visit.complaints == []
+        assert visit.messages == []
 
 
 def test_no_face_and_no_data_differ_and_shots_show(browser: Any, tmp_path: Path) -> None:
@@ -379,6 +390,6 @@ def test_no_face_and_no_data_differ_and_shots_show(browser: Any, tmp_path: Path)
         assert visit(COLOURS, [0.65, 15]) > 3  # hatched
         key = visit.page.locator("#key").inner_text()
         assert "no face" in key and "no data" in key and "2 changes of shot" in key
-        for second, told in ((3, "no face"), (6, "no data")):
+        for second, label in ((3, "no face"), (6, "no data")):
             visit.page.mouse.move(*over_chart(visit, second + 0.5))
-            assert told in visit.page.locator(".tip").inner_text()
+            assert label in visit.page.locator(".tip").inner_text()

@@ -1,1 +1,1 @@
-"""One module per decoder: PyAV by default, decord, torchcodec and NVDEC on request."""
+"""The readers: PyAV by default; decord, torchcodec and NVDEC on request."""

@@ -11,28 +11,50 @@ from fervid.errors import ConfigError, VideoError
 
 __all__ = ["choose_stream", "duration_tag", "is_file_error", "open_container"]
 
-#: Containers that hold frames, and nothing that points to other files (no hls, concat, dash, sdp, image2, lavfi).
+#: Containers that hold frames themselves, and none that refers to other files (hls, concat, dash, sdp, image2, lavfi).
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv"
 _ATTACHED_PICTURE = 0x400
 _DEFAULT = 0x1
 
 
 def is_file_error(error: Exception) -> bool:
-    """Whether an error from PyAV is the file's fault: all but a real lack of memory.
+    """Report whether an error raised by PyAV is the file's fault: any but a real lack of memory.
 
-    Fuzzing raised UnicodeDecodeError, IndexError, AttributeError, EOFError and OSError beside FFmpegError, and FFmpeg's
-    own MemoryError for a few bytes that promise a billion samples.
+    Fuzzing raised UnicodeDecodeError, IndexError, AttributeError, EOFError and OSError besides FFmpegError, and a
+    MemoryError of FFmpeg's own for a few bytes that announce a billion samples.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    bool
     """
     return not isinstance(error, MemoryError) or isinstance(error, av.FFmpegError)
 
 
 def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
-    """Open a regular file as a container, or say in a VideoError what it is instead.
+    """Open a regular file as a container of audio and video.
 
-    max_pixels holds already while FFmpeg probes: it decodes a frame to learn about a stream. `hwaccel` (HWAccel) names
-    a device to decode on.
+    Parameters
+    ----------
+    path : Path
+    max_pixels : int
+        The largest frame; it already applies while FFmpeg probes a stream by decoding a frame of it.
+    hwaccel : av.codec.hwaccel.HWAccel, optional
+        The device to decode on.
+
+    Returns
+    -------
+    av.container.InputContainer
+
+    Raises
+    ------
+    VideoError
+        If the file cannot be read or is not a video; the message says what it is instead.
     """
-    av.logging.set_level(None)  # debug logging beside decoder threads deadlocks (FACTS)
+    av.logging.set_level(None)  # debug logging deadlocks with decoder threads
     try:
         return av.open(
             f"file:{path.absolute()}",
@@ -47,7 +69,7 @@ def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
     except Exception as e:
         if not is_file_error(e):
             raise
-        if not os.access(path, os.R_OK):  # FFmpeg raises PermissionError for some damage, too
+        if not os.access(path, os.R_OK):  # FFmpeg raises PermissionError for some kinds of damage, too
             raise VideoError(f"{path}: no permission to read it", reason="unreadable") from None
         try:
             boxes = _boxes(path)
@@ -66,7 +88,7 @@ def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
 
 
 def _boxes(path: Path) -> list[bytes]:
-    """Names of an MP4's outermost boxes (ISO/IEC 14496-12, 4.2), as far as they follow one another."""
+    """List the names of an MP4's outermost boxes (ISO/IEC 14496-12, 4.2), as far as they follow one another."""
     names: list[bytes] = []
     end = path.stat().st_size
     with path.open("rb") as file:
@@ -81,26 +103,57 @@ def _boxes(path: Path) -> list[bytes]:
     return names
 
 
-def choose_stream(container: Any, path: Path, wanted: int | None) -> Any:
-    """The stream asked for; else among real video streams a default one before others, a larger before a smaller."""
+def choose_stream(container: Any, path: Path, index: int | None) -> Any:
+    """Choose the video stream: the requested one; else a default stream before others, larger before smaller ones.
+
+    Parameters
+    ----------
+    container : av.container.InputContainer
+    path : Path
+        For the messages.
+    index : int or None
+        The requested stream. Cover pictures do not count as video streams.
+
+    Returns
+    -------
+    av.VideoStream
+
+    Raises
+    ------
+    VideoError
+        If there is no video stream, or no decoder for it.
+    ConfigError
+        If the requested stream is not a video stream.
+    """
     videos = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
     if not videos:
         raise VideoError(f"{path}: no video stream in it", reason="no_video_stream")
     videos = [s for s in videos if s.codec_context is not None]
     if not videos:
         raise VideoError(f"{path}: no decoder for its video stream", reason="unsupported")
-    if wanted is None:
+    if index is None:
         size = {s.index: s.codec_context.width * s.codec_context.height for s in videos}
         return max(videos, key=lambda s: (int(s.disposition) & _DEFAULT, size[s.index]))
     for stream in videos:
-        if stream.index == wanted:
+        if stream.index == index:
             return stream
     found = ", ".join(str(s.index) for s in videos)
-    raise ConfigError(f"{path}: stream {wanted} is not a video stream; found {found}")
+    raise ConfigError(f"{path}: stream {index} is not a video stream; found {found}")
 
 
 def duration_tag(metadata: dict[str, str]) -> Fraction | None:
-    """Matroska's per-stream DURATION tag, "00:00:04.200000000" -> seconds."""
+    """Parse Matroska's DURATION tag of a stream, such as "00:00:04.200000000".
+
+    Parameters
+    ----------
+    metadata : dict
+        The stream's.
+
+    Returns
+    -------
+    Fraction or None
+        Seconds; None if there is no valid tag.
+    """
     text = next((v for k, v in metadata.items() if k.upper().startswith("DURATION")), "")
     try:
         hours, minutes, seconds = text.split(":")

@@ -1,4 +1,4 @@
-"""A second reader for clean files, by decord: see indexed_reader.py."""
+"""A reader for undamaged files by decord (see fervid.video.readers.indexed)."""
 
 from pathlib import Path
 from typing import Any
@@ -6,44 +6,51 @@ from typing import Any
 import numpy as np
 
 from fervid.errors import MissingDependency
-from fervid.video.readers.indexed import IndexedReader
+from fervid.video.readers.indexed import IndexedFrame, IndexedReader, resize_image
 
 __all__ = ["DecordReader"]
 
+#: ITU-R BT.601; decord gives no luma plane.
+_LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
-class DecordFrame:
-    """A frame by its number, decoded when its pixels are asked for."""
 
-    def __init__(self, reader: "DecordReader", number: int, pts_s: float, duration_s: float) -> None:
-        self.pts_s, self.duration_s = pts_s, duration_s
-        self._reader, self._number = reader, number
+class DecordFrame(IndexedFrame):
+    """A Frame that decord decodes on request."""
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
-        """Give (height_px, width_px, 3) uint8 RGB, scaled by area."""
-        from PIL import Image
-
-        image = Image.fromarray(self._reader.pixels(self._number))
-        return np.asarray(image.resize((width_px, height_px), Image.Resampling.BOX))
+        """Convert the frame to RGB (height_px, width_px, 3) uint8, resized by area."""
+        return resize_image(self._pixels(), width_px, height_px)
 
     def luma(self) -> np.ndarray:
-        """Give the luma (H, W) uint8, 0..255, from RGB by ITU-R BT.601 (decord gives no luma plane)."""
-        weights = np.array([0.299, 0.587, 0.114], np.float32)
-        return np.rint(self._reader.pixels(self._number) @ weights).astype(np.uint8)
-
-    def luma_preview(self) -> np.ndarray | None:
-        """Nothing is cheap here: decord gives RGB only."""
-        return None
+        """Compute the luma (H, W) uint8, 0..255, from RGB."""
+        return np.rint(self._pixels() @ _LUMA_WEIGHTS).astype(np.uint8)
 
     def stored_luma(self) -> tuple[np.ndarray, bool]:
-        """Give the luma; there is no other."""
+        """Return the luma at full range: decord gives RGB only."""
         return self.luma(), False
 
 
 class DecordReader(IndexedReader[np.ndarray]):
-    """A Reader on decord, whose pixels are (H, W, 3) uint8 RGB."""
+    """A Reader by decord, whose pixels are (H, W, 3) uint8 RGB.
+
+    Parameters
+    ----------
+    path : Path
+    stream : int or None
+        The index of the video stream.
+    max_pixels : int
+        The largest frame.
+
+    Raises
+    ------
+    MissingDependency
+        If decord is not installed.
+    VideoError
+        As IndexedReader.
+    """
 
     library = "decord"
-    #: It drops the first group of pictures of MPEG-TS.
+    #: decord drops the first group of pictures of MPEG-TS.
     safe = ("mov", "matroska", "avi")
 
     def __init__(self, path: Path, *, stream: int | None, max_pixels: int) -> None:
@@ -55,7 +62,7 @@ class DecordReader(IndexedReader[np.ndarray]):
         super().__init__(path, stream=stream, max_pixels=max_pixels)
 
     def _open(self) -> Any:
-        # decord turns rotated MP4 upright itself, but not Matroska
+        # decord rotates MP4 upright by itself, but not Matroska
         self._turns = self.info.rotation_deg // 90 if self.info.container == "matroska" else 0
         return self._library.VideoReader(str(self._path.absolute()), num_threads=1)
 

@@ -1,7 +1,7 @@
-"""Readers that open any frame by its number: their library's pixels at the times that the container's packets carry.
+"""Readers that open any frame by its number: a library's pixels at the times of the container's packets.
 
-Only the frames that are looked at are decoded. Such libraries are wrong or silent on edit lists, damage and changes of
-resolution (FACTS), so everything but pixels comes from PyAV, and a file on which the two do not agree is refused.
+Only the frames that are sampled are decoded. Such libraries are wrong, without an error, on edit lists, damaged files
+and changes of resolution: everything but the pixels comes from PyAV, and a file on which the two disagree is refused.
 """
 
 from abc import ABC, abstractmethod
@@ -9,19 +9,74 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+import numpy as np
+
 from fervid.errors import VideoError
 from fervid.video.reader import Health, RestartNeeded
 from fervid.video.readers.pyav import PyAVReader
 
-__all__ = ["IndexedReader"]
+__all__ = ["IndexedFrame", "IndexedReader", "resize_image"]
 
 P = TypeVar("P")
 
 
-class IndexedReader(ABC, Generic[P]):
-    """A Reader over frames by number. VideoError "unsupported" where frames would not be those of the container.
+class IndexedFrame:
+    """A frame by its number, decoded when its pixels are requested; subclasses convert them.
 
-    P is what the library gives for a frame's pixels.
+    Parameters
+    ----------
+    reader : IndexedReader
+        Decodes the frame.
+    number : int
+        From 0, in display order.
+    pts_s, duration_s : float
+        Seconds.
+    """
+
+    def __init__(self, reader: Any, number: int, pts_s: float, duration_s: float) -> None:
+        self.pts_s, self.duration_s = pts_s, duration_s
+        self._reader, self._number = reader, number
+
+    def _pixels(self) -> Any:
+        return self._reader.pixels(self._number)
+
+    def luma_preview(self) -> None:
+        """Return None: a preview would cost a decoded frame."""
+        return
+
+
+def resize_image(rgb: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
+    """Resize an image by area.
+
+    Parameters
+    ----------
+    rgb : ndarray, shape (H, W, 3), uint8
+    width_px, height_px : int
+
+    Returns
+    -------
+    ndarray, shape (height_px, width_px, 3), uint8
+    """
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(rgb).resize((width_px, height_px), Image.Resampling.BOX))
+
+
+class IndexedReader(ABC, Generic[P]):
+    """A Reader of frames by number. P is what the library gives as a frame's pixels.
+
+    Parameters
+    ----------
+    path : Path
+    stream : int or None
+        The index of the video stream.
+    max_pixels : int
+        The largest frame.
+
+    Raises
+    ------
+    VideoError
+        With the reason "unsupported" where the library's frames would not be those of the container.
     """
 
     library = ""
@@ -31,16 +86,16 @@ class IndexedReader(ABC, Generic[P]):
     def __init__(self, path: Path, *, stream: int | None, max_pixels: int) -> None:
         self._path = path
         try:
-            with PyAVReader(path, stream=stream, max_pixels=max_pixels, careful=False, synthetic_time=False) as sure:
-                self.info = sure.info
-                self._times = sure.frame_times()
+            with PyAVReader(path, stream=stream, max_pixels=max_pixels, careful=False, synthetic_time=False) as trusted:
+                self.info = trusted.info
+                self._times = trusted.frame_times()
         except RestartNeeded:
-            raise self._refuse("it is damaged or has no timestamps") from None
+            raise self._unsupported("it is damaged or has no timestamps") from None
         if self.info.container not in self.safe:
-            raise self._refuse(f"it loses frames of {self.info.container}")
+            raise self._unsupported(f"it loses frames of {self.info.container}")
         end_s = sum(self._times[-1]) if self._times else 0.0
         if self.info.duration_s and end_s < self.info.duration_s - 1:
-            raise self._refuse(f"it ends at {end_s:.1f} s of {self.info.duration_s:.1f} s")
+            raise self._unsupported(f"it ends at {end_s:.1f} s of {self.info.duration_s:.1f} s")
         self.health = Health()
         self.end_s: float | None = None
         self._last: tuple[int, P] | None = None
@@ -51,13 +106,13 @@ class IndexedReader(ABC, Generic[P]):
         except VideoError:
             raise
         except Exception as e:  # noqa: BLE001 - such libraries raise bare RuntimeErrors and their own
-            raise self._refuse(f"{self.library} says: {_first_line(e)}") from None
+            raise self._unsupported(f"{self.library}: {_first_line(e)}") from None
         if count != len(self._times):
-            raise self._refuse(f"{self.library} counts {count} frames, the container {len(self._times)}")
+            raise self._unsupported(f"{self.library} counts {count} frames, the container {len(self._times)}")
 
     @abstractmethod
     def _open(self) -> Any:
-        """Open the file at `_path`, of which `info` is known -> the library's decoder, whose length is its frames'."""
+        """Open the file at `_path`, whose `info` is known -> the library's decoder; its length is the frame count."""
 
     @abstractmethod
     def _decode(self, number: int) -> P:
@@ -65,10 +120,21 @@ class IndexedReader(ABC, Generic[P]):
 
     @abstractmethod
     def _frame(self, number: int, pts_s: float, duration_s: float) -> Any:
-        """A Frame that asks `pixels` once somebody asks for its own."""
+        """Make a Frame that calls `pixels` when its own pixels are requested."""
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Any]:
-        """Yield the frames with start_s <= pts_s < stop_s."""
+        """Yield the frames with start_s <= pts_s < stop_s.
+
+        Parameters
+        ----------
+        start_s : float
+        stop_s : float or None
+            None: to the end.
+
+        Yields
+        ------
+        Frame
+        """
         end_s = 0.0
         for number, (pts_s, duration_s) in enumerate(self._times):
             if pts_s >= start_s and (stop_s is None or pts_s < stop_s):
@@ -78,18 +144,33 @@ class IndexedReader(ABC, Generic[P]):
         self.end_s = end_s if stop_s is None else min(end_s, stop_s)
 
     def pixels(self, number: int) -> P:
-        """Decode one frame, displayed upright; the last one is kept."""
+        """Decode one frame, displayed upright; the last one is kept.
+
+        Parameters
+        ----------
+        number : int
+            From 0, in display order.
+
+        Returns
+        -------
+        P
+
+        Raises
+        ------
+        VideoError
+            With the reason "unsupported" if the library cannot decode it.
+        """
         if self._last is None or self._last[0] != number:
             try:
                 self._last = (number, self._decode(number))
             except VideoError:
                 raise
             except Exception as e:  # noqa: BLE001 - as above
-                raise self._refuse(f"frame {number}: {_first_line(e)}") from None
+                raise self._unsupported(f"frame {number}: {_first_line(e)}") from None
         return self._last[1]
 
     def close(self) -> None:
-        """Let go of the decoder."""
+        """Release the decoder."""
         self._decoder = self._last = None
 
     def __enter__(self) -> Self:
@@ -98,8 +179,8 @@ class IndexedReader(ABC, Generic[P]):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _refuse(self, why: str) -> VideoError:
-        message = f"{self._path}: not a file that {self.library} reads rightly ({why}); use --reader av"
+    def _unsupported(self, why: str) -> VideoError:
+        message = f"{self._path}: {self.library} does not read this file correctly ({why}); use --reader av"
         return VideoError(message, reason="unsupported")
 
 

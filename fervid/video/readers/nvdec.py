@@ -1,6 +1,6 @@
-"""The default reader with the GPU's own decoder (NVDEC) behind it: PyAV's times and checks, frames that stay there.
+"""The default reader with the GPU's own decoder (NVDEC): PyAV's times and checks; the frames stay on the GPU.
 
-The pixels come from FFmpeg as CUDA memory in NV12 or P010 and become tensors by DLPack, without a copy over the bus.
+FFmpeg gives the pixels in CUDA memory, as NV12 or P010; DLPack turns them into tensors without a copy over the bus.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,14 @@ _LAYOUTS = ("nv12", "p010le", "p016le")
 
 
 class Nv12Frame:
-    """A decoded frame of NV12 or P010, wherever its memory is: a copy of the decoder's own, so it may be held."""
+    """A decoded frame of NV12 or P010 in any memory. It is a copy of the decoder's own, so it may be kept.
+
+    Parameters
+    ----------
+    frame : av.VideoFrame
+    pts_s, duration_s : float
+        Seconds.
+    """
 
     def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> None:
         self.pts_s, self.duration_s = pts_s, duration_s
@@ -37,32 +44,32 @@ class Nv12Frame:
         self._limited = frame.color_range != ColorRange.JPEG
 
     def rgb(self, width_px: int, height_px: int) -> Tensor:
-        """Give (height_px, width_px, 3) uint8 RGB, scaled by area."""
+        """Convert the displayed frame to RGB (height_px, width_px, 3) uint8, resized by area."""
         size_px = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
         luma, chroma = self._plane(0), self._plane(1)
         rgb = yuv_to_rgb(luma, chroma, size_px, luma_weights(int(self._frame.colorspace)), limited=self._limited)
         return torch.rot90(rgb, self._turns).contiguous() if self._turns else rgb
 
     def luma(self) -> np.ndarray:
-        """Give the luma (H, W) uint8 as an array all the same, stretched to 0..255."""
+        """Copy the luma (H, W) uint8, stretched to 0..255, to the CPU as an array."""
         luma, limited = self.stored_luma()
         full = full_range_of(luma.float()).to(torch.uint8) if limited else luma
         return full.cpu().numpy()
 
     def stored_luma(self) -> tuple[Tensor, bool]:
-        """Give a copy of the luma plane (H, W), and whether it is limited."""
+        """Copy the luma plane (H, W), and report whether its range is limited."""
         luma = self._plane(0)
         return (torch.rot90(luma, self._turns) if self._turns else luma.clone()), self._limited
 
-    def luma_preview(self) -> np.ndarray | None:
-        """Nothing that lies on a GPU is cheap to look at from here."""
-        return None
+    def luma_preview(self) -> None:
+        """Return None: a preview would have to be copied from the GPU."""
+        return
 
     def _plane(self, number: int) -> Tensor:
-        """View a plane; its upper eight bits where it has more.
+        """View a plane; of more than eight bits, the upper eight.
 
-        The capsule, not the plane, is handed over: torch would ask the plane to order itself by torch's stream, which
-        PyAV refuses. Both work on the default stream of one context, which keeps the order.
+        DLPack's capsule is passed, not the plane: torch would request that the plane be ordered by torch's stream,
+        which PyAV rejects. Both work on the default stream of one context, which keeps the order.
         """
         plane: Any = self._frame.planes[number]
         pixels = torch.utils.dlpack.from_dlpack(plane.__dlpack__())
@@ -70,9 +77,28 @@ class Nv12Frame:
 
 
 class NvdecReader(PyAVReader):
-    """A Reader that decodes on a GPU. NotOnGPU for what its decoder does not take, and for damaged files.
+    """A Reader that decodes on a GPU.
 
-    Damage within a picture goes unnoticed there, so a file in which PyAV sees any is left to the CPU.
+    Damage within a frame is not detected there: a file in which PyAV detects any is left to the CPU.
+
+    Parameters
+    ----------
+    path : Path
+    device : str
+        "cuda:i".
+    stream : int or None
+        The index of the video stream.
+    max_pixels : int
+        The largest frame.
+    careful, synthetic_time : bool
+        See fervid.video.open.open_video.
+
+    Raises
+    ------
+    NotOnGPU
+        For what the GPU's decoder does not support, and for damaged files.
+    MissingDependency, DeviceError
+        If this installation, or this GPU, cannot decode at all.
     """
 
     def __init__(
@@ -85,11 +111,11 @@ class NvdecReader(PyAVReader):
         self.health.decoder = "nvdec"
 
     def _open(self) -> Any:
-        """Open the file with a decoder in the CUDA context that torch computes in.
+        """Open the file with a decoder in the CUDA context of torch.
 
-        FFmpeg would make that context with other flags than torch did, and fails (PyAV's pull request 2339); so it is
-        told to take the one that is current, and torch is told to make its own current. Older FFmpegs destroy a context
-        that they only borrowed (hwcontext_cuda.c, cuda_device_uninit).
+        FFmpeg would create that context with other flags than torch did, and fail (PyAV's pull request 2339). It uses
+        the current context instead, after torch has made its own current. Versions of FFmpeg before 8 destroy a
+        context that they only borrowed (hwcontext_cuda.c, cuda_device_uninit).
         """
         if av.library_versions["libavutil"] < _FFMPEG_8 or not hasattr(VideoPlane, "__dlpack__"):
             raise MissingDependency("--reader nvdec needs PyAV 17 or later, with FFmpeg 8: pip install 'av>=17'")
@@ -112,24 +138,24 @@ class NvdecReader(PyAVReader):
             return open_container(self._path, self._max_pixels, accelerated)
 
     def _prepare(self) -> None:
-        """Set the decoder up, on one thread: the GPU is what works in parallel.
+        """Set up the decoder on one thread: the GPU does the parallel work.
 
-        No extra_hw_frames: FFmpeg 8 gives copies of its surfaces (AV_HWACCEL_FLAG_UNSAFE_OUTPUT is off), so holding
-        frames takes none from the decoder; and with more than 32 surfaces NVDEC may refuse what it can decode, which
-        H.264 without a VUI comes close to by itself.
+        extra_hw_frames stays unset: FFmpeg 8 gives copies of its surfaces (AV_HWACCEL_FLAG_UNSAFE_OUTPUT is off), so
+        that keeping frames takes none from the decoder; and with more than 32 surfaces, which H.264 without a VUI comes
+        close to by itself, NVDEC may reject a video that it can decode.
         """
         super()._prepare()
         self._stream.codec_context.thread_count = 1
 
     def _head(self, frames: Iterator[av.VideoFrame]) -> list[av.VideoFrame]:
-        """See by the first frames whether the GPU has decoded them: FFmpeg turns to the CPU by itself."""
+        """Check on the first frames that the GPU has decoded them: FFmpeg falls back to the CPU by itself."""
         head = super()._head(frames)
         if not all(map(_on_gpu, head)):
             codec, layout = self._stream.codec_context.name, (head[-1].sw_format or head[-1].format).name
-            raise NotOnGPU(self._path, f"{codec} in {layout}, unless libnvcuvid.so.1 or room on the GPU is missing")
+            raise NotOnGPU(self._path, f"{codec} in {layout}, unless libnvcuvid.so.1 or memory on the GPU is missing")
         return head
 
-    def _wrapped(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> Nv12Frame:
+    def _wrap(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> Nv12Frame:
         if not _on_gpu(frame):
             raise NotOnGPU(self._path, f"at {pts_s:.1f} s it changes to {(frame.sw_format or frame.format).name}")
         return Nv12Frame(frame, pts_s, duration_s)

@@ -1,4 +1,4 @@
-"""The default reader: PyAV, with every frame's time checked and damage survived."""
+"""The default reader: PyAV, with every timestamp checked and damage survived."""
 
 import contextlib
 import os
@@ -21,19 +21,41 @@ from fervid.video.readers.timestamps import MAX_GAP_S, SkippedPacket, StreamFram
 
 __all__ = ["PyAVReader"]
 
-#: Containers in which a seek lands on a key frame and the index can be believed.
+#: Containers in which a seek lands on a keyframe and the index can be trusted.
 _SEEKABLE = {"mov", "matroska"}
-#: Frame rates outside these (exclusive) are not believed.
-_SLOWEST, _FASTEST = Fraction(1, 3600), 10_000
-#: Codecs whose B-frames fast sampling leaves undeblocked. Not HEVC: some encoders make every frame a B-frame, and what
-#: is left out in one frame goes on to all that refer to it.
-_ROUGH = {"h264"}
-_UNTIMED_AT_START = 64
-_FAILURES_IN_A_ROW = 32
+#: Frame rates outside these limits (exclusive) are not trusted.
+_MIN_RATE, _MAX_RATE = Fraction(1, 3600), 10_000
+#: Codecs whose B-frames are decoded without the deblocking filter in fast sampling. Not HEVC: some encoders make every
+#: frame a B-frame, and what is omitted in one frame affects all that refer to it.
+_SKIP_DEBLOCKING = {"h264"}
+_MAX_UNTIMED_AT_START = 64
+_MAX_FAILURES_IN_A_ROW = 32
 
 
 class PyAVReader:
-    """A Reader over one video stream. Opening decodes the first frame: it alone tells rotation and time zero."""
+    """A Reader of one video stream. Opening it decodes the first frame, which alone tells rotation and time zero.
+
+    Parameters
+    ----------
+    path : Path
+    stream : int or None
+        The index of the video stream; None chooses one.
+    max_pixels : int
+        The largest frame.
+    careful, synthetic_time : bool
+        See fervid.video.open.open_video.
+    sampling : Sampling, optional
+        Which frames will be sampled, so that others may be skipped.
+
+    Raises
+    ------
+    VideoError
+        If the file is no readable video.
+    ConfigError
+        If `stream` is not a video stream.
+    RestartNeeded
+        If the file must be opened with other options.
+    """
 
     def __init__(
         self,
@@ -45,7 +67,7 @@ class PyAVReader:
         synthetic_time: bool,
         sampling: Sampling | None = None,
     ) -> None:
-        self._path, self._wanted, self._max_pixels = path, stream, max_pixels
+        self._path, self._stream_index, self._max_pixels = path, stream, max_pixels
         self._careful, self._synthetic, self._sampling = careful, synthetic_time, sampling
         self.health, self._scalers = Health(), Scalers()
         self.end_s: float | None = None
@@ -56,15 +78,15 @@ class PyAVReader:
             if self._tick > MAX_GAP_S and not synthetic_time:
                 raise RestartNeeded(synthetic_time=True)
             self._rate = self._declared_rate()
-            opening, again = tee(self._packets())
-            decoding = self._decode(opening)
-            head = self._head(decoding)
+            packets, replay = tee(self._packets())
+            decoded = self._decode(packets)
+            head = self._head(decoded)
             self._origin = self._time_zero(head[-1])
-            self._clock = self._wind(self._declared_end())
-            self._opened: tuple[Iterator[StreamFrame], Iterator[Any]] = chain(head, decoding), again
+            self._timestamps = self._normalizer(self._declared_end())
+            self._opened: tuple[Iterator[StreamFrame], Iterator[Any]] = chain(head, decoded), replay
             self.info = self._describe(head[-1])
             if not can_skip_frames(self._stream, self.info.container, head[-1]):
-                if self._fast and self.info.codec in _ROUGH:
+                if self._fast and self.info.codec in _SKIP_DEBLOCKING:
                     raise RestartNeeded(every_frame=True)
                 self._sampling = None
         except BaseException:
@@ -72,54 +94,76 @@ class PyAVReader:
             raise
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Any]:
-        """Yield the frames (PyAVFrame, Unseen) with start_s <= pts_s < stop_s, in the order of display."""
-        source = self._from(start_s)
+        """Yield the frames with start_s <= pts_s < stop_s, preceded by a still that is on display at start_s.
+
+        Parameters
+        ----------
+        start_s : float
+        stop_s : float or None
+            None: to the end.
+
+        Yields
+        ------
+        PyAVFrame or SkippedFrame
+            In display order.
+
+        Raises
+        ------
+        RestartNeeded
+            If the file must be read again with other options.
+        """
         last_end = 0.0
-        for frame, pts_s, duration_s in self._clock.spans(self._clock.timed(source)):
+        for frame, pts_s, duration_s in self._timestamps.normalize(self._frames_from(start_s)):
             if stop_s is not None and pts_s >= stop_s:
                 last_end = stop_s
                 break
-            last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
-            begun = pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s)
-            if begun and not self._is_spare(frame, duration_s):
-                yield self._wrapped(frame, pts_s, duration_s)
+            last_end = max(last_end, pts_s + (duration_s or float(self._timestamps.step)))
+            visible = pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s)
+            if visible and not self._is_redundant(frame, duration_s):
+                yield self._wrap(frame, pts_s, duration_s)
         else:
-            last_end = self._clock.finish(last_end)
+            last_end = self._timestamps.end_of_video(last_end)
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
 
-    def _from(self, start_s: float) -> Iterator[StreamFrame]:
-        """Decode from a little before start_s, or from the start."""
+    def _frames_from(self, start_s: float) -> Iterator[StreamFrame]:
+        """Decode from shortly before start_s, or from the first frame."""
         if start_s > 0 and not self._synthetic and self._seek(start_s):
-            return self._sifted(self._packets(), start_s)
-        return self._from_first(start_s)
+            return self._decode_sampled(self._packets(), start_s)
+        return self._frames_from_first(start_s)
 
-    def _from_first(self, start_s: float = 0.0) -> Iterator[StreamFrame]:
-        """Go on where opening ended; or begin again, now that time zero is known, if frames may be left out."""
+    def _frames_from_first(self, start_s: float = 0.0) -> Iterator[StreamFrame]:
+        """Continue after the frames decoded while opening; or decode again, now that time zero is known, and skip."""
         frames, packets = self._opened
-        self._opened = iter(()), iter(())  # of the two that are left, one would keep every packet for the other
+        self._opened = iter(()), iter(())  # else the one that is not used would buffer every packet of the other
         if self._sampling is None:
             return frames
         self._stream.codec_context.flush_buffers()
         self.health.packets = self.health.decoded = 0
-        return self._sifted(packets, start_s)
+        return self._decode_sampled(packets, start_s)
 
-    def _sifted(self, packets: Iterator[Any], start_s: float = 0.0) -> Iterator[StreamFrame]:
-        """Decode what may be looked at."""
+    def _decode_sampled(self, packets: Iterator[Any], start_s: float = 0.0) -> Iterator[StreamFrame]:
+        """Decode the frames that may be sampled."""
         if self._sampling is None:
             return self._decode(packets)
-        sieve = FrameSkipper(self._stream, self._sampling, self._origin, self.health, start_s=start_s)
-        return sieve.in_place(self._decode(packets, sieve))
+        skipper = FrameSkipper(self._stream, self._sampling, self._origin, self.health, start_s=start_s)
+        return skipper.restore(self._decode(packets, skipper))
 
     @property
     def _fast(self) -> bool:
         return self._sampling is not None and self._sampling.fast
 
-    def _is_spare(self, frame: StreamFrame, duration_s: float) -> bool:
-        """Whether a frame was left out and another will do: not for a still, which is looked at in each second."""
+    def _is_redundant(self, frame: StreamFrame, duration_s: float) -> bool:
+        """Report whether a frame was skipped and another will do; a still is sampled again in each second."""
         return self._fast and isinstance(frame, SkippedPacket) and duration_s < STILL_S
 
     def frame_times(self) -> list[tuple[float, float]]:
-        """Give (pts_s, duration_s) of every displayed frame from the packets alone; this uses the reader up."""
+        """Read the times of all displayed frames from the packets alone. The reader cannot be used afterwards.
+
+        Returns
+        -------
+        list of tuple
+            (pts_s, duration_s) of each.
+        """
         self._container.seek(0)
         packets = [p for p in self._container.demux(self._stream) if p.pts is not None and not p.is_discard]
         times = sorted((p.pts * self._tick - self._origin, (p.duration or 0) * self._tick) for p in packets)
@@ -127,11 +171,11 @@ class PyAVReader:
 
     @property
     def time_base(self) -> Fraction:
-        """Seconds of which all pts_s are multiples, as long as the clock does not jump."""
-        return self._clock.step if self._synthetic else self._tick
+        """The seconds of which all pts_s are multiples, as long as the clock does not jump."""
+        return self._timestamps.step if self._synthetic else self._tick
 
     def close(self) -> None:
-        """Close the container; safe to call twice."""
+        """Close the container; it may be called twice."""
         self._container.close()
 
     def __enter__(self) -> Self:
@@ -140,9 +184,10 @@ class PyAVReader:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _wrapped(self, frame: Any, pts_s: float, duration_s: float) -> Any:
-        left_out = isinstance(frame, SkippedPacket)
-        return SkippedFrame(pts_s, duration_s) if left_out else PyAVFrame(frame, pts_s, duration_s, self._scalers)
+    def _wrap(self, frame: Any, pts_s: float, duration_s: float) -> Any:
+        if isinstance(frame, SkippedPacket):
+            return SkippedFrame(pts_s, duration_s)
+        return PyAVFrame(frame, pts_s, duration_s, self._scalers)
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -150,8 +195,8 @@ class PyAVReader:
         return open_container(self._path, self._max_pixels)
 
     def _prepare(self) -> None:
-        """Choose the stream and set its decoder up; huge frames are refused before anything is decoded."""
-        self._stream = choose_stream(self._container, self._path, self._wanted)
+        """Choose the stream and set up its decoder; reject huge frames before anything is decoded."""
+        self._stream = choose_stream(self._container, self._path, self._stream_index)
         context = self._stream.codec_context
         if context.width * context.height > self._max_pixels:
             raise VideoError(
@@ -160,35 +205,35 @@ class PyAVReader:
                 reason="too_large",
             )
         context.options = {"max_pixels": str(self._max_pixels)}
-        if self._fast and context.name in _ROUGH:
+        if self._fast and context.name in _SKIP_DEBLOCKING:
             context.options |= {"skip_loop_filter": "bidir"}
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
     def _declared_rate(self) -> Fraction | None:
-        """The stream's frame rate, if it can be believed. Without times, average_rate is only the demuxer's default."""
+        """Return the stream's frame rate, if plausible; without times, average_rate is only the demuxer's default."""
         stream = self._stream
         rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
         for rate in rates if stream.start_time is not None else (stream.guessed_rate,):
-            if rate and _SLOWEST < Fraction(rate.numerator, rate.denominator) < _FASTEST:
+            if rate and _MIN_RATE < Fraction(rate.numerator, rate.denominator) < _MAX_RATE:
                 return Fraction(rate.numerator, rate.denominator)
         return None
 
     def _head(self, frames: Iterator[av.VideoFrame]) -> list[av.VideoFrame]:
-        """Decode up to the first frame that has a time (any frame, when times are synthetic)."""
+        """Decode up to the first frame that has a timestamp (any frame if times are synthetic)."""
         head: list[av.VideoFrame] = []
         for frame in frames:
             head.append(frame)
             if self._synthetic or frame.pts is not None:
                 return head
-            if len(head) == _UNTIMED_AT_START:
+            if len(head) == _MAX_UNTIMED_AT_START:
                 break
         if not head:
-            raise VideoError(f"{self._path}: not one frame could be decoded", reason="no_frames")
+            raise VideoError(f"{self._path}: no frame could be decoded", reason="no_frames")
         raise RestartNeeded(synthetic_time=True)
 
     def _time_zero(self, first: av.VideoFrame) -> Fraction:
-        """Seconds at which second 0 begins: the first frame, or the declared start when damage took that frame."""
+        """Return where second 0 is on the stream's clock: the first frame, or the declared start if damage took it."""
         if self._synthetic or first.pts is None:
             return Fraction(0)
         declared = self._stream.start_time
@@ -196,16 +241,16 @@ class PyAVReader:
             return declared * self._tick
         return first.pts * self._tick
 
-    def _wind(self, end_s: float | None) -> TimestampNormalizer:
+    def _normalizer(self, end_s: float | None) -> TimestampNormalizer:
         stream = self._stream
         return TimestampNormalizer(
             origin=self._origin,
             tick=self._tick,
             step=1 / self._rate if self._rate else Fraction(1, 25),
             end_s=end_s,
-            exact=stream.duration is not None or bool(duration_tag(stream.metadata)),
+            exact_end=stream.duration is not None or bool(duration_tag(stream.metadata)),
             synthetic=self._synthetic,
-            abut=self._container_name() == "mov",
+            contiguous=self._container_name() == "mov",
             health=self.health,
         )
 
@@ -215,7 +260,7 @@ class PyAVReader:
         rotation = round(first.rotation / 90) * 90 % 360
         if rotation % 180:
             width, height = height, width
-        end = self._clock.end_s
+        end = self._timestamps.end_s
         return VideoInfo(
             path=self._path,
             container=self._container_name(),
@@ -230,7 +275,7 @@ class PyAVReader:
         )
 
     def _declared_end(self) -> float | None:
-        """Seconds from time zero to the end that the stream (else the container) declares."""
+        """Return the end that the stream (else the container) declares, in seconds from time zero."""
         ends: list[Fraction] = []
         if self._stream.duration:
             ends.append(((self._stream.start_time or 0) + self._stream.duration) * self._tick)
@@ -245,9 +290,9 @@ class PyAVReader:
     # -- decoding --------------------------------------------------------------------------------------------------
 
     def _packets(self) -> Iterator[Any]:
-        """Demux; when the demuxer stumbles, ask it again until it fails many times in a row."""
+        """Demux; after an error, try again until the demuxer fails many times in a row."""
         failures = 0
-        while failures < _FAILURES_IN_A_ROW:
+        while failures < _MAX_FAILURES_IN_A_ROW:
             try:
                 for packet in self._container.demux(self._stream):
                     failures = 0
@@ -260,14 +305,14 @@ class PyAVReader:
                 self._damage()
         yield None
 
-    def _decode(self, packets: Iterator[Any], sieve: FrameSkipper | None = None) -> Iterator[av.VideoFrame]:
-        """Decode packet by packet: one bad packet costs its own frames only."""
+    def _decode(self, packets: Iterator[Any], skipper: FrameSkipper | None = None) -> Iterator[av.VideoFrame]:
+        """Decode packet by packet: a bad packet loses only its own frames."""
         for packet in packets:
             self.health.packets += packet is not None and packet.size > 0
             if packet is not None and packet.is_corrupt:
                 self._damage()
-            if sieve:
-                self._stream.codec_context.skip_frame = sieve.setting(packet)
+            if skipper:
+                self._stream.codec_context.skip_frame = skipper.setting(packet)
             try:
                 with stage("decode"):
                     frames = self._stream.codec_context.decode(packet)
@@ -290,9 +335,9 @@ class PyAVReader:
         self.health.degrade("damaged")
 
     def _seek(self, start_s: float) -> bool:
-        """Go to one key frame before start_s, so that open groups of pictures decode; False: decode from the start.
+        """Seek one keyframe before start_s, so that open groups of pictures decode; False: decode from the start.
 
-        Some seeks land too late (fragmented MP4, Matroska before its first index entry): then the file is opened again.
+        Some seeks land too late (fragmented MP4, Matroska before its first index entry): then the file is reopened.
         """
         if self._container_name() not in _SEEKABLE:
             return False
@@ -303,13 +348,16 @@ class PyAVReader:
                 if earlier is not None and earlier <= target:
                     self._container.seek(earlier, stream=self._stream)
                     return True
+        self._reopen()
+        return True
+
+    def _reopen(self) -> None:
         self._container.close()
         self._container = self._open()
         self._prepare()
-        return True
 
     def _land(self, target: int) -> int | None:
-        """Seek, and give the time of the packet there."""
+        """Seek, and return the timestamp of the packet there."""
         self._container.seek(target, stream=self._stream)
         return next(self._container.demux(self._stream)).pts
 

@@ -1,4 +1,4 @@
-"""One frame of PyAV, converted only as far as it is asked for."""
+"""A decoded frame of PyAV, converted only as far as requested."""
 
 from dataclasses import dataclass, field
 
@@ -12,14 +12,14 @@ __all__ = ["PyAVFrame", "Scalers", "planes_of"]
 
 #: Pixel formats whose first plane is eight bits of luma.
 _LUMA_FIRST = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv440p", "nv12", "nv21", "gray")
-#: Colour matrices (ITU-T H.273) that swscale converts; it refuses frames that name another, such as BT.2020 with
-#: constant luminance or what damage wrote there: those are taken for frames that name none.
+#: Colour matrices (ITU-T H.273) that swscale converts. It rejects frames that declare another one, such as BT.2020 with
+#: constant luminance or a value written by damage: these are treated as frames that declare none.
 _MATRICES, _UNSPECIFIED = (0, 1, 2, 4, 5, 6, 7, 9), 2
 
 
 @dataclass(frozen=True)
 class Scalers:
-    """One swscale context a job, kept through the video: a context that changes jobs is set up anew each time."""
+    """The swscale contexts of a video, one per purpose: a context that changes its purpose is set up again."""
 
     area: VideoReformatter = field(default_factory=VideoReformatter)
     rgb: VideoReformatter = field(default_factory=VideoReformatter)
@@ -28,7 +28,16 @@ class Scalers:
 
 
 class PyAVFrame:
-    """A decoded frame, still in the decoder's pixel format."""
+    """A decoded frame, still in the decoder's pixel format.
+
+    Parameters
+    ----------
+    frame : av.VideoFrame
+    pts_s, duration_s : float
+        Seconds.
+    scalers : Scalers
+        Shared by the frames of a video.
+    """
 
     def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float, scalers: Scalers) -> None:
         self.pts_s, self.duration_s = pts_s, duration_s
@@ -38,7 +47,7 @@ class PyAVFrame:
         self._turns = round(frame.rotation / 90) % 4
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
-        """Give (height_px, width_px, 3) uint8 RGB: by area to the small size first, to RGB only there."""
+        """Convert the displayed frame to RGB (height_px, width_px, 3) uint8: resized by area first, then to RGB."""
         if self._turns % 2:
             width_px, height_px = height_px, width_px
         small = self._scalers.area.reformat(
@@ -48,41 +57,62 @@ class PyAVFrame:
         return np.ascontiguousarray(np.rot90(rgb, self._turns))
 
     def luma(self) -> np.ndarray:
-        """Give the luma plane (H, W) uint8, stretched to 0..255 where the video has 16..235."""
+        """Return the luma plane (H, W) uint8 of the displayed frame, stretched to 0..255 where its range is limited."""
         plane, limited = self.stored_luma()
         return full_range(plane) if limited else plane
 
     def luma_preview(self) -> np.ndarray | None:
-        """Give every eighth row of the luma as it is stored, unturned; None for pixel formats without such a plane."""
-        return _visible(self._frame)[::8].copy() if self._frame.format.name in _LUMA_FIRST else None
+        """Copy every eighth row of the stored luma, not rotated; None for pixel formats without a luma plane."""
+        return _first_plane(self._frame)[::8].copy() if self._frame.format.name in _LUMA_FIRST else None
 
     def stored_luma(self) -> tuple[np.ndarray, bool]:
-        """Give a copy of the luma plane (H, W), and whether it is limited: stretching it all takes 9 ms at 1080p."""
+        """Copy the luma plane (H, W), and report whether its range is limited: stretching takes 9 ms at 1080p."""
         frame = self._frame
         if frame.format.name not in _LUMA_FIRST:
             full = self._scalers.grey.reformat(frame, format="gray", dst_color_range=ColorRange.JPEG, threads=1)
-            return np.rot90(_visible(full), self._turns), False
+            return np.rot90(_first_plane(full), self._turns), False
         limited = frame.color_range != ColorRange.JPEG and not frame.format.name.startswith("yuvj")
-        return np.rot90(_visible(frame).copy(), self._turns), limited
+        return np.rot90(_first_plane(frame).copy(), self._turns), limited
 
     def canvas(self, width_px: int, height_px: int) -> av.VideoFrame:
-        """Give the displayed frame as yuv420p of an even size, in planes that may be painted on; range as stored."""
+        """Convert the displayed frame to yuv420p with writable planes.
+
+        Parameters
+        ----------
+        width_px, height_px : int
+            Even numbers.
+
+        Returns
+        -------
+        av.VideoFrame
+            With the stored range.
+        """
         stored = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
         frame = self._frame
         if frame.format.name not in ("yuv420p", "yuvj420p") or (frame.width, frame.height) != stored:
-            kept = {"src_color_range": frame.color_range, "dst_color_range": frame.color_range}
-            frame = self._scalers.canvas.reformat(frame, *stored, "yuv420p", threads=1, **kept)
+            same_range = {"src_color_range": frame.color_range, "dst_color_range": frame.color_range}
+            frame = self._scalers.canvas.reformat(frame, *stored, "yuv420p", threads=1, **same_range)
         if self._turns:
-            turned = av.VideoFrame(width_px, height_px, "yuv420p")
-            for target, source in zip(planes_of(turned), planes_of(frame)):
+            rotated = av.VideoFrame(width_px, height_px, "yuv420p")
+            for target, source in zip(planes_of(rotated), planes_of(frame)):
                 target[:] = np.rot90(source, self._turns)
-            return turned
+            return rotated
         frame.make_writable()
         return frame
 
 
 def planes_of(frame: av.VideoFrame) -> tuple[np.ndarray, ...]:
-    """View the planes of a frame of eight bits without their line padding: what is written there is in the frame."""
+    """View the planes of a frame of eight bits without line padding; writing to the views changes the frame.
+
+    Parameters
+    ----------
+    frame : av.VideoFrame
+
+    Returns
+    -------
+    tuple of ndarray, uint8
+        (height, width) of each plane.
+    """
     views = []
     for plane in frame.planes:
         lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
@@ -90,8 +120,8 @@ def planes_of(frame: av.VideoFrame) -> tuple[np.ndarray, ...]:
     return tuple(views)
 
 
-def _visible(frame: av.VideoFrame) -> np.ndarray:
-    """View the first plane without its line padding."""
+def _first_plane(frame: av.VideoFrame) -> np.ndarray:
+    """View the first plane without line padding."""
     plane = frame.planes[0]
     pixels = np.frombuffer(memoryview(plane), np.uint8)
     return pixels.reshape(plane.height, plane.line_size)[:, : frame.width]

@@ -1,4 +1,4 @@
-"""Pieces of a video by PyAV: the packets to plan them from, and a reader that decodes one of them."""
+"""Read segments of a video with PyAV: the packets to plan them from, and a reader that decodes one of them."""
 
 import hashlib
 import math
@@ -25,22 +25,43 @@ from fervid.video.segments import Index, NotSplittable, Segment
 
 __all__ = ["SegmentReader", "read_duration", "read_index"]
 
-#: Frames from a border on that both of its sides decode, to see that they are the same.
+#: Frames after a boundary that both of its segments decode, to check that they are the same.
 _COMPARED = 8
-#: How much further back to look for a key frame that a seek did not find, in seconds; at last the file's start.
-_BACK_S = (0, 1, 10)
+#: How much further back to seek, in seconds, for a keyframe that was not found; at last, from the file's start.
+_SEEK_BACK_S = (0, 1, 10)
 
 
 def read_index(path: Path, stream: int | None, max_pixels: int) -> tuple[Index, int]:
-    """Read all packets of a stream without decoding them -> the index, and how many packets hold data."""
+    """Read all packets of a stream without decoding them.
+
+    Parameters
+    ----------
+    path : Path
+    stream : int or None
+        The index of the video stream.
+    max_pixels : int
+        The largest frame.
+
+    Returns
+    -------
+    index : Index
+    n_packets : int
+        How many packets hold data.
+
+    Raises
+    ------
+    NotSplittable
+        If the packets are damaged, or do not have the times of the displayed frames.
+    VideoError
+        If the file is no readable video.
+    """
     with open_container(path, max_pixels) as container:
         chosen = choose_stream(container, path, stream)
-        pts, key, full = [], [], 0
+        pts, key = [], []
         try:
             for packet in container.demux(chosen):
                 if not packet.size:
                     continue
-                full += 1
                 if packet.is_corrupt:
                     raise NotSplittable("it is damaged")
                 if packet.pts is None:
@@ -54,11 +75,23 @@ def read_index(path: Path, stream: int | None, max_pixels: int) -> tuple[Index, 
                 raise
             raise NotSplittable("it is damaged") from e
         tick = Fraction(chosen.time_base or Fraction(1, 90_000))
-    return Index(np.array(pts, np.int64), np.array(key, bool), tick), full
+    return Index(np.array(pts, np.int64), np.array(key, bool), tick), len(pts)
 
 
 def read_duration(path: Path, max_pixels: int) -> float:
-    """How long a container says that it is, in seconds; 0 for what does not say, or is none."""
+    """Read the duration that a container declares.
+
+    Parameters
+    ----------
+    path : Path
+    max_pixels : int
+        The largest frame.
+
+    Returns
+    -------
+    float
+        Seconds; 0 if the container declares none, or if the file is no readable video.
+    """
     try:
         with open_container(check_file(path), max_pixels) as container:
             return float(Fraction(container.duration or 0, av.time_base))
@@ -67,86 +100,117 @@ def read_duration(path: Path, max_pixels: int) -> float:
 
 
 class SegmentReader(PyAVReader):
-    """A reader of one piece. Damage and doubtful timestamps raise RestartNeeded: such a file is read whole.
+    """A reader of one segment. Damage and doubtful timestamps raise RestartNeeded: such a file is read as a whole.
 
-    `n_decoded` and `n_skipped` count the frames of the segment, decoded and not; read frames until `tail_complete`.
+    Parameters
+    ----------
+    path : Path
+    stream : int or None
+        The index of the video stream.
+    max_pixels : int
+        The largest frame.
+    sampling : Sampling, optional
+        Which frames will be sampled, so that others may be skipped.
+
+    Attributes
+    ----------
+    n_decoded, n_skipped : int
+        The frames of the segment that were decoded, and those that were skipped.
     """
 
     def __init__(self, path: Path, *, stream: int | None, max_pixels: int, sampling: Sampling | None = None) -> None:
-        file: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels}
-        super().__init__(path, **file, careful=False, synthetic_time=False, sampling=sampling)
+        options: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels, "sampling": sampling}
+        super().__init__(path, careful=False, synthetic_time=False, **options)
         self.n_decoded = self.n_skipped = 0
-        self._borders = _Border(math.inf), _Border(math.inf)
+        self._boundaries = _Boundary(math.inf), _Boundary(math.inf)
 
-    def bounds_s(self, piece: Segment) -> tuple[float, float]:
-        """Where a piece starts and stops, in seconds of the video."""
-        start = -math.inf if piece.start is None else float(piece.start * self._tick - self._origin)
-        return start, math.inf if piece.stop is None else float(piece.stop * self._tick - self._origin)
+    def bounds_s(self, segment: Segment) -> tuple[float, float]:
+        """Convert the start and the stop of a segment to seconds of the video.
 
-    def frames_of(self, piece: Segment) -> Iterator[PyAVFrame]:
-        """Yield the frames from pieces.BEFORE_S before the piece on, at least, until nobody asks for more."""
-        start_s, stop_s = self.bounds_s(piece)
-        seek = piece.seek
-        source = self._from_first() if seek is None else self._sifted(self._packets_from(seek))
-        head, tail = self._borders = _Border(start_s), _Border(stop_s)
+        Parameters
+        ----------
+        segment : Segment
+
+        Returns
+        -------
+        tuple of float
+            Infinite where the segment is open.
+        """
+        start = -math.inf if segment.start is None else float(segment.start * self._tick - self._origin)
+        return start, math.inf if segment.stop is None else float(segment.stop * self._tick - self._origin)
+
+    def frames_of(self, segment: Segment) -> Iterator[PyAVFrame]:
+        """Yield the frames from at least BEFORE_S (video.segments) before a segment to the end of the file.
+
+        Stop the iteration when no more frames are needed and `tail_complete` is true.
+
+        Parameters
+        ----------
+        segment : Segment
+
+        Yields
+        ------
+        PyAVFrame or SkippedFrame
+        """
+        start_s, stop_s = self.bounds_s(segment)
+        if segment.seek is None:
+            source = self._frames_from_first()
+        else:
+            source = self._decode_sampled(self._packets_from(segment.seek))
+        head, tail = self._boundaries = _Boundary(start_s), _Boundary(stop_s)
         last_end = 0.0
-        for frame, pts_s, duration_s in self._clock.spans(self._clock.timed(source)):
-            shown, left_out = self._wrapped(frame, pts_s, duration_s), isinstance(frame, SkippedPacket)
-            head.take(shown)
-            tail.take(shown)
+        for frame, pts_s, duration_s in self._timestamps.normalize(source):
+            wrapped, skipped = self._wrap(frame, pts_s, duration_s), isinstance(frame, SkippedPacket)
+            head.update(wrapped)
+            tail.update(wrapped)
             if start_s <= pts_s < stop_s:
-                self.n_decoded += not left_out
-                self.n_skipped += left_out
-                self.end_s = last_end = max(last_end, pts_s + (duration_s or float(self._clock.step)))
-            if not self._is_spare(frame, duration_s):
-                yield shown
-        if piece.stop is None:
-            self.end_s = self._clock.finish(last_end)
+                self.n_decoded += not skipped
+                self.n_skipped += skipped
+                self.end_s = last_end = max(last_end, pts_s + (duration_s or float(self._timestamps.step)))
+            if not self._is_redundant(frame, duration_s):
+                yield wrapped
+        if segment.stop is None:
+            self.end_s = self._timestamps.end_of_video(last_end)
 
     @property
     def tail_complete(self) -> bool:
-        """Whether `tail` is complete."""
-        return self._borders[1].left == 0
+        """Whether `tail` covers all the frames that are compared."""
+        return self._boundaries[1].left == 0
 
     @property
     def head(self) -> bytes:
-        """A digest of the first frames of the piece."""
-        return self._borders[0].digest
+        """A digest of the first frames of the segment."""
+        return self._boundaries[0].digest
 
     @property
     def tail(self) -> bytes:
-        """A digest of the first frames behind it: the next one's head, or the cut was not a clean one."""
-        return self._borders[1].digest
+        """A digest of the first frames after the segment: the next segment's `head`, unless the split is not clean."""
+        return self._boundaries[1].digest
 
-    def _packets_from(self, key: int) -> Iterator[Any]:
-        """The packets from a key frame on, wherever a seek lands: those before it are left out."""
-        for back_s in (*_BACK_S, None):
+    def _packets_from(self, keyframe: int) -> Iterator[Any]:
+        """Return the packets from a keyframe on, wherever a seek lands: those before it are dropped."""
+        for back_s in (*_SEEK_BACK_S, None):
             if back_s is None:
                 self._reopen()
             else:
                 with suppress(av.FFmpegError):
-                    self._container.seek(int(key - back_s / self._tick), stream=self._stream)
+                    self._container.seek(int(keyframe - back_s / self._tick), stream=self._stream)
             packets = self._packets()
             for packet in packets:
-                if packet is None or packet.pts is None or (packet.is_keyframe and packet.pts > key):
+                if packet is None or packet.pts is None or (packet.is_keyframe and packet.pts > keyframe):
                     break
-                if packet.is_keyframe and packet.pts == key:
+                if packet.is_keyframe and packet.pts == keyframe:
                     return chain([packet], packets)
         raise RestartNeeded(careful=True)
 
-    def _reopen(self) -> None:
-        self._container.close()
-        self._container = open_container(self._path, self._max_pixels)
-        self._prepare()
 
-
-class _Border:
-    """A digest of the first decoded frames from a time on: when they are shown, for how long, and their luma."""
+class _Boundary:
+    """A digest of the first decoded frames from a time on: their times, durations and luma."""
 
     def __init__(self, at_s: float) -> None:
         self.left, self._at_s, self._hash = _COMPARED, at_s, hashlib.sha256()
 
-    def take(self, frame: PyAVFrame | SkippedFrame) -> None:
+    def update(self, frame: PyAVFrame | SkippedFrame) -> None:
         if isinstance(frame, PyAVFrame) and self.left and -math.inf < self._at_s <= frame.pts_s:
             self.left -= 1
             self._hash.update(struct.pack("dd", frame.pts_s, frame.duration_s))

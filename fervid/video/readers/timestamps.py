@@ -1,4 +1,4 @@
-"""When each frame is shown: times that never run back, durations that hold, an end that can be believed."""
+"""Normalise timestamps: times that never run backwards, reliable durations, and a plausible end."""
 
 import math
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from fervid.video.reader import Health, RestartNeeded
 
 __all__ = ["MAX_GAP_S", "SkippedPacket", "StreamFrame", "TimedFrame", "TimestampNormalizer"]
 
-#: A jump forward by more than this is a new clock, not a gap.
+#: A jump forwards by more than this starts a new clock; a shorter one is a gap.
 MAX_GAP_S = 3600
-#: A step back by less than this is disorder; by more, a new clock (a concatenation).
+#: A step backwards by less than this is disorder; a longer one starts a new clock (a concatenation).
 _DISORDER_S = 1
-#: A declared end further away than this behind the last frame is not believed.
-_LONGEST_TAIL_S = 24 * 3600.0
+#: A declared end further behind the last frame than this is not trusted.
+_MAX_TAIL_S = 24 * 3600.0
 
 
 class SkippedPacket(NamedTuple):
-    """The place of a frame that was not decoded: its pts and duration in ticks, as a decoded one has them."""
+    """Stands for a frame that was not decoded: its pts and duration in ticks, as a decoded frame has them."""
 
     pts: int
     duration: int
@@ -34,40 +34,84 @@ TimedFrame = tuple[StreamFrame, float, float]
 
 @dataclass(frozen=True)
 class TimestampNormalizer:
-    """The time of one open stream.
+    """The times of one open stream.
 
-    origin: seconds at which second 0 begins; tick: seconds of a timestamp's unit; step: seconds from frame to frame;
-    end_s: what the file declares, from the origin; exact: whether the stream itself declares it; synthetic: count
-    frames rather than believe timestamps; abut: samples leave no gap (undamaged MP4).
+    Parameters
+    ----------
+    origin : Fraction
+        Where second 0 is on the stream's clock, in seconds.
+    tick : Fraction
+        The unit of its timestamps, in seconds.
+    step : Fraction
+        Seconds from frame to frame.
+    end_s : float or None
+        The end that the file declares, in seconds from the origin.
+    exact_end : bool
+        Whether the stream declares that end, not only its container.
+    synthetic : bool
+        Count frames instead of trusting timestamps.
+    contiguous : bool
+        Whether samples leave no gap between them (undamaged MP4).
+    health : Health
+        Counts what is found.
     """
 
     origin: Fraction
     tick: Fraction
     step: Fraction
     end_s: float | None
-    exact: bool
+    exact_end: bool
     synthetic: bool
-    abut: bool
+    contiguous: bool
     health: Health
 
-    def timed(self, source: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
-        """Give every frame a time that never runs back; frames without one are counted and left out."""
-        if self.synthetic:
-            yield from self._counted(source)
-            return
-        # whole numbers of the unit that tick, origin and step are multiples of: Fractions take ten times as long
+    def normalize(self, frames: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
+        """Yield frames with times that never run backwards and reliable durations.
+
+        Frames without a usable timestamp are counted and dropped; a new clock continues where the last one ended. No
+        duration reaches beyond the next frame, and where samples are contiguous each reaches up to it. The declared
+        durations are not enough: in MP4 with B-frames they follow decoding order, in Matroska they are a default.
+        Samples of an undamaged MP4 leave no gap (ISO/IEC 14496-12, 8.6.1.2), so a long one is a still.
+
+        Parameters
+        ----------
+        frames : iterator of StreamFrame
+            In display order.
+
+        Yields
+        ------
+        TimedFrame
+
+        Raises
+        ------
+        RestartNeeded
+            With synthetic_time, if too many timestamps are missing or out of order.
+        """
+        before: TimedFrame | None = None
+        for current in self._count(frames) if self.synthetic else self._monotonic(frames):
+            if before is not None:
+                gap_s = current[1] - before[1]
+                contiguous = self.contiguous and not self.health.decode_errors
+                yield before[0], before[1], gap_s if contiguous else min(before[2], gap_s)
+            before = current
+        if before is not None:
+            left_s = (self.end_s or 0.0) - before[1]
+            yield before[0], before[1], min(before[2], max(float(self.step), left_s))
+
+    def _monotonic(self, frames: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
+        # integers in a unit of which tick, origin and step are multiples: Fractions take ten times as long
         unit = math.lcm(self.tick.denominator, self.origin.denominator, self.step.denominator)
         tick, shift, step = int(self.tick * unit), -int(self.origin * unit), int(self.step * unit)
         last, last_duration, disorder, seen = None, 0, 0, 0
-        for frame in source:
+        for frame in frames:
             seen += 1
             if frame.pts is None:
                 self.health.untimed += 1
                 continue
             time, duration = frame.pts * tick + shift, (frame.duration or 0) * tick
             if last is not None and not last - _DISORDER_S * unit <= time <= last + last_duration + MAX_GAP_S * unit:
-                ahead = last + (last_duration or step) - time
-                shift, time = shift + ahead, time + ahead
+                jump = last + (last_duration or step) - time
+                shift, time = shift + jump, time + jump
                 self.health.epochs += 1
                 self.health.degrade("time_jumps")
             elif last is not None and time < last:
@@ -82,36 +126,29 @@ class TimestampNormalizer:
         if self.health.untimed > seen / 2:
             raise RestartNeeded(synthetic_time=True)
 
-    def spans(self, timed: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
-        """Make durations hold: none reaches over the next frame, and where samples abut each reaches up to it.
-
-        What a frame declares is not enough: in MP4 with B-frames it follows the order of decoding, in Matroska it is a
-        default. Samples of an undamaged MP4 leave no gap (ISO/IEC 14496-12, 8.6.1.2), so a long one is a still.
-        """
-        before: TimedFrame | None = None
-        for item in timed:
-            if before is not None:
-                apart = item[1] - before[1]
-                abut = self.abut and not self.health.decode_errors
-                yield before[0], before[1], apart if abut else min(before[2], apart)
-            before = item
-        if before is not None:
-            left = (self.end_s or 0.0) - before[1]
-            yield before[0], before[1], min(before[2], max(float(self.step), left))
-
-    def _counted(self, source: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
+    def _count(self, frames: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
         self.health.degrade("synthetic_time")
-        step = self.step
-        for i, frame in enumerate(source):
-            yield frame, float(i * step), float(step)
+        for i, frame in enumerate(frames):
+            yield frame, float(i * self.step), float(self.step)
 
-    def finish(self, last_end: float) -> float:
-        """Compare where decoding ended with where the file says it ends; give the end of the timeline."""
+    def end_of_video(self, last_end_s: float) -> float:
+        """Compare the end of the last frame with the declared end; note a truncated file.
+
+        Parameters
+        ----------
+        last_end_s : float
+            When the last decoded frame ends, in seconds.
+
+        Returns
+        -------
+        float
+            The end of the video in seconds.
+        """
         declared = self.end_s
         if declared is None or self.synthetic or self.health.epochs > 1:
-            return last_end
-        tolerance = max(0.3 if self.exact else 1.0, 2.5 * float(self.step))
-        if last_end < declared - tolerance:
+            return last_end_s
+        tolerance = max(0.3 if self.exact_end else 1.0, 2.5 * float(self.step))
+        if last_end_s < declared - tolerance:
             self.health.degrade("truncated")
-            return min(declared, last_end + _LONGEST_TAIL_S)
-        return last_end
+            return min(declared, last_end_s + _MAX_TAIL_S)
+        return last_end_s

@@ -1,1 +1,1 @@
-"""Video out: annotated clips, their sound, and copies that browsers play."""
+"""Write MP4: annotated clips with their audio, and copies that browsers play."""

@@ -100,7 +100,7 @@ def gap_patches(no_face: bool, no_data: bool) -> "list[Patch]":
 
 
 def can_mark(cuts: np.ndarray, width_in: float) -> bool:
-    """Check whether shots can be told apart.
+    """Check whether marks of shots would be distinguishable.
 
     Parameters
     ----------

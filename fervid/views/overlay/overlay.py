@@ -131,9 +131,9 @@ def _write_copy(
     shown, redacted = boxes
     width, height = (max(2, side - side % 2) for side in (info.width_px, info.height_px))
     with AudioPassthrough(info.path, info.start_s, MAX_PIXELS) as found:
-        sound = None if options.mute or not found.kept else found
+        audio = None if options.mute or not found.summary else found
         rate = info.frame_rate or 25
-        with ClipWriter(part, rate, tick=source.time_base, threads=0, sound=sound) as clip:
+        with ClipWriter(part, rate, tick=source.time_base, threads=0, audio=audio) as clip:
             for frame in source.frames():
                 canvas = frame.canvas(width, height)
                 planes = planes_of(canvas)
@@ -146,7 +146,7 @@ def _write_copy(
                 n += 1
                 if on_progress and n % _PROGRESS_FRAMES == 0:
                     on_progress(Progress(frame.pts_s, info.duration_s, annotator.drawn))
-    kept = (", ".join(sound.kept) if sound else "none") + ("; damaged parts left out" if found.damaged else "")
+    kept = (", ".join(audio.summary) if audio else "none") + ("; damaged parts left out" if found.damaged else "")
     return {
         "frames": n,
         "boxes": annotator.drawn if annotator else 0,

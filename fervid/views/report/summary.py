@@ -100,7 +100,7 @@ def shares(timeline: LanedTimeline) -> dict[str, float]:
     Returns
     -------
     dict
-        Shares by emotion; they sum to 1, or are 0 if there is no face.
+        Shares by emotion; they sum to 1, or are 0 without a face.
     """
     dominant = timeline_summary(timeline.frame, timeline.provenance)["dominant"]
     total = sum(dominant.values())

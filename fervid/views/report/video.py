@@ -94,14 +94,15 @@ def open_page_video(
 
     config = _config(timeline)
     info, _ = read_video(video, config, lambda reader: reader.info)
-    plays = browser_support(video, stream=config.stream, max_pixels=config.max_pixels)
+    support = browser_support(video, stream=config.stream, max_pixels=config.max_pixels)
     if not transcode:
-        if plays.trouble:
+        if support.unsupported:
             raise VideoError(
-                f"{video}: not all browsers play {plays.trouble}; use --transcode to put an H.264 copy into the report",
+                f"{video}: not all browsers play {support.unsupported}; use --transcode to put an H.264 copy into the "
+                "report",
                 reason="unsupported",
             )
-        yield _page_video(video, video, page, embed_mb, info, _notes(timeline, plays))
+        yield _page_video(video, video, page, embed_mb, info, _notes(timeline, support))
         return
     beside = page.with_name(f"{page.stem}.film.mp4")
     if beside.exists() and beside.samefile(video):
@@ -149,10 +150,13 @@ def _relative_url(file: Path, page: Path) -> str:
     return "./" + quote(os.fsencode(os.path.relpath(file.absolute(), page.absolute().parent)))
 
 
-def _notes(timeline: Timeline, plays: Any) -> tuple[str, ...]:
+def _notes(timeline: Timeline, support: Any) -> tuple[str, ...]:
     notes = []
-    if plays.mute:
-        notes.append(f"Browsers may play the video without its sound ({plays.mute}); --transcode converts it to AAC.")
+    if support.unsupported_audio:
+        notes.append(
+            f"Browsers may play the video without its sound ({support.unsupported_audio}); --transcode converts it to "
+            "AAC."
+        )
     if _OTHER_CLOCK & set(timeline.provenance.get("reasons", [])):
         notes.append("The timestamps of the video are unreliable: the player may be out of sync; --transcode fixes it.")
     return tuple(notes)

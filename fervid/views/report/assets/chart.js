@@ -10,7 +10,7 @@ const chartBox = document.getElementById("chart");
 const gutter = () => parseInt(getComputedStyle(document.documentElement).getPropertyValue("--gutter"), 10);
 const onView = (call) => viewListeners.push(call);
 
-/** Two points per step, so that an area covers exactly its seconds; null where there is no face. */
+/** Two points per step, so that an area covers exactly its seconds; null without a face. */
 function buildAreas() {
   const step = stepFor(view.max - view.min, plotWidth()), x = [], layers = EMOTIONS.map(() => []);
   const from = Math.max(FIRST, Math.floor(view.min / step) * step);
