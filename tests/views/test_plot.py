@@ -149,9 +149,9 @@ def test_rows_for_tracks(story: Path, tmp_path: Path, options: list) -> None:
 
 @pytest.mark.slow
 def test_three_hours_of_forty_tracks_are_drawn(hours: Path, tmp_path: Path) -> None:
-    facts = fervid.plot(hours, tmp_path / "t.png", each=True, **SMALL)
-    assert facts["panels"] == 40
-    assert "one value per 2 min" in facts["caption"]
+    figure = fervid.plot(hours, tmp_path / "t.png", each=True, **SMALL)
+    assert figure.panels == 40
+    assert "one value per 2 min" in figure.caption
 
 
 @pytest.mark.parametrize("word", ["no_face", "no_data"])
