@@ -115,7 +115,7 @@ def opened() -> Iterator[Callable[[Path], Callable[[], bool]]]:
     inotify = libc.inotify_init1(os.O_NONBLOCK)
 
     def watch_file(path: Path) -> Callable[[], bool]:
-        assert libc.inotify_add_read(inotify, os.fsencode(path), 0x20) > 0  # IN_OPEN
+        assert libc.inotify_add_watch(inotify, os.fsencode(path), 0x20) > 0  # IN_OPEN
 
         def was_opened() -> bool:
             try:
