@@ -258,7 +258,7 @@ def _item(item: Any) -> str:
     name = getattr(item, "name", "") or ""
     annotation = str(item.annotation) if getattr(item, "annotation", None) else ""
     head = ", ".join(part for part in (f"`{name}`" if name else "", f"`{annotation}`" if annotation else "") if part)
-    return f"- {head}: {' '.join(item.description.split())}" if head else f"- {' '.join(item.description.split())}"
+    return "- " + ": ".join(part for part in (head, " ".join(item.description.split())) if part)
 
 
 def _prose(text: str) -> str:
