@@ -9,7 +9,7 @@ __all__ = ["doctor", "selftest"]
 @command("Installation", "fervid doctor", bare=True)
 def doctor(as_json: Json = False) -> None:
     """Show versions, devices, the bundled FFmpeg, and the weights with their hashes."""
-    from fervid.doctor import diagnose
+    from fervid.diagnostics import diagnose
     from fervid.views import terminal
 
     terminal.show(diagnose(), as_json=as_json)
