@@ -86,7 +86,7 @@ class _Batch:
         return len(self.pts_s)  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
-        arrays = {name: getattr(self, name) for name in _arrays(type(self))}
+        arrays = {name: getattr(self, name) for name in _arrays(type(self))}  # type: ignore[arg-type]
         shown = (f"{name}={a.dtype}{list(a.shape)}" for name, a in arrays.items() if 0 not in a.shape[1:])
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -154,7 +154,7 @@ def train(
     grid = load_grid(sweep, base) if sweep else [({}, base)]
     preflight((recipe for _, recipe in grid), device)
     make_folder(out)
-    read = functools.partial(DataSource(data, validation, split, drop_duplicates).read, say=say)
+    read = functools.partial(DataSource(data, validation, split, drop_duplicates).read, report=say)
     if sweep is None:
         facts: dict[str, object] = {"weights": str(training.train(read(base), out, base, device=device, on_epoch=say))}
     else:
