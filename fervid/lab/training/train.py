@@ -60,7 +60,7 @@ def train(
     with spawn(recipe.workers, _train_worker, (material, out, recipe)):
         run = Trainer(material, recipe, device, out / "checkpoint.pt")
         if run.epoch:
-            on_epoch(f"resuming after {run.epoch} of {recipe.epochs} epochs ({out / 'checkpoint.pt'})")
+            on_epoch(f"{run.epoch} of {recipe.epochs} epochs already done ({out / 'checkpoint.pt'})")
         _epochs(run, material, out, on_epoch)
     draw_curves(out / "curves.png", run.history)
     on_epoch(f"alignment: {material.alignment[1]}")
