@@ -101,7 +101,7 @@ class FrameBatch(_Batch):
         Timestamps, (n,) float64.
     duration_s : np.ndarray
         How long each frame can stand for, (n,) float64.
-    picture : np.ndarray
+    image : np.ndarray
         (n, h, w, 3) uint8 RGB, scaled down for detection.
     luma : tuple of np.ndarray
         n arrays (H, W) uint8, at full size and displayed upright, 0 black to 255 white.
@@ -111,7 +111,7 @@ class FrameBatch(_Batch):
 
     pts_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
     duration_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
-    picture: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, 3))]
+    image: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, 3))]
     luma: tuple[np.ndarray, ...]
     limited: tuple[bool, ...] = ()
 
@@ -125,7 +125,7 @@ class FrameBatch(_Batch):
     @cached_property
     def thumb(self) -> np.ndarray:
         """Thumbnails (n, 18, 32, 3) uint8, computed on first access."""
-        return thumbnails(self.picture)
+        return thumbnails(self.image)
 
 
 @dataclass(frozen=True, repr=False)
@@ -199,14 +199,14 @@ class _CroppedFaces(_Faces):
     ----------
     crop : np.ndarray
         What the classifier sees, (m, S, S) uint8 grey; S = 0 if the faces are classified already.
-    portrait : np.ndarray
+    recognition_crop : np.ndarray
         What the embedder sees, (m, P, P) uint8 grey; P = 0 if persons are not told apart.
     prob : np.ndarray
         Probabilities, (m, K) float32; K = 0 until the faces are classified.
     """
 
     crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
-    portrait: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
+    recognition_crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
     prob: Annotated[np.ndarray, _Array(np.float32, (None, None))]
 
 
@@ -310,12 +310,12 @@ class Progress:
 THUMB = (18, 32)
 
 
-def thumbnails(picture: np.ndarray) -> np.ndarray:
+def thumbnails(image: np.ndarray) -> np.ndarray:
     """Scale images down to thumbnails, each of whose pixels is the mean of 3 x 3 pixels spread over its area.
 
     Parameters
     ----------
-    picture : np.ndarray
+    image : np.ndarray
         (n, h, w, 3) uint8.
 
     Returns
@@ -323,8 +323,8 @@ def thumbnails(picture: np.ndarray) -> np.ndarray:
     np.ndarray
         (n, 18, 32, 3) uint8.
     """
-    n, height, width, _ = picture.shape
-    spread = picture.reshape(n, height * width, 3).take(samples(height, width), 1)
+    n, height, width, _ = image.shape
+    spread = image.reshape(n, height * width, 3).take(samples(height, width), 1)
     total = spread.sum(1, dtype=np.uint16) + np.uint16(4)
     return (total // np.uint16(9)).astype(np.uint8).reshape(n, *THUMB, 3)
 
