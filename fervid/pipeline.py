@@ -346,10 +346,10 @@ def find_faces(
     detection_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
     size_px, classifier = detection_size(video, detection_px), models.classifier
     crops: dict[str, Any] = {
-        "framing": classifier.framing,
+        "alignment": classifier.alignment,
         "crop_px": classifier.crop_px,
         "min_face_px": min_face_px,
-        "portraits": models.embedder if config.persons else None,
+        "recognition": models.embedder if config.persons else None,
     }
     with ExitStack() as threads:
 

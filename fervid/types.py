@@ -96,7 +96,7 @@ def _shape(value: object) -> str:
 class FrameBatch(_Batch):
     """n frames that were chosen to be looked at.
 
-    pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; picture (n, h, w, 3) uint8 RGB,
+    pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; image (n, h, w, 3) uint8 RGB,
     small, for detection, and thumb (n, 18, 32, 3) uint8, much smaller, for shots; luma, n arrays (H, W) uint8, full
     size and displayed upright, 0 black to 255 white; where limited (n) is true, 16 black to 235 white: whoever cuts a
     part out stretches that part.
@@ -104,7 +104,7 @@ class FrameBatch(_Batch):
 
     pts_s: np.ndarray
     duration_s: np.ndarray
-    picture: np.ndarray
+    image: np.ndarray
     luma: tuple[np.ndarray, ...]
     limited: tuple[bool, ...] = ()
 
@@ -113,7 +113,7 @@ class FrameBatch(_Batch):
             self,
             pts_s=(np.float64, (None,)),
             duration_s=(np.float64, (None,)),
-            picture=(np.uint8, (None, None, None, 3)),
+            image=(np.uint8, (None, None, None, 3)),
         )
         if len(self.luma) != len(self.pts_s):
             raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
@@ -123,7 +123,7 @@ class FrameBatch(_Batch):
     @cached_property
     def thumb(self) -> np.ndarray:
         """Made when it is first asked for; adaptive.py and shots.py see the same one."""
-        return thumbnails(self.picture)
+        return thumbnails(self.image)
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,8 +134,8 @@ class FaceBatch(_Batch):
     thumb (n, 18, 32, 3) uint8 RGB, what is left of each picture, to find cuts in (shots.py);
     pts_s (m,) float64; box_px (m, 4) float32; score (m,) float32 in 0..1; landmarks_px (m, 5, 2) float32: left eye,
     right eye, nose, left and right corner of the mouth, as seen in the picture; quality (m,) float32, 0..1, how far a
-    reading of the face can be trusted (quality.py); crop (m, S, S) uint8 grey; portrait (m, P, P) uint8 grey, larger,
-    to tell people apart by (persons.py), P = 0 if nobody asked for that.
+    reading of the face can be trusted (quality.py); crop (m, S, S) uint8 grey; recognition_crop (m, P, P) uint8 grey,
+    larger, to tell people apart by (persons.py), P = 0 unless requested.
     """
 
     sampled_s: np.ndarray
@@ -147,7 +147,7 @@ class FaceBatch(_Batch):
     landmarks_px: np.ndarray
     quality: np.ndarray
     crop: np.ndarray
-    portrait: np.ndarray
+    recognition_crop: np.ndarray
 
     def __post_init__(self) -> None:
         _check(self, **_LOOK, thumb=(np.uint8, (None, None, None, 3)))
@@ -160,7 +160,7 @@ _LOOK: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
 }
 _PICTURES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "crop": (np.uint8, (None, None, None)),
-    "portrait": (np.uint8, (None, None, None)),
+    "recognition_crop": (np.uint8, (None, None, None)),
 }
 _FACE: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
     "box_px": (np.float32, (None, 4)),
@@ -183,7 +183,7 @@ class ShotBatch(_Batch):
     landmarks_px: np.ndarray
     quality: np.ndarray
     crop: np.ndarray
-    portrait: np.ndarray
+    recognition_crop: np.ndarray
 
     def __post_init__(self) -> None:
         _check(self, **_LOOK, shot=(np.int32, (None,)))

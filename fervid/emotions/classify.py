@@ -27,7 +27,7 @@ class Classifier(Protocol):
         The K emotions, in the order of the probabilities.
     crop_px : int
         Side of the crops.
-    framing : FaceAlignment
+    alignment : FaceAlignment
         How faces must lie in the crops: as in the training images.
     batch_size : int
         Number of crops per forward pass.
@@ -36,7 +36,7 @@ class Classifier(Protocol):
     name: str
     labels: tuple[str, ...]
     crop_px: int
-    framing: FaceAlignment
+    alignment: FaceAlignment
     batch_size: int
 
     def predict(self, crop: np.ndarray) -> np.ndarray:

@@ -129,7 +129,7 @@ class PrecomputedClassifier:
 
     def __init__(self, classifier: Classifier) -> None:
         self.name, self.labels, self.batch_size = classifier.name, classifier.labels, classifier.batch_size
-        self.crop_px, self.framing = classifier.crop_px, classifier.framing
+        self.crop_px, self.alignment = classifier.crop_px, classifier.alignment
         self.sha256 = getattr(classifier, "sha256", None)
         self.temperature = getattr(classifier, "temperature", None)
         self.precision = getattr(classifier, "precision", None)
