@@ -39,7 +39,7 @@ from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.timeline.aggregate import summarise
 from fervid.tracks.tracker import Tracker, link
 from fervid.video.open import open_video
-from tests.benchmarks.films import make, pictures
+from tests.benchmarks.films import draw, make
 from tests.benchmarks.gpu_crew import Apart, Crew, busy, decoded_per_s, finish, warm_models
 from tests.helpers.gpu_checks import CHECKS, missing
 
@@ -181,7 +181,7 @@ def machine(run: Run) -> None:
 def detection(run: Run) -> None:
     """The detector alone, on pictures that are on the device."""
     finder = DeviceMTCNN(run.device)
-    drawn = [p for p, _ in zip(pictures(1, 640, 360, still=False), range(4 if run.tiny else 128))]
+    drawn = [p for p, _ in zip(draw(1, 640, 360, still=False), range(4 if run.tiny else 128))]
     picture = torch.from_numpy(np.stack(drawn)).to(run.device)
     for n in (4,) if run.tiny else (1, 8, 32, 64, 128):
         per_s = rate(run, lambda n=n: finder.detect(picture[:n], 20), n)
