@@ -445,7 +445,7 @@ def plot(
     out : path, optional
         Where to write the figure, .png or .svg.
     tracks : iterable of int, optional
-        Draw one panel for each of these tracks, rather than one for the whole screen.
+        Draw one panel for each of these tracks, rather than one for all faces.
     each : bool, default False
         Draw one panel per track.
     kind : {"area", "lines"}
@@ -942,7 +942,7 @@ def score(
     Raises
     ------
     UsageError
-        If an option is wrong, there is no image, or the table cannot be written.
+        If an option is wrong, no image is found, or the table cannot be written.
     """
     from fervid.lab.evaluation.score import score_folder
 

@@ -70,7 +70,7 @@ class Models:
     device: str
     """Where they run: "cpu" or "cuda:N"."""
     embedder: Embedder | None = None
-    """Tells persons apart, if requested."""
+    """Distinguishes persons, if requested."""
     on_device: OnDevice | None = None
     """Runs the pipeline from sampled frames to faces on a GPU, instead of `detector` alone."""
     fingerprint: str = ""

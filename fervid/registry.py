@@ -164,7 +164,7 @@ DETECTORS: dict[str, DetectorEntry] = {
     ),
 }
 
-#: To add a network that tells people apart, add one row and its module: a tracks.persons.Embedder.
+#: To add a network that distinguishes persons, add one row and its module: a tracks.persons.Embedder.
 EMBEDDERS: dict[str, Entry] = {
     "dlib": Entry(
         "fervid.tracks.dlib_embedder:DlibFaces",

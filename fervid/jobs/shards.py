@@ -105,7 +105,7 @@ class Shards:
         if config.start_s or config.end_s is not None:
             raise NotSplittable("a part of it only")
         if config.persons:
-            raise NotSplittable("persons are told apart in one place")
+            raise NotSplittable("persons are distinguished in one place")
         if reader.health.reasons:
             raise NotSplittable("it is damaged")
         if (video.duration_s or 0.0) < self.least_s:
