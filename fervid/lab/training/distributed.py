@@ -84,17 +84,42 @@ def _shut_down(others: ProcessContext) -> None:
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Give the rank of this process and the number of processes."""
+    """Identify this process.
+
+    Returns
+    -------
+    rank, size : int
+        Its rank, and the number of processes.
+    """
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 
 
 def data_parallel(net: nn.Module) -> nn.Module:
-    """Wrap a network so that its gradients are averaged over all processes."""
+    """Wrap a network so that its gradients are averaged over all processes.
+
+    Parameters
+    ----------
+    net : nn.Module
+
+    Returns
+    -------
+    nn.Module
+        The network itself if there is one process.
+    """
     return nn.parallel.DistributedDataParallel(net) if distributed.is_initialized() else net
 
 
 def broadcast(values: list[float]) -> list[float]:
-    """Send the values of the first process to all."""
+    """Send the values of the first process to all.
+
+    Parameters
+    ----------
+    values : list of float
+
+    Returns
+    -------
+    list of float
+    """
     if not distributed.is_initialized():
         return values
     sent = torch.tensor(values, dtype=torch.float64)

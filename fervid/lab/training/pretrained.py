@@ -112,6 +112,14 @@ def recalibrate_bn(net: nn.Module, x: Tensor) -> None:
 def weights_url(arch: str) -> str:
     """Give the URL of an architecture's published weights.
 
+    Parameters
+    ----------
+    arch : str
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     WeightsError

@@ -112,7 +112,18 @@ def targets_of(faces: FaceSet, recipe: Recipe, vote_weight: float) -> Tensor:
 
 
 def truth_of(faces: FaceSet, task: Task) -> np.ndarray:
-    """Give the true class of each face (n,) for one head, by label or by majority; -1 for a tie."""
+    """Give the true class of each face for one head.
+
+    Parameters
+    ----------
+    faces : FaceSet
+    task : Task
+
+    Returns
+    -------
+    np.ndarray
+        (n,), by label or by majority of the votes; -1 for a tie.
+    """
     if task.first == 0:
         return faces.label
     votes = _votes(faces)[:, [faces.vote_labels.index(name) for name in task.labels]]
@@ -183,7 +194,18 @@ def distillation_targets(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, 
 
 
 def mirrored(image: np.ndarray, recipe: Recipe) -> list[np.ndarray]:
-    """Give images (n, h, h), and their mirror images if training flips."""
+    """Give images, and their mirror images if training flips.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (n, h, h).
+    recipe : Recipe
+
+    Returns
+    -------
+    list of np.ndarray
+    """
     return [image, np.ascontiguousarray(image[:, :, ::-1])] if "flip" in recipe.augment_kinds else [image]
 
 
