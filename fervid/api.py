@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fervid.config import ConfigOptions
     from fervid.jobs.batch import Event, Summary
-    from fervid.lab.evaluation.score import Tally
+    from fervid.lab.evaluation.score import Summary as ScoreSummary
     from fervid.pipeline import Models, Result
     from fervid.studies.agreement import Agreement
     from fervid.studies.disfa_study import DisfaResult
@@ -774,7 +774,7 @@ def train(
     folder, say = Path(out), on_message or (lambda message: None)
     make_folder(folder)
     source = DataSource(Path(data), Path(validation) if validation is not None else None, split, drop_duplicates)
-    read = functools.partial(source.read, say=say)
+    read = functools.partial(source.read, report=say)
     if sweep is None:
         return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=say))}
     runs = sweeps.sweep(read, grid, folder, device=device, on_epoch=say)
@@ -884,7 +884,7 @@ def explain(
     Returns
     -------
     dict[str, Any]
-        `faces`, the number of faces shown; `method`; `written`, the file; `left_out`, the reason for each image without
+        `faces`, the number of faces shown; `method`; `written`, the file; `skipped`, the reason for each image without
         a face or that cannot be read; `unreadable`, the number of the latter.
 
     Raises
@@ -898,25 +898,27 @@ def explain(
     from fervid.views.figures import heatmaps
 
     config = explaining.ExplainConfig(method, emotion, detect, track, fps if fps is None else str(fps))
-    left_out: list[explaining.LeftOut] = []
+    skipped: list[explaining.SkippedImage] = []
     shown = explaining.explain(
         Path(source),
         lambda samples: heatmaps.write_explanation(samples, Path(out)),
         config,
         weights,
         device,
-        on_left_out=left_out.append,
+        on_skipped=skipped.append,
     )
     return {
         "faces": shown,
         "method": method,
         "written": str(out),
-        "left_out": {str(one.path): one.reason for one in left_out},
-        "unreadable": sum(not one.readable for one in left_out),
+        "skipped": {str(one.path): one.reason for one in skipped},
+        "unreadable": sum(not one.readable for one in skipped),
     }
 
 
-def score(folder: Name, out: Name, *, detect: bool = True, weights: str = "seresnet", device: str = "auto") -> "Tally":
+def score(
+    folder: Name, out: Name, *, detect: bool = True, weights: str = "seresnet", device: str = "auto"
+) -> "ScoreSummary":
     """Score every image in a folder into a CSV file: one row per file, one column per class.
 
     `predict` does the same without a file, for every face rather than the main one.
@@ -934,7 +936,7 @@ def score(folder: Name, out: Name, *, detect: bool = True, weights: str = "seres
 
     Returns
     -------
-    Tally
+    fervid.lab.evaluation.score.Summary
         How many images were scored, have no face, or cannot be read.
 
     Raises

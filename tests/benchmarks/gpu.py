@@ -33,7 +33,6 @@ from fervid.diagnostics import diagnose
 from fervid.emotions.classify import classify
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import FervidError
-from fervid.jobs.shards import PrecomputedClassifier
 from fervid.pipeline import WholeVideo, process_video
 from fervid.runtime.profiling import Profiler
 from fervid.shots.detect import ShotDetector, assign_shots
@@ -224,12 +223,13 @@ def host(run: Run) -> None:
     with open_video(film) as reader:
         video = WholeVideo(reader, config, models)
         batches = list(video.faces())
-    unasked = PrecomputedClassifier(models.classifier)
-    answers = np.full(len(unasked.labels), 1 / len(unasked.labels), np.float32).view(np.uint8)
-    batches = [replace(batch, crop=np.tile(answers, (len(batch), 1, 1))) for batch in batches]
+    labels = models.classifier.labels
+    batches = [
+        replace(batch, prob=np.full((len(batch), len(labels)), 1 / len(labels), np.float32)) for batch in batches
+    ]
     start = time.process_time()
     tracks = link(assign_shots(iter(batches), ShotDetector()), Tracker(max_lost_s=config.tracker_max_lost_s))
-    for _ in summarise(classify(tracks, unasked), unasked.labels, video.info, lambda: video.end_s):
+    for _ in summarise(classify(tracks, models.classifier), labels, video.info, lambda: video.end_s):
         pass
     looks = sum(len(batch.sampled_s) for batch in batches)
     run.tell(

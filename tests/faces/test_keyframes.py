@@ -168,7 +168,7 @@ class Telling(FakeDetector):
 @steady
 @given(st.integers(0, 999), st.integers(1, 50), st.integers(1, 50), st.sampled_from([2, 5, 12.5]))
 def test_a_video_can_be_taken_up_and_let_go_at_its_anchors(seed, first, more, fps):
-    """As shards.around does: from the first look of an interval to the first of a later one."""
+    """As shards.sample_around does: from the first look of an interval to the first of a later one."""
     random = np.random.default_rng(seed)
     images = []
     while len(images) < 70:  # scenes; a brighter ground makes a cut
