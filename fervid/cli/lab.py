@@ -284,7 +284,7 @@ def explain(
     return 0 if all(one.readable for one in skipped) else 1
 
 
-@command("Models", "fervid score pictures --out scores.csv")
+@command("Models", "fervid score images --out scores.csv")
 def score(
     folder: Annotated[Path, argument("FOLDER", "A folder of images, or one image.")],
     out: Annotated[Path, output("The table to write (CSV).")],

@@ -184,7 +184,7 @@ def test_a_batch_gives_what_process_gives(tmp_path):
     with pytest.raises(DataError, match="not a folder"):
         fervid.load_timelines(out / "one_face.mp4.parquet")
     forgotten = CliRunner().invoke(app, ["forget", str(SAMPLES / "one_face.mp4"), "--out", str(out)])
-    assert forgotten.exit_code == 0 and "one_face.mp4" in forgotten.stdout and "not gone" in forgotten.stdout
+    assert forgotten.exit_code == 0 and "one_face.mp4" in forgotten.stdout and "not erased" in forgotten.stdout
     assert len(fervid.load_timelines(out, by="video")) == 2
 
 
@@ -209,7 +209,7 @@ def job(name: str) -> Job:
 
 def test_the_tally_reckons_what_is_left():
     now = [0.0]
-    tally = view.Tally(lambda: now[0])
+    tally = view.BatchProgress(lambda: now[0])
     tally.take(BatchStarted(4, 4000, [row("before", "degraded")]))
     assert tally.left_s is None and tally.done == 1 and tally.total == 5
     now[0] = 10.0
