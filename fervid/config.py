@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_origin
 
 from fervid.errors import ConfigError
 from fervid.registry import DETECTORS, READERS
@@ -23,6 +23,7 @@ __all__ = [
     "PRECISIONS",
     "SAMPLINGS",
     "Config",
+    "ConfigOptions",
     "check_choice",
     "check_options",
     "load_config",
@@ -183,7 +184,43 @@ class Config:
         return {_METADATA_KEYS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
 
 
-def load_config(pipeline: str | PathLike[str] | None = None, **options: Any) -> Config:
+class ConfigOptions(TypedDict, total=False):
+    """The keywords that `load_config` and the functions of the API take: Config's fields, and other names of them.
+
+    A value of None leaves a field to the pipeline file, or at its default.
+    """
+
+    fps: float | str | None
+    reader: str | None
+    sampling: str | None
+    detector: str | None
+    detection: str | None
+    weights: str | None
+    device: str | None
+    precision: str | None
+    detection_size_px: int | None
+    min_face_px: float | None
+    track_start_score: float | None
+    max_lost_s: float | None
+    detect_shots: bool | None
+    persons: str | None
+    smooth_s: float | None
+    baseline: bool | None
+    stream: int | None
+    start_s: float | None
+    end_s: float | None
+    max_pixels: int | None
+    picture_px: int | None
+    birth_score: float | None
+    max_gap_s: float | None
+    cuts: bool | None
+    min_face: float | None
+    smooth: float | None
+    start: float | None
+    end: float | None
+
+
+def load_config(pipeline: str | PathLike[str] | None = None, **options: Unpack[ConfigOptions]) -> Config:
     """Make a Config from a preset or a TOML file, and the options that take precedence over it.
 
     Parameters

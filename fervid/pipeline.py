@@ -5,8 +5,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
@@ -24,6 +25,7 @@ from fervid.runtime.threads import T, prefetch
 from fervid.shots.detect import Shot, ShotDetector, assign_shots
 from fervid.timeline.aggregate import NO_DATA, fill_gaps, summarise
 from fervid.timeline.derived import baseline, smooth
+from fervid.timeline.read import timeline_summary
 from fervid.timeline.schema import NUMBERS, SCHEMA_VERSION, shots_table, to_table
 from fervid.timeline.write import FacesWriter, write_table
 from fervid.tracks.persons import PersonClusterer
@@ -33,6 +35,9 @@ from fervid.video.open import read_video
 from fervid.video.reader import Health, Reader
 from fervid.video.sampling import SampledFrame, batch_frames, detection_size, sample_frames, skip_static
 from fervid.video.segments import NotSplittable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Models", "Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video", "track_faces"]
 
@@ -84,9 +89,33 @@ class Result:
         """Why the result is degraded, one word each."""
         return self.provenance["reasons"]
 
-    def to_pandas(self) -> Any:
-        """Give the timeline as a pandas DataFrame, as load_timeline does."""
+    def to_pandas(self) -> "pd.DataFrame":
+        """Convert the timeline to pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As load_timeline returns it.
+        """
         return self.table.to_pandas().astype({k: "Int32" for k in NUMBERS if k in self.table.column_names})
+
+    def _repr_html_(self) -> str:
+        """Show a summary in notebooks."""
+        summary = timeline_summary(self.to_pandas(), self.provenance)
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in summary.pop("dominant").items())
+        facts = {
+            "video": self.table["video"][0].as_py() if len(self.table) else str(self.path),
+            "timeline": self.out,
+            "status": ", ".join([self.status, *self.reasons]),
+            **summary,
+            "dominant": shares,
+        }
+        rows = (
+            f"<tr><th>{escape(name.replace('_', ' '))}</th><td>{escape(str(value))}</td></tr>"
+            for name, value in facts.items()
+            if value is not None
+        )
+        return f"<table>{''.join(rows)}</table>"
 
 
 def process_video(

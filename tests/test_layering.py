@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import fervid
+
 ROOT = Path(__file__).parent.parent / "fervid"
 
 #: The rooms of the house, in order: a module may import from its own room and from those before it, lazily too.
@@ -16,8 +18,8 @@ ROOT = Path(__file__).parent.parent / "fervid"
 ORDER = [
     "errors", "_version", "registry", "labels", "types", "runtime", "config", "files", "networks",
     "video", "shots", "faces", "tracks", "emotions", "timeline",
-    "provenance", "cuda", "models", "pipeline", "self_test", "jobs", "studies", "views", "lab", "doctor", "api", "",
-    "cli", "__main__",
+    "provenance", "cuda", "models", "pipeline", "self_test", "jobs", "studies", "views", "lab", "diagnostics", "api",
+    "", "cli", "__main__",
 ]  # fmt: skip
 #: The one arrow that runs back: the package offers the API by name (PEP 562), and api.py never imports the package.
 LOADS_ITS_API = ("", "api")
@@ -25,7 +27,7 @@ LOADS_ITS_API = ("", "api")
 HEAVY = {"av", "decord", "openvino", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
 MAY_IMPORT_HEAVY = {
     "cuda.batch_size", "cuda.boxes", "cuda.crops", "cuda.mtcnn", "cuda.pipeline",
-    "doctor",
+    "diagnostics",
     "emotions.torch_classifier",
     "faces.centerface_network", "faces.integral_image", "faces.mtcnn", "faces.mtcnn_networks",
     "jobs.ray_actor", "jobs.ray_engine",
@@ -161,7 +163,16 @@ def test_names_in_all_exist(module):
     if listed is None:
         assert module == "__main__" or MODULES[module].name == "__init__.py", f"{module} has no __all__"
         return
-    assert listed <= defined | (names_in_all("api") if module == "" else set())
+    assert listed <= defined | (names_in_all("api") | set(CLASSES) if module == "" else set())
+
+
+#: The public classes, which the package loads from where they are.
+CLASSES: dict[str, str] = vars(fervid)["_CLASSES"]
+
+
+def test_public_classes_are_where_the_package_says():
+    for name, module in CLASSES.items():
+        assert name in names_in_all(module.removeprefix("fervid."))
 
 
 def names_in_all(module: str) -> set[str] | None:

@@ -1,7 +1,7 @@
 """Commands that show a timeline or convert it: plot, overlay, report, export."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fervid.cli.app import command
 from fervid.cli.options import Force, Json, Quiet, TimelineFile, VideoFile, argument, flag, option, output
@@ -36,9 +36,10 @@ def plot(
     import fervid
     from fervid.views import terminal
 
-    facts = fervid.plot(
+    figure: Any = fervid.plot(
         timeline, out, tracks=tracks, each=each, kind=kind, title=title, width_in=width_in, height_in=height_in, dpi=dpi
     )
+    facts = {"written": str(out), "panels": figure.panels, "caption": figure.caption}
     terminal.show(facts, as_json=as_json, quiet=quiet)
 
 

@@ -311,7 +311,7 @@ class Timeline:
         for track in wanted:
             if track not in known:
                 found = f"0 to {known[-1]}" if known == list(range(len(known))) and known else str(known or "none")
-                raise DataError(f"{self.path}: no track {track} in it; found {found}")
+                raise DataError(f"{self.path}: has no track {track}; found {found}")
 
 
 def open_timeline(path: Path, *, allow_empty: bool = False) -> Timeline:

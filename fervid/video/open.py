@@ -1,4 +1,4 @@
-"""Open a video with the reader that was asked for."""
+"""Open a video with a reader, and read it again where the reader requests other options."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,15 +25,42 @@ def open_video(
     sampling: Sampling | None = None,
     device: str | None = None,
 ) -> Reader:
-    """Open a video with the named reader; only "auto" turns from one to another, and `health.turned_back` says why.
+    """Open a video.
 
-    `careful` decodes on one thread and keeps what damage leaves; without it damage raises RestartNeeded.
-    `synthetic_time` counts frames at the declared rate, for files whose timestamps are missing or disordered.
-    `sampling` says what will be looked at, so that other frames need not be decoded: they come all the same, but who
-    asks for their pixels gets RestartNeeded. Only the reader av makes use of it.
-    `device` is where the line runs: on a GPU, the readers torchcodec and nvdec decode there and leave the frames there.
-    None: no line runs, and what nvdec would read is read by av.
-    VideoError tells what is wrong with the file; ConfigError if the reader is unknown.
+    Parameters
+    ----------
+    path : Path
+    reader : str
+        A key of registry.READERS. Only "auto" falls back from one reader to another; `health.fallback_reason` says why.
+    stream : int, optional
+        The index of the video stream.
+    max_pixels : int
+        The largest frame.
+    careful : bool
+        Decode on one thread and keep what is undamaged; by default, damage raises RestartNeeded.
+    synthetic_time : bool
+        Count frames at the declared rate, for files whose timestamps are missing or out of order.
+    sampling : Sampling, optional
+        Which frames will be sampled, so that the reader av need not decode the others. These are yielded nevertheless,
+        but requesting their pixels raises RestartNeeded.
+    device : str, optional
+        Where the pipeline runs: on a GPU, torchcodec and nvdec decode there and leave the frames there. None if no
+        pipeline runs; av then reads what nvdec would read.
+
+    Returns
+    -------
+    Reader
+
+    Raises
+    ------
+    VideoError
+        If the file is no readable video.
+    ConfigError
+        If the reader is unknown, or is nvdec on a CPU; if `stream` is not a video stream.
+    MissingDependency, DeviceError
+        If the reader is not installed, or the GPU cannot decode.
+    RestartNeeded
+        If the file must be opened with other options; `read_video` does so.
     """
     check_file(path)
     check_choice("reader", reader, READERS)
@@ -53,7 +80,7 @@ def open_video(
             except (NotOnGPU, DeviceError, MissingDependency) as e:
                 if reader == "nvdec":
                     raise
-                fallback_reason = e.why if isinstance(e, NotOnGPU) else str(e)
+                fallback_reason = e.detail if isinstance(e, NotOnGPU) else str(e)
         elif reader == "nvdec" and device:
             raise ConfigError("--reader nvdec decodes on a GPU and needs --device cuda; use --reader av on a CPU")
         reader = "av"
@@ -65,10 +92,30 @@ def open_video(
 def read_video(
     path: Path, config: Config, work: Callable[[Reader], T], *, device: str | None = None
 ) -> tuple[T, dict[str, bool]]:
-    """Open the video and do the work; begin again when the reader asks for it -> the result, the options it took.
+    """Open a video and process it; start over, with other options, whenever the reader requests it.
 
-    `device` is where the line runs, if one does: some readers can decode there. With the reader auto the work begins
-    again on the CPU if the GPU's decoder gives up midway.
+    With the reader "auto", start over on the CPU if the GPU's decoder fails midway.
+
+    Parameters
+    ----------
+    path : Path
+    config : Config
+    work : callable
+        Processes a fresh Reader; its result counts if it returns.
+    device : str, optional
+        Where the pipeline runs, if one does: see `open_video`.
+
+    Returns
+    -------
+    result
+        What `work` returned.
+    options : dict of bool
+        careful, synthetic_time and every_frame, as they were needed.
+
+    Raises
+    ------
+    VideoError, ConfigError, MissingDependency, DeviceError
+        As `open_video`; VideoError also if reading the file again does not help.
     """
     options = {"careful": False, "synthetic_time": False, "every_frame": False}
     name, fallback_reason = config.reader, ""
@@ -89,14 +136,23 @@ def read_video(
         except NotOnGPU as e:
             if name != "auto":
                 raise
-            name, fallback_reason = "av", e.why
-        except RestartNeeded as again:
-            if all(options[name] for name in again.options):
-                message = f"{path}: the reader asks again and again for {again}"
+            name, fallback_reason = "av", e.detail
+        except RestartNeeded as restart:
+            if all(options[name] for name in restart.options):
+                message = f"{path}: the reader repeatedly requests {', '.join(restart.options)}"
                 raise VideoError(message, reason="unsupported") from None
-            options |= again.options
+            options |= restart.options
 
 
 def sampling_of(config: Config) -> Sampling | None:
-    """What sample_frames will look at; None: every frame."""
+    """Return which frames a configuration samples; None: every frame.
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    Sampling or None
+    """
     return Sampling(config.fps, config.sampling == "fast") if config.fps else None

@@ -156,14 +156,14 @@ class NotOnGPU(VideoError):
     ----------
     path : Path
         The video.
-    why : str
+    detail : str
         What is not supported, in a few words.
     """
 
-    def __init__(self, path: Path, why: str) -> None:
-        self.why = why
+    def __init__(self, path: Path, detail: str) -> None:
+        self.detail = detail
         super().__init__(
-            f"{path}: the GPU's decoder does not support it ({why}); use --reader auto, which falls back to the CPU",
+            f"{path}: the GPU's decoder does not support it ({detail}); use --reader auto, which falls back to the CPU",
             reason="unsupported",
         )
 

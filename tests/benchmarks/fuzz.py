@@ -21,7 +21,7 @@ from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.manifest import read_manifest
 from fervid.timeline.read import read_provenance
 from tests.helpers.failing_jobs import load_fakes
-from tests.helpers.mutations import SEEDS, WAYS, mutate, write_seed
+from tests.helpers.mutations import MUTATIONS, SEEDS, mutate, write_seed
 
 LIMITS = Limits(timeout_s=60.0, stall_s=30.0, memory_bytes=1_500_000_000)
 
@@ -76,7 +76,7 @@ def report(summary: Summary, engine: LocalEngine, taken_s: float) -> None:
     print(f"workers lost: {dict(engine.losses) or 0}")
     for (status, reason), count in Counter((r.status, r.reason) for r in summary.rows).most_common():
         print(f"{count:7d}  {status:8s}  {reason}")
-    for title, names in (("seed", SEEDS), ("way", WAYS)):
+    for title, names in (("seed", SEEDS), ("mutation", MUTATIONS)):
         print(f"{title:16s} {'ok':>6s} {'degraded':>9s} {'failed':>7s}")
         for name in names:
             mine = [r for r in summary.rows if (r.path.split("-", 2)[2 if title == "seed" else 1]) == name]

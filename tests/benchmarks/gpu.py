@@ -29,7 +29,7 @@ import torch
 from fervid.config import load_config
 from fervid.cuda import mtcnn as device_mtcnn
 from fervid.cuda.mtcnn import DeviceMTCNN
-from fervid.doctor import diagnose
+from fervid.diagnostics import diagnose
 from fervid.emotions.classify import classify
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import FervidError

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.helpers.killed_batches import check, disturb, finish
+from tests.helpers.killed_batches import find_differences, kill_repeatedly, run_to_end
 from tests.helpers.scenes import scene, write
 
 _EACH = 10
@@ -35,13 +35,13 @@ def main() -> None:
     started, done, found = time.monotonic(), Counter[str](), list[str]()
     with tempfile.TemporaryDirectory(prefix="kills-") as work:
         videos = make_videos(Path(work) / "videos", args.videos)
-        finish(videos, whole := Path(work) / "whole")
+        run_to_end(videos, whole := Path(work) / "whole")
         batches = 0
         while done.total() < args.kills:
             out = Path(work) / f"out{batches}"
-            done += disturb(videos, out, args.seed + batches, min(_EACH, args.kills - done.total()))
-            finish(videos, out)
-            found += check(out, whole)
+            done += kill_repeatedly(videos, out, args.seed + batches, min(_EACH, args.kills - done.total()))
+            run_to_end(videos, out)
+            found += find_differences(out, whole)
             batches += 1
             print(
                 f"{done.total()} kills {dict(done)} in {batches} batches, {time.monotonic() - started:.0f} s: "

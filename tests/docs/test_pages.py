@@ -50,7 +50,7 @@ def test_every_command_exists_with_its_options(command: Command) -> None:
         assert any(name in parameter.opts for parameter in GROUP.params) or name in ("-h", "--help")
         return
     assert name in GROUP.commands, f"{command.page}: there is no command {name}"
-    known = {option for p in GROUP.commands[name].params for option in (*p.opts, *p.secondary_opts)}
+    known = {"--help", *(option for p in GROUP.commands[name].params for option in (*p.opts, *p.secondary_opts))}
     for argument in arguments:
         if argument.startswith("--"):
             assert argument.partition("=")[0] in known, f"{command.page}: fervid {name} has no option {argument}"
@@ -112,10 +112,10 @@ def test_the_data_dictionary_names_every_metadata_key(made: Path) -> None:
     rows = table(PAGES["docs/data-dictionary.md"], "## Metadata")
     facts = json.loads(pq.read_metadata(made / "t.parquet").metadata[b"fervid"])
     assert sorted(names(rows)) == sorted(facts)
+    assert set(facts["config"]) >= {"picture_px", "birth_score", "max_gap_s", "cuts"}
     for key in ("source", "model", "persons", "counters"):
         (row,) = [row for row in rows if row[0] == f"`{key}`"]
         assert set(facts[key]) <= set(names([row], 1)), key
-    assert "`searched`" in PAGES["docs/data-dictionary.md"]
 
 
 def test_every_reason_is_explained() -> None:

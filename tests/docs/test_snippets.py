@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import matplotlib
@@ -11,6 +13,8 @@ import pandas as pd
 import pytest
 
 import fervid
+from fervid.registry import DETECTORS, DetectorEntry
+from fervid.views.export.formats import FORMATS, Format
 from tests.helpers.markdown import PAGES, ROOT, blocks
 
 SAMPLE = ROOT / "sample_videos" / "two_faces.mp4"
@@ -41,8 +45,10 @@ def run_blocks(page: str) -> dict[str, Any]:
 
 
 def test_pages_with_python_are_known() -> None:
-    known = {"README.md", "docs/batch-and-cluster.md", "docs/choosing-options.md", "docs/recipes.md"}
-    assert set(WITH_PYTHON) == known, "add a test of what the new examples find"
+    known = {"batch-and-cluster", "choosing-options", "extending", "recipes"}
+    assert set(WITH_PYTHON) == {"README.md", *(f"docs/{name}.md" for name in known)}, (
+        "add a test of what the new examples find"
+    )
 
 
 def test_readme(folder: Path) -> None:
@@ -96,3 +102,32 @@ def test_r(folder: Path) -> None:
     for track, mean in rows[rows["status"] == "ok"].groupby("track")["happiness"].mean().items():
         (line,) = [line.split() for line in done.stdout.splitlines()[1:] if line.split()[1] == str(track)]
         assert float(line[2]) == pytest.approx(mean, abs=1e-4)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, block: str) -> None:
+    """Make a module of an example, under the name of the file that its first line gives."""
+    name = block.partition("\n")[0].removeprefix("# ").removesuffix(".py").replace("/", ".")
+    module = ModuleType(name)
+    exec(block, module.__dict__)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def add(monkeypatch: pytest.MonkeyPatch, registry: dict[str, Any], block: str) -> None:
+    """Add the row of an example to a registry."""
+    ((key, row),) = eval(block, {"DetectorEntry": DetectorEntry, "Format": Format}).items()
+    monkeypatch.setitem(registry, key, row)
+
+
+def test_extending(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, detector_row, export, export_row = blocks(PAGES["docs/extending.md"], "python")
+    install(monkeypatch, detector)
+    add(monkeypatch, DETECTORS, detector_row)
+    result = fervid.process(SAMPLE, "middle.parquet", detector="middle", end_s=2)
+    frame = result.to_pandas()
+    assert result.provenance["detector"] == "middle" and len(frame) == 2
+    assert frame["h"].tolist() == pytest.approx([0.5, 0.5]) and frame["face_seconds"].tolist() == [1, 1]
+    install(monkeypatch, export)
+    add(monkeypatch, FORMATS, export_row)
+    fervid.export("timeline.parquet", "timeline.vtt")
+    lines = (folder / "timeline.vtt").read_text().splitlines()
+    assert lines[0] == "WEBVTT" and lines[2].startswith("00:00:00.000 --> 00:00:0")

@@ -1,4 +1,4 @@
-"""What goes wrong in workers, as functions that a worker can import: a job's name says what its video does."""
+"""Jobs and models that fail in a worker, as functions that a worker can import; a video fails by its name."""
 
 import functools
 import os
@@ -15,37 +15,48 @@ from fervid.pipeline import Models
 from fervid.provenance import models_fingerprint
 from fervid.types import Progress
 
+__all__ = [
+    "FakeEngine",
+    "load_and_exit",
+    "load_crashing_detector",
+    "load_fakes",
+    "load_missing_weights",
+    "load_nothing",
+    "main",
+    "run_by_name",
+]
+
 
 def load_nothing(config: Config) -> None:
-    """Models for jobs that need none."""
+    """Load no models, for jobs that need none."""
 
 
 def load_fakes(config: Config) -> Models:
-    """The fake models, which pass for those that the configuration names."""
+    """Load fake models with the fingerprint of the models that the configuration names."""
     from tests.helpers.fakes import FakeClassifier, FakeDetector
 
     return Models(FakeDetector(), FakeClassifier(), "cpu", fingerprint=models_fingerprint(config))
 
 
-def load_badly(config: Config) -> Models:
-    """Weights that are not there."""
+def load_missing_weights(config: Config) -> Models:
+    """Raise WeightsError."""
     raise WeightsError("x.safetensors: no such weights")
 
 
-def load_to_death(config: Config) -> Models:
-    """A worker that never gets ready."""
+def load_and_exit(config: Config) -> Models:
+    """Exit before the worker is ready."""
     os._exit(3)
 
 
-def load_to_crash(config: Config) -> Models:
-    """The fake models, with a detector that kills its process."""
+def load_crashing_detector(config: Config) -> Models:
+    """Load fake models with a detector that kills its process."""
     models = load_fakes(config)
     models.detector.detect = lambda *_: os._exit(9)  # type: ignore[method-assign]
     return models
 
 
-def act(job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None]) -> Outcome:
-    """Do what the job's name says; without a poison in it, tell the process id, or process the video."""
+def run_by_name(job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None]) -> Outcome:
+    """Fail as the name of the video says; otherwise process it, or report the process id if there are no models."""
     name = job.path.name
     if name.startswith("crash"):
         os._exit(9)
@@ -64,7 +75,7 @@ def act(job: Job, config: Config, models: Models, on_progress: Callable[[Progres
     if name.startswith("hog"):
         held = [bytearray(b"x" * 2**20) for _ in range(600)]
         time.sleep(1000 + len(held))
-    if name.startswith("meet"):  # waits for another of its kind, at the same time in another worker
+    if name.startswith("meet"):  # waits until another worker runs such a job at the same time
         (job.path.parent / f"{os.getpid()}.here").touch()
         while len(list(job.path.parent.glob("*.here"))) < 2:
             time.sleep(0.01)
@@ -84,12 +95,12 @@ def _first_time(mark: str) -> bool:
     return True
 
 
-#: The local engine with fake models, for videos that act by their names.
-FakeEngine = functools.partial(fervid.jobs.local_engine.LocalEngine, load=load_fakes, work=act)
+#: The local engine with fake models, for videos that fail by their names.
+FakeEngine = functools.partial(fervid.jobs.local_engine.LocalEngine, load=load_fakes, work=run_by_name)
 
 
 def main() -> None:
-    """The command line with that engine, in a process of its own."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background ignores it
+    """Run the command line with that engine, in a process of its own."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has the tests ignore it
     fervid.jobs.local_engine.LocalEngine = FakeEngine
     fervid.cli.main()

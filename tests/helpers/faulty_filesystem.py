@@ -1,7 +1,7 @@
-"""A file system that fails on demand: every file operation below some folders is counted, and one of them fails.
+"""A file system that fails on demand: counts every file operation below some folders, and fails one of them.
 
-Python's own calls are patched where the code looks them up, and Arrow's at the doors that fervid uses; a write that
-fails leaves half of what it had to write, as a full disk does.
+Python's functions are patched where the code looks them up, and Arrow's at the functions that fervid calls. A write
+that fails leaves half of its data, as a full disk does.
 """
 
 import builtins
@@ -17,34 +17,40 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-#: (where the function lives, its name): each takes a path or a file descriptor first.
-_CALLS: list[tuple[Any, str]] = [
-    (builtins, "open"), (io, "open"),
-    *((os, name) for name in ("open", "fsync", "replace", "rename", "mkdir", "unlink", "rmdir", "stat", "lstat",
-                              "scandir", "utime", "access")),
+__all__ = ["VARIABLE", "Faults", "inject", "load_with_faults"]
+
+_OS_FUNCTIONS = (
+    "open", "fsync", "replace", "rename", "mkdir", "unlink", "rmdir", "stat", "lstat", "scandir", "utime", "access",
+)  # fmt: skip
+_PARQUET_FUNCTIONS = ("write_table", "read_table", "read_metadata", "read_schema")
+#: Modules and names of the functions that are patched; each takes a path or a file descriptor first.
+_FUNCTIONS: list[tuple[Any, str]] = [
+    (builtins, "open"),
+    (io, "open"),
+    *((os, name) for name in _OS_FUNCTIONS),
     (fcntl, "flock"),
-    *((pq, name) for name in ("write_table", "read_table", "read_metadata", "read_schema")),
-]  # fmt: skip
+    *((pq, name) for name in _PARQUET_FUNCTIONS),
+]
 _METHODS = ("read", "write", "flush", "truncate")
 
 
 @dataclass
 class Faults:
-    """Counts operations on what lies below `roots`; the one numbered `at`, and `more` after it, fail with `error`."""
+    """Counts the operations below `roots`; number `at`, and `more` after it, fail with `error`."""
 
     roots: tuple[str, ...]
     at: int | None = None
     error: int = 0
     more: int = 0
-    seen: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
 
-    def pass_by(self, name: str, target: Any) -> None:
-        """Count one operation; OSError if its turn has come."""
+    def record(self, name: str, target: Any) -> None:
+        """Count one operation; OSError if it has to fail."""
         path = _path_of(target)
         if path is None or not path.startswith(self.roots):
             return
-        self.seen.append(f"{name} {os.path.basename(path)}")  # noqa: PTH119
-        number = len(self.seen) - 1
+        self.calls.append(f"{name} {os.path.basename(path)}")  # noqa: PTH119
+        number = len(self.calls) - 1
         if self.at is not None and self.at <= number <= self.at + self.more:
             raise OSError(self.error, os.strerror(self.error), path)
 
@@ -63,8 +69,8 @@ def _path_of(target: Any) -> str | None:
 _readlink = os.readlink
 
 
-class File:
-    """An open file whose reads and writes are counted, too."""
+class _File:
+    """An open file whose reads and writes are counted."""
 
     def __init__(self, file: Any, faults: Faults) -> None:
         self._file, self._faults = file, faults
@@ -76,7 +82,7 @@ class File:
 
         def call(*args: Any) -> Any:
             try:
-                self._faults.pass_by(name, self._file)
+                self._faults.record(name, self._file)
             except OSError:
                 if name == "write":
                     value(args[0][: len(args[0]) // 2])
@@ -85,7 +91,7 @@ class File:
 
         return call
 
-    def __enter__(self) -> "File":
+    def __enter__(self) -> "_File":
         self._file.__enter__()
         return self
 
@@ -96,49 +102,49 @@ class File:
         return iter(self._file)
 
 
-def _watched(name: str, real: Callable, faults: Faults) -> Callable:
+def _wrap(name: str, function: Callable, faults: Faults) -> Callable:
     def call(*args: Any, **kwargs: Any) -> Any:
         target = args[1] if name == "write_table" else args[0] if args else "."
         try:
-            faults.pass_by(name, target)
+            faults.record(name, target)
         except OSError:
             if name == "write_table":
                 Path(target).write_bytes(b"PAR1 half")
             raise
-        value = real(*args, **kwargs)
-        inside = name == "open" and hasattr(value, "read") and (_path_of(value) or "").startswith(faults.roots)
-        return File(value, faults) if inside else value
+        value = function(*args, **kwargs)
+        is_inside = name == "open" and hasattr(value, "read") and (_path_of(value) or "").startswith(faults.roots)
+        return _File(value, faults) if is_inside else value
 
     return call
 
 
 @contextmanager
-def failing(faults: Faults) -> Iterator[Faults]:
-    """Put the patches in for a while."""
-    real = [(home, name, getattr(home, name)) for home, name in _CALLS]
+def inject(faults: Faults) -> Iterator[Faults]:
+    """Patch the functions within the `with` block."""
+    originals = [(module, name, getattr(module, name)) for module, name in _FUNCTIONS]
     try:
-        for home, name, call in real:
-            setattr(home, name, _watched(name, call, faults))
+        for module, name, function in originals:
+            setattr(module, name, _wrap(name, function, faults))
         yield faults
     finally:
-        for home, name, call in real:
-            setattr(home, name, call)
+        for module, name, function in originals:
+            setattr(module, name, function)
 
 
 # -- in a worker ------------------------------------------------------------------------------------------
 
-#: A worker of this environment meets the faults that the variable describes.
+#: Environment variable with the faults of a worker.
 VARIABLE = "FERVID_TEST_FAULTS"
 
 
-def load(config: Any) -> Any:
-    """Fake models, and the faults put in for good."""
+def load_with_faults(config: Any) -> Any:
+    """Load fake models, and inject the faults until the worker exits."""
     from tests.helpers.failing_jobs import load_fakes
 
     models = load_fakes(config)
     known = json.loads(os.environ[VARIABLE])
-    _for_good.enter_context(failing(Faults(tuple(known["roots"]), known["at"], known["error"])))
+    _until_exit.enter_context(inject(Faults(tuple(known["roots"]), known["at"], known["error"])))
     return models
 
 
-_for_good = ExitStack()
+_until_exit = ExitStack()

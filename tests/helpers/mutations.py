@@ -1,4 +1,4 @@
-"""Whole clips in many containers and codecs, and seven ways to break each, the same in every run."""
+"""Intact clips in many containers and codecs, and seven reproducible ways to damage them."""
 
 import os
 import re
@@ -11,10 +11,12 @@ import numpy as np
 from tests.helpers.clips import add_video, encode
 from tests.helpers.fakes import draw_faces
 
+__all__ = ["MUTATIONS", "SEEDS", "SIZE", "mutate", "write_seed"]
+
 SIZE = (96, 80)
 _H264 = {"g": "8", "bf": "2", "crf": "30"}
 
-#: File name -> codec, encoder options, muxer options. More than ten pairs of a container and a codec.
+#: File name -> codec, encoder options, muxer options.
 SEEDS: dict[str, tuple[str, dict, dict]] = {
     "h264.mp4": ("libx264", _H264, {}),
     "fragments.mp4": ("libx264", _H264, {"movflags": "frag_keyframe+empty_moov"}),
@@ -37,39 +39,43 @@ SEEDS: dict[str, tuple[str, dict, dict]] = {
 }  # fmt: skip
 
 Rng = np.random.Generator
-_NAMED = re.compile(rb"[a-zA-Z][a-zA-Z0-9 ]{3}")
+#: Names of boxes, chunks and elements.
+_NAMES = re.compile(rb"[a-zA-Z][a-zA-Z0-9 ]{3}")
 _EXTREMES = (0, 1, 7, 8, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x0FFFFFFF)
 
 
 def write_seed(path: Path, name: str, n: int = 20) -> Path:
-    """Write the clip of one row of SEEDS: a face that moves over noise."""
+    """Write a clip of SEEDS: a face that moves over noise."""
     codec, options, mux = SEEDS[name]
-    os.environ.setdefault("SVT_LOG", "0")  # the AV1 encoder talks otherwise
+    os.environ.setdefault("SVT_LOG", "0")  # silences the AV1 encoder
     with av.open(path, "w", options=mux) as out:
         pix_fmt = {"prores": "yuv422p10le", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
         stream = add_video(out, codec, 25, SIZE, pix_fmt, options)
         stream.codec_context.color_range = 2 if codec == "mjpeg" else 0
-        out.mux(list(encode(stream, (_picture(i) for i in range(n)), range(n))))
+        out.mux(list(encode(stream, (_image(i) for i in range(n)), range(n))))
     return path
 
 
-def _picture(i: int) -> np.ndarray:
+def _image(i: int) -> np.ndarray:
     noise = np.random.default_rng(i).integers(0, 40, (SIZE[1] // 4, SIZE[0] // 4), np.uint8).repeat(4, 0).repeat(4, 1)
     return np.maximum(draw_faces((8 + i, 8, 48 + i, 56), size=SIZE), noise)
 
 
-# -- ways to break a file -------------------------------------------------------------------------------
+# -- mutations -------------------------------------------------------------------------------------------
 
 
 def mutate(data: bytes, other: bytes, seed: int) -> tuple[str, bytes]:
-    """Break a file in the way that the seed's turn asks for -> the way's name, the bytes. `other` is to splice from."""
-    names = list(WAYS)
+    """Damage a file by the mutation that the seed selects, and return its name and the bytes.
+
+    `other` is the file to splice from.
+    """
+    names = list(MUTATIONS)
     name = names[seed % len(names)]
-    return name, bytes(WAYS[name](bytearray(data), other, np.random.default_rng(seed)))
+    return name, bytes(MUTATIONS[name](bytearray(data), other, np.random.default_rng(seed)))
 
 
 def _flip(data: bytearray, _: bytes, rng: Rng) -> bytearray:
-    """Some bytes become others; every other time all of them near the beginning, where the headers are."""
+    """Replace some bytes, every second time only near the beginning, where the headers are."""
     reach = len(data) if rng.random() < 0.5 else min(len(data), 600)
     for at in rng.integers(reach, size=int(2 ** rng.uniform(0, 7))):
         data[at] = int(rng.integers(256))
@@ -77,13 +83,13 @@ def _flip(data: bytearray, _: bytes, rng: Rng) -> bytearray:
 
 
 def _truncate(data: bytearray, _: bytes, rng: Rng) -> bytearray:
-    """The end is missing, or the beginning, or a piece between."""
+    """Remove the end, the beginning or a piece in between."""
     start, stop = sorted(int(at) for at in rng.integers(len(data) + 1, size=2))
     return (data[:stop], data[start:], data[:start] + data[stop:])[int(rng.integers(3))]
 
 
 def _splice(data: bytearray, other: bytes, rng: Rng) -> bytearray:
-    """A piece of another file stands in this one, in place of what was there or between."""
+    """Insert a piece of another file, or replace a piece by one."""
     start, stop = sorted(int(at) for at in rng.integers(len(other) + 1, size=2))
     at = int(rng.integers(len(data)))
     end = at if rng.random() < 0.3 else at + stop - start
@@ -92,11 +98,11 @@ def _splice(data: bytearray, other: bytes, rng: Rng) -> bytearray:
 
 
 def _lengths(data: bytearray, _: bytes, rng: Rng) -> bytearray:
-    """Lengths before (MP4), behind (RIFF) or at the beginning lie: of one to four boxes, chunks, elements."""
-    names = [match.start() for match in _NAMED.finditer(data)]
+    """Falsify the lengths of one to four boxes (before the name), chunks (after it) or elements."""
+    names = [match.start() for match in _NAMES.finditer(data)]
     for _n in range(int(rng.integers(1, 5))):
-        near = int(rng.choice(names)) + int(rng.choice([-4, 4, 8, 12])) if names and rng.random() < 0.7 else -1
-        at = near if 0 <= near < len(data) - 4 else int(rng.integers(min(len(data) - 4, 800)))
+        near_name = int(rng.choice(names)) + int(rng.choice([-4, 4, 8, 12])) if names and rng.random() < 0.7 else -1
+        at = near_name if 0 <= near_name < len(data) - 4 else int(rng.integers(min(len(data) - 4, 800)))
         value = int(rng.choice(_EXTREMES)) if rng.random() < 0.7 else int.from_bytes(data[at : at + 4]) ^ 1
         width = int(rng.choice([1, 2, 4, 4]))
         order = "big" if rng.random() < 0.7 else "little"
@@ -105,7 +111,7 @@ def _lengths(data: bytearray, _: bytes, rng: Rng) -> bytearray:
 
 
 def _runs(data: bytearray, _: bytes, rng: Rng) -> bytearray:
-    """A stretch of zeros, of ones, or of one byte, as a bad disk leaves it."""
+    """Fill stretches with zeros, ones or another byte, as a bad disk does."""
     for _n in range(int(rng.integers(1, 4))):
         at, length = int(rng.integers(len(data))), int(2 ** rng.uniform(2, 13))
         byte = int(rng.choice([0, 0, 255, int(rng.integers(256))]))
@@ -115,7 +121,7 @@ def _runs(data: bytearray, _: bytes, rng: Rng) -> bytearray:
 
 
 def _flood(data: bytearray, _: bytes, rng: Rng) -> bytearray:
-    """A header, or a piece of one, comes again and again: hundreds of times."""
+    """Repeat a header, or a piece of one, up to a thousand times."""
     start = int(rng.integers(min(len(data), 2000))) if rng.random() < 0.7 else 0
     piece = data[start : start + int(2 ** rng.uniform(3, 10))]
     times = min(int(2 ** rng.uniform(3, 10)), 100_000 // max(len(piece), 1) + 1)
@@ -123,7 +129,7 @@ def _flood(data: bytearray, _: bytes, rng: Rng) -> bytearray:
 
 
 def _shuffle(data: bytearray, _: bytes, rng: Rng) -> bytearray:
-    """Blocks of the file change places."""
+    """Swap blocks of the file."""
     size = int(2 ** rng.uniform(6, 11))
     blocks = [data[i : i + size] for i in range(0, len(data), size)]
     for _n in range(int(rng.integers(1, 4))):
@@ -132,7 +138,12 @@ def _shuffle(data: bytearray, _: bytes, rng: Rng) -> bytearray:
     return bytearray(b"".join(blocks))
 
 
-WAYS: dict[str, Callable[[bytearray, bytes, Rng], bytearray]] = {
-    "flip": _flip, "truncate": _truncate, "splice": _splice, "lengths": _lengths, "runs": _runs, "flood": _flood,
+MUTATIONS: dict[str, Callable[[bytearray, bytes, Rng], bytearray]] = {
+    "flip": _flip,
+    "truncate": _truncate,
+    "splice": _splice,
+    "lengths": _lengths,
+    "runs": _runs,
+    "flood": _flood,
     "shuffle": _shuffle,
-}  # fmt: skip
+}

@@ -1,4 +1,4 @@
-"""A batch as its user meets it: the command line, real worker processes, kills at any moment, and what is shown."""
+"""The batch command: real worker processes, kills at random moments, exit codes, and what is displayed."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from fervid.jobs.job import Job
 from fervid.jobs.manifest import MANIFEST, Row
 from fervid.views import batch_progress as view
 from tests.helpers import failing_jobs
-from tests.helpers.killed_batches import check, disturb, finish, start, tree
+from tests.helpers.killed_batches import find_differences, kill_repeatedly, read_results, run_to_end, start
 from tests.helpers.scenes import scene, write
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
@@ -41,10 +41,10 @@ def videos(tmp_path_factory) -> Path:
 
 
 class Whole(dict):
-    """The results of an undisturbed run by their places, and the folder that they lie in."""
+    """The content of the results of an undisturbed run by path, and their folder."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(tree(folder))
+        super().__init__(read_results(folder))
         self.folder = folder
 
 
@@ -57,7 +57,7 @@ def whole(videos, tmp_path_factory) -> Whole:
 
 
 def fake(*args: object) -> tuple[int, str, str]:
-    """Run `fervid batch ARGS` with fake models in real workers -> (exit code, stdout, stderr)."""
+    """Run `fervid batch ARGS` with fake models in real workers; return exit code, stdout and stderr."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fervid.jobs.open_engine.LocalEngine", failing_jobs.FakeEngine)
         result = CliRunner().invoke(app, ["batch", *map(str, args)])
@@ -73,27 +73,27 @@ def rows(out: Path) -> dict[str, dict]:
     return found
 
 
-# -- the same bytes, whatever happens ---------------------------------------------------------------------
+# -- the same bytes in any case ----------------------------------------------------------------------------
 
 
-def test_two_workers_give_the_bytes_of_one(videos, whole, tmp_path):
+def test_two_workers_give_the_same_bytes_as_one(videos, whole, tmp_path):
     code, _, told = fake(videos, "--out", tmp_path, "--workers", 2)
-    assert code == 0 and tree(tmp_path) == whole and len(whole) == N
+    assert code == 0 and read_results(tmp_path) == whole and len(whole) == N
     assert f"{N} videos to do" in told and "ok        deep/1.mp4" in told
 
 
-def test_a_killed_batch_goes_on(videos, whole, tmp_path):
-    disturb(videos, tmp_path / "out", seed=0, kills=2)
-    assert finish(videos, tmp_path / "out") == 0
-    assert check(tmp_path / "out", whole.folder) == []
+def test_a_killed_batch_resumes(videos, whole, tmp_path):
+    kill_repeatedly(videos, tmp_path / "out", seed=0, kills=2)
+    assert run_to_end(videos, tmp_path / "out") == 0
+    assert find_differences(tmp_path / "out", whole.folder) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 10))
-def test_a_batch_killed_again_and_again_goes_on(videos, whole, tmp_path, seed):
-    disturb(videos, tmp_path / "out", seed, kills=6)
-    assert finish(videos, tmp_path / "out") == 0
-    assert check(tmp_path / "out", whole.folder) == []
+def test_a_repeatedly_killed_batch_resumes(videos, whole, tmp_path, seed):
+    kill_repeatedly(videos, tmp_path / "out", seed, kills=6)
+    assert run_to_end(videos, tmp_path / "out") == 0
+    assert find_differences(tmp_path / "out", whole.folder) == []
 
 
 def test_ctrl_c_stops_in_seconds_and_resumes(videos, whole, tmp_path):
@@ -114,19 +114,19 @@ def test_ctrl_c_stops_in_seconds_and_resumes(videos, whole, tmp_path):
     assert rows(out)
     (hanging / "hang.mp4").unlink()
     assert fake(hanging, "--out", out, "--workers", 1)[0] == 0
-    assert tree(out) == whole
+    assert read_results(out) == whole
 
 
-# -- troubles and exit codes ------------------------------------------------------------------------------
+# -- failures and exit codes ------------------------------------------------------------------------------
 
 
-def test_a_crash_costs_one_file_and_is_told(videos, whole, tmp_path):
+def test_a_crash_fails_one_video_and_is_reported(videos, whole, tmp_path):
     bad = tmp_path / "videos"
     shutil.copytree(videos, bad)
     shutil.copy(videos / "0.mp4", bad / "crash\x1b[31m.mp4")
     (bad / "text.mp4").write_text("no video")
     code, said, _ = fake(bad, "--out", tmp_path / "out", "--workers", 1)
-    assert code == 1 and tree(tmp_path / "out") == whole
+    assert code == 1 and read_results(tmp_path / "out") == whole
     assert f"{N + 2}: {N} ok, 0 degraded, 2 failed" in said
     assert "crashed" in said and "not_media" in said and "--retry-failed" in said
     assert "\x1b" not in said and "crash\\x1b[31m.mp4" in said
@@ -168,7 +168,7 @@ def test_lists_are_read(videos, tmp_path):
 # -- the real models, and the Python API ------------------------------------------------------------------
 
 
-def test_a_batch_gives_what_process_gives(tmp_path):
+def test_a_batch_gives_the_same_values_as_process(tmp_path):
     out = tmp_path / "out"
     summary = fervid.batch(SAMPLES, out, workers=1, end_s=1.0)
     assert summary.exit_code == 0 and summary.count("ok") == 3
@@ -207,7 +207,7 @@ def job(name: str) -> Job:
     return Job(Path(name), name, Path("t.parquet"), 1000)
 
 
-def test_the_tally_reckons_what_is_left():
+def test_the_tally_estimates_the_remaining_time():
     now = [0.0]
     tally = view.BatchProgress(lambda: now[0])
     tally.take(BatchStarted(4, 4000, [row("before", "degraded")]))
@@ -253,12 +253,12 @@ def test_a_long_list_of_troubles_is_cut(capsys):
     assert "100: 1 ok, 0 degraded, 99 failed" in said and "and 59 more, in out/manifest.parquet" in said
 
 
-# -- the folder as one data set ---------------------------------------------------------------------------
+# -- the folder as one dataset- ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def mixed(videos, tmp_path_factory) -> Path:
-    """Results of videos with and without a suffix, in folders, with names that look like the manifest's."""
+    """Results of videos with and without a suffix, in folders, with names similar to the manifest's."""
     folder = tmp_path_factory.mktemp("mixed")
     shutil.copytree(videos, folder / "videos")
     shutil.copy(videos / "0.mp4", folder / "videos" / "no suffix")
@@ -268,14 +268,14 @@ def mixed(videos, tmp_path_factory) -> Path:
     return folder / "out"
 
 
-def test_pyarrow_reads_the_folder_as_one_data_set(mixed):
+def test_pyarrow_reads_the_folder_as_one_dataset(mixed):
     data = dataset(mixed, ignore_prefixes=[".", "_", MANIFEST])
     frame = data.to_table().to_pandas()
     assert sorted(frame["video"].unique()) == sorted(fervid.load_timelines(mixed)["video"].unique())
     assert len(frame) == len(fervid.load_timelines(mixed)) and "manifest.mp4" in set(frame["video"])
 
 
-def test_duckdb_reads_the_folder_as_one_data_set(mixed):
+def test_duckdb_reads_the_folder_as_one_dataset(mixed):
     duckdb = pytest.importorskip("duckdb")
     db = duckdb.connect()
     db.execute(f"""SET VARIABLE timelines = (SELECT list('{mixed}/' || timeline)

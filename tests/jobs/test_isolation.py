@@ -1,4 +1,4 @@
-"""What a batch touches: nothing outside the given paths is read or written, no network, whatever a file says."""
+"""A batch accesses only its inputs and results, and never the network, whatever a file contains."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from tests.helpers.broken_clips import bomb, concat_list, hls_list, random_bytes
 from tests.helpers.killed_batches import ROOT
 from tests.helpers.scenes import scene, write
 
-#: Where a Python program reads from for itself.
+#: Folders that a Python program itself reads from.
 OWN = (
     sys.prefix,
     sys.base_prefix,
@@ -35,7 +35,7 @@ _CHANGE = re.compile(
 
 @pytest.fixture
 def hostile(tmp_path) -> Path:
-    """Good clips, and files that name others: beside them, above them, on the network."""
+    """Valid clips, and files that refer to others in the same folder, outside it and on the network."""
     videos = tmp_path / "videos"
     videos.mkdir()
     private = tmp_path / "private"
@@ -61,7 +61,7 @@ def hostile(tmp_path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-def test_a_batch_touches_what_it_was_given_and_nothing_else(hostile):
+def test_a_batch_accesses_only_its_inputs_and_results(hostile):
     log, temporary = hostile / "log", hostile / "tmp"
     temporary.mkdir()
     program = "from tests.helpers.failing_jobs import main; main()"
@@ -73,7 +73,7 @@ def test_a_batch_touches_what_it_was_given_and_nothing_else(hostile):
         pytest.skip("processes cannot be traced here")
     assert done.returncode == 1 and "2 ok, 0 degraded, 8 failed" in done.stdout, done.stdout + done.stderr
     calls = log.read_text(errors="replace")
-    assert "good.mp4" in calls and re.search(r"execve\(.*fervid.jobs.worker", calls), "this trace has seen nothing"
+    assert "good.mp4" in calls and re.search(r"execve\(.*fervid.jobs.worker", calls), "the trace is empty"
     assert not re.findall(r".*(?:socket|connect|bind|sendto)\(.*AF_INET.*", calls)
     given, changing = (f"{hostile}/videos", f"{hostile}/out", str(temporary)), (f"{hostile}/out", str(temporary))
     for path, how, result in _OPEN.findall(calls):

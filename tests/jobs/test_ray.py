@@ -1,4 +1,4 @@
-"""The Ray engine: a cluster of several nodes on this machine, nodes that are killed, files that kill their decoder."""
+"""The Ray engine: a cluster of several nodes on this machine, killed nodes, and files that kill their decoder."""
 
 import contextlib
 import os
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 import fervid
@@ -21,11 +20,10 @@ from fervid.jobs.batch import JobFinished, Request, Summary, run_batch
 from fervid.jobs.engine import JobProgress, Limits
 from fervid.jobs.job import Job
 from fervid.jobs.local_engine import LocalEngine
-from fervid.jobs.manifest import MANIFEST
 from fervid.jobs.open_engine import EngineOptions, open_engine
 from tests.helpers import failing_jobs
+from tests.helpers.killed_batches import read_results, read_rows
 from tests.helpers.scenes import scene, write
-from tests.jobs.test_jobs import tree
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "pipelines" / "ray-cluster.yaml"
@@ -35,7 +33,7 @@ N = 12
 # -- without a cluster ------------------------------------------------------------------------------------
 
 
-def test_without_ray_the_command_to_install_it_is_told(tmp_path, monkeypatch):
+def test_without_ray_the_error_names_the_command_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     for name in ("fervid.jobs.ray_engine", "fervid.jobs.ray_actor"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -43,10 +41,10 @@ def test_without_ray_the_command_to_install_it_is_told(tmp_path, monkeypatch):
         open_engine("ray", Config(), EngineOptions(), tmp_path)
 
 
-def test_options_that_do_not_fit_are_told(tmp_path):
-    for crew in (EngineOptions(address="auto"), EngineOptions(gpus_per_worker=0.5)):
+def test_unsupported_options_are_errors(tmp_path):
+    for options in (EngineOptions(address="auto"), EngineOptions(gpus_per_worker=0.5)):
         with pytest.raises(ConfigError, match="--engine ray"):
-            open_engine("local", Config(), crew, tmp_path)
+            open_engine("local", Config(), options, tmp_path)
     with pytest.raises(ConfigError, match="expected local or ray"):
         open_engine("dask", Config(), EngineOptions(), tmp_path)
     with pytest.raises(ConfigError, match="workers of one machine"):
@@ -58,7 +56,7 @@ def test_options_that_do_not_fit_are_told(tmp_path):
         open_engine("ray", Config(device="cuda:1"), EngineOptions(), tmp_path)
 
 
-def test_room_is_what_the_scarcest_resource_allows():
+def test_capacity_is_limited_by_the_scarcest_resource():
     pytest.importorskip("ray")
     from fervid.jobs.ray_actor import capacity
 
@@ -70,7 +68,7 @@ def test_room_is_what_the_scarcest_resource_allows():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_config_of_the_cluster_launcher_holds_to_its_schema():
+def test_the_config_of_the_cluster_launcher_is_valid():
     pytest.importorskip("ray")
     import yaml
     from ray.autoscaler._private.util import prepare_config, validate_config
@@ -88,12 +86,12 @@ def test_the_config_of_the_cluster_launcher_holds_to_its_schema():
     assert "ray-cluster" not in presets()
 
 
-# -- a cluster of one node, which the engine starts itself ------------------------------------------------
+# -- a cluster of one node, started by the engine --------------------------------------------------------
 
 
 @pytest.fixture
 def by_ray(monkeypatch) -> Iterator[None]:
-    """What Ray's own processes need to import this test's failing_jobs."""
+    """Let Ray's own processes import the jobs of these tests."""
     pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -107,7 +105,7 @@ def by_ray(monkeypatch) -> Iterator[None]:
 def ray_engine(workers: int | None = None, limits: Limits | None = None, load=failing_jobs.load_nothing, **options):
     from fervid.jobs.ray_engine import RayEngine
 
-    return RayEngine(Config(), workers, limits or Limits(), load=load, work=failing_jobs.act, **options)
+    return RayEngine(Config(), workers, limits or Limits(), load=load, work=failing_jobs.run_by_name, **options)
 
 
 def jobs(folder: Path, *names: str) -> list[Job]:
@@ -118,21 +116,23 @@ def jobs(folder: Path, *names: str) -> list[Job]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_each_file_is_blamed_for_what_its_own_process_does(tmp_path, by_ray):
+def test_each_video_fails_by_its_own_process_only(tmp_path, by_ray):
     (tmp_path / "out").mkdir()
-    moves: list[JobProgress] = []
+    reports: list[JobProgress] = []
     engine = ray_engine(
         1, Limits(timeout_s=6.0, stall_s=2.0, memory_bytes=400 * 2**20), address="local", out=tmp_path / "out"
     )
-    done = {o.job.name: o for o in engine.run(jobs(tmp_path, "a", "crash", "hang", "hog", "creep", "b"), moves.append)}
+    done = {
+        o.job.name: o for o in engine.run(jobs(tmp_path, "a", "crash", "hang", "hog", "creep", "b"), reports.append)
+    }
     assert {name: o.reason for name, o in done.items()} == {
         "a": "", "b": "", "crash": "crashed", "hang": "stalled", "hog": "memory", "creep": "timeout",
     }  # fmt: skip
     assert "tried 2 times" in done["crash"].message
-    assert max(move.done_s for move in moves) > 4 and moves[-1].job is None
+    assert max(report.done_s for report in reports) > 4 and reports[-1].job is None
     assert not alive(int(done["b"].message))
     assert not list((tmp_path / "out").iterdir())
-    # errors of the run stop it, and no cluster is left
+    # run errors stop the run, and no cluster is left
     with pytest.raises(RunError, match="disk full"):
         list(ray_engine(1, address="local").run(jobs(tmp_path, "full")))
     import ray
@@ -142,8 +142,8 @@ def test_each_file_is_blamed_for_what_its_own_process_does(tmp_path, by_ray):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_the_command_line_gives_the_bytes_of_a_local_batch(tmp_path, by_ray):
-    """Real models, once."""
+def test_the_command_line_gives_the_same_bytes_as_a_local_batch(tmp_path, by_ray):
+    """With real models."""
     videos = tmp_path / "videos"
     videos.mkdir()
     for name in ("one_face.mp4", "two_faces.mp4"):
@@ -187,7 +187,7 @@ def cluster(by_ray) -> Iterator:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    """N small videos, and one that kills its decoder."""
+    """Return N small videos, and one that kills its decoder."""
     folder = tmp_path_factory.mktemp("ray") / "videos"
     folder.mkdir()
     for i in range(N):
@@ -198,9 +198,9 @@ def videos(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(videos, tmp_path_factory) -> Path:
-    """The results of a local run."""
+    """Return the results of a local run."""
     out = tmp_path_factory.mktemp("local") / "out"
-    summary = batch(videos, out, LocalEngine(Config(), 1, load=failing_jobs.load_fakes, work=failing_jobs.act))
+    summary = batch(videos, out, LocalEngine(Config(), 1, load=failing_jobs.load_fakes, work=failing_jobs.run_by_name))
     assert (summary.count("ok"), summary.count("failed")) == (N, 1)
     return out
 
@@ -210,16 +210,9 @@ def batch(videos: Path, out: Path, engine, on_event=None) -> Summary:
 
 
 def same_folders(one: Path, other: Path) -> bool:
-    """The same timelines, byte for byte, and manifests that differ in clocks alone."""
-
-    def books(folder: Path) -> dict:
-        return {
-            row["path"]: {k: v for k, v in row.items() if k not in ("taken_s", "finished")}
-            for row in pq.read_table(folder / MANIFEST).to_pylist()
-        }
-
-    assert books(one) == books(other)
-    assert tree(one) == tree(other)
+    """Check for equal timelines, byte for byte, and for manifests that differ in clock times only."""
+    assert read_rows(one) == read_rows(other)
+    assert read_results(one) == read_results(other)
     return True
 
 
@@ -229,7 +222,7 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_two_nodes_of_three_are_killed_and_nothing_is_lost(cluster, videos, local, tmp_path):
+def test_nothing_is_lost_when_two_of_three_nodes_are_killed(cluster, videos, local, tmp_path):
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(3)]
     ended: list[str] = []
 
@@ -250,15 +243,21 @@ def test_two_nodes_of_three_are_killed_and_nothing_is_lost(cluster, videos, loca
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_killed_driver_leaves_no_orphans_and_is_resumed(cluster, videos, local, tmp_path):
+def test_a_killed_driver_leaves_no_processes_and_resumes(cluster, videos, local, tmp_path):
     cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
     bad, out = tmp_path / "videos", tmp_path / "out"
     shutil.copytree(videos, bad)
     shutil.copy(videos / "00.mp4", bad / "hang.mp4")
     program = f"""
 from pathlib import Path
-out = Path({str(out)!r})
-batch(Path({str(bad)!r}), out, ray_engine(2, load=failing_jobs.load_fakes, address={cluster.address!r}, out=out))
+from fervid.config import Config
+from fervid.jobs.batch import Request, run_batch
+from fervid.jobs.engine import Limits
+from fervid.jobs.ray_engine import RayEngine
+from tests.helpers.failing_jobs import load_fakes, run_by_name
+config, out = Config(), Path({str(out)!r})
+options = dict(load=load_fakes, work=run_by_name, address={cluster.address!r}, out=out)
+run_batch(Request(({str(bad)!r},), out), config, RayEngine(config, 2, Limits(), **options))
 """
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE) as driver:
         while len(list(out.rglob("*.parquet"))) < 4:
@@ -271,17 +270,17 @@ batch(Path({str(bad)!r}), out, ray_engine(2, load=failing_jobs.load_fakes, addre
         time.sleep(0.2)
     assert not children_of("fervid.jobs.worker")
     (bad / "hang.mp4").unlink()
-    shutil.rmtree(bad)  # the same files by content, at the places of the local run
+    shutil.rmtree(bad)  # the same files by content, at the paths of the local run
     kept = len(list(out.rglob("*.mp4.parquet")))
     engine = ray_engine(load=failing_jobs.load_fakes, address=cluster.address, out=out)
     summary = batch(videos, out, engine)
     assert summary.count("ok") == N and kept >= 3
-    assert tree(out) == tree(local)
+    assert read_results(out) == read_results(local)
     assert not list(out.rglob(".*.tmp"))
 
 
 def children_of(word: str) -> list[int]:
-    """Processes of this user whose command line has the word, but for this test's own."""
+    """Return the processes of this checkout whose command line contains a word."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -295,8 +294,8 @@ def children_of(word: str) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_cluster_that_is_unfit_is_told(cluster, tmp_path, monkeypatch):
-    """No room; a node that does not see the folder; a file that only the driver sees; half a GPU each."""
+def test_an_unsuitable_cluster_is_an_error(cluster, tmp_path, monkeypatch):
+    """No capacity, half a GPU per worker, a file that only the driver sees, and a folder that a node does not see."""
     (tmp_path / "out").mkdir()
     todo = jobs(tmp_path, "a", "b")
     with pytest.raises(RunError, match=r"no node that can run a worker .1 CPU"):

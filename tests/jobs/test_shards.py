@@ -281,7 +281,10 @@ def test_pieces_that_do_not_meet_are_seen(film, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_piece_that_kills_its_worker_is_no_result(film, tmp_path):
-    assert "a piece failed" in results(film, tmp_path / "out", replace(over(2), load=failing_jobs.load_to_crash))[2]
+    assert (
+        "a piece failed"
+        in results(film, tmp_path / "out", replace(over(2), load=failing_jobs.load_crashing_detector))[2]
+    )
 
 
 # -- batches ----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from fervid.cli import app
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError, MissingDependency, OutputError
 from fervid.lab.evaluation import attribution
-from fervid.lab.evaluation.explain import ExplainConfig, Explained, Explainer, Look, explain
+from fervid.lab.evaluation.explain import ExplainConfig, Explained, ExplainedImage, Explainer, explain
 from fervid.video.writers.clip import ClipWriter
 from fervid.views.figures import heatmaps as figures
 from fervid.views.figures.heatmaps import overlay, write_clip, write_explanation, write_grid
@@ -103,7 +103,7 @@ def smile() -> np.ndarray:
 @pytest.mark.parametrize("method", attribution.METHODS)
 def test_every_method_explains_a_smile(method: str, seresnet: TorchClassifier, smile: np.ndarray) -> None:
     (face,) = Explainer(seresnet, method).explain(smile, ["smile"])
-    assert (face.emotion, face.called) == ("happiness", "happiness") and face.prob > 0.5
+    assert (face.emotion, face.predicted) == ("happiness", "happiness") and face.prob > 0.5
     assert face.heat.shape == (4 if method == "activations" else 1, 48, 48)
     assert face.heat.min() >= 0 and face.heat.max() == pytest.approx(1)
 
@@ -116,11 +116,11 @@ def test_gradcam_and_cam_agree_where_the_network_averages(seresnet: TorchClassif
 
 def test_another_emotion_has_other_evidence(seresnet: TorchClassifier, smile: np.ndarray) -> None:
     (happy,) = Explainer(seresnet).explain(smile, ["smile"])
-    (sad,) = Explainer(seresnet, asked="sad").explain(smile, ["smile"])
-    assert (sad.emotion, sad.called) == ("sadness", "happiness") and sad.prob < 0.2
+    (sad,) = Explainer(seresnet, target="sad").explain(smile, ["smile"])
+    assert (sad.emotion, sad.predicted) == ("sadness", "happiness") and sad.prob < 0.2
     assert not np.allclose(happy.heat, sad.heat, atol=0.1)
     with pytest.raises(ConfigError, match="anger, disgust"):
-        Explainer(seresnet, asked="contempt")
+        Explainer(seresnet, target="contempt")
 
 
 def run(*args: object) -> tuple[int, str, str]:
@@ -217,7 +217,7 @@ def test_a_damaged_video_is_drawn_anew_from_its_start(tmp_path: Path) -> None:
     (tmp_path / "damaged.mp4").write_bytes(data)
     calls = []
 
-    def draw(looks: object) -> list[Look]:
+    def draw(looks: object) -> list[ExplainedImage]:
         calls.append(1)
         return list(looks)
 
@@ -228,9 +228,9 @@ def test_a_damaged_video_is_drawn_anew_from_its_start(tmp_path: Path) -> None:
 # -- drawing --------------------------------------------------------------------------------------------
 
 
-def look(square: tuple[float, float, float, float], heat: np.ndarray, pts_s: float | None = 0.0) -> Look:
+def look(square: tuple[float, float, float, float], heat: np.ndarray, pts_s: float | None = 0.0) -> ExplainedImage:
     face = Explained("a", np.zeros((8, 8), np.uint8), heat[None].astype(np.float32), ("gradcam",), "fear", 0.5, "fear")
-    return Look(np.full((480, 640, 3), 100, np.uint8), (face,), np.array([square]), pts_s)
+    return ExplainedImage(np.full((480, 640, 3), 100, np.uint8), (face,), np.array([square]), pts_s)
 
 
 def test_heat_lies_over_the_tilted_square() -> None:

@@ -15,7 +15,7 @@ from fervid.cli import app
 from fervid.errors import DataError, OutputError
 from fervid.lab.data.datasets import FER2013
 from fervid.lab.data.images import find_images, main_faces, read_image
-from fervid.lab.evaluation.score import Tally, score_folder
+from fervid.lab.evaluation.score import Summary, score_folder
 from tests.helpers.fakes import FakeDetector, draw_faces
 
 ASTRONAUT = skimage.data.astronaut()
@@ -94,7 +94,7 @@ def test_a_table_is_csv_and_says_so(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"is a folder; name a file, such as .*scores\.csv"):
         score_folder(folder, tmp_path, device="cpu")
     for name in ("s.parquet", "s"):
-        with pytest.raises(OutputError, match=r"ends with \.csv, found"):
+        with pytest.raises(OutputError, match=r"ending in \.csv, found"):
             score_folder(folder, tmp_path / name, device="cpu")
     assert not list(tmp_path.iterdir())
 
@@ -108,8 +108,8 @@ def test_aligned_crops_are_used_whole(folder: Path, tmp_path: Path) -> None:
 def test_many_crops_without_a_face_are_told_how_to_be_taken(folder: Path, tmp_path: Path) -> None:
     code, printed, _ = run(folder / "b", "--out", tmp_path / "s.csv")
     assert code == 0 and "no face was found in 1 of 2 images" in printed and "--no-detect" in printed
-    assert not Tally(tmp_path, pictures=25, scored=19, no_face=1, unreadable=5).hint
-    assert Tally(tmp_path, pictures=24, scored=18, no_face=1, unreadable=5).hint
+    assert not Summary(tmp_path, pictures=25, scored=19, no_face=1, unreadable=5).hint
+    assert Summary(tmp_path, pictures=24, scored=18, no_face=1, unreadable=5).hint
 
 
 def test_one_picture_is_a_folder_of_one(folder: Path, tmp_path: Path) -> None:

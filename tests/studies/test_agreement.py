@@ -1,4 +1,4 @@
-"""`fervid agree`: tables as people make them, both sides on the same seconds, known answers, bad input."""
+"""`fervid agree`: hand-made tables, alignment per second, results computed by hand, and invalid input."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from tests.helpers.command_line import run
 from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
 from tests.helpers.hypothesis_settings import steady
 
-#: Happiness of the machine by the second; None: nobody there. Second 12 cannot be decoded.
+#: Happiness of the machine per second; None without a face. Second 12 cannot be decoded.
 HAPPY = [0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.7, 0.4, 0.2, 0.1, None, 0.1, "lost", 0.3, 0.5, 0.8, 0.6, 0.3, 0.2, 0.1]
 SEEN = [s for s, value in enumerate(HAPPY) if isinstance(value, float)]
 
@@ -65,7 +65,7 @@ def rows(*cells: list, header: str) -> str:
 
 
 def happiness(found: Ratings, rater: int = 0) -> dict[int, float]:
-    """Happiness by the second, where it was rated."""
+    """Return happiness by second, where it was rated."""
     values = found.score[rater, :, found.emotions.index("happiness")]
     return {int(s): round(float(v), 6) for s, v in zip(found.second, values) if math.isfinite(v)}
 
@@ -91,7 +91,7 @@ def test_the_same_ratings_in_many_dialects(kind: str, table) -> None:
     assert happiness(read_ratings(table(*[DIALECTS[kind][0], "a.csv", DIALECTS[kind][1]]))) == SAME
 
 
-def test_raters_are_found_long_and_wide(table) -> None:
+def test_raters_are_read_from_long_and_wide_tables(table) -> None:
     long = read_ratings(table("t,coder,label\n0,A,happy\n0,B,sad\n1,A,angry\n1,B,\n"))
     wide = read_ratings(table("t,rater_A,rater_B\n0,happy,sad\n1,angry,\n"))
     assert long.raters == ("A", "B") and wide.raters == ("rater_a", "rater_b")
@@ -104,14 +104,14 @@ def test_raters_are_found_long_and_wide(table) -> None:
     assert happiness(scores, 1) == {0: 0.25, 1: 0.75}  # of 1 to 5
 
 
-def test_labels_of_intervals_cover_seconds_by_their_greater_part(table) -> None:
+def test_an_interval_labels_the_seconds_that_it_covers_by_half(table) -> None:
     found = read_ratings(table("start,end,emotion\n0.2,1.3,happy\n1.3,3,fear\n3,3.4,joy\n"))
     assert [found.emotions[i] for i in found.label[0]] == ["happiness", "fear", "fear"]  # 0.4 s of second 3: not rated
     assert list(found.second) == [0, 1, 2]
     assert happiness(found) == {0: 1.0, 1: 0.3, 2: 0.0}
 
 
-def test_scores_without_labels_give_the_highest(table) -> None:
+def test_without_labels_the_highest_score_is_the_label(table) -> None:
     found = read_ratings(table("t,happiness,sadness\n0,3,1\n1,2,2\n2,0,4\n"))
     assert not found.labelled
     assert list(found.label[0]) == [0, -1, 1]
@@ -122,7 +122,7 @@ def test_scores_without_labels_give_the_highest(table) -> None:
     ("values", "scale"),
     [("0.2 0.9", [0, 1]), ("20 90", [0, 100]), ("1 5", [1, 5]), ("0 3", [0, 3]), ("-3 2", [-3, 2]), ("2 2", [1, 2])],
 )
-def test_the_scale_is_what_the_file_shows(values: str, scale: list[int], table) -> None:
+def test_the_scale_is_derived_from_the_scores(values: str, scale: list[int], table) -> None:
     first, second = values.split()
     assert read_ratings(table(f"t,happiness\n0,{first}\n1,{second}\n")).facts["scale"] == scale
 
@@ -131,16 +131,16 @@ def test_the_scale_is_what_the_file_shows(values: str, scale: list[int], table) 
 @given(st.lists(st.floats(0.01, 0.99), min_size=3, max_size=20), st.floats(0.1, 50), st.floats(-5, 5))
 def test_any_scale_gives_the_same_scores(tmp_path_factory, values: list[float], factor: float, shift: float) -> None:
     path = tmp_path_factory.mktemp("scale") / "coder.csv"
-    told = [factor * v + shift for v in (0.0, *values, 1.0)]
-    path.write_text("t,happiness\n" + "".join(f"{i},{v!r}\n" for i, v in enumerate(told)))
-    found = read_ratings(path, RatingOptions(scale=(min(told), max(told))))
+    scores = [factor * v + shift for v in (0.0, *values, 1.0)]
+    path.write_text("t,happiness\n" + "".join(f"{i},{v!r}\n" for i, v in enumerate(scores)))
+    found = read_ratings(path, RatingOptions(scale=(min(scores), max(scores))))
     assert list(happiness(found).values()) == pytest.approx([0, *values, 1], abs=1e-5)
 
 
 # -- both sides -------------------------------------------------------------------------------------------
 
 
-def test_a_rater_who_is_the_machine_agrees_wholly(timeline: Path, table, tmp_path: Path) -> None:
+def test_a_rater_identical_to_the_machine_agrees_perfectly(timeline: Path, table, tmp_path: Path) -> None:
     ratings = table(rows(*[[s, HAPPY[s]] for s in SEEN], header="second,happiness"))
     facts = fervid.agree(timeline, ratings).facts
     one = facts["emotions"]["happiness"]
@@ -150,8 +150,8 @@ def test_a_rater_who_is_the_machine_agrees_wholly(timeline: Path, table, tmp_pat
     assert facts["coverage"]["of_raters"] == facts["coverage"]["of_machine"] == 1
 
 
-def test_ccc_tells_level_and_scale_apart_from_correlation(timeline: Path, table) -> None:
-    """y = x/2: r = 1; CCC = 2 * v/2 / (v + v/4 + (m/2)^2), by hand from the values."""
+def test_ccc_measures_level_and_scale_unlike_correlation(timeline: Path, table) -> None:
+    """For y = x / 2: r = 1 and CCC = 2 * v/2 / (v + v/4 + (m/2)^2), with mean m and variance v of x."""
     x = np.array([HAPPY[s] for s in SEEN])
     ratings = table(rows(*[[s, HAPPY[s] / 2] for s in SEEN], header="second,happiness"))
     one = fervid.agree(timeline, ratings, scale=(0, 1)).facts["emotions"]["happiness"]
@@ -159,7 +159,7 @@ def test_ccc_tells_level_and_scale_apart_from_correlation(timeline: Path, table)
     assert one["ccc"]["value"] == pytest.approx(x.var() / (1.25 * x.var() + x.mean() ** 2 / 4), abs=1e-6)
 
 
-def test_coverage_says_why_seconds_are_not_compared(timeline: Path, table) -> None:
+def test_coverage_counts_why_seconds_are_not_compared(timeline: Path, table) -> None:
     ratings = table(rows(*[[s, 0.1 * (s % 5)] for s in range(8, 23)], header="second,happiness"))
     coverage = fervid.agree(timeline, ratings).facts["coverage"]
     assert coverage["rated_not_compared"] == {"no_face": 1, "no_data": 1, "outside": 3}
@@ -169,7 +169,7 @@ def test_coverage_says_why_seconds_are_not_compared(timeline: Path, table) -> No
 
 
 @pytest.mark.parametrize("lag", [-3, 0, 2])
-def test_the_best_lag_is_how_far_the_raters_come_after(lag: int) -> None:
+def test_the_best_lag_is_the_delay_of_the_raters(lag: int) -> None:
     wave = np.random.default_rng(3).normal(size=60)
     second = np.arange(60)
     rated = np.full(60, np.nan)
@@ -187,7 +187,7 @@ def test_the_lag_is_bounded(timeline: Path, table) -> None:
 
 
 def test_labels_by_hand(timeline: Path, table) -> None:
-    """The machine says happiness in seconds 3-6, 14-16, else neutral; the rater says happy in 3-5, 15, else neutral."""
+    """The machine labels seconds 3-6 and 14-16 happiness, the rater 3-5 and 15; all others are neutral."""
     happy = {3, 4, 5, 15}
     ratings = table(rows(*[[s, "happy" if s in happy else "neutral"] for s in SEEN], header="t,label"))
     labels = fervid.agree(timeline, ratings).facts["labels"]
@@ -201,8 +201,8 @@ def test_labels_by_hand(timeline: Path, table) -> None:
     assert labels["each"]["happiness"]["f1"] == pytest.approx(8 / 11)
 
 
-def test_one_track_is_compared_alone(tmp_path: Path, table) -> None:
-    """Track 1 falls where track 0 rises; together they are flat."""
+def test_a_single_track_is_compared(tmp_path: Path, table) -> None:
+    """Track 1 falls while track 0 rises; their mean is constant."""
     looks = [Seen(float(s), (face(0.1 + 0.05 * s), face(0.55 - 0.05 * s, track=1)), 1.0) for s in range(10)]
     film = write_timeline(tmp_path / "two.parquet", looks, 10.0)
     ratings = table(rows(*[[s, s] for s in range(10)], header="second,happiness"))
@@ -216,8 +216,8 @@ def test_one_track_is_compared_alone(tmp_path: Path, table) -> None:
         fervid.agree(film, ratings, person=1)
 
 
-def test_one_person_is_compared_over_their_tracks(tmp_path: Path, table) -> None:
-    """One person is two tracks, before and after a cut."""
+def test_a_person_is_compared_over_several_tracks(tmp_path: Path, table) -> None:
+    """The person has one track before and one after a cut."""
     looks = [Seen(float(s), (face(0.08 * s, track=int(s > 4)), face(0.5, track=2)), 1.0) for s in range(10)]
     film = write_timeline(tmp_path / "two.parquet", looks, 10.0)
     stored = pq.read_table(film)
@@ -242,7 +242,7 @@ def test_gaps_between_intervals_can_be_neutral(timeline: Path, table) -> None:
         fervid.agree(timeline, table("t,label\n0,happy\n"), gaps="neutral")
 
 
-def test_constant_raters_are_undefined_and_no_crash(timeline: Path, table, tmp_path: Path) -> None:
+def test_statistics_of_constant_raters_are_undefined(timeline: Path, table, tmp_path: Path) -> None:
     ratings = table(rows(*[[s, w, 0.5, "neutral"] for s in SEEN for w in "AB"], header="t,rater,happiness,label"))
     code, printed, _ = run("agree", timeline, ratings, "--out", tmp_path / "out")
     assert code == 0
@@ -263,8 +263,8 @@ def noisy(seed: int, noise: float) -> list[float]:
 
 
 @pytest.mark.parametrize("where", ["above", "below"])
-def test_the_machine_is_placed_in_the_human_spread(where: str, timeline: Path, table) -> None:
-    """Raters who are the machine and an own error agree less with each other; who share what it has not, more."""
+def test_the_machine_is_compared_with_the_range_of_the_raters(where: str, timeline: Path, table) -> None:
+    """Raters with independent errors agree more with the machine, those with a shared error with each other."""
     happy = np.array([HAPPY[s] for s in SEEN])
     errors = np.linalg.qr(np.column_stack([np.ones(18), happy, np.random.default_rng(5).normal(size=(18, 4))]))[0][
         :, 2:
@@ -292,7 +292,7 @@ def test_leave_one_out_by_hand(timeline: Path, table) -> None:
     assert spread["machine"] == pytest.approx(np.mean([np.corrcoef(m, y)[0, 1] for y in others]))
 
 
-def test_label_raters_are_placed_by_kappa(timeline: Path, table) -> None:
+def test_labels_are_compared_by_kappa(timeline: Path, table) -> None:
     cells = [
         [s, "happy" if s in (3, 4, 5, 6, 14, 15, 16) else "neutral", "happy" if s < 9 else "neutral"] for s in SEEN
     ]
@@ -304,7 +304,7 @@ def test_label_raters_are_placed_by_kappa(timeline: Path, table) -> None:
     assert "between the two raters" in facts["spread"]["verdict"]
 
 
-def test_tables_of_different_kinds_are_one_panel(timeline: Path, table) -> None:
+def test_tables_of_different_kinds_are_combined(timeline: Path, table) -> None:
     anna = table(rows(*[[s, HAPPY[s]] for s in SEEN], header="second,happiness"), "anna.csv")
     tiers = table("onset;offset;label;coder\n3;7;joy;Ben\n7;14;neutral;Ben\n14;17;joy;Ben\n", "tiers.csv")
     result = fervid.agree(timeline, [anna, tiers])
@@ -320,7 +320,7 @@ def test_tables_of_different_kinds_are_one_panel(timeline: Path, table) -> None:
 # -- the command ------------------------------------------------------------------------------------------------
 
 
-def test_the_command_prints_and_writes(timeline: Path, table, tmp_path: Path) -> None:
+def test_the_command_prints_results_and_writes_files(timeline: Path, table, tmp_path: Path) -> None:
     ratings = table(
         rows(
             *[[s, w, v] for i, s in enumerate(SEEN) for w, v in zip("AB", (HAPPY[s], noisy(1, 0.1)[i]))],
@@ -375,14 +375,14 @@ BAD = {
     "no rater": ("t,coder,label\n0,,happy\n", "row 2, column 'coder': empty; expected the name of the rater"),
     "other seconds": ("t,happiness\n100,1\n130,0\n", "rates seconds 100 to 130"),
     "other emotions": ("t,disgust\n0,1\n1,0\n", "rates disgust, of which"),
-    "nobody there": ("t,happiness\n10,1\n12,0\n", "none of its rated seconds can be compared"),
+    "no face": ("t,happiness\n10,1\n12,0\n", "none of its rated seconds can be compared"),
     "two people": ("t,person,happiness\n0,1,1\n0,2,0\n", "rates more than one person (1, 2); choose by --person"),
     "workbook": ("PK\x03\x04zip", "a workbook"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_ratings_are_one_sentence_and_exit_2(kind: str, timeline: Path, table, tmp_path: Path) -> None:
+def test_invalid_ratings_give_one_sentence_and_exit_code_2(kind: str, timeline: Path, table, tmp_path: Path) -> None:
     text, words = BAD[kind]
     path = table(text, f"{kind}.csv")
     code, printed, error = run("agree", timeline, path, "--out", tmp_path / "out")
@@ -404,7 +404,7 @@ HEADS = st.sampled_from(
 @given(
     st.lists(HEADS, min_size=1, max_size=5), st.lists(st.lists(CELLS, max_size=6), max_size=6), st.sampled_from(",;\t")
 )
-def test_any_table_is_read_or_refused_in_a_sentence(tmp_path_factory, heads, body, mark: str) -> None:
+def test_any_table_is_read_or_rejected_with_one_sentence(tmp_path_factory, heads, body, mark: str) -> None:
     path = tmp_path_factory.mktemp("any") / "any.csv"
     path.write_text("\n".join(mark.join(cells) for cells in [heads, *body]), "utf-8")
     try:
@@ -417,21 +417,21 @@ def test_any_table_is_read_or_refused_in_a_sentence(tmp_path_factory, heads, bod
 
 @steady
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused_in_a_sentence(tmp_path_factory, data: bytes) -> None:
+def test_any_bytes_are_rejected_with_one_sentence(tmp_path_factory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "any.csv"
     path.write_bytes(data)
     with pytest.raises(DataError):
         read_ratings(path)
 
 
-def test_unknown_labels_can_be_left_out(timeline: Path, table) -> None:
+def test_unknown_labels_can_be_skipped(timeline: Path, table) -> None:
     ratings = table(rows(*[[s, "happy" if s < 9 else "bored"] for s in SEEN], header="t,label"))
     facts = fervid.agree(timeline, ratings, ignore_unknown=True).facts
     assert facts["labels_ignored"] == {"bored": 9}
     assert facts["labels"]["seconds"] == 9
 
 
-def test_other_bad_requests(timeline: Path, table, tmp_path: Path) -> None:
+def test_invalid_arguments_are_errors(timeline: Path, table, tmp_path: Path) -> None:
     ratings = table("t,happiness\n0,1\n1,3\n2,5\n")
     (tmp_path / "text.parquet").write_text("words")
     empty = write_timeline(tmp_path / "empty.parquet", [Seen(float(s), (), 1.0) for s in range(3)], 3.0)

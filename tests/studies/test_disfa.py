@@ -1,4 +1,4 @@
-"""`fervid disfa` on a miniature in DISFA's exact layout: every frame with its own codes, a sentence for what lacks."""
+"""`fervid disfa` on a miniature in DISFA's exact layout: matching of frames and codes, statistics, missing files."""
 
 import json
 import shutil
@@ -13,21 +13,21 @@ import fervid
 from fervid.config import load_config
 from fervid.errors import ConfigError, DataError
 from fervid.pipeline import process_video
-from fervid.studies.disfa_corpus import SUBJECTS, UNITS, Codes, find_corpus, read_codes
+from fervid.studies.disfa_corpus import SUBJECTS, UNITS, Codes, Recording, find_corpus, read_codes
 from fervid.studies.disfa_processing import MatchedRecording, faces_path, match_frames
 from fervid.studies.emfacs import COMBINATIONS, compare_recording, compare_subjects, intensity_of, presence_of
 from tests.helpers import disfa_corpus as mini
 from tests.helpers.command_line import run
 
 ROOT = Path(__file__).parents[2]
-#: From one frame to the next the known probability of happiness changes by at least this.
-NEXT = 37 / 510
+#: The known probability of happiness changes by at least this much between neighbouring frames.
+STEP = 37 / 510
 
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models whose answers are known, in this process."""
-    monkeypatch.setattr("fervid.jobs.open_engine.LocalEngine", mini.HereEngine)
+    """Use models with known predictions, in this process."""
+    monkeypatch.setattr("fervid.jobs.open_engine.LocalEngine", mini.KnownInProcessEngine)
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +37,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
-    """The miniature compared once, in real worker processes: exit code, what was printed, the folder of results."""
+    """Run the study once in real worker processes; return exit code, stdout and the folder of the results."""
     out = tmp_path_factory.mktemp("disfa") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fervid.jobs.open_engine.LocalEngine", mini.KnownEngine)
+        patch.setattr("fervid.jobs.open_engine.LocalEngine", mini.KnownLocalEngine)
         code, printed, _ = run("disfa", corpus, "--out", out, "--workers", 1)
     return code, printed, out
 
@@ -55,24 +55,24 @@ def joined(corpus: Path, out: Path, subject: str = "SN001") -> MatchedRecording:
     return match_frames(recording, out, read_codes(found, subject))[0]
 
 
-# -- every frame with its own codes -----------------------------------------------------------------------
+# -- matching --------------------------------------------------------------------------------------------
 
 
-def test_every_frame_meets_its_own_codes(corpus: Path, whole: tuple[int, str, Path]) -> None:
-    """The face's brightness differs from frame to frame: a join that is one frame off shows at once."""
+def test_every_frame_is_matched_with_its_own_codes(corpus: Path, whole: tuple[int, str, Path]) -> None:
+    """The brightness of the face differs between frames, so an offset of one frame is detected."""
     for subject in (1, 2, 3):
         one = joined(corpus, whole[2], f"SN{subject:03d}")
         assert list(one.frame) == list(range(1, mini.N + 1))
         bright = np.array([mini.brightness(subject, i) for i in range(mini.N)]) / 510
-        assert one.prob[:, one.emotions.index("happiness")] == pytest.approx(bright, abs=NEXT / 2)
+        assert one.prob[:, one.emotions.index("happiness")] == pytest.approx(bright, abs=STEP / 2)
         assert np.array_equal(one.intensity, mini.as_array(mini.smiles(subject)))
         off = np.corrcoef(one.prob[1:, one.emotions.index("happiness")], intensity_of("happiness", one.intensity)[:-1])
         assert off[0, 1] < 0.6
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264", "mjpeg", "wmv2"])
-def test_frames_are_exact_in_every_codec_of_an_avi(codec: str, tmp_path: Path) -> None:
-    """H.264 in AVI has no timestamps, MPEG-4 with B-frames begins late: frames are numbered all the same."""
+def test_frames_are_numbered_exactly_in_every_codec_of_an_avi(codec: str, tmp_path: Path) -> None:
+    """H.264 in AVI has no timestamps, and MPEG-4 with B-frames starts late."""
     root = tmp_path / "DISFA"
     mini.write_codes(root / "ActionUnit_Labels", 1, mini.smiles(1))
     video = mini.write_video(root / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi", 1, codec=codec)
@@ -80,13 +80,13 @@ def test_frames_are_exact_in_every_codec_of_an_avi(codec: str, tmp_path: Path) -
     faces = faces_path(tmp_path, recording)
     faces.parent.mkdir()
     process_video(video, None, load_config("disfa"), mini.load_known(load_config()), faces_out=faces)
-    one, troubles = match_frames(recording, tmp_path, read_codes(find_corpus(root), "SN001"))
+    one, problems = match_frames(recording, tmp_path, read_codes(find_corpus(root), "SN001"))
     bright = np.array([mini.brightness(1, i) for i in range(mini.N)]) / 510
-    assert troubles == []
-    assert one.prob[:, one.emotions.index("happiness")] == pytest.approx(bright, abs=NEXT / 2)
+    assert problems == []
+    assert one.prob[:, one.emotions.index("happiness")] == pytest.approx(bright, abs=STEP / 2)
 
 
-def test_frames_without_a_face_are_left_out_and_shift_nothing(tmp_path: Path, known: None) -> None:
+def test_frames_without_a_face_are_excluded_and_shift_no_others(tmp_path: Path, known: None) -> None:
     root = tmp_path / "DISFA"
     mini.write_codes(root / "ActionUnit_Labels", 1, mini.smiles(1))
     mini.write_video(root / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi", 1, blank=range(30, 50))
@@ -98,8 +98,8 @@ def test_frames_without_a_face_are_left_out_and_shift_nothing(tmp_path: Path, kn
 
 
 @pytest.mark.slow
-def test_real_faces_from_the_sample_videos(tmp_path: Path) -> None:
-    """Real models on real frames in an AVI: a face in every frame, and a figure that is defined."""
+def test_real_models_on_a_sample_video(tmp_path: Path) -> None:
+    """Real models on real frames in an AVI find a face in every frame, and a rerun processes nothing."""
     import av
 
     root = tmp_path / "DISFA"
@@ -115,12 +115,12 @@ def test_real_faces_from_the_sample_videos(tmp_path: Path) -> None:
     assert report.facts["recordings"][0]["frames_with_face"] == 12
     assert set(report.facts["overall"]["left"]) == set(COMBINATIONS)
     assert report.facts["recordings"][0]["emotions"]["happiness"]["pearson"]["value"] is not None
-    begun: list[int] = []
-    fervid.disfa(root, tmp_path / "out", workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
-    assert sum(begun) == 0
+    started: list[int] = []
+    fervid.disfa(root, tmp_path / "out", workers=1, on_event=lambda event: started.append(getattr(event, "jobs", 0)))
+    assert sum(started) == 0
 
 
-# -- figures ------------------------------------------------------------------------------------------------
+# -- statistics ----------------------------------------------------------------------------------------------
 
 
 def test_combinations_by_hand() -> None:
@@ -138,8 +138,8 @@ def test_combinations_by_hand() -> None:
     }  # fmt: skip
 
 
-def test_what_follows_is_told_from_what_runs_against(whole: tuple[int, str, Path]) -> None:
-    """Happiness is the brightness, which AU6+12 follow and AU4+5 run against; anger is half less brightness."""
+def test_correlations_have_the_right_sign(whole: tuple[int, str, Path]) -> None:
+    """Happiness rises with the brightness, as AU6+12 do; anger falls with it, as AU4+5 do."""
     code, printed, out = whole
     facts = json.loads((out / "disfa.json").read_text())
     assert code == 0 and facts["troubles"] == []
@@ -160,59 +160,55 @@ def test_what_follows_is_told_from_what_runs_against(whole: tuple[int, str, Path
 
 
 def matched(prob: np.ndarray, codes: np.ndarray, subject: int = 1) -> MatchedRecording:
-    recording = find_recording(subject)
+    recording = Recording(f"SN{subject:03d}", "left", Path("x.avi"))
     return MatchedRecording(
         recording, ("happiness",), np.arange(1, len(prob) + 1), prob[:, None], codes, len(prob), len(prob), 0
     )
 
 
-def find_recording(subject: int):
-    from fervid.studies.disfa_corpus import Recording
-
-    return Recording(f"SN{subject:03d}", "left", Path("x.avi"))
-
-
-def test_never_present_and_never_moving_are_said() -> None:
-    still = matched(np.linspace(0, 1, 50), mini.as_array(mini.still, 50))
-    found = compare_recording(still)["happiness"]
+def test_statistics_without_presence_or_movement_are_undefined() -> None:
+    constant = matched(np.linspace(0, 1, 50), mini.as_array(mini.no_movement, 50))
+    found = compare_recording(constant)["happiness"]
     assert found["pearson"]["undefined"] == "constant: the codes"
     assert found["auc"]["undefined"].startswith("no positive frame")
     moving = matched(np.full(50, 0.2), mini.as_array(mini.smiles(1), 50), 2)
     assert compare_recording(moving)["happiness"]["pearson"]["undefined"] == "constant: the machine"
-    overall = compare_subjects([still, moving], [compare_recording(still), compare_recording(moving)])["happiness"]
+    overall = compare_subjects([constant, moving], [compare_recording(constant), compare_recording(moving)])[
+        "happiness"
+    ]
     assert overall["pearson"]["undefined"] == "every subject: constant: the codes"
     assert overall["auc"]["subjects"] == 1 and overall["auc"]["value"] == 0.5
 
 
-def test_no_face_at_all_is_no_crash() -> None:
-    none = matched(np.zeros(0), mini.as_array(mini.still, 0).reshape(0, 12))
+def test_statistics_without_a_face_are_undefined() -> None:
+    none = matched(np.zeros(0), mini.as_array(mini.no_movement, 0).reshape(0, 12))
     assert compare_recording(none)["happiness"]["pearson"]["undefined"] == "0 frames with a face"
 
 
-# -- running again ------------------------------------------------------------------------------------------
+# -- resuming ----------------------------------------------------------------------------------------------
 
 
-def test_run_again_it_does_nothing_twice(
+def test_a_rerun_processes_only_what_is_not_finished(
     corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known: None
 ) -> None:
     root, out = copy(corpus, tmp_path), Path(shutil.copytree(whole[2], tmp_path / "out"))
     mini.write_video(root / "Videos_LeftCamera" / "LeftVideoSN002_comp.avi", 9)
     (out / "faces" / "SN003_left.parquet").unlink()
-    begun: list[int] = []
-    fervid.disfa(root, out, workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
-    assert sum(begun) == 2  # the one that changed and the one that is lost
-    report = fervid.disfa(root, out, workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
-    assert sum(begun) == 2
+    started: list[int] = []
+    fervid.disfa(root, out, workers=1, on_event=lambda event: started.append(getattr(event, "jobs", 0)))
+    assert sum(started) == 2  # the changed one and the deleted one
+    report = fervid.disfa(root, out, workers=1, on_event=lambda event: started.append(getattr(event, "jobs", 0)))
+    assert sum(started) == 2
     assert report.facts["subjects"] == ["SN001", "SN002", "SN003"]
 
 
-def test_an_upgrade_that_changes_results_does_everything_again(
+def test_an_upgrade_that_changes_results_processes_all_videos_again(
     corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, begun = Path(shutil.copytree(whole[2], tmp_path / "out")), []
+    out, started = Path(shutil.copytree(whole[2], tmp_path / "out")), []
     monkeypatch.setattr("fervid.provenance.RESULTS_VERSION", 99)
-    fervid.disfa(corpus, out, workers=1, on_event=lambda event: begun.append(getattr(event, "jobs", 0)))
-    assert sum(begun) == 3
+    fervid.disfa(corpus, out, workers=1, on_event=lambda event: started.append(getattr(event, "jobs", 0)))
+    assert sum(started) == 3
 
 
 def test_the_same_input_gives_the_same_bytes(corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known) -> None:
@@ -221,7 +217,7 @@ def test_the_same_input_gives_the_same_bytes(corpus: Path, whole: tuple[int, str
         assert (tmp_path / "out" / path.relative_to(whole[2])).read_bytes() == path.read_bytes(), path.name
 
 
-def test_what_is_written(whole: tuple[int, str, Path]) -> None:
+def test_the_written_files(whole: tuple[int, str, Path]) -> None:
     names = sorted(str(p.relative_to(whole[2])) for p in whole[2].rglob("*") if p.is_file())
     kept = [f"{kind}/SN00{i}_left.parquet" for kind in ("faces", "timelines") for i in (1, 2, 3)]
     assert names == ["disfa.csv", "disfa.json", "disfa.txt", "disfa_course.png", "disfa_forest.png", *kept]
@@ -233,7 +229,7 @@ def test_what_is_written(whole: tuple[int, str, Path]) -> None:
 # -- the layout -----------------------------------------------------------------------------------------------
 
 
-def test_disfas_own_subjects() -> None:
+def test_the_subjects_of_disfa() -> None:
     assert len(SUBJECTS) == 27 and SUBJECTS[0] == "SN001" and SUBJECTS[-1] == "SN032"
     assert len(UNITS) == 12
 
@@ -266,7 +262,7 @@ def test_both_cameras(tmp_path: Path, known: None) -> None:
     assert len(find_corpus(root, "right").recordings) == 2
 
 
-# -- a missing piece is one sentence, the others go on --------------------------------------------------------
+# -- missing and damaged files --------------------------------------------------------------------------------
 
 
 def cut(path: Path, line: int, text: str) -> None:
@@ -282,7 +278,7 @@ MISSING = {
     "wrong line": (lambda r: cut(r / LABELS / "SN002_au9.txt", 17, "17;9"), "au9.txt: line 17: expected 17,INTENSITY"),
     "line missing": (lambda r: cut(r / LABELS / "SN002_au9.txt", 17, ""), "line 18: expected 17,INTENSITY"),
     "empty file": (lambda r: (r / LABELS / "SN002_au9.txt").write_text(""), "SN002_au9.txt: empty"),
-    "one unit longer": (lambda r: mini.write_codes(r / "x", 2, mini.still, 130) or (shutil.copy(
+    "one unit longer": (lambda r: mini.write_codes(r / "x", 2, mini.no_movement, 130) or (shutil.copy(
         r / "x/SN002/SN002_au9.txt", r / LABELS) and shutil.rmtree(r / "x")), "120 frames, but SN002_au9.txt has 130"),
     "no video": (lambda r: (r / "Videos_LeftCamera/LeftVideoSN002_comp.avi").unlink(), "SN002: has codes but no video"),
     "broken video": (lambda r: (r / "Videos_LeftCamera/LeftVideoSN002_comp.avi").write_text("no video"),
@@ -293,7 +289,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("kind", MISSING)
-def test_a_missing_piece_costs_its_own_subject(kind: str, corpus: Path, whole, tmp_path: Path, known: None) -> None:
+def test_a_missing_file_excludes_its_own_subject(kind: str, corpus: Path, whole, tmp_path: Path, known: None) -> None:
     root, out = copy(corpus, tmp_path), Path(shutil.copytree(whole[2], tmp_path / "out"))
     damage, words = MISSING[kind]
     damage(root)
@@ -303,7 +299,7 @@ def test_a_missing_piece_costs_its_own_subject(kind: str, corpus: Path, whole, t
     assert len(report.facts["troubles"]) == 1 and words in report.facts["troubles"][0]
 
 
-def test_troubles_are_printed_and_exit_1(corpus: Path, whole, tmp_path: Path, known: None) -> None:
+def test_problems_are_printed_and_give_exit_code_1(corpus: Path, whole, tmp_path: Path, known: None) -> None:
     root, out = copy(corpus, tmp_path), Path(shutil.copytree(whole[2], tmp_path / "out"))
     (root / LABELS / "SN002_au26.txt").unlink()
     code, printed, _ = run("disfa", root, "--out", out, "--workers", 1)
@@ -312,7 +308,7 @@ def test_troubles_are_printed_and_exit_1(corpus: Path, whole, tmp_path: Path, kn
 
 
 @pytest.mark.parametrize(("coded", "compared"), [(118, 118), (125, 120)])
-def test_another_number_of_frames_is_said_with_both(
+def test_a_different_number_of_frames_is_reported(
     coded: int, compared: int, corpus: Path, whole, tmp_path, known
 ) -> None:
     root, out = copy(corpus, tmp_path), Path(shutil.copytree(whole[2], tmp_path / "out"))
@@ -324,7 +320,7 @@ def test_another_number_of_frames_is_said_with_both(
     assert report.exit_code == 1
 
 
-def test_bad_requests(corpus: Path, tmp_path: Path, known: None) -> None:
+def test_invalid_arguments_are_errors(corpus: Path, tmp_path: Path, known: None) -> None:
     (tmp_path / "empty").mkdir()
     code, _, error = run("disfa", tmp_path / "empty", "--out", tmp_path / "out")
     assert code == 2 and "not DISFA: no video such as LeftVideoSN001_comp.avi" in error and error.count("\n") == 1
@@ -338,13 +334,13 @@ def test_bad_requests(corpus: Path, tmp_path: Path, known: None) -> None:
         fervid.disfa(corpus, tmp_path / "out", workers=0)
 
 
-def test_nothing_that_can_be_compared_is_an_error(tmp_path: Path, known: None) -> None:
+def test_nothing_to_compare_is_an_error(tmp_path: Path, known: None) -> None:
     root = mini.write_disfa(tmp_path / "DISFA", (1,))
     (root / "ActionUnit_Labels/SN001/SN001_au4.txt").unlink()
     with pytest.raises(DataError, match=r"nothing to compare; .*no SN001_au4.txt"):
         fervid.disfa(root, tmp_path / "out", workers=1)
 
 
-def test_the_codes_of_units_are_chosen_by_name() -> None:
+def test_codes_are_selected_by_action_unit() -> None:
     codes = Codes(np.arange(12, dtype=np.int8)[None] % 6)
     assert codes.of((26, 1)).tolist() == [[11 % 6, 0]]

@@ -1,4 +1,4 @@
-"""Measures of agreement: the published worked examples, the libraries, and what must hold for all data."""
+"""Measures of agreement: published worked examples, other libraries, and properties of the bootstrap."""
 
 import krippendorff
 import numpy as np
@@ -20,7 +20,7 @@ def one(terms: np.ndarray, measure) -> float:
     return float(measure(terms.sum(0)))
 
 
-# -- as published -----------------------------------------------------------------------------------------
+# -- publications ----------------------------------------------------------------------------------------
 
 
 def test_cohens_worked_example() -> None:
@@ -58,11 +58,11 @@ def test_shrout_and_fleiss_1979_table_4() -> None:
     assert float(m.icc(terms.sum(0), mean_of_all=False)) == pytest.approx(0.29, abs=5e-3)
 
 
-# -- as the libraries have it -------------------------------------------------------------------------------
+# -- other libraries ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_correlations_are_scipys(seed: int) -> None:
+def test_correlations_equal_scipy(seed: int) -> None:
     x, y = np.random.default_rng(seed).normal(size=(2, 40))
     y = (y + x).round(1)
     assert one(m.pair_terms(x, y), m.pearson) == pytest.approx(stats.pearsonr(x, y).statistic)
@@ -70,18 +70,18 @@ def test_correlations_are_scipys(seed: int) -> None:
 
 
 def test_concordance_by_hand() -> None:
-    """x = 1 2 3, y = 2 3 4: variances and covariance 2/3, means apart by 1: 2 * 2/3 / (4/3 + 1) = 4/7."""
+    """For 1 2 3 and 2 3 4, variances and covariance are 2/3 and the means differ by 1: (4/3) / (4/3 + 1) = 4/7."""
     assert one(m.pair_terms(np.array([1.0, 2, 3]), np.array([2.0, 3, 4])), m.concordance) == pytest.approx(4 / 7)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_kappa_is_scikit_learns(seed: int) -> None:
+def test_kappa_equals_scikit_learn(seed: int) -> None:
     one_, other = np.random.default_rng(seed).integers(0, 4, (2, 50))
     assert one(m.kappa_terms(one_, other, 4), m.kappa) == pytest.approx(cohen_kappa_score(one_, other))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_alphas_are_the_krippendorff_packages(seed: int) -> None:
+def test_alpha_equals_the_krippendorff_package(seed: int) -> None:
     random = np.random.default_rng(seed)
     values = random.integers(0, 4, (3, 30)).astype(float)
     values[random.random(values.shape) < 0.2] = NAN
@@ -95,7 +95,7 @@ def test_alphas_are_the_krippendorff_packages(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_auc_is_scikit_learns_also_with_weights(seed: int) -> None:
+def test_auc_equals_scikit_learn_also_with_weights(seed: int) -> None:
     random = np.random.default_rng(seed)
     score, positive = random.normal(size=60).round(1), random.random(60) < 0.3
     counts = np.stack([np.ones(60), random.integers(0, 4, 60)]).astype(float)
@@ -105,10 +105,10 @@ def test_auc_is_scikit_learns_also_with_weights(seed: int) -> None:
     assert m.exact_auc(score, positive) == pytest.approx(theirs[0])
 
 
-# -- what is not there ----------------------------------------------------------------------------------------
+# -- undefined values -----------------------------------------------------------------------------------------
 
 
-def test_a_constant_has_no_agreement_and_no_crash() -> None:
+def test_agreement_of_constant_series_is_undefined() -> None:
     flat, waves = np.full(30, 0.1), np.sin(np.arange(30))
     for x, y in ((flat, waves), (waves, flat), (flat, flat)):
         for measure in (m.pearson, m.concordance):
@@ -122,7 +122,7 @@ def test_a_constant_has_no_agreement_and_no_crash() -> None:
     assert np.isnan(one(m.auc_terms(waves, np.zeros(30, bool)), m.auc))
 
 
-def test_too_few_and_none() -> None:
+def test_agreement_of_too_few_values_is_undefined() -> None:
     for n in (0, 1, 2):
         assert np.isnan(one(m.pair_terms(np.arange(n) * 1.0, np.arange(n) * 1.0), m.pearson))
     assert np.isnan(one(m.nominal_alpha_terms(np.full((2, 5), -1), 3), m.nominal_alpha))
@@ -134,17 +134,17 @@ def test_too_few_and_none() -> None:
 
 @steady
 @given(st.integers(5, 80), st.integers(1, 30))
-def test_every_draw_is_as_long_as_the_series_and_made_of_blocks(n: int, length: int) -> None:
-    """The sums of an identity are how often each member is in a draw."""
-    moving = MovingBlockBootstrap(length)
-    counts = moving.sums(np.eye(n)).round(9)
+def test_every_resample_has_the_length_of_the_series_and_consists_of_blocks(n: int, length: int) -> None:
+    """The sums of an identity matrix count how often each member occurs in a resample."""
+    bootstrap = MovingBlockBootstrap(length)
+    counts = bootstrap.sums(np.eye(n)).round(9)
     assert counts.shape == (N_RESAMPLES, n)
     assert (counts.sum(1) == n).all() and (counts >= 0).all()
     changes = np.abs(np.diff(counts, axis=1, prepend=0, append=0)).sum(1)
-    assert (changes <= 2 * np.ceil(n / moving.block_length(n))).all()
+    assert (changes <= 2 * np.ceil(n / bootstrap.block_length(n))).all()
 
 
-def test_blocks_are_wider_than_single_seconds_for_slow_series() -> None:
+def test_blocks_give_wider_intervals_for_slow_series() -> None:
     random = np.random.default_rng(1)
     slow = np.convolve(random.normal(size=(640)), np.ones(40) / 40, "valid")
     other = slow + 0.5 * np.convolve(random.normal(size=(640)), np.ones(40) / 40, "valid")
@@ -153,14 +153,14 @@ def test_blocks_are_wider_than_single_seconds_for_slow_series() -> None:
     assert wide["high"] - wide["low"] > 2 * (narrow["high"] - narrow["low"])
 
 
-def test_intervals_cover_what_is_true() -> None:
-    """Of 100 series of 200 independent pairs with correlation 0.6, the intervals should hold it in about 95."""
-    held = 0
+def test_intervals_cover_the_true_value() -> None:
+    """The intervals of about 95 of 100 series of 200 independent pairs should cover the correlation of 0.6."""
+    covered = 0
     for seed in range(100):
         x, e = np.random.default_rng(seed).normal(size=(2, 200))
         found = estimate(m.pair_terms(x, 0.6 * x + 0.8 * e), m.pearson, MovingBlockBootstrap(1, n_resamples=300))
-        held += found["low"] <= 0.6 <= found["high"]
-    assert 88 <= held <= 99
+        covered += found["low"] <= 0.6 <= found["high"]
+    assert 88 <= covered <= 99
 
 
 def test_the_same_data_give_the_same_interval() -> None:
@@ -175,7 +175,7 @@ def test_one_group_has_no_interval() -> None:
     assert found["value"] is not None and found["low"] is None and found["high"] is None
 
 
-def test_groups_are_drawn_whole() -> None:
+def test_groups_are_resampled_whole() -> None:
     of = np.repeat([0, 1, 2], [2, 3, 4])
     counts = ClusterBootstrap(of).sums(np.eye(9))
     assert (counts[:, 0] == counts[:, 1]).all() and (counts[:, 5] == counts[:, 8]).all()

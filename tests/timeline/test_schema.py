@@ -1,4 +1,4 @@
-"""Columns for Arrow: the arrays that pa.array makes, without pandas."""
+"""Arrow columns equal those of pa.array, without importing pandas."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.helpers.hypothesis_settings import steady
 
 @steady
 @given(st.lists(st.tuples(st.sampled_from(["", "ok", "no_face", "Überraschung"]), st.booleans())), st.booleans())
-def test_words_are_those_of_arrow(rows, masked):
+def test_words_equal_those_of_arrow(rows, masked):
     words, null = [word for word, _ in rows], np.array([gone for _, gone in rows], bool)
     ours = word_array(np.array(words, object), null) if masked else word_array(words)
     theirs = pa.array(words, pa.string(), mask=null if masked else None).dictionary_encode()
@@ -27,7 +27,7 @@ def test_words_are_those_of_arrow(rows, masked):
 @given(
     st.lists(st.tuples(st.integers(-9, 9), st.booleans())), st.sampled_from([pa.int32(), pa.float32(), pa.float64()])
 )
-def test_numbers_are_those_of_arrow(rows, kind):
+def test_numbers_equal_those_of_arrow(rows, kind):
     values, null = np.array([value for value, _ in rows], np.float64), np.array([gone for _, gone in rows], bool)
     ours = number_array(values, kind, null)
     ours.validate(full=True)
@@ -35,7 +35,7 @@ def test_numbers_are_those_of_arrow(rows, kind):
 
 
 @pytest.mark.parametrize("step", ["number_array(np.ones(2), pa.float32())", "word_array(['a', 'b'])"])
-def test_pandas_stays_away(step):
+def test_pandas_is_not_imported(step):
     code = f"import sys, numpy as np, pyarrow as pa; from fervid.timeline.schema import *; {step}; "
     code += "sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -149,9 +149,9 @@ def test_rows_for_tracks(story: Path, tmp_path: Path, options: list) -> None:
 
 @pytest.mark.slow
 def test_three_hours_of_forty_tracks_are_drawn(hours: Path, tmp_path: Path) -> None:
-    facts = fervid.plot(hours, tmp_path / "t.png", each=True, **SMALL)
-    assert facts["panels"] == 40
-    assert "one value per 2 min" in facts["caption"]
+    figure = fervid.plot(hours, tmp_path / "t.png", each=True, **SMALL)
+    assert figure.panels == 40
+    assert "one value per 2 min" in figure.caption
 
 
 @pytest.mark.parametrize("word", ["no_face", "no_data"])
@@ -188,7 +188,7 @@ def test_bad_requests_are_errors(story: Path, tmp_path: Path) -> None:
         fervid.plot(story, tmp_path / "t.png", kind="pie")
     with pytest.raises(ConfigError, match="width"):
         fervid.plot(story, tmp_path / "t.png", width_in=0)
-    with pytest.raises(DataError, match=r"no track 9 in it; found 0 to 2"):
+    with pytest.raises(DataError, match=r"has no track 9; found 0 to 2"):
         fervid.plot(story, tmp_path / "t.png", tracks=[9])
     code, _, error = run("plot", story.parent, "--out", tmp_path / "t.png")
     assert code == 2 and re.search(r"is a folder; name one timeline in it, such as .*\.parquet", error)

@@ -21,6 +21,7 @@ from fervid.files import files_below
 __all__ = [
     "SUFFIXES",
     "Face",
+    "all_faces",
     "batches",
     "find_images",
     "images_below",
@@ -176,11 +177,10 @@ def whole(picture: np.ndarray, size_px: int) -> np.ndarray:
     return np.asarray(Image.fromarray(_luma(picture)).resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
-def main_faces(pictures: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:
+def main_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:
     """Find the main face of each image: large and central.
 
-    Images are resized as in the line, with the defaults of Config for the detection size and the least score; small
-    ones are enlarged.
+    Detection is that of `all_faces`.
 
     Parameters
     ----------
@@ -193,8 +193,28 @@ def main_faces(pictures: Sequence[np.ndarray], detector: FaceDetector) -> list[F
     list of Face or None
         One per image; None where no face is found.
     """
-    faces: list[Face | None] = []
-    for _, group in groupby(pictures, key=lambda picture: picture.shape):
+    return [found[0] if found else None for found in all_faces(images, detector)]
+
+
+def all_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[list[Face]]:
+    """Find the faces of each image, the main one first.
+
+    Images are resized as in the pipeline, with the defaults of Config for the detection size and the least score; small
+    ones are enlarged.
+
+    Parameters
+    ----------
+    images : Sequence of np.ndarray
+        RGB (h, w, 3) uint8, of any sizes.
+    detector : FaceDetector
+
+    Returns
+    -------
+    list of list of Face
+        One list per image.
+    """
+    faces: list[list[Face]] = []
+    for _, group in groupby(images, key=lambda image: image.shape):
         for part in batches(group, _BATCH):
             faces += _in_batch(part, detector)
     return faces
@@ -207,7 +227,7 @@ def batches(items: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
         yield batch
 
 
-def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[Face | None]:
+def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[list[Face]]:
     config, (height, width) = Config(), pictures[0].shape[:2]
     small = max(height, width) < _ENLARGED_PX
     longer, least_px = config.detection_scale(width, height)
@@ -220,11 +240,11 @@ def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[Face |
     found = detector.detect(np.pad(shown, ((0, 0), (margin, margin), (margin, margin), (0, 0)), "edge"), least_px)
     scale = np.array([width / size[0], height / size[1]], np.float32)
     box, landmarks = (found.box_px - margin) * np.tile(scale, 2), (found.landmarks_px - margin) * scale
-    faces: list[Face | None] = []
+    faces = []
     for i in range(len(pictures)):
-        eligible = np.flatnonzero((found.frame == i) & (found.score >= config.track_start_score))
-        best = eligible[_prominence(box[eligible], width, height).argmax()] if len(eligible) else None
-        faces.append(None if best is None else Face(box[best], landmarks[best], float(found.score[best])))
+        sure = np.flatnonzero((found.frame == i) & (found.score >= config.track_start_score))
+        order = sure[np.argsort(-_prominence(box[sure], width, height), kind="stable")]
+        faces.append([Face(box[k], landmarks[k], float(found.score[k])) for k in order])
     return faces
 
 

@@ -1,4 +1,4 @@
-"""How good, and how honest, a classifier is on labelled faces: alone or as an ensemble, on crops or on raw images."""
+"""Evaluate a classifier, or an ensemble, on labelled faces: face crops or raw images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -31,17 +31,35 @@ __all__ = [
     "views",
 ]
 
-#: What test-time augmentation shows of each face: itself; and its mirror image; ten windows (Krizhevsky et al. 2012).
+#: Test-time augmentation: the face alone, with its mirror image, or ten windows of it (Krizhevsky et al. 2012).
 TTA = ("none", "flip", "tencrop")
-#: Side of a window of the ten, in parts of the image's side.
+#: Side of each of the ten windows, in units of the image's side.
 _WINDOW = 11 / 12
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How a classifier is asked: which labels count, what it is shown, and which of its heads answers (None: the one
-    whose classes match the data's best). `detect` goes the line's way: `detector` finds the face in the raw image,
-    and it is cropped. `apart_from` names training faces: what is nearly the same image as one of them does not count.
+    """Options of an evaluation.
+
+    Parameters
+    ----------
+    labels : str
+        Which labels count; as for `load_faces`.
+    tta : str
+        Test-time augmentation, one of TTA.
+    detect : bool
+        Whether to detect and crop the faces in the raw images as the line does.
+    head : str, optional
+        The head to evaluate; by default the one whose classes match those of the data best.
+    apart_from : Path, optional
+        Training faces. Near-duplicates of them are left out.
+    detector : str
+        The detector for `detect`.
+
+    Raises
+    ------
+    ConfigError
+        If the augmentation is unknown.
     """
 
     labels: str = "auto"
@@ -58,98 +76,184 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier and the head that answers."""
+    """A classifier and the head to evaluate."""
 
     classifier: TorchClassifier
     head: Head
 
     def logits(self, image: np.ndarray, tta: str) -> np.ndarray:
-        """Grey faces (n, h, h) uint8 -> what the head says of each view (views, n, K) float64."""
-        seen = [
+        """Compute the logits (views, n, K) float64 of grey faces (n, h, h) uint8 under test-time augmentation."""
+        logits = [
             self.classifier.logits(view)[:, self.head.outputs] for view in views(image, tta, self.classifier.crop_px)
         ]
-        return np.stack(seen).astype(np.float64)
+        return np.stack(logits).astype(np.float64)
 
     def probabilities(self, logits: np.ndarray, classes: tuple[str, ...], *, calibrated: bool = True) -> np.ndarray:
-        """Logits (views, n, K) -> probabilities of `classes` (n, len(classes)), the mean over the views.
+        """Convert logits into probabilities of `classes`, averaged over the views.
 
-        Of classes that the head has: the others take no part in the sum of one. 0 for those that it lacks.
+        The softmax is over those of `classes` that the head has; the others have probability 0.
+
+        Parameters
+        ----------
+        logits : np.ndarray
+            (views, n, K).
+        classes : tuple of str
+        calibrated : bool
+            Whether to apply the head's temperature.
+
+        Returns
+        -------
+        np.ndarray
+            (n, len(classes)).
         """
         known = [name for name in classes if name in self.head.labels]
-        asked = logits[..., [self.head.labels.index(name) for name in known]]
+        chosen = logits[..., [self.head.labels.index(name) for name in known]]
         prob = np.zeros((logits.shape[1], len(classes)))
-        heat = self.head.temperature if calibrated else 1.0
-        prob[:, [classes.index(name) for name in known]] = softmax(asked / heat, 2).mean(0)
+        temperature = self.head.temperature if calibrated else 1.0
+        prob[:, [classes.index(name) for name in known]] = softmax(chosen / temperature, 2).mean(0)
         return prob
 
 
 def evaluate_weights(
-    data: Path, split: str | None, weights: str | Sequence[str], device: str = "auto", exam: EvalConfig | None = None
+    data: Path, split: str | None, weights: str | Sequence[str], device: str = "auto", options: EvalConfig | None = None
 ) -> dict[str, Any]:
-    """Score a bundled model or a .safetensors file on a data set, through the classifier that the line uses.
+    """Evaluate weights on a data set with the classifier that the line uses.
 
-    Several `weights` are an ensemble: the mean of their calibrated probabilities. Classes that only the models or only
-    the data know are left out, and faces of such a class with them; the result says so, and how often the models are
-    right if they may answer what the data lack ("accuracy_any_answer"). "framed_otherwise" tells where faces fill these
-    images more, or less, than those that the (first) model learned from. Plain values, ready for JSON.
+    Parameters
+    ----------
+    data : Path
+        As for `load_faces`.
+    split : str, optional
+        As for `load_faces`.
+    weights : str or Sequence of str
+        A bundled model or safetensors files. Several form an ensemble: the mean of their calibrated probabilities.
+    device : str
+    options : EvalConfig, optional
+
+    Returns
+    -------
+    dict
+        Plain values, ready for JSON. Classes known only to the models or only to the data are left out, with the faces
+        of such a class; the result lists them. "accuracy_any_answer" is the accuracy if the models may also answer
+        classes that the data lack; "framed_otherwise" describes how faces lie differently in these images than in the
+        training images of the first model.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read or share no classes with the models.
+    WeightsError
+        If weights cannot be loaded.
     """
-    exam = exam or EvalConfig()
+    options = options or EvalConfig()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
-    faces = load_faces(data, split, labels=exam.labels, size_px=max(c.crop_px for c in classifiers))
-    facts: dict[str, Any] = {"data": str(data), "split": split, "labels": exam.labels}
-    if exam.apart_from is not None:
-        trained = load_faces(exam.apart_from, "train", size_px=faces.image.shape[1])
-        fresh = find_duplicates(faces, trained).drop(faces)
-        facts |= {"apart_from": str(exam.apart_from), "duplicates_left_out": len(faces) - len(fresh)}
-        faces = fresh
-    return facts | evaluate_faces(faces, classifiers, exam)
+    faces = load_faces(data, split, labels=options.labels, size_px=max(c.crop_px for c in classifiers))
+    facts: dict[str, Any] = {"data": str(data), "split": split, "labels": options.labels}
+    if options.apart_from is not None:
+        training = load_faces(options.apart_from, "train", size_px=faces.image.shape[1])
+        unseen = find_duplicates(faces, training).drop(faces)
+        facts |= {"apart_from": str(options.apart_from), "duplicates_left_out": len(faces) - len(unseen)}
+        faces = unseen
+    return facts | evaluate_faces(faces, classifiers, options)
 
 
-def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], exam: EvalConfig) -> dict[str, Any]:
-    """Score one classifier, or several together, on faces; DataError if no face has a class that they know."""
-    judges = [Predictor(c, choose_head(c, faces.labels, exam.head)) for c in classifiers]
-    known = tuple(name for name in judges[0].head.labels if all(name in judge.head.labels for judge in judges))
+def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], options: EvalConfig) -> dict[str, Any]:
+    """Evaluate classifiers, several as an ensemble, on faces.
+
+    Parameters
+    ----------
+    faces : FaceSet
+    classifiers : Sequence of TorchClassifier
+    options : EvalConfig
+
+    Returns
+    -------
+    dict
+        As for `evaluate_weights`.
+
+    Raises
+    ------
+    DataError
+        If no face has a class that all classifiers know.
+    """
+    predictors = [Predictor(c, choose_head(c, faces.labels, options.head)) for c in classifiers]
+    known = tuple(
+        name for name in predictors[0].head.labels if all(name in predictor.head.labels for predictor in predictors)
+    )
     classes = compare_classes(known, faces.labels)
     compared = faces.take(np.isin(faces.label, [faces.labels.index(name) for name in classes]))
     if not len(compared):
-        raise DataError(f"{faces.name}: none of its {len(faces)} faces has a class that is known: {', '.join(known)}")
-    others = tuple(sorted({name for judge in judges for name in judge.head.labels} - set(classes)))
-    scores, free = _examine(compared, judges, (classes, others), exam)
+        raise DataError(f"{faces.name}: none of its {len(faces)} faces has a class of the model: {', '.join(known)}")
+    others = tuple(sorted({name for predictor in predictors for name in predictor.head.labels} - set(classes)))
+    scores, unrestricted = _score(compared, predictors, (classes, others), options)
     return {
-        "n": scores.n, "weights": [_facts(judge) for judge in judges], "tta": exam.tta, "detect": exam.detect,
+        "n": scores.n, "weights": [_facts(p) for p in predictors], "tta": options.tta, "detect": options.detect,
         "classes_compared": list(classes),
         "classes_left_out": {
             "only_in_data": [name for name in faces.labels if name not in classes],
             "only_in_model": list(others),
         },
         "faces_left_out": len(faces) - len(compared),
-        "accuracy_any_answer": round(free, 4),
-        "framed_otherwise": None if exam.detect else describe_alignment(compared.image, classifiers[0].framing),
+        "accuracy_any_answer": round(unrestricted, 4),
+        "framed_otherwise": None if options.detect else describe_alignment(compared.image, classifiers[0].framing),
         **_plain(scores, classes),
     }  # fmt: skip
 
 
-def choose_head(classifier: TorchClassifier, labels: tuple[str, ...], asked: str | None) -> Head:
-    """The head asked for, else the one that shares most with the labels of the data (Jaccard); the first of equals."""
-    if asked is not None:
-        found = {head.name: head for head in classifier.heads}
-        if asked not in found:
-            raise ConfigError(f"{classifier.path}: no head {asked!r}; expected {', '.join(found)}")
-        return found[asked]
+def choose_head(classifier: TorchClassifier, labels: tuple[str, ...], name: str | None) -> Head:
+    """Choose a head by name, or the one whose classes overlap most with those of the data.
 
-    def likeness(head: Head) -> float:
+    Parameters
+    ----------
+    classifier : TorchClassifier
+    labels : tuple of str
+        Classes of the data.
+    name : str, optional
+
+    Returns
+    -------
+    Head
+        Without a name, the one with the largest Jaccard index; the first of several.
+
+    Raises
+    ------
+    ConfigError
+        If there is no head of this name.
+    """
+    if name is not None:
+        heads = {head.name: head for head in classifier.heads}
+        if name not in heads:
+            raise ConfigError(f"{classifier.path}: no head {name!r}; expected {', '.join(heads)}")
+        return heads[name]
+
+    def jaccard(head: Head) -> float:
         return len(set(head.labels) & set(labels)) / len(set(head.labels) | set(labels))
 
-    return max(classifier.heads, key=likeness)
+    return max(classifier.heads, key=jaccard)
 
 
 def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
-    """Show grey faces (n, h, h) uint8 as test-time augmentation asks, each time as (n, size_px, size_px) uint8."""
+    """Yield the views of test-time augmentation.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        Grey faces (n, h, h) uint8.
+    tta : str
+        One of TTA.
+    size_px : int
+        Side of the views.
+
+    Yields
+    ------
+    np.ndarray
+        (n, size_px, size_px) uint8.
+    """
     if tta == "tencrop":
         side = image.shape[1]
         window = max(1, round(side * _WINDOW))
-        end, middle = side - window, (side - window) // 2
-        for top, left in ((middle, middle), (0, 0), (0, end), (end, 0), (end, end)):
+        end, centre = side - window, (side - window) // 2
+        for top, left in ((centre, centre), (0, 0), (0, end), (end, 0), (end, end)):
             part = _resized(image[:, top : top + window, left : left + window], size_px)
             yield from (part, part[:, :, ::-1])
         return
@@ -162,72 +266,75 @@ def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
 def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
     if image.shape[1:] == (size_px, size_px):
         return image
-    large = np.zeros((len(image), size_px, size_px), np.uint8)
+    resized = np.zeros((len(image), size_px, size_px), np.uint8)
     for i, one in enumerate(image):
-        large[i] = np.asarray(Image.fromarray(one).resize((size_px, size_px), Image.Resampling.BILINEAR))
-    return large
+        resized[i] = np.asarray(Image.fromarray(one).resize((size_px, size_px), Image.Resampling.BILINEAR))
+    return resized
 
 
-def _examine(
-    faces: FaceSet, judges: list[Predictor], answers: tuple[tuple[str, ...], tuple[str, ...]], exam: EvalConfig
+def _score(
+    faces: FaceSet, predictors: list[Predictor], known: tuple[tuple[str, ...], tuple[str, ...]], options: EvalConfig
 ) -> tuple[Scores, float]:
-    """Ask every judge about every face -> the scores of the mean of what they say, the accuracy with any answer.
+    """Score the mean prediction; also give the accuracy without restriction to the classes of the data.
 
-    `answers`: the classes that are compared, and those that only the judges know.
+    `known` are the classes to compare, and those that only the predictors have.
     """
-    classes, others = answers
-    if exam.detect:
-        found, crops = _crops(faces, judges, exam.detector)
+    classes, others = known
+    if options.detect:
+        found, crops = _crops(faces, predictors, options.detector)
     else:
-        found, crops = np.ones(len(faces), bool), [faces.image] * len(judges)
-    said = [judge.logits(image, exam.tta) for judge, image in zip(judges, crops)]
+        found, crops = np.ones(len(faces), bool), [faces.image] * len(predictors)
+    logits = [predictor.logits(image, options.tta) for predictor, image in zip(predictors, crops)]
 
-    def together(names: tuple[str, ...], *, calibrated: bool = True) -> np.ndarray:
-        each = [judge.probabilities(one, names, calibrated=calibrated) for judge, one in zip(judges, said)]
+    def mean_probability(names: tuple[str, ...], *, calibrated: bool = True) -> np.ndarray:
+        each = [
+            predictor.probabilities(one, names, calibrated=calibrated) for predictor, one in zip(predictors, logits)
+        ]
         prob = np.full((len(faces), len(names)), 1 / len(names))
         prob[found] = np.mean(each, axis=0)
         return prob
 
     order = np.array([classes.index(name) if name in classes else -1 for name in faces.labels])
     truth = order[faces.label]
-    free = found & (together(classes + others).argmax(1) == truth)
-    scores = score(together(classes), together(classes, calibrated=False), truth, classes, found)
-    return scores, float(free.mean())
+    unrestricted = found & (mean_probability(classes + others).argmax(1) == truth)
+    raw = mean_probability(classes, calibrated=False)
+    scores = score(mean_probability(classes), raw, truth, classes, found)
+    return scores, float(unrestricted.mean())
 
 
-def _crops(faces: FaceSet, judges: list[Predictor], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Find each face in its raw image -> which were found (n,), and the crops (m, S, S) for each judge."""
-    detector = load_detector(name, judges[0].classifier.device, "auto")
+def _crops(faces: FaceSet, predictors: list[Predictor], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Detect each face in its raw image; give which were found (n,), and the crops (m, S, S) for each predictor."""
+    detector = load_detector(name, predictors[0].classifier.device, "auto")
     crops: list[list[np.ndarray]] = [
-        [np.zeros((0, j.classifier.crop_px, j.classifier.crop_px), np.uint8)] for j in judges
+        [np.zeros((0, j.classifier.crop_px, j.classifier.crop_px), np.uint8)] for j in predictors
     ]
     found: list[bool] = []
-    for pictures in batches(_raw(faces, i) for i in range(len(faces))):
-        seen = main_faces(pictures, detector)
-        found += [face is not None for face in seen]
-        for judge, kept in zip(judges, crops):
-            size_px, framing = judge.classifier.crop_px, judge.classifier.framing
-            kept += [face.crop(picture, framing, size_px)[None] for face, picture in zip(seen, pictures) if face]
+    for pictures in batches(_original(faces, i) for i in range(len(faces))):
+        detected = main_faces(pictures, detector)
+        found += [face is not None for face in detected]
+        for predictor, kept in zip(predictors, crops):
+            size_px, framing = predictor.classifier.crop_px, predictor.classifier.framing
+            kept += [face.crop(picture, framing, size_px)[None] for face, picture in zip(detected, pictures) if face]
     return np.array(found), [np.concatenate(kept) for kept in crops]
 
 
-def _raw(faces: FaceSet, i: int) -> np.ndarray:
-    """The image that a face comes from, RGB (h, w, 3); its grey square where the set is no folder of images."""
+def _original(faces: FaceSet, i: int) -> np.ndarray:
+    """Give the original image of a face, RGB (h, w, 3), or its grey square where there is no such file."""
     path = Path(str(faces.source[i])) if faces.source is not None else Path()
     if path.suffix.lower() in SUFFIXES and path.is_file():
         return read_image(path)
     return np.repeat(faces.image[i][..., None], 3, 2)
 
 
-def _facts(judge: Predictor) -> dict[str, Any]:
-    classifier, head = judge.classifier, judge.head
+def _facts(predictor: Predictor) -> dict[str, Any]:
+    classifier, head = predictor.classifier, predictor.head
     return {
         "name": classifier.name, "sha256": classifier.sha256, "head": head.name, "temperature": head.temperature,
     }  # fmt: skip
 
 
 def _plain(scores: Scores, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Scores as plain values, rounded to what a set of this size can tell."""
+    """Convert scores to plain values, rounded to four digits."""
     names = ("accuracy", "accuracy_low", "accuracy_high", "coverage", "accuracy_found", "macro_f1")
     return {
         **{name: round(getattr(scores, name), 4) for name in names},

@@ -1,4 +1,4 @@
-"""Show where a classifier looks: heat maps over the faces of images, or of the tracks through a video."""
+"""Explain a classifier by heat maps on the faces of images, or on the tracks of a video."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -26,16 +26,31 @@ from fervid.video.open import read_video
 from fervid.video.reader import Reader
 from fervid.video.sampling import sample_frames
 
-__all__ = ["METHODS", "ExplainConfig", "Explained", "Explainer", "LeftOut", "Look", "explain"]
+__all__ = ["METHODS", "ExplainConfig", "Explained", "ExplainedImage", "Explainer", "SkippedImage", "explain"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Explained:
-    """One face: crop (S, S) uint8; heat (k, S, S) float32 in 0..1, one map or one for each of the k stages.
+    """One explained face.
 
-    `emotion` is the one that the heat is evidence for, with its probability; `called` is the most probable one.
+    Parameters
+    ----------
+    name : str
+        File name, or track and time.
+    crop : np.ndarray
+        (S, S) uint8.
+    heat : np.ndarray
+        (k, S, S) float32 in 0..1: one map, or one for each of k stages.
+    stages : tuple of str
+        Names of the k maps.
+    emotion : str
+        The emotion that the maps are evidence for.
+    prob : float
+        Its probability.
+    predicted : str
+        The most probable emotion.
     """
 
     name: str
@@ -44,14 +59,22 @@ class Explained:
     stages: tuple[str, ...]
     emotion: str
     prob: float
-    called: str
+    predicted: str
 
 
 @dataclass(frozen=True)
-class Look:
-    """An image (h, w, 3) RGB, the faces in it, and the tilted squares (m, 4) of faces.Framing that they were cut from.
+class ExplainedImage:
+    """An image or a sampled frame with its explained faces.
 
-    pts_s is None where the image is no frame of a video.
+    Parameters
+    ----------
+    picture : np.ndarray
+        RGB (h, w, 3) uint8.
+    faces : tuple of Explained
+    square_px : np.ndarray
+        (m, 4), the rotated squares of the crops; see `FaceAlignment.squares`.
+    pts_s : float, optional
+        Time of the frame; None for an image.
     """
 
     picture: np.ndarray
@@ -61,8 +84,8 @@ class Look:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """An image that is not shown, and why: it cannot be read, or it shows no face."""
+class SkippedImage:
+    """An image that was skipped because it cannot be read or shows no face."""
 
     path: Path
     reason: str
@@ -71,7 +94,26 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ExplainConfig:
-    """What to explain, how, and in which faces. `emotion` None: whatever each face is called."""
+    """Options of an explanation.
+
+    Parameters
+    ----------
+    method : str
+        One of METHODS.
+    emotion : str, optional
+        The emotion to explain; by default the most probable one of each face.
+    detect : bool
+        Whether to detect faces in images; otherwise each image is a face crop.
+    track : int, optional
+        The track of a video to explain; by default all.
+    fps : str, optional
+        Samples per second of video.
+
+    Raises
+    ------
+    ConfigError
+        If the method is unknown.
+    """
 
     method: str = "gradcam"
     emotion: str | None = None
@@ -86,46 +128,79 @@ class ExplainConfig:
 
 def explain(
     source: Path,
-    draw: Callable[[Iterable[Look]], T],
-    question: ExplainConfig,
+    draw: Callable[[Iterable[ExplainedImage]], T],
+    options: ExplainConfig,
     weights: str = "seresnet",
     device: str = "auto",
     *,
-    on_left_out: Callable[[LeftOut], None] = lambda one: None,
+    on_skipped: Callable[[SkippedImage], None] = lambda one: None,
 ) -> T:
-    """Explain an image, a folder of images or a video, and hand the looks to `draw` as they come.
+    """Explain an image, a folder of images or a video.
 
-    `draw` may be called anew from the start: a damaged video has to be read twice. Images that cannot be read or show
-    no face go to `on_left_out`; DataError if none is left.
+    Parameters
+    ----------
+    source : Path
+    draw : Callable
+        Consumes the explained images as they come. It is called a second time, from the start, if a damaged video has
+        to be read twice.
+    options : ExplainConfig
+    weights, device : str
+        As for TorchClassifier.
+    on_skipped : Callable
+        Called for each image that cannot be read or shows no face.
+
+    Returns
+    -------
+    T
+        The result of `draw`.
+
+    Raises
+    ------
+    DataError
+        If no image or frame is left.
     """
-    explainer = Explainer(TorchClassifier(weights, device), question.method, question.emotion)
+    explainer = Explainer(TorchClassifier(weights, device), options.method, options.emotion)
     detector = MTCNN(device=explainer.classifier.device)
     if source.is_dir() or source.suffix.lower() in SUFFIXES:
-        return draw(_pictures(find_images(source), explainer, detector if question.detect else None, on_left_out))
-    config = load_config(fps=question.fps, weights=weights, device=device)
-    result, _ = read_video(source, config, lambda reader: draw(_video(reader, explainer, detector, config, question)))
+        return draw(_pictures(find_images(source), explainer, detector if options.detect else None, on_skipped))
+    config = load_config(fps=options.fps, weights=weights, device=device)
+    result, _ = read_video(source, config, lambda reader: draw(_video(reader, explainer, detector, config, options)))
     return result
 
 
 class Explainer:
-    """Asks a classifier for its evidence, by one method; `emotion` None asks for the most probable one."""
+    """Explains the predictions of a classifier by one method.
 
-    def __init__(self, classifier: TorchClassifier, method: str = "gradcam", asked: str | None = None) -> None:
+    Parameters
+    ----------
+    classifier : TorchClassifier
+    method : str
+        One of METHODS.
+    target : str, optional
+        The emotion to explain; by default the most probable one of each face.
+
+    Raises
+    ------
+    ConfigError
+        If the classifier does not know the emotion.
+    """
+
+    def __init__(self, classifier: TorchClassifier, method: str = "gradcam", target: str | None = None) -> None:
         self.classifier, self.method = classifier, method
-        self.asked = None if asked is None else emotion(asked)
-        if self.asked is not None and self.asked not in classifier.labels:
-            raise ConfigError(f"{classifier.name} does not know {asked!r}; expected {', '.join(classifier.labels)}")
+        self.target = None if target is None else emotion(target)
+        if self.target is not None and self.target not in classifier.labels:
+            raise ConfigError(f"{classifier.name} does not know {target!r}; expected {', '.join(classifier.labels)}")
 
     def explain(self, crop: np.ndarray, names: list[str]) -> list[Explained]:
-        """Explain crops (m, S, S) uint8, each under its name."""
+        """Explain crops (m, S, S) uint8 with the given names."""
         if not len(crop):
             return []
         prob, labels = self.classifier.predict(crop), self.classifier.labels
-        called = prob.argmax(1)
-        chosen = called if self.asked is None else np.full(len(crop), labels.index(self.asked))
+        predicted = prob.argmax(1)
+        chosen = predicted if self.target is None else np.full(len(crop), labels.index(self.target))
         heat, stages = self._heat(crop, chosen)
         return [
-            Explained(names[i], crop[i], heat[i], stages, labels[k], float(prob[i, k]), labels[called[i]])
+            Explained(names[i], crop[i], heat[i], stages, labels[k], float(prob[i, k]), labels[predicted[i]])
             for i, k in enumerate(chosen)
         ]
 
@@ -141,27 +216,27 @@ class Explainer:
 
 
 def _pictures(
-    paths: list[Path], explainer: Explainer, detector: FaceDetector | None, on_left_out: Callable[[LeftOut], None]
-) -> Iterator[Look]:
-    """Explain the main face of each image, and tell of those that have none to show."""
-    left_out = []
+    paths: list[Path], explainer: Explainer, detector: FaceDetector | None, on_skipped: Callable[[SkippedImage], None]
+) -> Iterator[ExplainedImage]:
+    """Explain the main face of each image, and report the images that were skipped."""
+    skipped = []
     for path in paths:
         picture, reason = try_read_image(path)
         found = None if picture is None else _main_crop(picture, explainer.classifier, detector)
         if picture is None or found is None:
-            left_out.append(LeftOut(path, reason or "no face found", picture is not None))
-            on_left_out(left_out[-1])
+            skipped.append(SkippedImage(path, reason or "no face found", picture is not None))
+            on_skipped(skipped[-1])
             continue
         crop, square = found
-        yield Look(picture, tuple(explainer.explain(crop[None], [path.name])), square)
-    if len(left_out) == len(paths):
-        raise _none_left(left_out)
+        yield ExplainedImage(picture, tuple(explainer.explain(crop[None], [path.name])), square)
+    if len(skipped) == len(paths):
+        raise _all_skipped(skipped)
 
 
 def _main_crop(
     picture: np.ndarray, classifier: TorchClassifier, detector: FaceDetector | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """The main face of an image and its square (1, 4); a small one, or any without a detector, is a face already."""
+    """Crop the main face of an image; a small image, or any without a detector, is a face crop itself."""
     if detector is None or is_crop(picture):
         return whole(picture, classifier.crop_px), np.zeros((0, 4))
     (face,) = main_faces([picture], detector)
@@ -171,36 +246,36 @@ def _main_crop(
     return face.crop(picture, classifier.framing, classifier.crop_px), square
 
 
-def _none_left(left_out: list[LeftOut]) -> DataError:
-    faceless = [one for one in left_out if one.readable]
-    unreadable = len(left_out) - len(faceless)
+def _all_skipped(skipped: list[SkippedImage]) -> DataError:
+    faceless = [one for one in skipped if one.readable]
+    unreadable = len(skipped) - len(faceless)
     if not faceless:
         others = f" (none of {unreadable} images can be read)" if unreadable > 1 else ""
-        return DataError(f"{left_out[0].path}: {left_out[0].reason}{others}")
+        return DataError(f"{skipped[0].path}: {skipped[0].reason}{others}")
     others = f", and {unreadable} cannot be read" if unreadable else ""
     found = f"no face found in {len(faceless)} image(s){others}"
     return DataError(f"{faceless[0].path}: {found}; for face crops use --no-detect")
 
 
 def _video(
-    reader: Reader, explainer: Explainer, detector: FaceDetector, config: Config, question: ExplainConfig
-) -> Iterator[Look]:
-    """Explain the faces of one track, or of all, at every look that the line would take; look by look."""
+    reader: Reader, explainer: Explainer, detector: FaceDetector, config: Config, options: ExplainConfig
+) -> Iterator[ExplainedImage]:
+    """Explain the faces of one track, or of all, in every frame that the line samples."""
     shown = 0
     for frames, tracked in _tracked(reader, explainer, detector, config):
-        if question.track is not None:
-            tracked = tracked.take(tracked.track == question.track)
+        if options.track is not None:
+            tracked = tracked.take(tracked.track == options.track)
         shown += len(tracked)
-        yield from _looks(frames, tracked, explainer, reader.info)
+        yield from _explain_frames(frames, tracked, explainer, reader.info)
     if not shown:
-        who = "a face" if question.track is None else f"track {question.track}"
-        raise DataError(f"{reader.info.path}: {who} was not seen; `fervid process` with the same --fps lists them")
+        what = "no face" if options.track is None else f"no track {options.track}"
+        raise DataError(f"{reader.info.path}: {what} found; `fervid process` with the same --fps lists the tracks")
 
 
 def _tracked(
     reader: Reader, explainer: Explainer, detector: FaceDetector, config: Config
 ) -> Iterator[tuple[FrameBatch, TrackBatch]]:
-    """Run the line as far as the tracks, and keep each batch of frames until its faces are known."""
+    """Run the line up to the tracks, and keep each batch of frames until its faces are known."""
     waiting, models = deque[FrameBatch](), Models(detector, explainer.classifier, explainer.classifier.device)
     every = replace(config, detection="every")
     frames = sample_frames(reader.frames(), config.fps)
@@ -209,11 +284,13 @@ def _tracked(
         yield waiting.popleft(), tracked
 
 
-def _looks(frames: FrameBatch, tracked: TrackBatch, explainer: Explainer, video: VideoInfo) -> Iterator[Look]:
+def _explain_frames(
+    frames: FrameBatch, tracked: TrackBatch, explainer: Explainer, video: VideoInfo
+) -> Iterator[ExplainedImage]:
     names = [f"track {k}, {s:.1f} s" for k, s in zip(tracked.track, tracked.pts_s)]
     explained = explainer.explain(tracked.crop, names)
     square = explainer.classifier.framing.squares(tracked.box_px, tracked.landmarks_px)
     square[:, :3] *= frames.picture.shape[2] / video.width_px
     for i, pts_s in enumerate(frames.pts_s):
         here = np.flatnonzero(tracked.pts_s == pts_s)
-        yield Look(frames.picture[i], tuple(explained[k] for k in here), square[here], float(pts_s))
+        yield ExplainedImage(frames.picture[i], tuple(explained[k] for k in here), square[here], float(pts_s))

@@ -1,4 +1,4 @@
-"""How often a classifier is right, and how honest its probabilities are. Arrays in, figures out."""
+"""Accuracy and calibration of a classifier. Arrays in, figures out."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,24 @@ from scipy.special import log_softmax
 
 __all__ = ["ClassScore", "Reliability", "Scores", "calibration_error", "fit_temperature", "reliability", "score"]
 
+#: Bootstrap samples.
 _DRAWS = 10_000
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class. A face that was not found counts in `support` and `missed`, so it lowers the recall.
+    """Figures of one class.
 
-    `recall` and `f1` are None where no face has the class; `precision` is 0 where no face was called so.
+    Parameters
+    ----------
+    precision : float
+        0 where no face was assigned the class.
+    recall, f1 : float or None
+        None where no face has the class. A face that was not detected lowers both.
+    support : int
+        Faces of the class, whether detected or not.
+    missed : int
+        Those that were not detected.
     """
 
     precision: float
@@ -27,7 +37,15 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Faces by confidence, in bins of equal width: n faces in each, their mean confidence, the share that is right."""
+    """A reliability diagram: faces by confidence, in bins of equal width.
+
+    Parameters
+    ----------
+    n : np.ndarray
+        Faces per bin.
+    confidence, accuracy : np.ndarray
+        Their mean confidence, and the share that is right.
+    """
 
     n: np.ndarray
     confidence: np.ndarray
@@ -41,9 +59,27 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Scores:
-    """What an evaluation finds; `confusion[i, j]` counts faces of class i that were called j.
+    """The figures of an evaluation.
 
-    `accuracy` counts a face that was not found as wrong, `accuracy_found` leaves it out, `coverage` is the share found.
+    Parameters
+    ----------
+    n : int
+        Number of faces.
+    accuracy : float
+        A face that was not detected counts as wrong.
+    accuracy_low, accuracy_high : float
+        95% interval.
+    coverage : float
+        Share of the faces that were detected.
+    accuracy_found : float
+        Accuracy on the detected faces alone.
+    macro_f1 : float
+        Mean over the classes that occur.
+    classes : dict of str to ClassScore
+    confusion : np.ndarray
+        (K, K); entry [i, j] counts faces of class i that were assigned class j.
+    calibrated, uncalibrated : Reliability
+        With and without temperature scaling.
     """
 
     n: int
@@ -62,16 +98,31 @@ class Scores:
 def score(
     prob: np.ndarray, raw: np.ndarray, label: np.ndarray, labels: tuple[str, ...], found: np.ndarray | None = None
 ) -> Scores:
-    """Score probabilities (n, K), calibrated and raw, against labels (n,); `found` (n,): was the face seen at all?
+    """Score probabilities against labels.
 
-    The interval holds 95% of the accuracies of sets drawn anew from these faces (bootstrap, seed 0): with outcomes of
-    right and wrong, that is a binomial draw. Where all are right, or all wrong, drawing anew tells nothing: then it is
-    that of Clopper and Pearson (1934).
+    The interval of the accuracy is a bootstrap percentile interval (seed 0); resampling outcomes of right and wrong
+    is a binomial draw. Where all or none are right, which a bootstrap cannot assess, it is that of Clopper and Pearson
+    (1934).
+
+    Parameters
+    ----------
+    prob, raw : np.ndarray
+        Probabilities (n, K), calibrated and not.
+    label : np.ndarray
+        (n,) int64.
+    labels : tuple of str
+        The K class names.
+    found : np.ndarray, optional
+        (n,) bool, whether the face was detected; by default all were.
+
+    Returns
+    -------
+    Scores
     """
     found = np.ones(len(label), bool) if found is None else found
-    k, called = len(labels), prob.argmax(1)
-    right = found & (called == label)
-    confusion = np.bincount(label[found] * k + called[found], minlength=k * k).reshape(k, k)
+    k, predicted = len(labels), prob.argmax(1)
+    right = found & (predicted == label)
+    confusion = np.bincount(label[found] * k + predicted[found], minlength=k * k).reshape(k, k)
     missed = np.bincount(label[~found], minlength=k)
     classes = {name: _class_score(confusion, missed, i) for i, name in enumerate(labels)}
     accuracy = float(right.mean())
@@ -93,38 +144,65 @@ def score(
 
 def _interval(right: int, n: int) -> tuple[float, float]:
     if right in (0, n):
-        reach = 0.025 ** (1 / n)
-        return (reach, 1.0) if right else (0.0, 1 - reach)
+        bound = 0.025 ** (1 / n)
+        return (bound, 1.0) if right else (0.0, 1 - bound)
     draws = np.random.default_rng(0).binomial(n, right / n, _DRAWS) / n
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
 
 def _class_score(confusion: np.ndarray, missed: np.ndarray, i: int) -> ClassScore:
-    hits, claimed = int(confusion[i, i]), int(confusion[:, i].sum())
+    hits, predicted = int(confusion[i, i]), int(confusion[:, i].sum())
     support = int(confusion[i].sum() + missed[i])
-    precision = hits / claimed if claimed else 0.0
+    precision = hits / predicted if predicted else 0.0
     if not support:
         return ClassScore(precision, None, None, 0, 0)
-    return ClassScore(precision, hits / support, 2 * hits / (support + claimed), support, int(missed[i]))
+    return ClassScore(precision, hits / support, 2 * hits / (support + predicted), support, int(missed[i]))
 
 
 def reliability(prob: np.ndarray, label: np.ndarray, bins: int = 15) -> Reliability:
-    """Sort probabilities (n, K) by their largest into `bins` of equal width; an empty bin holds zeros."""
+    """Bin faces by their largest probability.
+
+    Parameters
+    ----------
+    prob : np.ndarray
+        Probabilities (n, K).
+    label : np.ndarray
+        (n,) int64.
+    bins : int
+        Number of bins of equal width; an empty bin holds zeros.
+
+    Returns
+    -------
+    Reliability
+    """
     confidence, right = prob.max(1, initial=0), prob.argmax(1) == label
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    n = np.bincount(which, minlength=bins)
-    mean = [np.bincount(which, values, minlength=bins) / np.maximum(n, 1) for values in (confidence, right)]
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    n = np.bincount(bin_of, minlength=bins)
+    mean = [np.bincount(bin_of, values, minlength=bins) / np.maximum(n, 1) for values in (confidence, right)]
     return Reliability(n, *mean)
 
 
 def calibration_error(prob: np.ndarray, label: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error over bins of equal width."""
+    """Compute the expected calibration error over bins of equal width; arguments as for `reliability`."""
     return reliability(prob, label, bins).error
 
 
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:
-    """Find the temperature that minimises the negative log-likelihood (Guo et al. 2017, arXiv 1706.04599)."""
+    """Fit the temperature that minimises the negative log-likelihood (Guo et al. 2017, arXiv 1706.04599).
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        (n, K).
+    label : np.ndarray
+        (n,) int64.
+
+    Returns
+    -------
+    float
+        The divisor of the logits.
+    """
 
     def loss(log_t: float) -> float:
         return -float(log_softmax(logits / np.exp(log_t), 1)[np.arange(len(label)), label].mean())

@@ -1,4 +1,4 @@
-"""Score a folder of images into one table: a row a file, a column a class. A bad image is a row, never an abort."""
+"""Score a folder of images into a table: one row per file, one column per class. A bad image never stops the run."""
 
 import csv
 from collections.abc import Iterator
@@ -14,19 +14,29 @@ from fervid.faces.mtcnn import MTCNN
 from fervid.files import to_utf8, write_atomically
 from fervid.lab.data.images import Face, batches, find_images, is_crop, main_faces, try_read_image, whole
 
-__all__ = ["Tally", "score_folder"]
+__all__ = ["Summary", "score_folder"]
 
 _BOX = ("x0", "y0", "x1", "y1")
 
-#: From this share of the images on, missing faces suggest that these are no photographs but crops.
-_MANY_FACELESS = 1 / 20
+#: Share of images without a face above which the images are probably face crops.
+_FACELESS_SHARE = 1 / 20
 
 Row = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Tally:
-    """How many images there were, how many of them have a score, show no face, or cannot be read."""
+class Summary:
+    """Numbers of images by outcome.
+
+    Parameters
+    ----------
+    out : Path
+        The table.
+    pictures : int
+        All images.
+    scored, no_face, unreadable : int
+        Images with a score, without a face, and that cannot be read.
+    """
 
     out: Path
     pictures: int
@@ -36,24 +46,41 @@ class Tally:
 
     @property
     def hint(self) -> str:
-        """What to do about many images without a face, or "" where they are few."""
+        """Advice if many images have no face, else ""."""
         read = self.pictures - self.unreadable
-        if self.no_face <= read * _MANY_FACELESS:
+        if self.no_face <= read * _FACELESS_SHARE:
             return ""
         return (
-            f"no face was found in {self.no_face} of {read} images; if they are face crops already (aligned, with "
-            "the face from edge to edge), --no-detect takes each as it is"
+            f"no face was found in {self.no_face} of {read} images; if they are face crops (aligned, with the "
+            "face from edge to edge), use --no-detect"
         )
 
 
 def score_folder(
     folder: Path, out: Path, weights: str = "seresnet", device: str = "auto", *, detect: bool = True
-) -> Tally:
-    """Score every image in a folder and its sub-folders, and write OUT as CSV, sorted by path.
+) -> Summary:
+    """Score every image in a folder and its subfolders into a CSV, sorted by path.
 
-    Columns: path (within the folder); face: `found`, `none`, `given` (the image is a face crop), or empty for a
-    image that cannot be read; the detector's score and box in pixels of the image; one probability a class;
-    reason. Without `detect` every image is a face crop; those of at most 64 pixels a side always are.
+    Parameters
+    ----------
+    folder : Path
+        A folder, or one image.
+    out : Path
+        The CSV. Columns: path (within the folder); face (`found`, `none`, `given` for a face crop, empty for an image
+        that cannot be read); the detector's score and box in pixels; one probability per class; reason.
+    weights, device : str
+        As for TorchClassifier.
+    detect : bool
+        Whether to detect faces; otherwise every image is a face crop. Images of at most 64 pixels a side always are.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    OutputError
+        If the CSV cannot be written.
     """
     _check_out(out)
     paths = find_images(folder)
@@ -69,18 +96,18 @@ def score_folder(
                 rows.append({"path": to_utf8(inside.as_posix())} | row)
                 writer.writerow(rows[-1])
     face = [row["face"] for row in rows]
-    return Tally(out, len(rows), face.count("found") + face.count("given"), face.count("none"), face.count(""))
+    return Summary(out, len(rows), face.count("found") + face.count("given"), face.count("none"), face.count(""))
 
 
 def _check_out(out: Path) -> None:
     if out.is_dir():
         raise OutputError(f"{out}: is a folder; name a file, such as {out / 'scores.csv'}")
     if out.suffix.lower() != ".csv":
-        raise OutputError(f"{out}: expected a name that ends with .csv, found {out.suffix or 'no suffix'}")
+        raise OutputError(f"{out}: expected a name ending in .csv, found {out.suffix or 'no suffix'}")
 
 
 def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector | None) -> Iterator[Row]:
-    """Score a few images -> a row each, in order."""
+    """Score a few images into one row each, in order."""
     read = [try_read_image(path) for path in paths]
     pictures = [picture for picture, _ in read if picture is not None]
     faces = iter(_faces(pictures, detector))
@@ -105,7 +132,7 @@ def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector
 
 
 def _faces(pictures: list[np.ndarray], detector: FaceDetector | None) -> list[Face | str | None]:
-    """The main face of each image; None where there is none, "given" where the image is a face crop."""
+    """Find the main face of each image; None where there is none, "given" where the image is a face crop."""
     if detector is None:
         return ["given"] * len(pictures)
     seen = iter(main_faces([picture for picture in pictures if not is_crop(picture)], detector))

@@ -1,7 +1,5 @@
 """Results of `fervid agree`: tables on the terminal, a figure of both sides over time, and data files."""
 
-import csv
-import json
 import sys
 import textwrap
 from pathlib import Path
@@ -15,6 +13,7 @@ from fervid.files import make_folder, write_atomically
 from fervid.timeline.aggregate import NO_DATA, NO_FACE
 from fervid.views.figures.axes import runs, shade_gaps, show_time
 from fervid.views.figures.style import PALETTE, new_figure, save_figure
+from fervid.views.figures.tables import cell_text, interval_text, write_csv, write_json
 from fervid.views.terminal import plain, print_facts
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from fervid.studies.agreement import Agreement
 
-__all__ = ["interval_text", "print_agreement", "write_agreement"]
+__all__ = ["print_agreement", "write_agreement"]
 
 #: The colours of single raters and of their mean.
 _RATER, _MEAN = "#BDBDBD", "#222222"
@@ -31,25 +30,6 @@ _RATER, _MEAN = "#BDBDBD", "#222222"
 _MAX_POINTS = 600
 #: Width in inches for which the time axis gets its ticks: about twelve.
 _TICKS_IN = 5.5
-
-
-def interval_text(one: dict[str, Any]) -> str:
-    """Format a statistic with its interval.
-
-    Parameters
-    ----------
-    one : dict
-        `value`, `low` and `high`, or `undefined`, the reason for a missing value.
-
-    Returns
-    -------
-    str
-        Such as "0.81 (0.62 to 0.90)", or "undefined: REASON".
-    """
-    if one["value"] is None:
-        return f"undefined: {one['undefined']}"
-    value, low, high = (None if one[k] is None else f"{round(one[k], 2) + 0.0:.2f}" for k in ("value", "low", "high"))
-    return f"{value}" if low is None else f"{value} ({low} to {high})"
 
 
 # -- on the terminal --------------------------------------------------------------------------------------------
@@ -187,12 +167,8 @@ def write_agreement(result: "Agreement", folder: Path) -> list[Path]:
     make_folder(folder)
     names = ("agreement.json", "agreement.csv", "agreement_seconds.csv", "agreement.png")
     paths = [folder / name for name in names]
-    with write_atomically(paths[0]) as part:
-        part.write_text(json.dumps(result.facts, indent=2, allow_nan=False) + "\n", "utf-8")
-    with write_atomically(paths[1]) as part, part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["of", "measure", "value", "low", "high", "seconds", "undefined"])
-        table.writerows(_rows(result.facts))
+    write_json(result.facts, paths[0])
+    write_csv([["of", "measure", "value", "low", "high", "seconds", "undefined"], *_rows(result.facts)], paths[1])
     with write_atomically(paths[2]) as part:
         result.to_pandas().to_csv(part, index=False, float_format="%.6g")
     save_figure(_figure(result), paths[3])
@@ -204,7 +180,7 @@ def _rows(facts: dict[str, Any]) -> list[list[Any]]:
     rows: list[list[Any]] = []
 
     def add(of: str, measure: str, one: dict[str, Any], seconds: int | str) -> None:
-        values = [_short(one[k]) for k in ("value", "low", "high")]
+        values = [cell_text(one[k]) for k in ("value", "low", "high")]
         rows.append([of, measure, *values, seconds, one.get("undefined", "")])
 
     for name, one in facts["emotions"].items():
@@ -224,10 +200,6 @@ def _rows(facts: dict[str, Any]) -> list[list[Any]]:
     for name, one in labels.get("each", {}).items():
         add(name, "f1", {"value": one["f1"], "low": None, "high": None}, labels["seconds"])
     return rows
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
 
 
 # -- the figure -----------------------------------------------------------------------------------------------------

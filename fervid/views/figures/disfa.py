@@ -1,7 +1,5 @@
 """Results of `fervid disfa`: a written summary, tables, a forest plot over subjects, and a time course."""
 
-import csv
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fervid.files import make_folder, write_atomically
-from fervid.views.figures.agreement import interval_text
 from fervid.views.figures.axes import show_time
 from fervid.views.figures.style import PALETTE, new_figure, save_figure
+from fervid.views.figures.tables import cell_text, interval_text, write_csv, write_json
 from fervid.views.terminal import plain
 
 if TYPE_CHECKING:
@@ -112,10 +110,8 @@ def write_report(report: "DisfaResult", folder: Path) -> list[Path]:
     paths = [folder / name for name in names]
     with write_atomically(paths[0]) as part:
         part.write_text(_summary(report.facts), "utf-8")
-    with write_atomically(paths[1]) as part, part.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(_rows(report.facts))
-    with write_atomically(paths[2]) as part:
-        part.write_text(json.dumps(report.facts, indent=2, allow_nan=False) + "\n", "utf-8")
+    write_csv(_rows(report.facts), paths[1])
+    write_json(report.facts, paths[2])
     save_figure(_forest(report.facts), paths[3])
     save_figure(_course(report), paths[4])
     return paths
@@ -128,7 +124,7 @@ def _rows(facts: dict[str, Any]) -> list[list[Any]]:
     rows: list[list[Any]] = [["subject", "camera", "emotion", "frames", "positive", *ends]]
 
     def add(subject: str, side: str, name: str, frames: int | str, one: dict[str, Any]) -> None:
-        cells = [_cell(one[key].get(end)) for key in measures for end in ("value", "low", "high", "undefined")]
+        cells = [cell_text(one[key].get(end)) for key in measures for end in ("value", "low", "high", "undefined")]
         rows.append([subject, side, name, frames, one["positive"], *cells])
 
     for recording in facts["recordings"]:
@@ -138,10 +134,6 @@ def _rows(facts: dict[str, Any]) -> list[list[Any]]:
         for name, one in emotions.items():
             add("mean", side, name, one["pooled"]["frames"], one)
     return rows
-
-
-def _cell(value: float | str | None) -> str:
-    return "" if value is None else value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _forest(facts: dict[str, Any]) -> "Figure":

@@ -1,15 +1,14 @@
 """Files of an evaluation: confusion matrix and reliability diagram, as tables and figures."""
 
-import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fervid.files import make_folder, write_atomically
+from fervid.files import make_folder
 from fervid.views.figures.style import PALETTE, SHARES, new_figure, save_figure
+from fervid.views.figures.tables import write_csv, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,13 +39,9 @@ def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:
     make_folder(folder)
     names = ("evaluation.json", "confusion.csv", "confusion.png", "reliability.png")
     paths = [folder / name for name in names]
-    with write_atomically(paths[0]) as part:
-        part.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    write_json(facts, paths[0])
     columns, counts = _confusion(facts)
-    with write_atomically(paths[1]) as part, part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["true", *columns])
-        table.writerows([name, *row] for name, row in zip(facts["confusion"], counts.tolist()))
+    write_csv([["true", *columns], *([name, *row] for name, row in zip(facts["confusion"], counts.tolist()))], paths[1])
     save_figure(_confusion_figure(list(facts["confusion"]), columns, counts), paths[2])
     save_figure(_reliability_figure(facts), paths[3])
     return paths

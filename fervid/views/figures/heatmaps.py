@@ -14,7 +14,7 @@ from fervid.views.figures.style import HEATMAP, PALETTE, new_figure, save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fervid.lab.evaluation.explain import Explained, Look
+    from fervid.lab.evaluation.explain import Explained, ExplainedImage
 
 __all__ = ["overlay", "write_clip", "write_explanation", "write_grid"]
 
@@ -24,12 +24,12 @@ _MIN_SIDE_PX = 480
 _MAX_FACES, _CELLS_PER_ROW = 48, 8
 
 
-def write_explanation(looks: Iterable["Look"], out: Path) -> int:
+def write_explanation(images: Iterable["ExplainedImage"], out: Path) -> int:
     """Write an explanation as a grid or as a clip.
 
     Parameters
     ----------
-    looks : iterable of Look
+    images : iterable of ExplainedImage
         Images or video frames with explained faces.
     out : Path
         A grid if it ends with .png, a clip if it ends with .mp4.
@@ -47,18 +47,18 @@ def write_explanation(looks: Iterable["Look"], out: Path) -> int:
         If `out` has another suffix, cannot be written, or is a clip of images.
     """
     if out.suffix.lower() == ".png":
-        return write_grid(looks, out)
+        return write_grid(images, out)
     if out.suffix.lower() == ".mp4":
-        return write_clip(looks, out)
+        return write_clip(images, out)
     raise OutputError(f"{out}: expected a name that ends with .png (a grid) or .mp4 (a clip of a video)")
 
 
-def write_clip(looks: Iterable["Look"], out: Path, rate: float = 25) -> int:
+def write_clip(images: Iterable["ExplainedImage"], out: Path, rate: float = 25) -> int:
     """Write the frames of a video with heatmaps over the faces, each frame at its time.
 
     Parameters
     ----------
-    looks : iterable of Look
+    images : iterable of ExplainedImage
         Video frames with explained faces.
     out : Path
         The clip.
@@ -81,22 +81,22 @@ def write_clip(looks: Iterable["Look"], out: Path, rate: float = 25) -> int:
 
     shown = 0
     with write_atomically(out) as part, ClipWriter(part, rate) as clip:
-        for look in looks:
-            if look.pts_s is None:
+        for image in images:
+            if image.pts_s is None:
                 raise OutputError(f"{out}: a clip needs a video; name a .png for images")
-            clip.write(overlay(look), look.pts_s)
-            shown += len(look.faces)
+            clip.write(overlay(image), image.pts_s)
+            shown += len(image.faces)
         if not shown:
             raise DataError(f"{out}: no face to draw")
     return shown
 
 
-def overlay(look: "Look") -> np.ndarray:
+def overlay(explained: "ExplainedImage") -> np.ndarray:
     """Draw the heatmap of each face over the image, with the emotion and its probability.
 
     Parameters
     ----------
-    look : Look
+    explained : ExplainedImage
         An image or video frame with explained faces.
 
     Returns
@@ -104,12 +104,12 @@ def overlay(look: "Look") -> np.ndarray:
     np.ndarray
         RGB, (h, w, 3) uint8; small images are enlarged by an integer factor.
     """
-    scale = max(1, -(-_MIN_SIDE_PX // max(look.picture.shape[:2])))
-    image = Image.fromarray(look.picture)
+    scale = max(1, -(-_MIN_SIDE_PX // max(explained.picture.shape[:2])))
+    image = Image.fromarray(explained.picture)
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
-    for face, square in zip(look.faces, look.square_px):
+    for face, square in zip(explained.faces, explained.square_px):
         _draw_heatmap(image, face, square * [scale, scale, scale, 1])
-    for face, square in zip(look.faces, look.square_px):
+    for face, square in zip(explained.faces, explained.square_px):
         _draw_label(image, face, square * [scale, scale, scale, 1])
     return np.asarray(image)
 
@@ -148,12 +148,12 @@ def _draw_label(image: Image.Image, face: "Explained", square: np.ndarray) -> No
     draw.text(corner, text, fill="white", font=font)
 
 
-def write_grid(looks: Iterable["Look"], out: Path) -> int:
+def write_grid(images: Iterable["ExplainedImage"], out: Path) -> int:
     """Draw faces beside their heatmaps.
 
     Parameters
     ----------
-    looks : iterable of Look
+    images : iterable of ExplainedImage
         Images or video frames with explained faces.
     out : Path
         The PNG.
@@ -170,7 +170,7 @@ def write_grid(looks: Iterable["Look"], out: Path) -> int:
     OutputError
         If `out` cannot be written.
     """
-    faces = [face for look in looks for face in look.faces]
+    faces = [face for image in images for face in image.faces]
     if not faces:
         raise DataError(f"{out}: no face to draw")
     if len(faces) > _MAX_FACES:
@@ -196,7 +196,7 @@ def _draw_face(cells: Sequence["Axes"], face: "Explained") -> None:
     cells[0].set_title(_short(face.name), fontsize=8)
     for axes, heat, stage in zip(cells[1:], face.heat, face.stages):
         axes.imshow(heat, cmap=HEATMAP, vmin=0, vmax=1, alpha=0.25 + 0.5 * heat)
-        predicted = "" if face.called == face.emotion else f"\n(predicted: {face.called})"
+        predicted = "" if face.predicted == face.emotion else f"\n(predicted: {face.predicted})"
         title = f"{face.emotion} {face.prob:.0%}{predicted}"
         axes.set_title(stage if len(face.stages) > 1 else title, fontsize=8)
     if len(face.stages) > 1:

@@ -1,5 +1,6 @@
 """Colours of all figures; creating and saving them. matplotlib is imported on the first call."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["HEATMAP", "PALETTE", "SHARES", "new_figure", "save_figure"]
+__all__ = ["HEATMAP", "PALETTE", "SHARES", "new_figure", "png_bytes", "save_figure"]
 
 #: The colour of each emotion, in all figures: those of Okabe and Ito (2008), safe for colour-blind readers, and grey.
 PALETTE = {
@@ -65,3 +66,19 @@ def save_figure(figure: "Figure", out: Path, dpi: float | None = None) -> None:
     omitted = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with write_atomically(out) as part, rc_context({"svg.hashsalt": "fervid", "hatch.linewidth": 0.6}):
         figure.savefig(part, format=kind, metadata=omitted, dpi=dpi or figure.dpi)
+
+
+def png_bytes(figure: "Figure") -> bytes:
+    """Draw a figure as PNG in memory, as notebooks show it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    bytes
+    """
+    memory = io.BytesIO()
+    figure.savefig(memory, format="png")
+    return memory.getvalue()

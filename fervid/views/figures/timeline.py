@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,14 @@ from fervid.views.figures.axes import (
     shade_gaps,
     show_time,
 )
-from fervid.views.figures.style import PALETTE, new_figure, save_figure
+from fervid.views.figures.style import PALETTE, new_figure, png_bytes, save_figure
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["KINDS", "Series", "Style", "average_screen", "average_tracks", "draw", "draw_timeline", "save_timeline"]
+__all__ = ["KINDS", "Series", "Style", "average_screen", "average_tracks", "draw", "plot_timeline"]
 
 KINDS = ("area", "lines")
 #: Most points per inch of width; a longer timeline is averaged in bins.
@@ -104,49 +105,22 @@ class Series:
     faces: np.ndarray
 
 
-def save_timeline(
-    path: Path, out: Path, *, tracks: Sequence[int] | None = None, each: bool = False, style: Style | None = None
-) -> dict[str, Any]:
-    """Draw a timeline into a PNG or SVG file.
+def plot_timeline(
+    path: Path,
+    out: Path | None = None,
+    *,
+    tracks: Sequence[int] | None = None,
+    each: bool = False,
+    style: Style | None = None,
+) -> "Figure":
+    """Draw a timeline file as a matplotlib figure, and write it if `out` is given.
 
     Parameters
     ----------
     path : Path
         A timeline.
-    out : Path
-        The figure, ending with .png or .svg.
-    tracks, each, style
-        As for `draw_timeline`.
-
-    Returns
-    -------
-    dict
-        `written` (path), `panels` (number of panels) and `caption`.
-
-    Raises
-    ------
-    DataError
-        If `path` is not a timeline or has no such track.
-    OutputError
-        If `out` has another suffix, is `path` itself or cannot be written.
-    """
-    check_output(out, (".png", ".svg"), path)
-    style = style or Style()
-    timeline, shown = _open(path, tracks, each)
-    figure, caption = draw(timeline, shown, style)
-    save_figure(figure, out, style.dpi)
-    return {"written": str(out), "panels": len(shown) or 1, "caption": caption}
-
-
-def draw_timeline(
-    path: Path, *, tracks: Sequence[int] | None = None, each: bool = False, style: Style | None = None
-) -> "tuple[Figure, str]":
-    """Draw a timeline file as a matplotlib figure.
-
-    Parameters
-    ----------
-    path : Path
-        A timeline.
+    out : Path, optional
+        The file of the figure, ending with .png or .svg.
     tracks : sequence of int, optional
         Draw one row per listed track rather than one panel that averages all faces, weighted by visible time.
     each : bool
@@ -156,18 +130,28 @@ def draw_timeline(
 
     Returns
     -------
-    figure : matplotlib.figure.Figure
-        The figure, independent of pyplot.
-    caption : str
-        What the figure shows, how it was averaged, and which model made it; also drawn below the panels.
+    matplotlib.figure.Figure
+        The figure, independent of pyplot; notebooks show it. Its attribute `caption` says what the figure shows, how it
+        was averaged, and which model made it, as drawn below the panels; `panels` is the number of panels.
 
     Raises
     ------
     DataError
         If `path` is not a timeline or has no such track.
+    OutputError
+        If `out` has another suffix, is `path` itself or cannot be written.
     """
+    if out is not None:
+        check_output(out, (".png", ".svg"), path)
+    style = style or Style()
     timeline, shown = _open(path, tracks, each)
-    return draw(timeline, shown, style or Style())
+    figure, caption = draw(timeline, shown, style)
+    facts = {"caption": caption, "panels": len(shown) or 1, "_repr_png_": partial(png_bytes, figure)}
+    for name, value in facts.items():
+        setattr(figure, name, value)
+    if out is not None:
+        save_figure(figure, out, style.dpi)
+    return figure
 
 
 def _open(path: Path, tracks: Sequence[int] | None, each: bool) -> tuple[Timeline, list[int]]:

@@ -1,4 +1,4 @@
-"""Columns on request, from end to end: persons, curves; the raw columns stay what they are."""
+"""Optional columns of persons and curves, end to end; the raw columns stay unchanged."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,11 @@ MODELS = Models(FakeDetector(), FakeClassifier(), "cpu", FakeEmbedder())
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of two faces that do not move."""
+    """Write a clip of three seconds with two still faces."""
     return write(tmp_path_factory.mktemp("clips") / "clip.mp4", scene(75, (8, 8), (72, 40)))
 
 
-def test_persons_and_curves_stand_beside_the_raw_columns(clip: Path, tmp_path: Path) -> None:
+def test_persons_and_curves_follow_the_raw_columns(clip: Path, tmp_path: Path) -> None:
     plain, more = (
         process_video(clip, tmp_path / f"{i}.parquet", config, MODELS)
         for i, config in enumerate((Config(), Config(persons="fake", smooth_s=1.0, baseline=True)))
@@ -45,7 +45,7 @@ def test_without_cuts_all_is_one_shot(clip: Path, tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "shots.parquet").num_rows == 1
 
 
-def test_an_embedder_that_nobody_asked_for_is_not_asked(clip: Path) -> None:
+def test_an_embedder_is_not_used_unless_requested(clip: Path) -> None:
     embedder = FakeEmbedder()
     process_video(clip, None, Config(), replace(MODELS, embedder=embedder))
     assert embedder.seen == 0

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, with the columns that were promised, and reading them back."""
+"""Writing timelines atomically with their columns, and reading them back."""
 
 import errno
 import os
@@ -22,20 +22,20 @@ VIDEO = video(200, 100)
 HAPPY, ANGRY, CALM = (1, 0, 0), (0, 1, 0), (0, 0, 1)
 
 
-def table_of(looks: list[Seen], end_s: float = 0.0, name: str = "a.mp4", provenance: dict | None = None) -> pa.Table:
-    rows = fill_gaps(summarise([emotion_batch(looks)] if looks else [], LABELS, VIDEO), LABELS, 0, lambda: end_s)
+def table_of(samples: list[Seen], end_s: float = 0.0, name: str = "a.mp4", provenance: dict | None = None) -> pa.Table:
+    rows = fill_gaps(summarise([emotion_batch(samples)] if samples else [], LABELS, VIDEO), LABELS, 0, lambda: end_s)
     return to_table(rows, LABELS, name, provenance or {"version": "test"})
 
 
-#: Second 0: track 0 all the time and happy, track 1 for a quarter of it and angry. Second 1: nobody. Second 2: lost.
-#: Second 3: track 2 for half of it, calm.
-LOOKS = [
+#: Second 0: track 0 is happy throughout, track 1 angry for a quarter. Second 1: no face. Second 2: no data. Second 3:
+#: track 2 is calm for half of it.
+SAMPLES = [
     *(Seen(t, (Face(track=0, prob=HAPPY), *([Face(track=1, prob=ANGRY)] if t == 0 else []))) for t in (0, 0.25, 0.5)),
     Seen(0.75, (Face(track=0, prob=HAPPY),)),
     Seen(1.0),
     *(Seen(t, (Face(track=2, prob=CALM),)) for t in (3.0, 3.25)),
 ]
-LOOKS = [Seen(look.pts_s, look.faces, 0.25) for look in LOOKS]
+SAMPLES = [Seen(sample.pts_s, sample.faces, 0.25) for sample in SAMPLES]
 
 
 def names(folder: Path) -> list[str]:
@@ -45,16 +45,16 @@ def names(folder: Path) -> list[str]:
 @pytest.fixture
 def timeline(tmp_path: Path) -> Path:
     path = tmp_path / "timeline.parquet"
-    write_table(table_of(LOOKS, 4.0), path)
+    write_table(table_of(SAMPLES, 4.0), path)
     return path
 
 
 # -- the schema -----------------------------------------------------------------------------------------
 
 
-def test_the_columns_are_those_of_the_design():
+def test_a_timeline_has_the_documented_columns():
     word, real = pa.dictionary(pa.int32(), pa.string()), pa.float32()
-    columns = {field.name: field.type for field in table_of(LOOKS).schema}
+    columns = {field.name: field.type for field in table_of(SAMPLES).schema}
     assert list(columns.items()) == [
         ("video", word), ("second", pa.int32()), ("shot", pa.int32()), ("track", pa.int32()), ("status", word),
         ("n_sampled", pa.int32()), ("n_faces", pa.int32()), ("face_seconds", real),
@@ -65,7 +65,7 @@ def test_the_columns_are_those_of_the_design():
     ]  # fmt: skip
 
 
-def test_the_columns_of_a_classifier_that_knows_everything():
+def test_emotion_columns_have_the_order_of_emotions():
     labels = ("contempt", "surprise", "fear", "neutral", "anger", "disgust", "sadness", "happiness")
     rows = fill_gaps([], labels, 0, lambda: 1.0)
     assert to_table(rows, labels, "a", {}).column_names[8:16] == [
@@ -73,15 +73,15 @@ def test_the_columns_of_a_classifier_that_knows_everything():
     ]  # fmt: skip
 
 
-def test_probabilities_go_to_the_column_of_their_name():
-    first = table_of(LOOKS).slice(0, 2).to_pylist()
+def test_probabilities_are_in_the_column_of_their_emotion():
+    first = table_of(SAMPLES).slice(0, 2).to_pylist()
     assert [(r["track"], r["happiness"], r["anger"], r["neutral"], r["dominant"]) for r in first] == [
         (0, 1, 0, 0, "happiness"), (1, 0, 1, 0, "anger"),
     ]  # fmt: skip
 
 
 def test_without_a_face_there_are_nulls_and_never_nan():
-    table = table_of(LOOKS, 4.0)
+    table = table_of(SAMPLES, 4.0)
     rows = table.to_pylist()
     assert [r["status"] for r in rows] == ["ok", "ok", "no_face", "no_data", "ok"]
     filled = {"video", "second", "status", "n_sampled", "n_faces", "face_seconds"}
@@ -94,11 +94,11 @@ def test_without_a_face_there_are_nulls_and_never_nan():
 
 def test_a_timeline_without_rows_has_its_columns():
     assert table_of([]).num_rows == 0
-    assert table_of([]).schema.equals(table_of(LOOKS).schema)
+    assert table_of([]).schema.equals(table_of(SAMPLES).schema)
 
 
 def test_a_file_name_may_be_any_bytes():
-    names = table_of(LOOKS, name=os.fsdecode(b"caf\xe9.mp4"))["video"].to_pylist()
+    names = table_of(SAMPLES, name=os.fsdecode(b"caf\xe9.mp4"))["video"].to_pylist()
     assert set(names) == {r"caf\udce9.mp4"}
 
 
@@ -107,11 +107,11 @@ def test_a_file_name_may_be_any_bytes():
 
 def test_the_same_table_gives_the_same_bytes(tmp_path):
     for name in ("one", "two"):
-        write_table(table_of(LOOKS, 4.0, provenance={"b": 1, "a": [2]}), tmp_path / name)
+        write_table(table_of(SAMPLES, 4.0, provenance={"b": 1, "a": [2]}), tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_a_file_takes_its_place_whole(tmp_path):
+def test_a_file_is_replaced_atomically(tmp_path):
     out = tmp_path / "out.parquet"
     out.write_text("before")
     with write_atomically(out) as part:
@@ -133,11 +133,11 @@ def test_an_exception_leaves_nothing(tmp_path, error, before):
     assert [p.read_text() for p in tmp_path.iterdir()] == ([before] if before else [])
 
 
-def test_places_that_cannot_be_written_are_found_before_the_work(tmp_path):
+def test_outputs_that_cannot_be_written_fail_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     for out in (tmp_path, tmp_path / "none" / "out", tmp_path / "file" / "out", Path("/proc/out"), Path("x" * 250)):
         with pytest.raises(OutputError, match="name a file"), write_atomically(out):
-            pytest.fail("the work was begun")
+            pytest.fail("the block was entered")
     assert names(tmp_path) == ["file"]
 
 
@@ -145,12 +145,12 @@ def test_places_that_cannot_be_written_are_found_before_the_work(tmp_path):
 def test_a_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="Permission denied"), write_atomically(tmp_path / "out"):
-        pytest.fail("the work was begun")
+        pytest.fail("the block was entered")
 
 
 def test_a_name_that_is_too_long(tmp_path):
     with pytest.raises(OutputError), write_atomically(tmp_path / ("x" * 300)):
-        pytest.fail("the work was begun")
+        pytest.fail("the block was entered")
 
 
 def test_only_plain_files_are_replaced(tmp_path):
@@ -173,25 +173,25 @@ def test_a_full_disk_stops_the_run(tmp_path, monkeypatch, number):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_disk_that_fills_while_arrow_writes(tmp_path):
+def test_a_disk_that_is_full_while_arrow_writes_stops_the_run(tmp_path):
     with pytest.raises(RunError, match="No space left"), write_atomically(tmp_path / "out") as part:
         part.unlink()
         part.symlink_to("/dev/full")
-        write_table(table_of(LOOKS), part)
+        write_table(table_of(SAMPLES), part)
     assert names(tmp_path) == []
 
 
 # -- provenance -----------------------------------------------------------------------------------------
 
 
-def test_provenance_comes_back(tmp_path):
+def test_provenance_round_trips(tmp_path):
     provenance = {"version": "1", "config": {"fps": None, "end_s": 2.5}, "reasons": ["damaged"], "name": "é\udcff"}
-    write_table(table_of(LOOKS, provenance=provenance), tmp_path / "t.parquet")
+    write_table(table_of(SAMPLES, provenance=provenance), tmp_path / "t.parquet")
     assert read_provenance(tmp_path / "t.parquet") == provenance
     assert read_provenance(str(tmp_path / "t.parquet")) == provenance
 
 
-def test_other_files_are_no_timelines(tmp_path):
+def test_other_files_are_not_timelines(tmp_path):
     pq.write_table(pa.table({"second": [1]}), tmp_path / "other.parquet")
     pq.write_table(pa.table({"second": [1]}).replace_schema_metadata({b"fervid": b"{"}), tmp_path / "bad.parquet")
     (tmp_path / "text.parquet").write_text("not a Parquet file")
@@ -205,7 +205,7 @@ def test_other_files_are_no_timelines(tmp_path):
                 load_timeline(tmp_path / name)
 
 
-def test_describe_says_what_the_timeline_says(timeline):
+def test_describe_summarizes_the_timeline(timeline):
     facts = describe_timeline(timeline)
     assert facts["version"] == "test"
     assert facts["says"] == {
@@ -228,7 +228,7 @@ def test_by_track_are_the_rows_as_stored(timeline):
     pd.testing.assert_frame_equal(fervid.load_timeline(str(timeline)), frame)
 
 
-def test_by_second_weighs_tracks_by_the_time_they_were_seen(timeline):
+def test_by_second_weights_tracks_by_visible_time(timeline):
     frame = load_timeline(timeline, by="second").set_index("second")
     assert frame.index.tolist() == [0, 1, 2, 3]
     assert frame["status"].tolist() == ["ok", "no_face", "no_data", "ok"]
@@ -242,7 +242,7 @@ def test_by_second_weighs_tracks_by_the_time_they_were_seen(timeline):
     assert frame["dominant"].tolist() == ["happiness", None, None, "neutral"]
 
 
-def test_by_video_weighs_every_row_by_its_time(timeline):
+def test_by_video_weights_rows_by_visible_time(timeline):
     frame = load_timeline(timeline, by="video")
     (row,) = frame.to_dict("records")
     # 1 s happy, 0.25 s angry, 0.5 s calm, of 1.75 s
@@ -272,11 +272,11 @@ def test_a_video_without_faces_can_be_read(tmp_path, by, rows):
     assert describe_timeline(tmp_path / "t.parquet")["says"]["seconds_with_face"] == 0
 
 
-def test_a_folder_is_one_data_set(tmp_path, timeline):
+def test_a_folder_is_read_as_one_frame(tmp_path, timeline):
     (tmp_path / "deep").mkdir()
     write_table(table_of([Seen(0.0), Seen(1.0)], name="b.mp4"), tmp_path / "deep" / "b.parquet")
     faces = FacesWriter(tmp_path / "faces.parquet", LABELS, VIDEO, "a.mp4")
-    faces.write(emotion_batch(LOOKS))
+    faces.write(emotion_batch(SAMPLES))
     faces.close({})
     (tmp_path / ".t.parquet.1.tmp").write_text("half")
     assert load_timeline(tmp_path)["video"].value_counts().to_dict() == {"a.mp4": 5, "b.mp4": 2}
@@ -287,25 +287,25 @@ def test_a_folder_is_one_data_set(tmp_path, timeline):
     assert by_video["dominant"].to_dict() == {"a.mp4": "happiness", "b.mp4": None}
 
 
-def test_by_video_tells_what_is_degraded(tmp_path):
-    (tmp_path / "a").mkdir()  # a/b.parquet is read before a.parquet, and its name sorts behind
+def test_by_video_reports_degraded_results(tmp_path):
+    (tmp_path / "a").mkdir()  # a/b.parquet is read before a.parquet, but its name sorts after it
     damaged = {"status": "degraded", "reasons": ["truncated", "seconds_lost"]}
-    write_table(table_of(LOOKS, 6.0, provenance=damaged), tmp_path / "a" / "b.parquet")
-    write_table(table_of(LOOKS, provenance={"status": "ok", "reasons": []}), tmp_path / "a.parquet")
-    told = load_timeline(tmp_path, by="video").set_index("file")[["status", "reason", "seconds_without_data"]]
-    assert told.loc["a/b.parquet"].tolist() == ["degraded", "truncated, seconds_lost", 3]
-    assert told.loc["a.parquet"].tolist() == ["ok", "", 1]
+    write_table(table_of(SAMPLES, 6.0, provenance=damaged), tmp_path / "a" / "b.parquet")
+    write_table(table_of(SAMPLES, provenance={"status": "ok", "reasons": []}), tmp_path / "a.parquet")
+    frame = load_timeline(tmp_path, by="video").set_index("file")[["status", "reason", "seconds_without_data"]]
+    assert frame.loc["a/b.parquet"].tolist() == ["degraded", "truncated, seconds_lost", 3]
+    assert frame.loc["a.parquet"].tolist() == ["ok", "", 1]
     alone = load_timeline(tmp_path / "a" / "b.parquet", by="video").iloc[0]
     assert (alone["status"], alone["seconds"], alone["seconds_without_data"]) == ("degraded", 6, 3)
 
 
-def test_a_damaged_timeline_in_a_folder_is_told(tmp_path, timeline):
+def test_a_damaged_timeline_in_a_folder_is_an_error(tmp_path, timeline):
     (tmp_path / "cut.parquet").write_bytes(timeline.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"cut\.parquet"):
         load_timeline(tmp_path)
 
 
-def test_wrong_requests_are_told(tmp_path, timeline):
+def test_bad_requests_are_errors(tmp_path, timeline):
     with pytest.raises(DataError, match='expected "track", "second" or "video"'):
         load_timeline(timeline, by="minute")
     (tmp_path / "none").mkdir()
@@ -326,32 +326,32 @@ def write_faces(path: Path, *batches: list[Seen]) -> Path:
 
 def test_every_face_reading_is_kept(tmp_path):
     face = Face((20, 30, 60, 70), 0.75, 4, (0.5, 0.25, 0.25))
-    frame = pd.read_parquet(write_faces(tmp_path / "faces.parquet", LOOKS[:4], [Seen(1.2, (face,))]))
+    frame = pd.read_parquet(write_faces(tmp_path / "faces.parquet", SAMPLES[:4], [Seen(1.2, (face,))]))
     assert frame["pts_s"].tolist() == [0, 0, 0.25, 0.5, 0.75, 1.2]
     assert frame["track"].tolist() == [0, 1, 0, 0, 0, 4]
     last = frame.iloc[-1]
-    # of 200 x 100 pixels; the nose lies in the middle and 0.6 of the way down (fakes.MARKS)
+    # of 200 x 100 pixels; the nose is in the middle, at 0.6 of the height (fakes.MARKS)
     assert last[["x", "y", "w", "h"]].tolist() == pytest.approx([0.1, 0.3, 0.2, 0.4])
     assert last[["nose_x", "nose_y"]].tolist() == pytest.approx([0.2, 0.54])
     assert last[["video", "score", *LABELS]].tolist() == ["a.mp4", 0.75, 0.5, 0.25, 0.25]
 
 
-def test_looks_without_a_face_leave_no_reading(tmp_path):
-    assert len(pd.read_parquet(write_faces(tmp_path / "faces.parquet", [Seen(0.0)], LOOKS[:1], [Seen(0.5)]))) == 2
+def test_samples_without_a_face_leave_no_reading(tmp_path):
+    assert len(pd.read_parquet(write_faces(tmp_path / "faces.parquet", [Seen(0.0)], SAMPLES[:1], [Seen(0.5)]))) == 2
 
 
-def test_the_faces_file_tells_how_it_was_made(tmp_path):
-    path = write_faces(tmp_path / "faces.parquet", LOOKS)
+def test_the_faces_file_has_its_provenance(tmp_path):
+    path = write_faces(tmp_path / "faces.parquet", SAMPLES)
     assert read_provenance(path) == {"version": "test"}
     assert describe_timeline(path) == {"says": {"face_readings": 7}, "version": "test"}
 
 
-def test_the_faces_file_is_no_timeline(tmp_path):
+def test_the_faces_file_is_not_a_timeline(tmp_path):
     with pytest.raises(DataError, match="face readings"):
-        load_timeline(write_faces(tmp_path / "faces.parquet", LOOKS))
+        load_timeline(write_faces(tmp_path / "faces.parquet", SAMPLES))
 
 
-def test_the_provenance_is_json_in_order(tmp_path):
-    write_table(table_of(LOOKS, provenance={"b": 1, "a": {"d": None, "c": []}}), tmp_path / "t.parquet")
+def test_the_provenance_is_json_with_sorted_keys(tmp_path):
+    write_table(table_of(SAMPLES, provenance={"b": 1, "a": {"d": None, "c": []}}), tmp_path / "t.parquet")
     text = pq.read_metadata(tmp_path / "t.parquet").metadata[b"fervid"]
     assert text == b'{"a": {"c": [], "d": null}, "b": 1}'

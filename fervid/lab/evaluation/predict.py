@@ -1,0 +1,111 @@
+"""Emotions in single images: every face of each image as one row of a table."""
+
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from fervid.errors import DataError
+from fervid.files import to_utf8
+from fervid.lab.data.images import Face, all_faces, batches, find_images, is_crop, read_image, whole
+from fervid.models import Models
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "predict_images"]
+
+#: The columns before the probabilities.
+COLUMNS = ("image", "source", "face", "x0", "y0", "x1", "y1", "score")
+
+Source = str | PathLike[str] | np.ndarray | Image.Image
+
+
+def predict_images(images: Source | Iterable[Source], models: Models, *, detect: bool = True) -> "pd.DataFrame":
+    """Predict the emotions of the faces in images.
+
+    Parameters
+    ----------
+    images : path, array or PIL image, or an iterable of these
+        A path may be a folder, and stands for all images in it. An array is (h, w) grey or (h, w, 3) RGB, uint8;
+        (n, h, w, 3) is n images.
+    models : Models
+    detect : bool, default True
+        Whether to detect faces. Without, each image is a face crop; those of at most 64 pixels a side always are.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per face, the main face of an image first: `image`, the number of the image; `source`, its path, missing
+        where it has none; `face`, the number of the face in the image; the box `x0`, `y0`, `x1`, `y1` in pixels;
+        `score` of the detector, NaN for a face crop; one probability per emotion; `dominant`, the most probable one. An
+        image without a face has no row.
+
+    Raises
+    ------
+    DataError
+        If an image cannot be read, or is not an image.
+    """
+    import pandas as pd
+
+    labels, rows, prob = models.classifier.labels, [], [np.zeros((0, len(models.classifier.labels)), np.float32)]
+    for some in batches(enumerate(_sources(images))):
+        pixels = [_read(source) for _, source in some]
+        found = _faces(pixels, models, detect)
+        crops = []
+        for (i, source), image, faces in zip(some, pixels, found):
+            path = to_utf8(str(source)) if isinstance(source, str | PathLike) else None
+            for k, face in enumerate(faces):
+                box, score = ((0, 0, *image.shape[1::-1]), np.nan) if face is None else (face.box_px, face.score)
+                rows.append((i, path, k, *map(float, box), float(score)))
+                crops.append(_crop(image, face, models))
+        if crops:
+            prob.append(models.classifier.predict(np.stack(crops)))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    probabilities = np.concatenate(prob)
+    for label, column in zip(labels, probabilities.T):
+        table[label] = column
+    return table.assign(dominant=np.array(labels, dtype=object)[probabilities.argmax(1)])
+
+
+def _sources(images: Source | Iterable[Source]) -> Iterator[Source]:
+    """Give single images: paths of folders become those of their images, and stacks of arrays their parts."""
+    if isinstance(images, str | PathLike):
+        yield from find_images(Path(images))
+    elif isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        yield images
+    else:
+        for one in images:
+            yield from _sources(one) if isinstance(one, str | PathLike) else (one,)
+
+
+def _read(source: Source) -> np.ndarray:
+    """Give an image as (h, w, 3) uint8 RGB."""
+    if isinstance(source, str | PathLike):
+        return read_image(Path(source))
+    if isinstance(source, Image.Image):
+        return np.asarray(source.convert("RGB"))
+    array: Any = np.asarray(source)
+    if array.dtype != np.uint8 or not array.size or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise DataError(
+            f"expected an image as a path, a PIL image, or an array (h, w) or (h, w, 3) of uint8, found "
+            f"{type(source).__name__} {array.shape} of {array.dtype}"
+        )
+    return np.repeat(array[..., None], 3, 2) if array.ndim == 2 else array
+
+
+def _faces(pixels: list[np.ndarray], models: Models, detect: bool) -> list[list[Face] | list[None]]:
+    """The faces of each image; [None] for an image that is a face crop."""
+    searched = [image for image in pixels if detect and not is_crop(image)]
+    found = iter(all_faces(searched, models.detector))
+    return [next(found) if detect and not is_crop(image) else [None] for image in pixels]
+
+
+def _crop(image: np.ndarray, face: Face | None, models: Models) -> np.ndarray:
+    classifier = models.classifier
+    if face is None:
+        return whole(image, classifier.crop_px)
+    return face.crop(image, classifier.framing, classifier.crop_px)
