@@ -26,7 +26,7 @@ from fervid.shots.detect import Shot, ShotDetector, assign_shots
 from fervid.timeline.aggregate import NO_DATA, fill_gaps, summarise
 from fervid.timeline.derived import baseline, smooth
 from fervid.timeline.read import timeline_summary
-from fervid.timeline.schema import NUMBERS, SCHEMA_VERSION, shots_table, to_table
+from fervid.timeline.schema import ID_COLUMNS, SCHEMA_VERSION, shots_table, to_table
 from fervid.timeline.write import FacesWriter, write_table
 from fervid.tracks.persons import PersonClusterer
 from fervid.tracks.tracker import Tracker, link
@@ -97,7 +97,7 @@ class Result:
         pandas.DataFrame
             As load_timeline returns it.
         """
-        return self.table.to_pandas().astype({k: "Int32" for k in NUMBERS if k in self.table.column_names})
+        return self.table.to_pandas().astype({k: "Int32" for k in ID_COLUMNS if k in self.table.column_names})
 
     def _repr_html_(self) -> str:
         """Show a summary in notebooks."""

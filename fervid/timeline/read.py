@@ -13,7 +13,7 @@ from fervid.errors import DataError, VideoError
 from fervid.files import check_file
 from fervid.labels import EMOTIONS
 from fervid.timeline.aggregate import NO_DATA, OK, entropy, weighted_mean
-from fervid.timeline.schema import METADATA_KEY, NUMBERS, table_kind
+from fervid.timeline.schema import ID_COLUMNS, METADATA_KEY, table_kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,11 +184,11 @@ def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = Fal
             raise DataError(f"{file}: {kind.replace('_', ' ')}, not a timeline; read them with pandas.read_parquet")
         if path.is_dir():
             frame.insert(0, "file", str(file.relative_to(path)))
-        frames.append(frame.astype({name: "Int32" for name in NUMBERS if name in frame}))
+        frames.append(frame.astype({name: "Int32" for name in ID_COLUMNS if name in frame}))
     frame = pd.concat(frames, ignore_index=True)
     keys = ["file", "video"] if path.is_dir() else ["video"]
-    for word in (*keys, "status", "dominant"):
-        frame[word] = frame[word].astype("category")
+    for name in (*keys, "status", "dominant"):
+        frame[name] = frame[name].astype("category")
     if by != "track":
         frame = average_by(frame, [*keys, "second"] if by == "second" else keys)
     if by == "video":

@@ -16,17 +16,17 @@ from fervid.shots.detect import Shot
 from fervid.types import Rows
 
 __all__ = [
+    "CATEGORICAL",
+    "ID_COLUMNS",
     "METADATA_KEY",
-    "NUMBERS",
     "SCHEMA_VERSION",
-    "WORD",
+    "categorical_array",
     "file_metadata",
     "number_array",
     "shots_table",
     "table_kind",
     "timeline_schema",
     "to_table",
-    "word_array",
 ]
 
 
@@ -34,10 +34,10 @@ __all__ = [
 SCHEMA_VERSION = 2
 #: The metadata key under which a file carries its provenance, as JSON.
 METADATA_KEY = b"fervid"
-#: The Arrow type of columns with few distinct words.
-WORD = pa.dictionary(pa.int32(), pa.string())
-#: Columns that number something; -1 in memory, null in the file, where there is none.
-NUMBERS = ("shot", "track", "person")
+#: The Arrow type of columns with few distinct strings.
+CATEGORICAL = pa.dictionary(pa.int32(), pa.string())
+#: Columns of identifiers; a missing one is -1 in memory and null in the file.
+ID_COLUMNS = ("shot", "track", "person")
 
 
 def number_array(values: np.ndarray, kind: pa.DataType, null: np.ndarray | None = None) -> pa.Array:
@@ -60,13 +60,13 @@ def number_array(values: np.ndarray, kind: pa.DataType, null: np.ndarray | None 
     return pa.Array.from_buffers(kind, len(numbers), [_validity(null), pa.py_buffer(numbers)])
 
 
-def word_array(values: np.ndarray | list[str], null: np.ndarray | None = None) -> pa.DictionaryArray:
-    """Convert words to an Arrow dictionary array, its dictionary in the order of first appearance.
+def categorical_array(values: np.ndarray | list[str], null: np.ndarray | None = None) -> pa.DictionaryArray:
+    """Convert strings to an Arrow dictionary array, its dictionary in the order of first appearance.
 
     Parameters
     ----------
     values : np.ndarray or list of str
-        Words, (n,).
+        Strings, (n,).
     null : np.ndarray, optional
         Mask, (n,): True where the value is null.
 
@@ -141,17 +141,17 @@ def timeline_schema(labels: tuple[str, ...], extra: tuple[str, ...] = ()) -> pa.
     real = pa.float32()
     return pa.schema(
         [
-            ("video", WORD),
+            ("video", CATEGORICAL),
             ("second", pa.int32()),
             ("shot", pa.int32()),
             ("track", pa.int32()),
-            ("status", WORD),
+            ("status", CATEGORICAL),
             ("n_sampled", pa.int32()),
             ("n_faces", pa.int32()),
             ("face_seconds", real),
         ]
         + [(name, real) for name in EMOTIONS if name in labels]
-        + [("dominant", WORD)]
+        + [("dominant", CATEGORICAL)]
         + [(name, real) for name in ("entropy", "spread", "score", "face_px", "x", "y", "w", "h")]
         + [(name, pa.int32() if name == "person" else real) for name in extra]
     )
@@ -185,11 +185,11 @@ def to_table(
     columns = []
     for field in schema:
         values = np.full(n, to_utf8(video), object) if field.name == "video" else rows[field.name]
-        null = values == -1 if field.name in NUMBERS else values == "" if field.name == "dominant" else None
+        null = values == -1 if field.name in ID_COLUMNS else values == "" if field.name == "dominant" else None
         if pa.types.is_floating(field.type):
             null = np.isnan(values)
-        word = field.type == WORD
-        columns.append(word_array(values, null) if word else number_array(values, field.type, null))
+        categorical = field.type == CATEGORICAL
+        columns.append(categorical_array(values, null) if categorical else number_array(values, field.type, null))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -211,11 +211,11 @@ def shots_table(shots: list[Shot], video: str, provenance: dict[str, Any]) -> pa
         to_s of the transition.
     """
     times = [(name, pa.float64()) for name in ("start_s", "end_s", "from_s", "to_s")]
-    schema = pa.schema([("video", WORD), ("shot", pa.int32()), ("kind", WORD), *times])
+    schema = pa.schema([("video", CATEGORICAL), ("shot", pa.int32()), ("kind", CATEGORICAL), *times])
     columns = {name: [getattr(shot, name) for shot in shots] for name in ("shot", "kind", *dict(times))}
     columns["video"] = [to_utf8(video)] * len(shots)
     arrays = [
-        word_array(columns[f.name]) if f.type == WORD else number_array(np.array(columns[f.name]), f.type)
+        categorical_array(columns[f.name]) if f.type == CATEGORICAL else number_array(np.array(columns[f.name]), f.type)
         for f in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema.with_metadata(file_metadata(provenance)))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from fervid.files import to_utf8, write_atomically, write_error
 from fervid.timeline.read import read_provenance
-from fervid.timeline.schema import WORD, file_metadata, number_array, word_array
+from fervid.timeline.schema import CATEGORICAL, categorical_array, file_metadata, number_array
 from fervid.types import EmotionBatch, VideoInfo
 
 __all__ = ["FacesWriter", "rename_timeline", "write_table"]
@@ -51,7 +51,7 @@ class FacesWriter:
         self._size = np.array([video.width_px, video.height_px], np.float64)
         landmarks = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
         real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *landmarks, *labels)]
-        self._schema = pa.schema([("video", WORD), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
+        self._schema = pa.schema([("video", CATEGORICAL), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
         self._folder, self._writer = part.parent, pq.ParquetWriter(part, self._schema, compression="zstd")
 
     def write(self, batch: EmotionBatch) -> None:
@@ -71,7 +71,7 @@ class FacesWriter:
         real = np.column_stack([batch.score, corner, end - corner, marks, batch.prob]).astype(np.float32)
         kinds = self._schema.types[1:]
         numbers = [number_array(column, kind) for column, kind in zip((batch.pts_s, batch.track, *real.T), kinds)]
-        video = word_array([self._name] * len(batch))
+        video = categorical_array([self._name] * len(batch))
         self._batches.append(pa.Table.from_arrays([video, *numbers], schema=self._schema))
         self._waiting += len(batch)
         while self._waiting >= _ROW_GROUP:
@@ -148,7 +148,7 @@ def rename_timeline(old: Path, new: Path, name: str) -> None:
     provenance = read_provenance(old)
     provenance["source"]["name"] = name.rpartition("/")[2]
     table = pq.read_table(old).unify_dictionaries().combine_chunks()
-    column = word_array([name] * len(table))
+    column = categorical_array([name] * len(table))
     table = table.set_column(0, table.schema.field(0), column)
     with write_atomically(new) as part:
         write_table(table.replace_schema_metadata(file_metadata(provenance)), part)

@@ -44,8 +44,8 @@ from tests.helpers.broken_clips import cut, overwritten
 from tests.helpers.clips import add_video, encode, joined, write_clip
 from tests.helpers.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
 from tests.helpers.hypothesis_settings import steady
+from tests.helpers.killed_batches import read_results
 from tests.helpers.scenes import scene, write
-from tests.jobs.test_jobs import tree
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "sample_videos"
@@ -306,7 +306,7 @@ def test_a_batch_puts_long_videos_off_until_they_have_all_workers(film, tmp_path
         out = tmp_path / f"out{bool(shards)}"
         summary = run_batch(Request((str(videos),), out), Config(), engine, ended.append)
         assert (summary.count("ok"), summary.count("failed")) == (3, 1)
-        trees[out] = tree(out)
+        trees[out] = read_results(out)
         assert not [row.message for row in summary.rows if row.status == "ok" and row.message]
     assert [event.row.path for event in ended if isinstance(event, JobFinished)][-1] == "a_long.mp4"
     one, other = trees.values()

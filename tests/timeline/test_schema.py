@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.timeline.schema import number_array, word_array
+from fervid.timeline.schema import categorical_array, number_array
 from tests.helpers.hypothesis_settings import steady
 
 
@@ -17,7 +17,7 @@ from tests.helpers.hypothesis_settings import steady
 @given(st.lists(st.tuples(st.sampled_from(["", "ok", "no_face", "Überraschung"]), st.booleans())), st.booleans())
 def test_words_equal_those_of_arrow(rows, masked):
     words, null = [word for word, _ in rows], np.array([gone for _, gone in rows], bool)
-    ours = word_array(np.array(words, object), null) if masked else word_array(words)
+    ours = categorical_array(np.array(words, object), null) if masked else categorical_array(words)
     theirs = pa.array(words, pa.string(), mask=null if masked else None).dictionary_encode()
     ours.validate(full=True)
     assert ours.equals(theirs)
@@ -34,7 +34,7 @@ def test_numbers_equal_those_of_arrow(rows, kind):
     assert ours.equals(pa.array(values.astype(kind.to_pandas_dtype()), kind, mask=null))
 
 
-@pytest.mark.parametrize("step", ["number_array(np.ones(2), pa.float32())", "word_array(['a', 'b'])"])
+@pytest.mark.parametrize("step", ["number_array(np.ones(2), pa.float32())", "categorical_array(['a', 'b'])"])
 def test_pandas_is_not_imported(step):
     code = f"import sys, numpy as np, pyarrow as pa; from fervid.timeline.schema import *; {step}; "
     code += "sys.exit('pandas' in sys.modules)"

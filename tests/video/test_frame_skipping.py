@@ -1,4 +1,4 @@
-"""Frames that nobody looks at are left out of decoding, never out of the truth: the looks are those of every frame."""
+"""Frames that are not sampled need not be decoded: the samples are the same as if all frames were."""
 
 import gc
 import hashlib
@@ -36,7 +36,7 @@ SAMPLES = Path(__file__).parents[2] / "sample_videos"
 ONE_FACE = SAMPLES / "one_face.mp4"
 
 _DICE = np.random.default_rng(7)
-#: Frames 10 to 120 ms apart, and two that stand for seconds.
+#: Frames 10 to 120 ms apart, and two that are displayed for seconds.
 UNEVEN = np.cumsum([0, *(3400 if i in (40, 80) else int(_DICE.integers(10, 120)) for i in range(119))]).tolist()
 PYRAMID = {"options": {"preset": "medium", "bf": "5", "x264-params": "b-pyramid=normal"}}
 OPEN = {"options": {"x264-params": "open-gop=1", "bf": "3"}}
@@ -46,8 +46,8 @@ OLD = {"options": {"bf": "2", "g": "12"}}
 _MPEG2 = partial(write_clip, n=60, codec="mpeg2video", **OLD)
 TWICE = joined(_MPEG2, partial(_MPEG2, first=60))
 
-#: Films with frames to which no other refers, and what makes them.
-SPARE: dict[str, Callable[[Path], Path]] = {
+#: Videos with frames to which no other refers, by name -> what builds them.
+SKIPPABLE: dict[str, Callable[[Path], Path]] = {
     "h264.mp4": write_clip, "h264.ts": write_clip, "h264.mkv": write_clip,
     "fragmented.mp4": partial(write_clip, mux={"movflags": "frag_keyframe+empty_moov"}),
     "pyramid.mp4": partial(write_clip, **PYRAMID), "pyramid.ts": partial(write_clip, **PYRAMID),
@@ -66,7 +66,7 @@ SPARE: dict[str, Callable[[Path], Path]] = {
     "negative.mkv": partial(write_clip, pts=range(-10, 110), mux={"avoid_negative_ts": "disabled"}),
     "turned.mp4": partial(write_clip, rotation=90),
 }  # fmt: skip
-#: Films without such frames, or about whose frames too little is known.
+#: Videos without such frames, or whose frames are not known well enough.
 DENSE: dict[str, Callable[[Path], Path]] = {
     "no_b.mp4": partial(write_clip, options={"bf": "0"}), "vp9.webm": partial(write_clip, codec="libvpx-vp9"),
     "interlaced.mp4": partial(write_clip, options={"flags": "+ildct+ilme"}), "single.mp4": partial(write_clip, n=1),
@@ -74,9 +74,9 @@ DENSE: dict[str, Callable[[Path], Path]] = {
     "layers.mp4": partial(write_clip, codec="libx265", options={"preset": "medium", "x265-params": LAYERS}),
     "damaged.mp4": overwritten(partial(write_clip, n=120), 0.6, 0.65),
 }  # fmt: skip
-#: Much like others, and so left to the slow tests.
+#: Similar to others, and therefore left to the slow tests.
 MORE = ("h264.mkv", "pyramid.mp4", "open.mp4", "uneven.mp4", "edited_b.mp4", "mpeg2.mpg", "fast.mkv", "slow.mp4")
-ALL = [pytest.param(name, marks=pytest.mark.slow) if name in MORE else name for name in (*SPARE, *DENSE)]
+ALL = [pytest.param(name, marks=pytest.mark.slow) if name in MORE else name for name in (*SKIPPABLE, *DENSE)]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def make(tmp_path_factory) -> Callable[[str], Path]:
     folder = tmp_path_factory.mktemp("sampling")
 
     def build(name: str) -> Path:
-        path, builder = folder / name, (SPARE | DENSE)[name]
+        path, builder = folder / name, (SKIPPABLE | DENSE)[name]
         if not path.exists():
             builder(path, **({} if name in ("twice.mpg", "single.mp4", "damaged.mp4") else {"n": 120}))
         return path
@@ -93,37 +93,37 @@ def make(tmp_path_factory) -> Callable[[str], Path]:
 
 
 @dataclass
-class Seen:
-    """What was looked at: times, for how long each look stands, a hash of its pixels; and what the reader says."""
+class Sampled:
+    """The samples (time, reach, hash of the pixels), the reader's counters, and the options that it requested."""
 
-    looks: list[tuple[float, float, str]]
+    samples: list[tuple[float, float, str]]
     health: Health
     end_s: float | None
-    taken: dict[str, bool]
+    options: dict[str, bool]
 
     @property
-    def truth(self) -> tuple:
-        """All but how much of it was decoded."""
+    def result(self) -> tuple:
+        """Everything but how much was decoded."""
         health = asdict(replace(self.health, decoded=0, skipped=0, packets=0))
-        return self.looks, health, self.end_s
+        return self.samples, health, self.end_s
 
 
-def watch(path: Path, config: Config, *, every: bool = False) -> Seen:
-    """Look at a video as the line does; `every` has every frame decoded for it."""
+def sample(path: Path, config: Config, *, every: bool = False) -> Sampled:
+    """Sample a video as the pipeline does; with `every`, decode every frame."""
 
     def work(reader: Reader) -> tuple:
         frames = reader.frames(config.start_s, config.end_s)
         stop_s = float("inf") if config.end_s is None else config.end_s
-        chosen = sample_frames(frames, config.fps, start_s=config.start_s, stop_s=stop_s)
-        return [hashed(*look) for look in chosen], reader.health, reader.end_s
+        samples = sample_frames(frames, config.fps, start_s=config.start_s, stop_s=stop_s)
+        return [hashed(*one) for one in samples], reader.health, reader.end_s
 
     if every:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("fervid.video.open.sampling_of", lambda config: None)
-            done, taken = read_video(path, config, work)
+            done, options = read_video(path, config, work)
     else:
-        done, taken = read_video(path, config, work)
-    return Seen(*done, taken)
+        done, options = read_video(path, config, work)
+    return Sampled(*done, options)
 
 
 def hashed(frame, pts_s: float, reach_s: float) -> tuple[float, float, str]:
@@ -131,40 +131,40 @@ def hashed(frame, pts_s: float, reach_s: float) -> tuple[float, float, str]:
     return pts_s, reach_s, hashlib.sha256(pixels).hexdigest()
 
 
-# -- exact: what is left out changes nothing --------------------------------------------------------------
+# -- exact: skipping changes nothing --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_looks_are_those_of_every_frame(name, make):
+def test_the_samples_are_those_of_every_frame(name, make):
     for fps in (1, 11):
-        all_of_it, sifted = (watch(make(name), Config(fps=fps), every=every) for every in (True, False))
-        assert sifted.truth == all_of_it.truth, fps
-        assert sifted.health.packets == all_of_it.health.packets
-        assert sifted.health.decoded + sifted.health.skipped == all_of_it.health.decoded
-        if name in SPARE and fps == 1:
-            assert sifted.health.skipped > 10
+        every, skipping = (sample(make(name), Config(fps=fps), every=each) for each in (True, False))
+        assert skipping.result == every.result, fps
+        assert skipping.health.packets == every.health.packets
+        assert skipping.health.decoded + skipping.health.skipped == every.health.decoded
+        if name in SKIPPABLE and fps == 1:
+            assert skipping.health.skipped > 10
         if name in DENSE:
-            assert not sifted.health.skipped
+            assert not skipping.health.skipped
 
 
-@pytest.mark.parametrize("name", [name for name in SPARE if name not in ("twice.mpg", "jump.mkv", *MORE)])
-def test_a_part_is_looked_at_alike(name, make):
+@pytest.mark.parametrize("name", [name for name in SKIPPABLE if name not in ("twice.mpg", "jump.mkv", *MORE)])
+def test_a_window_has_the_samples_of_every_frame(name, make):
     for start_s, end_s in ((0.5, 1.2), (1.0, None), (1.71, 60), (2.9, 3.2)):
         config = Config(fps=5, start_s=start_s, end_s=end_s)
-        all_of_it, sifted = (watch(make(name), config, every=every) for every in (True, False))
-        assert sifted.truth == all_of_it.truth, start_s
+        every, skipping = (sample(make(name), config, every=each) for each in (True, False))
+        assert skipping.result == every.result, start_s
 
 
 @pytest.mark.parametrize("video", sorted(SAMPLES.glob("*.mp4")), ids=lambda path: path.stem)
 def test_the_timeline_is_that_of_every_frame(video, tmp_path, monkeypatch):
     done, config = [], Config(fps=5)
-    for name in ("sifted", "every"):
+    for name in ("skipping", "every"):
         done.append(process_video(video, tmp_path / name, config, MODELS, faces_out=tmp_path / f"{name}_faces"))
         monkeypatch.setattr("fervid.video.open.sampling_of", lambda config: None)
-    sifted, every = done
-    assert sifted.table.equals(every.table)
+    skipping, every = done
+    assert skipping.table.equals(every.table)
     counted, all_counted = (result.provenance.pop("counters") for result in done)
-    assert sifted.provenance == every.provenance
+    assert skipping.provenance == every.provenance
     assert counted["frames_decoded"] < 0.7 * all_counted["frames_decoded"] and all_counted["frames_left_out"] == 0
     spent = {"frames_decoded", "frames_left_out"}
     assert {k: v for k, v in counted.items() if k not in spent} == {
@@ -172,14 +172,14 @@ def test_the_timeline_is_that_of_every_frame(video, tmp_path, monkeypatch):
     }
 
 
-def test_native_rate_and_other_work_leave_nothing_out():
-    assert watch(ONE_FACE, Config(fps=None)).health.skipped == 0
+def test_the_native_rate_and_other_uses_skip_nothing():
+    assert sample(ONE_FACE, Config(fps=None)).health.skipped == 0
     with open_video(ONE_FACE) as video:
         assert len([frame.luma() for frame in video.frames()]) == 180
 
 
 @pytest.mark.parametrize("sampling", [None, Sampling(5), Sampling(5, fast=True)])
-def test_packets_that_are_decoded_are_let_go(sampling):
+def test_decoded_packets_are_released(sampling):
     def held() -> int:
         gc.collect()
         return sum(type(thing) is av.Packet for thing in gc.get_objects())
@@ -192,48 +192,48 @@ def test_packets_that_are_decoded_are_let_go(sampling):
 
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("name", ["h264.mp4", "pyramid.ts", "open.ts", "hevc.ts", "uneven.mkv", "mpeg4.mp4"])
-def test_pieces_leave_out_what_the_whole_leaves_out(name, fast, make):
+def test_segments_skip_what_the_whole_video_skips(name, fast, make):
     path, config = make(name), Config(fps=5, sampling="fast" if fast else "exact")
-    whole = watch(path, config)
-    pieces, looks, readers = plan_segments(read_index(path, None, MAX_PIXELS)[0], 1.0), [], []
-    for piece in pieces:
+    whole = sample(path, config)
+    segments, samples, readers = plan_segments(read_index(path, None, MAX_PIXELS)[0], 1.0), [], []
+    for segment in segments:
         with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS, sampling=sampling_of(config)) as reader:
-            start_s, stop_s = reader.bounds_s(piece)
-            looks += [hashed(*look) for look in around(reader, piece, config) if start_s <= look[1] < stop_s]
+            start_s, stop_s = reader.bounds_s(segment)
+            samples += [hashed(*one) for one in around(reader, segment, config) if start_s <= one[1] < stop_s]
             readers.append(reader)
-    assert looks == whole.looks and len(pieces) > 1
+    assert samples == whole.samples and len(segments) > 1
     assert all(one.tail == other.head for one, other in pairwise(readers))
     counted = sum(reader.n_decoded for reader in readers), sum(reader.n_skipped for reader in readers)
     assert counted == (whole.health.decoded, whole.health.skipped)
 
 
-def test_who_asks_for_the_pixels_of_a_frame_that_was_left_out_gets_every_frame():
+def test_requesting_the_pixels_of_a_skipped_frame_requests_every_frame():
     with open_video(ONE_FACE, sampling=Sampling(5)) as video:
         for frame in video.frames():
             try:
                 frame.luma()
-            except RestartNeeded as again:
-                assert again.options == {"every_frame": True}
+            except RestartNeeded as restart:
+                assert restart.options == {"every_frame": True}
                 return
-    raise AssertionError("nothing was left out")
+    raise AssertionError("nothing was skipped")
 
 
-# -- the rule, without a decoder --------------------------------------------------------------------------
+# -- the rule, without a decoder ------------------------------------------------------------------------
 
 
 @dataclass
 class Packet:
-    """A packet; `spare` is what its decoder knows of it: no other refers to it."""
+    """A packet; `unreferenced` is what the decoder knows: no other frame refers to it."""
 
     pts: int | None
-    spare: bool = False
+    unreferenced: bool = False
     size: int = 1
     is_discard: bool = False
     duration: int = 1
 
 
 @dataclass
-class Picture:
+class Frame:
     """A decoded frame."""
 
     pts: int | None
@@ -242,7 +242,7 @@ class Picture:
 
 
 class Stream:
-    """A stream of thousandths of a second."""
+    """A stream whose ticks are milliseconds."""
 
     time_base = Fraction(1, 1000)
 
@@ -250,21 +250,21 @@ class Stream:
         name = "h264"
 
 
-def decoded(packets: list[Packet], skipper: FrameSkipper, delay: int) -> Iterator[Picture]:
-    """A decoder: it puts frames into the order of display, `delay` of them late."""
-    held: list[int] = []
+def decoded(packets: list[Packet], skipper: FrameSkipper, delay: int) -> Iterator[Frame]:
+    """Decode: put frames into display order, with a delay of so many frames."""
+    pending: list[int] = []
     for packet in packets:
-        if skipper.setting(packet) == "DEFAULT" or not packet.spare:
-            held.append(packet.pts)
-        if len(held) > delay:
-            held.sort()
-            yield Picture(held.pop(0))
-    yield from map(Picture, sorted(held))
+        if skipper.setting(packet) == "DEFAULT" or not packet.unreferenced:
+            pending.append(packet.pts)
+        if len(pending) > delay:
+            pending.sort()
+            yield Frame(pending.pop(0))
+    yield from map(Frame, sorted(pending))
 
 
 @st.composite
 def streams(draw) -> list[Packet]:
-    """Groups of frames: an anchor, then those that are shown before it, in any order."""
+    """Groups of packets: an anchor frame, then those that are displayed before it, in any order."""
     packets, at = [Packet(0)], 0
     for group in draw(st.lists(st.integers(0, 4), max_size=25)):
         steps = draw(st.lists(st.integers(1, 300), min_size=group + 1, max_size=group + 1))
@@ -277,7 +277,7 @@ def streams(draw) -> list[Packet]:
 
 @given(streams(), st.sampled_from([1, 2, 5, 24, 29.97]), st.booleans(), st.integers(4, 8))
 @steady
-def test_nobody_looks_at_what_is_left_out(packets, fps, fast, delay):
+def test_skipped_frames_are_not_samples(packets, fps, fast, delay):
     health = Health()
     skipper = FrameSkipper(Stream(), Sampling(fps, fast), Fraction(0), health)
     shown = list(skipper.restore(decoded(packets, skipper, delay)))
@@ -285,10 +285,10 @@ def test_nobody_looks_at_what_is_left_out(packets, fps, fast, delay):
     cells: dict[int, list] = {}
     for frame in shown:
         cells.setdefault(cell_of(frame.pts / 1000, fps), []).append(frame)
-    missing = [isinstance(frame, SkippedPacket) for frame in shown]
-    assert health.skipped == sum(missing)
-    spare = {packet.pts for packet in packets if packet.spare}
-    assert all(frame.pts in spare for frame, gone in zip(shown, missing) if gone)
+    skipped = [isinstance(frame, SkippedPacket) for frame in shown]
+    assert health.skipped == sum(skipped)
+    unreferenced = {packet.pts for packet in packets if packet.unreferenced}
+    assert all(frame.pts in unreferenced for frame, is_skipped in zip(shown, skipped) if is_skipped)
     for frames in cells.values():
         if fast:
             assert not all(isinstance(frame, SkippedPacket) for frame in frames)
@@ -296,44 +296,45 @@ def test_nobody_looks_at_what_is_left_out(packets, fps, fast, delay):
             assert not isinstance(frames[0], SkippedPacket)
 
 
-# -- fast: any frame of a cell will do -----------------------------------------------------------------
+# -- fast: any frame of a cell will do ------------------------------------------------------------------
 
 
-def test_half_of_the_frames_give_as_many_looks():
-    exact, fast = (watch(ONE_FACE, Config(fps=5, sampling=sampling)) for sampling in ("exact", "fast"))
+def test_half_of_the_frames_give_as_many_samples():
+    exact, fast = (sample(ONE_FACE, Config(fps=5, sampling=sampling)) for sampling in ("exact", "fast"))
     assert fast.health.decoded < 100 and fast.health.decoded + fast.health.skipped == 180
     assert fast.end_s == exact.end_s and not fast.health.reasons
-    assert [cell_of(at, 5) for at, *_ in fast.looks] == [cell_of(at, 5) for at, *_ in exact.looks] == list(range(30))
+    for sampled in (exact, fast):
+        assert [cell_of(at, 5) for at, *_ in sampled.samples] == list(range(30))
     frames = [i / 30 for i in range(180)]
-    assert all(min(abs(at - frame) for frame in frames) < 1e-4 for at, *_ in fast.looks)  # times of real frames
+    assert all(min(abs(at - frame) for frame in frames) < 1e-4 for at, *_ in fast.samples)  # the times of real frames
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_cell_that_has_a_frame_has_its_look(name, make):
-    exact, fast = (watch(make(name), Config(fps=8, sampling=sampling)) for sampling in ("exact", "fast"))
-    assert {cell_of(at, 8) for at, *_ in fast.looks} == {cell_of(at, 8) for at, *_ in exact.looks}
+def test_every_cell_with_a_frame_has_a_sample(name, make):
+    exact, fast = (sample(make(name), Config(fps=8, sampling=sampling)) for sampling in ("exact", "fast"))
+    assert {cell_of(at, 8) for at, *_ in fast.samples} == {cell_of(at, 8) for at, *_ in exact.samples}
     assert fast.end_s == exact.end_s and fast.health.reasons == exact.health.reasons
     assert fast.health.decoded <= exact.health.decoded
 
 
 @pytest.mark.parametrize("name", ["interlaced.mp4", "b_frames.avi", "raw.h264"])
-def test_h264_that_cannot_be_fast_is_read_in_full_quality(name, make):
-    fast = watch(make(name), Config(fps=8, sampling="fast"))
-    assert any(fast.taken.values()) and not fast.health.skipped
-    assert fast.truth == watch(make(name), Config(fps=8), every=True).truth
+def test_h264_that_cannot_be_skipped_is_read_in_full_quality(name, make):
+    fast = sample(make(name), Config(fps=8, sampling="fast"))
+    assert any(fast.options.values()) and not fast.health.skipped
+    assert fast.result == sample(make(name), Config(fps=8), every=True).result
 
 
-def test_a_part_is_sampled_alike():
-    fast = watch(ONE_FACE, Config(fps=5, sampling="fast", start_s=2.0, end_s=4.0))
-    assert [cell_of(at, 5) for at, *_ in fast.looks] == list(range(10, 20))
+def test_a_window_is_sampled_like_the_whole():
+    fast = sample(ONE_FACE, Config(fps=5, sampling="fast", start_s=2.0, end_s=4.0))
+    assert [cell_of(at, 5) for at, *_ in fast.samples] == list(range(10, 20))
 
 
-@pytest.mark.parametrize(("name", "spared"), [("h264.mp4", True), ("vp9.webm", False)])
-def test_the_provenance_says_what_was_done(name, spared, make):
-    """Crops and key looks are those of fast sampling even where every frame has to be decoded."""
+@pytest.mark.parametrize(("name", "skips"), [("h264.mp4", True), ("vp9.webm", False)])
+def test_the_provenance_reports_the_sampling(name, skips, make):
+    """Crops and keyframes are those of fast sampling even where every frame must be decoded."""
     result = process_video(make(name), None, Config(fps=5, sampling="fast", end_s=1), MODELS)
     assert result.provenance["sampling"] == "fast" and result.status == "ok"
-    assert (result.provenance["counters"]["frames_left_out"] > 0) == spared
+    assert (result.provenance["counters"]["frames_left_out"] > 0) == skips
 
 
 @pytest.mark.parametrize("options", [{"fps": "native"}, {"reader": "decord"}])

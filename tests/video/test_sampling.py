@@ -1,4 +1,4 @@
-"""Frames are chosen by their timestamps, and only those."""
+"""Frames are samples by their timestamps, and only those."""
 
 import math
 from fractions import Fraction
@@ -19,8 +19,8 @@ NTSC, FILM = Fraction(30_000, 1001), Fraction(24_000, 1001)
 milliseconds = st.lists(st.integers(0, 20_000), min_size=1, max_size=80, unique=True).map(sorted)
 
 
-def times(chosen) -> list[float]:
-    return [pts_s for _, pts_s, _ in chosen]
+def times(samples) -> list[float]:
+    return [sampled_s for _, sampled_s, _ in samples]
 
 
 # -- sampling -------------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ def times(chosen) -> list[float]:
 
 @steady
 @given(milliseconds, st.sampled_from([1, 2, 5, Fraction(25, 2), 30]))
-def test_the_first_frame_of_each_bucket_is_taken(pts_ms, fps):
+def test_the_first_frame_of_each_cell_is_sampled(pts_ms, fps):
     first = {}
     for ms in pts_ms:
         first.setdefault(ms * Fraction(fps) // 1000, ms / 1000)
@@ -38,28 +38,28 @@ def test_the_first_frame_of_each_bucket_is_taken(pts_ms, fps):
 
 @pytest.mark.parametrize("rate", [FILM, 24, 25, NTSC, 30, 48, 50, 60, Fraction(60_000, 1001), 120])
 @pytest.mark.parametrize("fps", [1, 5, 10])
-def test_each_full_second_has_fps_looks(rate, fps):
-    looks = times(sample_frames(at_rate(rate, 60), fps))
-    seconds = np.bincount(np.floor(looks).astype(int))
+def test_each_full_second_has_fps_samples(rate, fps):
+    sampled_s = times(sample_frames(at_rate(rate, 60), fps))
+    seconds = np.bincount(np.floor(sampled_s).astype(int))
     assert (seconds[:59] == fps).all()
 
 
 def test_a_rate_that_fps_does_not_divide():
-    # 4 frames a second, 3 buckets of 1/3 s: frames 0.0, 0.25, 0.5, 0.75 lie in buckets 0, 0, 1, 2
+    # 4 frames per second, 3 cells of 1/3 s: frames 0.0, 0.25, 0.5, 0.75 are in cells 0, 0, 1, 2
     assert times(sample_frames(at_rate(4, 2), 3)) == [0.0, 0.5, 0.75, 1.0, 1.5, 1.75]
 
 
-def test_more_looks_than_frames_takes_each_frame_once():
+def test_more_samples_than_frames_take_each_frame_once():
     assert times(sample_frames(at_rate(10, 3), 25)) == [i / 10 for i in range(30)]
 
 
 @pytest.mark.parametrize("rate", [10, 24, 25, NTSC, 30, 50, 60, 100, 120])
-def test_the_videos_own_rate_takes_each_frame(rate):
-    # 0.29 * 100 is 28.999999999999996: floating point must not put a frame into its neighbour's bucket
+def test_the_videos_own_rate_samples_each_frame(rate):
+    # 0.29 * 100 is 28.999999999999996: floating point must not put a frame into the neighbouring cell
     assert len(list(sample_frames(at_rate(rate, 30), float(rate)))) == len(at_rate(rate, 30))
 
 
-def test_native_takes_every_frame():
+def test_native_samples_every_frame():
     shown = [FakeFrame(ms / 1000, 0.001) for ms in (0, 1, 7, 40, 41, 900, 1000)]
     assert [frame for frame, _, _ in sample_frames(shown, None)] == shown
 
@@ -67,58 +67,58 @@ def test_native_takes_every_frame():
 @pytest.mark.parametrize(
     "fps, duration_s, reach_s", [(5, 0.04, 0.24), (5, 0.0, 0.24), (None, 0.04, 0.04), (None, 0.0, 0.04), (2, 0.1, 0.6)]
 )
-def test_a_look_stands_for_its_bucket_and_its_frame(fps, duration_s, reach_s):
+def test_a_sample_stands_for_its_cell_and_its_frame(fps, duration_s, reach_s):
     (_, _, reach), *_ = sample_frames([FakeFrame(0, duration_s), FakeFrame(0.5, duration_s)], fps)
     assert reach == pytest.approx(reach_s)  # a frame of unknown duration counts as 1/25 s
 
 
-def test_looks_come_while_the_video_is_read():
+def test_samples_are_yielded_while_the_video_is_read():
     endless = (FakeFrame(i / 25, 0.04) for i in count())
     assert times(islice(sample_frames(endless, 5), 6)) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
 
 
-def test_one_time_is_looked_at_once():
+def test_one_time_is_sampled_once():
     shown = [FakeFrame(t, 0.04) for t in (0.0, 0.04, 0.04, 0.08)]
     assert times(sample_frames(shown, None)) == [0.0, 0.04, 0.08]
 
 
-# -- frames that are held -------------------------------------------------------------------------------
+# -- frames that stay on display ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fps", [1, 5, None])
-def test_a_slide_is_looked_at_in_every_second_it_covers(fps):
+def test_a_slide_is_sampled_in_every_second_that_it_covers(fps):
     slide = FakeFrame(0.0, 3.4)
-    chosen = list(sample_frames([slide], fps))
-    assert times(chosen) == [0, 1, 2, 3]
-    assert all(frame is slide for frame, _, _ in chosen)
+    samples = list(sample_frames([slide], fps))
+    assert times(samples) == [0, 1, 2, 3]
+    assert all(frame is slide for frame, _, _ in samples)
 
 
 @pytest.mark.parametrize("fps", [1, 5, None])
-def test_every_second_has_a_look_when_another_slide_follows(fps):
-    chosen = times(sample_frames([FakeFrame(0.0, 3.4), FakeFrame(3.4, 2.6), FakeFrame(6.0, 1.0)], fps))
-    assert chosen == [0, 1, 2, 3.4, 4, 5, 6]
+def test_every_second_has_a_sample_when_another_slide_follows(fps):
+    samples = times(sample_frames([FakeFrame(0.0, 3.4), FakeFrame(3.4, 2.6), FakeFrame(6.0, 1.0)], fps))
+    assert samples == [0, 1, 2, 3.4, 4, 5, 6]
 
 
-def test_a_frame_not_chosen_is_held_all_the_same():
-    chosen = list(sample_frames([FakeFrame(0.0, 0.04), FakeFrame(0.04, 2.5)], 5))
-    assert [(frame.pts_s, sampled_s) for frame, sampled_s, _ in chosen] == [(0, 0), (0.04, 1), (0.04, 2)]
+def test_a_frame_that_was_not_sampled_is_repeated_too():
+    samples = list(sample_frames([FakeFrame(0.0, 0.04), FakeFrame(0.04, 2.5)], 5))
+    assert [(frame.pts_s, sampled_s) for frame, sampled_s, _ in samples] == [(0, 0), (0.04, 1), (0.04, 2)]
 
 
 @pytest.mark.parametrize("fps", [1, 5, None])
 @pytest.mark.parametrize("duration_s", [0.0, 0.04])
-def test_where_frames_are_missing_nothing_is_taken(fps, duration_s):
+def test_where_frames_are_missing_nothing_is_sampled(fps, duration_s):
     shown = [FakeFrame(i / 25, duration_s) for i in (*range(25), *range(100, 125))]
     assert {math.floor(t) for t in times(sample_frames(shown, fps))} == {0, 4}
 
 
 @pytest.mark.parametrize("rate", [FILM, NTSC, 25, 30])
 @pytest.mark.parametrize("fps", [5, None])
-def test_a_running_video_gets_no_more_looks_for_being_held(rate, fps):
+def test_declared_durations_add_no_samples_to_a_running_video(rate, fps):
     shown = at_rate(rate, 20)
     plain = times(sample_frames([FakeFrame(frame.pts_s) for frame in shown], fps))
-    held = times(sample_frames(shown, fps))
-    assert held[: len(plain)] == plain
-    assert len(held) - len(plain) <= 1  # the last frame may reach over the last second's end
+    kept = times(sample_frames(shown, fps))
+    assert kept[: len(plain)] == plain
+    assert len(kept) - len(plain) <= 1  # the last frame may reach over the last second's end
 
 
 @pytest.mark.parametrize(
@@ -129,61 +129,61 @@ def test_a_running_video_gets_no_more_looks_for_being_held(rate, fps):
         (29 * 1001 / 30_000, 1001 / 30_000, 1.0, 0.001),  # the thirtieth frame of an NTSC video ends at 1.001 s
     ],
 )
-def test_a_held_look_reaches_no_further_than_its_frame(pts_s, duration_s, last_s, reach_s):
+def test_a_repeated_sample_reaches_no_further_than_its_frame(pts_s, duration_s, last_s, reach_s):
     *_, (_, sampled_s, reach) = sample_frames([FakeFrame(pts_s, duration_s)], 5)
     assert (sampled_s, reach) == (last_s, pytest.approx(reach_s))
 
 
 @steady
 @given(milliseconds, st.lists(st.integers(0, 5000), min_size=80, max_size=80), st.sampled_from([1, 5, None]))
-def test_looks_rise_and_show_what_was_on_display(pts_ms, duration_ms, fps):
+def test_sampled_times_rise_and_frames_were_on_display(pts_ms, duration_ms, fps):
     shown = [FakeFrame(at / 1000, long / 1000) for at, long in zip(pts_ms, duration_ms)]
-    chosen = list(sample_frames(shown, fps))
-    assert (np.diff(times(chosen)) > 0).all()
-    for frame, sampled_s, _ in chosen:
+    samples = list(sample_frames(shown, fps))
+    assert (np.diff(times(samples)) > 0).all()
+    for frame, sampled_s, _ in samples:
         latest = max((f for f in shown if f.pts_s <= sampled_s), key=lambda f: f.pts_s)
         assert frame is latest
         assert sampled_s == frame.pts_s or sampled_s < frame.pts_s + frame.duration_s
 
 
-def test_one_broken_duration_does_not_give_looks_for_years():
+def test_one_broken_duration_does_not_give_samples_for_years():
     assert len(list(sample_frames([FakeFrame(0.0, 1e9)], 5))) <= 3601
 
 
-# -- still pictures -------------------------------------------------------------------------------------
+# -- still images ---------------------------------------------------------------------------------------
 
 
-def test_a_frame_stands_for_those_that_show_the_same():
+def test_a_frame_stands_for_later_ones_with_the_same_image():
     base = np.full((48, 64), 100, np.uint8)
-    drifting = [base + np.uint8(3 * i) for i in range(7)]  # 0, 3, 6 are one picture; 9, 12, 15 the next; 18
+    drifting = [base + np.uint8(3 * i) for i in range(7)]  # 0, 3, 6 are one image; 9, 12, 15 the next; 18
     shown = [FakeFrame(i / 5, 0.2, image) for i, image in enumerate(drifting)]
-    held = list(skip_static(sample_frames(shown, 5)))
-    assert [frame.pts_s for frame, _, _ in held] == [0, 0, 0, 0.6, 0.6, 0.6, 1.2]
-    assert times(held) == [i / 5 for i in range(7)]
+    kept = list(skip_static(sample_frames(shown, 5)))
+    assert [frame.pts_s for frame, _, _ in kept] == [0, 0, 0, 0.6, 0.6, 0.6, 1.2]
+    assert times(kept) == [i / 5 for i in range(7)]
 
 
-def test_one_pixel_that_changes_is_another_picture():
+def test_one_changed_pixel_makes_another_image():
     image = np.full((48, 64), 100, np.uint8)
     changed = image.copy()
     changed[8, 20] = 109
-    held = list(skip_static(sample_frames([FakeFrame(0.0, 0.2, image), FakeFrame(0.2, 0.2, changed)], 5)))
-    assert [frame.pts_s for frame, _, _ in held] == [0, 0.2]
+    kept = list(skip_static(sample_frames([FakeFrame(0.0, 0.2, image), FakeFrame(0.2, 0.2, changed)], 5)))
+    assert [frame.pts_s for frame, _, _ in kept] == [0, 0.2]
 
 
-def test_frames_that_cannot_be_glanced_at_are_taken_as_they_are():
+def test_frames_without_a_preview_are_kept():
     class Opaque(FakeFrame):
         def luma_preview(self):
             return None
 
     image = np.full((48, 64), 100, np.uint8)
-    held = list(skip_static(sample_frames([Opaque(i / 5, 0.2, image) for i in range(3)], 5)))
-    assert [frame.pts_s for frame, _, _ in held] == [0, 0.2, 0.4]
+    kept = list(skip_static(sample_frames([Opaque(i / 5, 0.2, image) for i in range(3)], 5)))
+    assert [frame.pts_s for frame, _, _ in kept] == [0, 0.2, 0.4]
 
 
-def test_a_held_frame_is_converted_once():
+def test_a_repeated_frame_is_converted_once():
     image = np.full((48, 64), 100, np.uint8)
-    looks = skip_static(sample_frames([FakeFrame(i / 5, 0.2, image.copy()) for i in range(12)], 5))
-    one, two = batch_frames(looks, video(), (32, 24))
+    samples = skip_static(sample_frames([FakeFrame(i / 5, 0.2, image.copy()) for i in range(12)], 5))
+    one, two = batch_frames(samples, video(), (32, 24))
     assert all(luma is one.luma[0] for luma in (*one.luma, *two.luma))
 
 
@@ -207,13 +207,13 @@ def test_batching_does_not_change_what_is_yielded(monkeypatch, size):
 
 @pytest.mark.parametrize("width, height, most", [(640, 360, 8), (1280, 720, 8), (1920, 1080, 3), (3840, 2160, 1)])
 def test_large_frames_come_in_small_batches(width, height, most):
-    # at most 8 million pixels to a batch: 2.1 million in 1080p leave room for three frames, 8.3 million in 4K for one
+    # at most 8 million pixels per batch: 2.1 million in 1080p leave room for three frames, 8.3 million in 4K for one
     batches = list(batch_frames(sample_frames(numbered(17), 5), video(width, height), (32, 24)))
     assert max(map(len, batches)) == most
     assert sum(map(len, batches)) == 17
 
 
-def test_only_chosen_frames_are_converted():
+def test_only_sampled_frames_are_converted():
     image = draw_faces()
     shown = [FakeFrame(i / 25, 0.04, image if i % 5 == 0 else None) for i in range(50)]
     reader = FakeReader(video(), shown)
@@ -237,5 +237,5 @@ def test_no_frames_give_no_batches():
         (4000, 2, 64, (64, 1)),  # 0.03 of a pixel is still one
     ],
 )
-def test_picture_size(width, height, long_px, size):
+def test_detection_size(width, height, long_px, size):
     assert detection_size(video(width, height), long_px) == size
