@@ -281,7 +281,8 @@ def explain(
     )
     code = 1 if facts["unreadable"] else 0
     if not as_json:
-        facts = {name.replace("_", " "): value for name, value in facts.items() if value or name == "faces"}
+        skipped = {"left out": facts["left_out"]} if facts["left_out"] else {}
+        facts = {name: facts[name] for name in ("faces", "method", "written")} | skipped
     terminal.show(facts, as_json=as_json, quiet=quiet)
     return code
 
