@@ -1,11 +1,14 @@
 """Write docs/options.md from the command line and docs/api.md from the docstrings: `python docs/generate.py`."""
 
+import ast
 import dataclasses
 import enum
 import importlib
 import inspect
+import itertools
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -226,9 +229,14 @@ def _default(field: Any) -> str:
 
 def _field_docs(thing: type) -> dict[str, str]:
     """The strings below the fields of a dataclass."""
-    module = griffe.load(thing.__module__, search_paths=[str(HERE.parent)])
-    owner: Any = module[thing.__qualname__]
-    return {name: m.docstring.value for name, m in owner.members.items() if m.is_attribute and m.docstring}
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(thing))).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: note.value.value
+        for field, note in itertools.pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(note, ast.Expr) and isinstance(note.value, ast.Constant)
+    }
 
 
 def _docstring(thing: Any) -> list[str]:
@@ -258,7 +266,7 @@ def _item(item: Any) -> str:
     name = getattr(item, "name", "") or ""
     annotation = str(item.annotation) if getattr(item, "annotation", None) else ""
     head = ", ".join(part for part in (f"`{name}`" if name else "", f"`{annotation}`" if annotation else "") if part)
-    return f"- {head}: {' '.join(item.description.split())}" if head else f"- {' '.join(item.description.split())}"
+    return "- " + ": ".join(part for part in (head, " ".join(item.description.split())) if part)
 
 
 def _prose(text: str) -> str:

@@ -776,7 +776,7 @@ def train(
     folder, say = Path(out), on_message or (lambda message: None)
     make_folder(folder)
     source = DataSource(Path(data), Path(validation) if validation is not None else None, split, drop_duplicates)
-    read = functools.partial(source.read, say=say)
+    read = functools.partial(source.read, report=say)
     if sweep is None:
         return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=say))}
     runs = sweeps.sweep(read, grid, folder, device=device, on_epoch=say)

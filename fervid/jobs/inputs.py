@@ -73,7 +73,7 @@ def find_videos(inputs: Iterable[str | os.PathLike[str]], *, listed: Iterable[st
     Raises
     ------
     UsageError
-        If one of `inputs` does not exist, if one of them is `out`, or if there is no video at all.
+        If one of `inputs` does not exist, if one of them is `out`, or if nothing is found.
     """
     names = [os.fspath(item) for item in inputs]
     results = identity(out)

@@ -328,7 +328,7 @@ def _parse(path: Path) -> Iterator[Row]:
 
 
 def _replay(journal: Path, rows: dict[str, Row]) -> None:
-    """Apply the journal to the rows. A crash may have truncated its last line; that job runs again."""
+    """Apply the journal to the rows. A crash may have truncated its last line; that job is repeated."""
     try:
         lines = journal.read_bytes().splitlines()
     except FileNotFoundError:

@@ -16,7 +16,16 @@ _TIMEOUT_S = 30
 
 
 def cache_path(url: str) -> Path:
-    """Give the path in the cache at which the download of a URL is stored."""
+    """Give the path in the cache at which the download of a URL is stored.
+
+    Parameters
+    ----------
+    url : str
+
+    Returns
+    -------
+    Path
+    """
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 

@@ -29,7 +29,7 @@ def grey(pictures: np.ndarray) -> np.ndarray:
 def grey_dialogue(seed: int, shots: int = 8) -> Film:
     """A film of portraits in black and white."""
     shown = dialogue(seed, shots)
-    return Film(grey(shown.pictures), shown.changes)
+    return Film(grey(shown.frames), shown.changes)
 
 
 #: What makes the film of a seed, with so many shots.
@@ -51,8 +51,8 @@ CASES: dict[str, Callable[..., Film]] = {
 def ours(shown: Film, fps: int) -> list[tuple[float, float]]:
     """Spans of the changes that fervid finds."""
     finder = ShotDetector()
-    for i in range(0, len(shown.pictures), BATCH):
-        part = shown.pictures[i : i + BATCH]
+    for i in range(0, len(shown.frames), BATCH):
+        part = shown.frames[i : i + BATCH]
         finder.push(np.arange(i, i + len(part)) / fps, thumbnails(part))
     finder.finish()
     return [(shot.from_s, shot.to_s) for shot in finder.shots()[1:]]
@@ -66,9 +66,9 @@ def scenedetect(name: str, shown: Film, fps: int) -> list[tuple[float, float]]:
     kind = {"content": ContentDetector, "adaptive": AdaptiveDetector}[name]
     detector = kind(min_scene_len=max(1, round(0.4 * fps)))
     cuts = []
-    for i, picture in enumerate(shown.pictures):
+    for i, picture in enumerate(shown.frames):
         cuts += detector.process_frame(FrameTimecode(i, fps=float(fps)), np.ascontiguousarray(picture[..., ::-1]))
-    cuts += detector.post_process(FrameTimecode(len(shown.pictures) - 1, fps=float(fps)))
+    cuts += detector.post_process(FrameTimecode(len(shown.frames) - 1, fps=float(fps)))
     return [((cut.frame_num - 1) / fps, cut.frame_num / fps) for cut in cuts]
 
 
@@ -90,7 +90,7 @@ def main(films: int = 4, first: int = 1000) -> None:
             whole = make(seed)
             for fps in (RATE, 5):
                 shown = whole.sampled(fps)
-                n += len(shown.pictures)
+                n += len(shown.frames)
                 for name, method in METHODS.items():
                     start = process_time()
                     found = method(shown, fps)

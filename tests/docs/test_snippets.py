@@ -11,6 +11,8 @@ from typing import Any
 import matplotlib
 import pandas as pd
 import pytest
+from PIL import Image
+from skimage.data import astronaut
 
 import fervid
 from fervid.registry import DETECTORS, DetectorEntry
@@ -32,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "sample_videos").mkdir()
     shutil.copy(SAMPLE, "sample_videos")
     (tmp_path / "sample_videos" / "broken.mp4").write_text("no video")
+    Image.fromarray(astronaut()).save(tmp_path / "portrait.jpg")
     (tmp_path / "ratings.csv").write_text("second,valence\n0,0.2\n1,0.8\n")
     return tmp_path
 
@@ -81,6 +84,8 @@ def test_recipes(folder: Path) -> None:
     assert len(pd.read_csv("timeline.csv")) == len(fervid.load_timeline("timeline.parquet"))
     assert len(names["clear"]) and names["clear"]["entropy"].max() < 1.5
     assert names["both"]["valence"].tolist() == [0.2, *[0.8] * 5]
+    assert (folder / "figure.png").stat().st_size > 10_000
+    assert names["faces"]["dominant"].tolist() == ["happiness"]
     joy = names["joy"].set_index("file")
     assert sorted(joy.index) == ["a.parquet", "b.parquet"]
     assert joy.loc["b.parquet", "happiness"] == pytest.approx(film["happiness"].max())

@@ -39,7 +39,7 @@ class Certain(FakeDetector):
 
 def looks_of(shown: Film, fps: int, first: int = 0, stop: int | None = None) -> FrameBatch:
     """The pictures of a film as looks, or some of them."""
-    pictures = shown.sampled(fps).pictures[first:stop]
+    pictures = shown.sampled(fps).frames[first:stop]
     times = np.arange(first, first + len(pictures)) / fps
     return FrameBatch(times, np.full(len(pictures), 1 / fps), pictures, tuple(pictures[..., 1]))
 
@@ -89,7 +89,7 @@ def test_from_portrait_to_portrait_in_a_video(tmp_path, names, fps):
 def test_a_shot_that_begins_out_of_black_begins_with_a_key_look():
     shown = film(11, ("cut",), shots=2)
     ((at, *_),) = shown.changes
-    shown.pictures[at - 5 : at] = 0
+    shown.frames[at - 5 : at] = 0
     assert check([looks_of(shown, RATE)]) == ["cut"]
 
 

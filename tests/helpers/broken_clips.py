@@ -1,4 +1,4 @@
-"""Clips that are cut off or damaged, and files that call themselves videos and are none."""
+"""Clips that are truncated or damaged, and files that are named like videos but are none."""
 
 import os
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def overwritten(build: Builder, start: float = 0.45, stop: float = 0.55) -> Buil
 
 
 def patched(build: Builder, box_name: bytes, offset: int, value: bytes) -> Builder:
-    """Overwrite a field at so many bytes behind the last place where a box or chunk is named."""
+    """Overwrite the field at an offset from the last occurrence of the name of a box or chunk."""
 
     def patch(path: Path) -> Path:
         data = bytearray(build(path).read_bytes())
@@ -67,14 +67,14 @@ def mutated(data: bytes, seed: int) -> bytes:
 
 
 def without_moov(path: Path) -> Path:
-    """An MP4 as a recorder leaves it that lost power: pictures, and no index."""
+    """An MP4 as a recorder leaves it when it loses power: frames, and no index."""
     data = write_clip(path).read_bytes()
     path.write_bytes(data[: box(data, b"moov", 0, len(data))[0]])
     return path
 
 
 def without_frames(path: Path) -> Path:
-    """A whole header that promises a video stream, and not one frame."""
+    """A complete header that declares a video stream, and no frame."""
     mux = {"movflags": "frag_keyframe+empty_moov"} if path.suffix == ".mp4" else {}
     with av.open(path, "w", options=mux) as out:
         stream = add_video(out, "libx264" if path.suffix == ".mp4" else "mpeg4")
@@ -90,11 +90,11 @@ def without_frames(path: Path) -> Path:
     return path
 
 
-# -- no video at all ------------------------------------------------------------------------------------
+# -- no videos ----------------------------------------------------------------------------------------
 
 
 def wrote(content: bytes | str) -> Builder:
-    """A file of this content."""
+    """A file with this content."""
 
     def write(path: Path) -> Path:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -107,8 +107,8 @@ def random_bytes(path: Path) -> Path:
     return wrote(np.random.default_rng(0).bytes(50_000))(path)
 
 
-def picture(path: Path) -> Path:
-    """A PNG, whatever its name says."""
+def png_image(path: Path) -> Path:
+    """A PNG, whatever its name."""
     Image.fromarray(draw(7)).save(path, "PNG")
     return path
 
@@ -119,22 +119,22 @@ def pipe(path: Path) -> Path:
 
 
 def concat_list(path: Path) -> Path:
-    """An ffconcat playlist that names a good clip beside it."""
+    """An ffconcat playlist that refers to a good clip in its folder."""
     write_clip(path.with_name("target.mp4"), n=5)
     return wrote("ffconcat version 1.0\nfile target.mp4\n")(path)
 
 
 def hls_list(path: Path) -> Path:
-    """An HLS playlist that names a good clip beside it."""
+    """An HLS playlist that refers to a good clip in its folder."""
     write_clip(path.with_name("target.ts"), n=5)
     return wrote("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\ntarget.ts\n#EXT-X-ENDLIST\n")(path)
 
 
-# -- a bomb: a few hundred bytes that unfold to frames of 16384x8192 ------------------------------------
+# -- a decompression bomb: a few hundred bytes that decode to 16384x8192 ------------------------------------
 
 
 def bomb(path: Path) -> Path:
-    """One H.264 frame of 16384x8192: raw, or in any container that the suffix names."""
+    """One H.264 frame of 16384x8192: raw, or in the container that the suffix names."""
     data = b"".join(b"\0\0\0\1" + unit for unit in (_sps(1024, 512), _pps(), _slice()))
     if path.suffix == ".h264":
         return wrote(data)(path)
@@ -147,7 +147,7 @@ def bomb(path: Path) -> Path:
 
 
 def _sps(columns: int, rows: int) -> bytes:
-    """H.264 7.3.2.1: a baseline sequence of frames of so many macroblocks."""
+    """H.264 7.3.2.1: a baseline sequence, whose frames have so many macroblocks."""
     return b"\x67" + _pack("01000010 11000000 00111110", 0, 0, 2, 1, "0", columns - 1, rows - 1, "1100")
 
 
@@ -162,7 +162,7 @@ def _slice() -> bytes:
 
 
 def _pack(*fields: int | str) -> bytes:
-    """Join bits as written and numbers as Exp-Golomb codes (H.264 9.1), and end with the stop bit."""
+    """Concatenate bits as written and numbers as Exp-Golomb codes (H.264 9.1), and end with the stop bit."""
     bits = ""
     for field in fields:
         code = field.replace(" ", "") if isinstance(field, str) else f"{field + 1:b}"

@@ -1,8 +1,8 @@
-"""Small clips, made by PyAV as they are needed, that carry the number of each frame in their pixels.
+"""Small clips, made by PyAV on demand, that carry the number of each frame in its pixels.
 
-A picture is a grid of 6 rows and 4 columns: a row of marks that tells which way is up, three rows of twelve
-bits, black or white, that hold the number and a checksum, and two rows of noise, so that files have bytes to
-damage and greys to compare. Clips that are damaged, or no videos at all, are in broken_clips.py.
+An image is a grid of 6 rows and 4 columns: one row of marks that shows which way is up, three rows of twelve bits, in
+black and white, with the number and a checksum, and two rows of noise, so that files have bytes to damage and grey
+levels to compare. Damaged clips, and files that are no videos, are in broken_clips.py.
 """
 
 import io
@@ -21,7 +21,7 @@ _MARKS = (True, False, False, False)
 _ROWS, _COLUMNS = 6, 4
 _NUMBERS = 1024
 
-#: Encoder options: few and steady, with B-frames and a key frame each second.
+#: Encoder options: fast and reproducible, with B-frames and a keyframe each second.
 _OPTIONS = {
     "libx264": {"preset": "veryfast", "g": "25", "bf": "2"},
     "libx265": {"preset": "ultrafast", "g": "25", "x265-params": "log-level=none:pools=none:frame-threads=1"},
@@ -30,32 +30,32 @@ _OPTIONS = {
 }
 
 
-# -- pictures -------------------------------------------------------------------------------------------
+# -- images ---------------------------------------------------------------------------------------------
 
 
 def draw(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """Give the picture of one number as (height, width) uint8, black 0 and white 255."""
+    """Draw the image of a number as (height, width) uint8, black 0 and white 255."""
     cells = np.array(_MARKS + _bits(number)).reshape(4, _COLUMNS)
     rows, columns = np.arange(height) * _ROWS // height, np.arange(width) * _COLUMNS // width
-    picture = cells[np.minimum(rows, 3)][:, columns].astype(np.uint8) * 255
+    image = cells[np.minimum(rows, 3)][:, columns].astype(np.uint8) * 255
     noisy = rows > 3
     noise = np.random.default_rng(number).integers(32, 224, (height // 8 + 1, width // 4 + 1), np.uint8)
-    picture[noisy] = noise.repeat(4, 0).repeat(4, 1)[: noisy.sum(), :width]
-    return picture
+    image[noisy] = noise.repeat(4, 0).repeat(4, 1)[: noisy.sum(), :width]
+    return image
 
 
-def read_number(picture: np.ndarray) -> int:
-    """Read the number from luma (h, w) or RGB (h, w, 3); ValueError unless the picture stands upright."""
-    bits = tuple(bool(value > 127) for value in read_cells(picture).ravel())
+def read_number(image: np.ndarray) -> int:
+    """Read the number from luma (h, w) or RGB (h, w, 3); ValueError unless the image is upright."""
+    bits = tuple(bool(value > 127) for value in read_cells(image).ravel())
     number = sum(1 << i for i, bit in enumerate(bits[4:14]) if bit)
     if bits != _MARKS + _bits(number):
-        raise ValueError("no number in this picture")
+        raise ValueError("no number in this image")
     return number
 
 
-def read_cells(picture: np.ndarray) -> np.ndarray:
-    """Average the middle of each black or white cell: (4, 4) float."""
-    grey = picture.mean(2) if picture.ndim == 3 else picture
+def read_cells(image: np.ndarray) -> np.ndarray:
+    """Average the middle of each black or white cell -> (4, 4) float."""
+    grey = image.mean(2) if image.ndim == 3 else image
     height, width = grey.shape
     cells = np.zeros((4, _COLUMNS))
     for row, column in np.ndindex(*cells.shape):
@@ -90,11 +90,11 @@ def write_clip(
     options: dict[str, str] | None = None,
     mux: dict[str, str] | None = None,
 ) -> Path:
-    """Write the frames numbered first .. first + n - 1 and give back the path.
+    """Write the frames numbered first .. first + n - 1, and return the path.
 
-    `pts` are in units of `time_base`, which is 1/rate unless told. `size` is that of the upright picture
-    before `sar` stretches it; `rotation` is how far a player has to turn what is stored, counter-clockwise.
-    Without `full_range` the file names no range. `options` are the encoder's, `mux` are the container's.
+    `pts` are in units of `time_base`, by default 1 / rate. `size` is that of the upright image before `sar` stretches
+    it; `rotation` is how far a player must rotate the stored frames, counter-clockwise. Without `full_range` the file
+    declares no range. `options` are the encoder's, `mux` the container's.
     """
     time_base = time_base or 1 / Fraction(rate)
     with av.open(path, "w", options=mux or {}) as out:
@@ -106,8 +106,8 @@ def write_clip(
         if rotation:
             stream.set_display_rotation(rotation)
         numbers = range(first, first + n)
-        pictures = (np.rot90(draw(number, *size), -rotation // 90) for number in numbers)
-        out.mux(list(encode(stream, pictures, pts or range(n), time_base)))
+        images = (np.rot90(draw(number, *size), -rotation // 90) for number in numbers)
+        out.mux(list(encode(stream, images, pts or range(n), time_base)))
     return path
 
 
@@ -119,7 +119,7 @@ def times(
     time_base: Fraction | None = None,
     **_: object,
 ) -> list[float]:
-    """Give the seconds since the first frame of all that write_clip writes with these arguments."""
+    """Return the times, in seconds since the first frame, of the frames that write_clip writes with these arguments."""
     pts = pts or range(n)
     return [float((at - pts[0]) * (time_base or 1 / Fraction(rate))) for at in pts]
 
@@ -132,7 +132,7 @@ def add_video(
     pix_fmt: str = "yuv420p",
     options: dict[str, str] | None = None,
 ) -> av.VideoStream:
-    """Add a video stream; its encoder has one thread, so that it gives the same bytes every time."""
+    """Add a video stream; its encoder has one thread, so that the bytes are the same every time."""
     stream = out.add_stream(codec, rate=rate, options=_OPTIONS.get(codec, {}) | (options or {}))
     stream.width, stream.height = size
     stream.pix_fmt = pix_fmt
@@ -143,15 +143,15 @@ def add_video(
 
 def encode(
     encoder: av.VideoStream | av.VideoCodecContext,
-    pictures: Iterable[np.ndarray],
+    images: Iterable[np.ndarray],
     pts: Iterable[int],
     time_base: Fraction = Fraction(1, 25),
 ) -> Iterator[av.Packet]:
-    """Encode pictures, grey (h, w) or RGB (h, w, 3), at these times, and flush the encoder."""
+    """Encode images, grey (h, w) or RGB (h, w, 3), at these times, and flush the encoder."""
     color_range = 2 if encoder.color_range == 2 else 1
-    for picture, at in zip(pictures, pts):
-        layout = "gray" if picture.ndim == 2 else "rgb24"
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), layout)
+    for image, at in zip(images, pts):
+        layout = "gray" if image.ndim == 2 else "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), layout)
         frame = frame.reformat(format=encoder.pix_fmt, src_color_range=2, dst_color_range=color_range, threads=1)
         frame.pts, frame.time_base = at, time_base
         yield from encoder.encode(frame)
@@ -162,11 +162,11 @@ def encode(
 
 
 def joined(*parts: Callable[[Path], Path]) -> Callable[[Path], Path]:
-    """Build several files and join their bytes, as `cat` does."""
+    """Build several files and concatenate their bytes, as `cat` does."""
 
     def build(path: Path) -> Path:
-        pieces = [part(path.with_stem(f"{path.stem}_{i}")) for i, part in enumerate(parts)]
-        path.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+        built = [part(path.with_stem(f"{path.stem}_{i}")) for i, part in enumerate(parts)]
+        path.write_bytes(b"".join(one.read_bytes() for one in built))
         return path
 
     return build
@@ -174,15 +174,15 @@ def joined(*parts: Callable[[Path], Path]) -> Callable[[Path], Path]:
 
 def coloured(path: Path) -> Path:
     """Ten frames whose left half is red and whose right half is blue."""
-    picture = np.full((HEIGHT, WIDTH, 3), RED, np.uint8)
-    picture[:, WIDTH // 2 :] = BLUE
+    image = np.full((HEIGHT, WIDTH, 3), RED, np.uint8)
+    image[:, WIDTH // 2 :] = BLUE
     with av.open(path, "w") as out:
-        out.mux(list(encode(add_video(out), [picture] * 10, range(10))))
+        out.mux(list(encode(add_video(out), [image] * 10, range(10))))
     return path
 
 
 def two_sizes(path: Path, first: tuple[int, int] = (WIDTH, HEIGHT), then: tuple[int, int] = SMALL) -> Path:
-    """One stream of 25 frames of one size, then 25 of another; times run on."""
+    """One stream of 25 frames of one size, then 25 of another; the times continue."""
     in_band = {"x264-params": "repeat-headers=1"}
     with av.open(path, "w") as out:
         stream = add_video(out, size=first, options=in_band)
@@ -198,7 +198,7 @@ def two_sizes(path: Path, first: tuple[int, int] = (WIDTH, HEIGHT), then: tuple[
 
 
 def two_streams(path: Path, default: int | None = None) -> Path:
-    """Stream 0 is small and carries the numbers from 100, stream 1 is large and carries those from 0."""
+    """Stream 0 is small and has the numbers from 100, stream 1 is large and has those from 0."""
     with av.open(path, "w") as out:
         streams = [add_video(out, size=SMALL), add_video(out)]
         if default is not None:
@@ -209,7 +209,7 @@ def two_streams(path: Path, default: int | None = None) -> Path:
 
 
 def with_audio(path: Path, audio_s: float = 4.0, video_start: int = 0, video: bool = True) -> Path:
-    """50 frames from `video_start`/25 s on, beside silence from 0 s to `audio_s`."""
+    """50 frames from `video_start` / 25 s on, and silence from 0 s to `audio_s`."""
     with av.open(path, "w") as out:
         stream = add_video(out, "mpeg4" if path.suffix == ".avi" else "libx264") if video else None
         sound = out.add_stream("mp2" if path.suffix == ".avi" else "aac", rate=48_000, layout="mono")
@@ -227,7 +227,7 @@ def with_audio(path: Path, audio_s: float = 4.0, video_start: int = 0, video: bo
 
 
 def cover_first(path: Path) -> Path:
-    """An MP4 whose stream 0 is a cover picture, larger than the video: the tags stand before the track."""
+    """An MP4 whose stream 0 is a cover image, larger than the video: the tags precede the track."""
     with av.open(path, "w") as out:
         cover = out.add_stream("mjpeg", rate=25)
         cover.width, cover.height, cover.pix_fmt, cover.disposition = 512, 512, "yuvj420p", 0x400
@@ -243,18 +243,18 @@ def cover_first(path: Path) -> Path:
 
 
 def cover_attached(path: Path) -> Path:
-    """A Matroska file with a cover picture, larger than the video, as its attachment."""
-    picture = io.BytesIO()
-    Image.new("L", (512, 512), 90).save(picture, "JPEG")
+    """A Matroska file with a cover image, larger than the video, as its attachment."""
+    image = io.BytesIO()
+    Image.new("L", (512, 512), 90).save(image, "JPEG")
     with av.open(path, "w") as out:
         stream = add_video(out)
-        out.add_attachment("cover.jpg", "image/jpeg", picture.getvalue())
+        out.add_attachment("cover.jpg", "image/jpeg", image.getvalue())
         out.mux(list(encode(stream, map(draw, range(50)), range(50))))
     return path
 
 
 def box(data: bytes, kind: bytes, start: int, end: int) -> tuple[int, int]:
-    """Find the first MP4 box of a kind among those that lie side by side from start to end."""
+    """Find the first MP4 box of a kind among those that follow one another from start to end."""
     while start < end:
         size = int.from_bytes(data[start : start + 4], "big")
         if data[start + 4 : start + 8] == kind:

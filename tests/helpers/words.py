@@ -1,8 +1,10 @@
 """Words to avoid in what users read: `python -m tests.helpers.words [FILE...]` lists where they occur."""
 
 import ast
+import io
 import re
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,13 +30,16 @@ def find(text: str) -> list[str]:
 
 
 def strings(path: Path) -> str:
-    """The texts of a Python file on their lines: docstrings, messages and help, without names and code."""
-    lines = [""] * (len(path.read_text("utf-8").splitlines()) + 1)
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    """The texts of a Python file on their lines: docstrings, messages, help and comments, without names and code."""
+    source = path.read_text("utf-8")
+    lines = [""] * (len(source.splitlines()) + 1)
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
             for offset, part in enumerate(node.value.split("\n")):
-                at = min(node.lineno - 1 + offset, len(lines) - 1)
-                lines[at] += f" {part.strip()}"
+                lines[min(node.lineno - 1 + offset, len(lines) - 1)] += f" {part.strip()}"
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0] - 1] += f" {token.string}"
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The batch command: real worker processes, kills at random moments, exit codes, and what is displayed."""
+"""The batch command: real worker processes, kills at random moments, exit codes, and the results as one dataset."""
 
 import json
 import os
@@ -11,18 +11,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pyarrow.dataset import dataset
-from rich.console import Console
-from rich.progress import Progress as Bar
 from typer.testing import CliRunner
 
 import fervid
 from fervid.cli import app
 from fervid.errors import ConfigError, DataError
-from fervid.jobs.batch import BatchStarted, JobFinished, Summary
-from fervid.jobs.engine import JobProgress
-from fervid.jobs.job import Job
-from fervid.jobs.manifest import MANIFEST, Row
-from fervid.views import batch_progress as view
+from fervid.jobs.manifest import MANIFEST
 from tests.helpers import failing_jobs
 from tests.helpers.killed_batches import find_differences, kill_repeatedly, read_results, run_to_end, start
 from tests.helpers.scenes import scene, write
@@ -40,7 +34,7 @@ def videos(tmp_path_factory) -> Path:
     return folder
 
 
-class Whole(dict):
+class Results(dict):
     """The content of the results of an undisturbed run by path, and their folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -49,11 +43,11 @@ class Whole(dict):
 
 
 @pytest.fixture(scope="module")
-def whole(videos, tmp_path_factory) -> Whole:
-    """The results of an undisturbed run of one worker."""
-    out = tmp_path_factory.mktemp("whole")
+def expected(videos, tmp_path_factory) -> Results:
+    """Run a batch with one worker, undisturbed."""
+    out = tmp_path_factory.mktemp("expected")
     fake(videos, "--out", out, "--workers", 1)
-    return Whole(out)
+    return Results(out)
 
 
 def fake(*args: object) -> tuple[int, str, str]:
@@ -76,27 +70,27 @@ def rows(out: Path) -> dict[str, dict]:
 # -- the same bytes in any case ----------------------------------------------------------------------------
 
 
-def test_two_workers_give_the_same_bytes_as_one(videos, whole, tmp_path):
-    code, _, told = fake(videos, "--out", tmp_path, "--workers", 2)
-    assert code == 0 and read_results(tmp_path) == whole and len(whole) == N
-    assert f"{N} videos to do" in told and "ok        deep/1.mp4" in told
+def test_two_workers_give_the_same_bytes_as_one(videos, expected, tmp_path):
+    code, _, stderr = fake(videos, "--out", tmp_path, "--workers", 2)
+    assert code == 0 and read_results(tmp_path) == expected and len(expected) == N
+    assert f"{N} videos to do" in stderr and "ok        deep/1.mp4" in stderr
 
 
-def test_a_killed_batch_resumes(videos, whole, tmp_path):
+def test_a_killed_batch_resumes(videos, expected, tmp_path):
     kill_repeatedly(videos, tmp_path / "out", seed=0, kills=2)
     assert run_to_end(videos, tmp_path / "out") == 0
-    assert find_differences(tmp_path / "out", whole.folder) == []
+    assert find_differences(tmp_path / "out", expected.folder) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 10))
-def test_a_repeatedly_killed_batch_resumes(videos, whole, tmp_path, seed):
+def test_a_repeatedly_killed_batch_resumes(videos, expected, tmp_path, seed):
     kill_repeatedly(videos, tmp_path / "out", seed, kills=6)
     assert run_to_end(videos, tmp_path / "out") == 0
-    assert find_differences(tmp_path / "out", whole.folder) == []
+    assert find_differences(tmp_path / "out", expected.folder) == []
 
 
-def test_ctrl_c_stops_in_seconds_and_resumes(videos, whole, tmp_path):
+def test_ctrl_c_stops_in_seconds_and_resumes(videos, expected, tmp_path):
     hanging = tmp_path / "videos"
     shutil.copytree(videos, hanging)
     shutil.copy(videos / "0.mp4", hanging / "hang.mp4")
@@ -107,48 +101,48 @@ def test_ctrl_c_stops_in_seconds_and_resumes(videos, whole, tmp_path):
             time.sleep(0.02)
         stopped = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=20)
-        assert process.returncode == 130 and "rerun to resume" in said
+        _, stderr = process.communicate(timeout=20)
+        assert process.returncode == 130 and "rerun to resume" in stderr
         assert time.monotonic() - stopped < 10
     assert not list(out.rglob("*.tmp"))
     assert rows(out)
     (hanging / "hang.mp4").unlink()
     assert fake(hanging, "--out", out, "--workers", 1)[0] == 0
-    assert read_results(out) == whole
+    assert read_results(out) == expected
 
 
 # -- failures and exit codes ------------------------------------------------------------------------------
 
 
-def test_a_crash_fails_one_video_and_is_reported(videos, whole, tmp_path):
+def test_a_crash_fails_one_video_and_is_reported(videos, expected, tmp_path):
     bad = tmp_path / "videos"
     shutil.copytree(videos, bad)
     shutil.copy(videos / "0.mp4", bad / "crash\x1b[31m.mp4")
     (bad / "text.mp4").write_text("no video")
-    code, said, _ = fake(bad, "--out", tmp_path / "out", "--workers", 1)
-    assert code == 1 and read_results(tmp_path / "out") == whole
-    assert f"{N + 2}: {N} ok, 0 degraded, 2 failed" in said
-    assert "crashed" in said and "not_media" in said and "--retry-failed" in said
-    assert "\x1b" not in said and "crash\\x1b[31m.mp4" in said
-    code, said, _ = fake(bad, "--out", tmp_path / "out", "--json")
-    told = json.loads(said)
-    assert code == 1 and (told["ok"], told["failed"], told["skipped"]) == (N, 2, N + 2)
-    assert {row["reason"] for row in told["troubles"]} == {"crashed", "not_media"}
-    code, said, begun = fake(bad, "--out", tmp_path / "out")
-    assert f"nothing to do; {N + 2} finished before" in begun and "real time" not in said
+    code, stdout, _ = fake(bad, "--out", tmp_path / "out", "--workers", 1)
+    assert code == 1 and read_results(tmp_path / "out") == expected
+    assert f"{N + 2}: {N} ok, 0 degraded, 2 failed" in stdout
+    assert "crashed" in stdout and "not_media" in stdout and "--retry-failed" in stdout
+    assert "\x1b" not in stdout and "crash\\x1b[31m.mp4" in stdout
+    code, stdout, _ = fake(bad, "--out", tmp_path / "out", "--json")
+    summary = json.loads(stdout)
+    assert code == 1 and (summary["ok"], summary["failed"], summary["skipped"]) == (N, 2, N + 2)
+    assert {row["reason"] for row in summary["troubles"]} == {"crashed", "not_media"}
+    code, stdout, stderr = fake(bad, "--out", tmp_path / "out")
+    assert f"nothing to do; {N + 2} finished before" in stderr and "real time" not in stdout
 
 
 def test_exit_codes(videos, tmp_path):
     (tmp_path / "empty").mkdir()
-    for args, code, what in (
+    for args, code, message in (
         ((tmp_path / "empty", "--out", tmp_path / "out"), 2, "contains no video"),
         (("--from-file", tmp_path / "none", "--out", tmp_path / "out"), 2, "the list cannot be read"),
         ((videos, "--out", tmp_path / "out", "--workers", 0), 2, "expected a number above 0"),
         ((videos, "--out", tmp_path / "out", "--weights", "none"), 2, "no such weights"),
         ((videos, "--out", videos), 2, "also the folder for the results"),
     ):
-        found, _, said = fake(*args)
-        assert found == code and what in said and len(said.splitlines()) == 1
+        found, _, stderr = fake(*args)
+        assert found == code and message in stderr and len(stderr.splitlines()) == 1
     full = tmp_path / "full.mp4"
     shutil.copy(videos / "0.mp4", full)
     assert fake(full, "--out", tmp_path / "out", "--workers", 1)[0] == 3
@@ -196,64 +190,7 @@ def test_options_of_the_python_api_are_checked(tmp_path):
         fervid.batch(SAMPLES, tmp_path, nonsense=1)
 
 
-# -- what is shown ----------------------------------------------------------------------------------------
-
-
-def row(name: str, status: str = "ok", video_s: float = 60.0, message: str = "") -> Row:
-    return Row(name, "key", status, "", message, {}, video_s, 1.0, "", "", 0, 0, "", 0)
-
-
-def job(name: str) -> Job:
-    return Job(Path(name), name, Path("t.parquet"), 1000)
-
-
-def test_the_tally_estimates_the_remaining_time():
-    now = [0.0]
-    tally = view.BatchProgress(lambda: now[0])
-    tally.take(BatchStarted(4, 4000, [row("before", "degraded")]))
-    assert tally.left_s is None and tally.done == 1 and tally.total == 5
-    now[0] = 10.0
-    tally.take(JobFinished(row("a"), job("a")))
-    assert tally.speed == pytest.approx(6) and tally.left_s == pytest.approx(30)
-    tally.take(JobProgress(0, job("b"), 30.0, 120.0))  # b is twice as long, and a quarter done
-    assert tally.left_s == pytest.approx((90 + 120) / 9)
-    tally.take(JobProgress(0, None))
-    tally.take(JobFinished(row("b", "failed", 0.0), job("b")))
-    assert tally.text() == "3 of 5  ok 1  degraded 1  failed 1  0:20 left  6.0x real time"
-
-
-def test_bars_show_workers_and_totals():
-    console = Console(force_terminal=True, width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    from rich.progress import TextColumn
-
-    with Bar(TextColumn("{task.fields[label]} {task.fields[text]}"), console=console) as bar:
-        bars = view._Bars(bar)
-        bars(BatchStarted(2, 2000, []))
-        bars(JobProgress(0, job("[b]odd\x1b.mp4"), 5.0, 65.0))
-        bar.refresh()
-        bars(JobFinished(row("bad.mp4", "failed", message="bad.mp4: no video"), job("bad.mp4")))
-    console.file.close()
-    said = console.export_text()
-    assert "2 videos to do" in said and "[b]odd\\x1b.mp4 0:05 of 1:05" in said
-    assert "failed    bad.mp4: no video" in said and "1 of 2  ok 0  degraded 0  failed 1" in said
-
-
-def test_a_long_name_keeps_both_ends():
-    names = [f"series one, interview {i:02} with somebody.mp4" for i in range(99)] + [
-        f"somebody of series one, interview {i:02}.mp4" for i in range(99)
-    ]
-    assert {len(view._short(name)) for name in names} == {30}
-    assert len({view._short(name) for name in names[99:]}) == 99 and view._short("short.mp4") == "short.mp4"
-
-
-def test_a_long_list_of_troubles_is_cut(capsys):
-    troubles = [row(f"{i:03}.mp4", "failed", message="x") for i in range(99)]
-    view.print_summary(Summary(Path("out"), [*troubles, row("good")], 0, 10.0, 60.0))
-    said = capsys.readouterr().out
-    assert "100: 1 ok, 0 degraded, 99 failed" in said and "and 59 more, in out/manifest.parquet" in said
-
-
-# -- the folder as one dataset- ---------------------------------------------------------------------------
+# -- the folder as one dataset ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

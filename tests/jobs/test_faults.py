@@ -41,8 +41,8 @@ class HalfDone:
         (self.videos / "c.mp4").write_text("no video any more")
         write(self.videos / "deep" / "new.mp4", scene(14, (8, 24)))
         (self.before / ".left.parquet.99999999.tmp").touch()
-        self.run(shutil.copytree(self.before, folder / "whole"))
-        self.whole = read_results(folder / "whole")
+        self.run(shutil.copytree(self.before, folder / "expected"))
+        self.expected = read_results(folder / "expected")
         out = self.prepare()
         with inject(Faults((str(folder),))) as faults:
             self.run(out)
@@ -68,7 +68,7 @@ class HalfDone:
         self.check_results(out)
         self.run(out)
         mine = f"-{os.getpid()}.tmp"  # a temporary file that could not be removed; the next process removes it
-        assert {name: data for name, data in read_results(out).items() if not name.endswith(mine)} == self.whole
+        assert {name: data for name, data in read_results(out).items() if not name.endswith(mine)} == self.expected
         assert sorted(row.path for row in read_manifest(out)) == NAMES
 
     def check_rows(self, summary: Summary) -> None:
@@ -80,7 +80,7 @@ class HalfDone:
         before = read_results(self.before)
         now = {name: data for name, data in read_results(out).items() if not Path(name).name.startswith(".")}
         for name, data in now.items():
-            assert data in (before.get(name), self.whole.get(name)), f"{name} is damaged"
+            assert data in (before.get(name), self.expected.get(name)), f"{name} is damaged"
         assert "a.mp4.parquet" in now
         assert "b.mp4.parquet" in now or "deep/renamed.mp4.parquet" in now
 
@@ -140,7 +140,7 @@ def fail_in_worker(half_done: HalfDone, monkeypatch: pytest.MonkeyPatch, at: int
             ended = str(e)
     half_done.check_results(out)
     half_done.run(out)
-    assert read_results(out) == half_done.whole
+    assert read_results(out) == half_done.expected
     return ended
 
 
@@ -166,8 +166,8 @@ def six(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
     (folder / "videos").mkdir()
     for i in range(6):
         write(folder / "videos" / f"{i}.mp4", scene(30 + i, (8, 8 + 4 * i)))
-    assert complete(folder / "videos", folder / "whole") == 0
-    return folder / "videos", read_results(folder / "whole")
+    assert complete(folder / "videos", folder / "expected") == 0
+    return folder / "videos", read_results(folder / "expected")
 
 
 def complete(videos: Path, out: Path) -> int:
@@ -192,28 +192,28 @@ def run_on_small_disk(videos: Path, out: Path, kib: int) -> subprocess.Completed
     "kib", [28, *(pytest.param(k, marks=pytest.mark.slow) for k in (4, 8, 12, 16, 20, 24, 32, 36, 40, 44, 48, 52, 56))]
 )
 def test_a_full_disk_stops_the_run_and_more_space_completes_it(six, tmp_path, kib):
-    videos, whole = six
+    videos, expected = six
     done = run_on_small_disk(videos, tmp_path / "out", kib)
     if "mount" in done.stderr or "unshare" in done.stderr:
         pytest.skip("file systems cannot be mounted here")
     assert done.returncode == 3, done.stderr
     assert "No space left on device; free some space" in done.stderr and len(done.stderr.splitlines()) == 1
     left = {name: data for name, data in read_results(tmp_path / "out").items() if not Path(name).name.startswith(".")}
-    assert left.items() <= whole.items()
+    assert left.items() <= expected.items()
     assert complete(videos, tmp_path / "out") == 0
-    assert read_results(tmp_path / "out") == whole
+    assert read_results(tmp_path / "out") == expected
 
 
 @pytest.mark.parametrize("most", [1000, pytest.param(5000, marks=pytest.mark.slow)])
 def test_a_file_size_limit_stops_the_run(six, tmp_path, most):
-    videos, whole = six
+    videos, expected = six
     program = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({most},) * 2); "
     program += "from tests.helpers.failing_jobs import main; main()"
     command = [sys.executable, "-c", program, "batch", videos, "--out", tmp_path / "out", "--workers", "1", "--quiet"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 3 and "ulimit -f" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     assert complete(videos, tmp_path / "out") == 0
-    assert read_results(tmp_path / "out") == whole
+    assert read_results(tmp_path / "out") == expected
 
 
 def test_a_worker_that_cannot_be_started_is_an_error(tmp_path):

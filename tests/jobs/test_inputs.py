@@ -36,7 +36,7 @@ def test_containers_are_recognised_by_their_first_bytes(codec, suffix, tmp_path)
     "build",
     [
         broken_clips.random_bytes,
-        broken_clips.picture,
+        broken_clips.png_image,
         broken_clips.pipe,
         broken_clips.concat_list,
         broken_clips.hls_list,

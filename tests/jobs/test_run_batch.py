@@ -62,13 +62,13 @@ def test_finished_videos_are_skipped(videos, tmp_path):
 
 
 def test_an_interrupted_batch_resumes(videos, tmp_path):
-    out, whole = tmp_path / "out", tmp_path / "whole"
-    batch(videos, out=whole)
+    out, expected = tmp_path / "out", tmp_path / "expected"
+    batch(videos, out=expected)
     with pytest.raises(KeyboardInterrupt):
         batch(videos, out=out, interrupt_after=2)
     assert [row.path for row in read_manifest(out)] == ["a.mkv", "a.mp4"]
     assert batch(videos, out=out)[0] == ["deep/b.mp4"]
-    assert read_results(out) == read_results(whole)
+    assert read_results(out) == read_results(expected)
 
 
 def test_changed_videos_are_processed_again(videos, tmp_path, face_clips):
@@ -107,36 +107,36 @@ def test_a_timeline_with_another_key_than_its_row_is_replaced(videos, tmp_path):
     """A run with other options was killed after it wrote a timeline and before it wrote the row."""
     out = tmp_path / "out"
     batch(videos, out=out)
-    whole = read_results(out)
+    expected = read_results(out)
     other = Config(fps=2.0)
     assert process_video(videos / "a.mp4", out / "a.mp4.parquet", other, load_fakes(other), name="a.mp4").status == "ok"
-    assert read_results(out) != whole
+    assert read_results(out) != expected
     assert batch(videos, out=out)[0] == ["a.mp4"]
-    assert read_results(out) == whole
+    assert read_results(out) == expected
 
 
 def test_a_renamed_file_is_recognised(videos, tmp_path):
-    out, whole = tmp_path / "out", tmp_path / "whole"
+    out, expected = tmp_path / "out", tmp_path / "expected"
     batch(videos, out=out)
     (videos / "new").mkdir()
     (videos / "deep" / "b.mp4").rename(videos / "new" / "c.mp4")
     done, summary = batch(videos, out=out)
     assert done == [] and list(statuses(summary)) == ["a.mkv", "a.mp4", "new/c.mp4"]
-    batch(videos, out=whole)
-    assert read_results(out) == read_results(whole)  # the bytes that processing it gives
+    batch(videos, out=expected)
+    assert read_results(out) == read_results(expected)  # as if it had been processed under this name
     assert [row.path for row in read_manifest(out)] == ["a.mkv", "a.mp4", "new/c.mp4"]
     assert not (out / "deep").exists()
 
 
 def test_swapped_files_are_recognised(videos, tmp_path):
-    out, whole = tmp_path / "out", tmp_path / "whole"
+    out, expected = tmp_path / "out", tmp_path / "expected"
     batch(videos, out=out)
     (videos / "a.mp4").rename(videos / "x")
     (videos / "a.mkv").rename(videos / "a.mp4")
     (videos / "x").rename(videos / "a.mkv")
     batch(videos, out=out)
-    batch(videos, out=whole)
-    assert read_results(out) == read_results(whole)
+    batch(videos, out=expected)
+    assert read_results(out) == read_results(expected)
 
 
 def test_a_copy_gets_its_own_result(videos, tmp_path):
@@ -298,8 +298,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(videos, tmp_path, monkeypat
         batch(videos, out=out)
     monkeypatch.undo()
     batch(videos, out=out)
-    batch(videos, out=tmp_path / "whole")
-    assert read_results(out) == read_results(tmp_path / "whole")
+    batch(videos, out=tmp_path / "expected")
+    assert read_results(out) == read_results(tmp_path / "expected")
 
 
 def test_unwritable_results_are_reported(videos, tmp_path):

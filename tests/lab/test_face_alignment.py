@@ -103,4 +103,4 @@ def test_a_trained_model_carries_its_framing(tmp_path: Path) -> None:
     assert measured.box < 0.7 < FER2013_ALIGNMENT.box
     assert TorchClassifier(str(weights), "cpu").framing.box == measured.box
     assert json.loads(weights.with_suffix(".json").read_text("utf-8"))["framing_from"] == source
-    assert lines[-1] == f"framing: {source}"
+    assert lines[-1] == f"alignment: {source}"

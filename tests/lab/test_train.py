@@ -29,7 +29,7 @@ from fervid.lab.training.data import DataSource, TrainingData
 from fervid.lab.training.distributed import spawn
 from fervid.lab.training.recipe import BALANCES, Recipe, load_grid, load_recipe
 from fervid.lab.training.sweep import sweep
-from fervid.lab.training.targets import ask_teachers, find_tasks
+from fervid.lab.training.targets import distillation_targets, find_tasks
 from fervid.lab.training.train import train
 from fervid.lab.training.trainer import Trainer
 from fervid.labels import EMOTIONS
@@ -156,7 +156,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     for init, words in (("x.safetensors", "not the weights of a basecnn"), ("x.pt", "state dict"), ("y.pt", "no such")):
         with pytest.raises(WeightsError, match=words):
             pretrained.load_backbone(nets.build("basecnn", 7), "basecnn", str(tmp_path / init))
-    with pytest.raises(WeightsError, match="nobody publishes"):
+    with pytest.raises(WeightsError, match="no published weights"):
         pretrained.load_backbone(nets.build("basecnn", 7), "basecnn", "download")
 
 
@@ -178,9 +178,9 @@ def test_offline_vggface2_says_where_to_put_the_file(
     ("args", "words"),
     [
         (["--device", "cuda:99"], "--device cuda:99"),
-        (["--init", "gone.pt"], "gone.pt: no such weights to begin with; expected"),
+        (["--init", "gone.pt"], "gone.pt: no such initial weights; expected"),
         (["--teacher", "seresnet", "--teacher", "gone.safetensors"], "gone.safetensors: no such weights"),
-        (["--sweep", "grid.toml"], "gone.pt: no such weights to begin with"),
+        (["--sweep", "grid.toml"], "gone.pt: no such initial weights"),
     ],
 )
 def test_what_a_run_needs_is_looked_for_before_the_faces(
@@ -276,7 +276,9 @@ def test_training_writes_weights_facts_and_curves(material: TrainingData, tmp_pa
     recipe = replace(TINY, arch="secnn13", epochs=2, window_px=40, mixup=0.2, balance="weights")
     weights = train(material, tmp_path, recipe, on_epoch=lines.append)
     facts = facts_of(weights)
-    assert [line.split()[1] for line in lines[:2]] == ["1/2", "2/2"] and lines[2].startswith("framing: FER2013's: only")
+    assert [line.split()[1] for line in lines[:2]] == ["1/2", "2/2"] and lines[2].startswith(
+        "alignment: FER2013's: only"
+    )
     assert facts["heads"][0]["labels"] == list(FER2013) and facts["heads"][0]["temperature"] > 0
     assert facts["input_px"] == 48 and facts["epochs"] == 2 and facts["recipe"]["mixup"] == 0.2
     assert weights.stat().st_mode == weights.with_suffix(".json").stat().st_mode
@@ -346,7 +348,7 @@ def test_the_rate_falls_after_a_plateau(material: TrainingData, tmp_path: Path) 
     recipe = replace(TINY, epochs=4, schedule="plateau", plateau_epochs=1, plateau_factor=0.1, learning_rate=1e-8)
     run = Trainer(material, recipe, "cpu", tmp_path / "none.pt")
     for accuracy in (0.5, 0.4, 0.6):
-        run.note({"validation_accuracy": accuracy})
+        run.record({"validation_accuracy": accuracy})
     assert run._set_rate() == pytest.approx(1e-9)
     assert run.optimiser.param_groups[0]["lr"] == pytest.approx(1e-9)
 
@@ -377,7 +379,7 @@ def test_two_heads_learn_labels_and_votes(material: TrainingData, tmp_path: Path
 
 
 def ask(faces: FaceSet, recipe: Recipe) -> np.ndarray:
-    answer = ask_teachers(faces, find_tasks(faces, recipe), recipe, "cpu")
+    answer = distillation_targets(faces, find_tasks(faces, recipe), recipe, "cpu")
     assert answer is not None
     return answer.numpy()
 
@@ -423,7 +425,7 @@ def test_a_teacher_is_heard_where_it_knows_the_classes(material: TrainingData, t
     assert abs(alone[:, :7] - together[:, :7]).max() > 1e-3
     np.testing.assert_allclose(together[:, :7].sum(1), 1, rtol=1e-5)
     with pytest.raises(DataError, match="a teacher of ferplus must know"):
-        ask_teachers(material.faces, tasks, replace(both, teacher=(of_labels,)), "cpu")
+        distillation_targets(material.faces, tasks, replace(both, teacher=(of_labels,)), "cpu")
     mirrored = replace(material.faces, image=np.ascontiguousarray(material.faces.image[:, :, ::-1]))
     asked = replace(both, teacher=(of_both,))
     np.testing.assert_allclose(ask(mirrored, asked), alone, atol=1e-6)
@@ -497,9 +499,9 @@ def test_a_recipe_comes_from_a_file_and_options(tmp_path: Path) -> None:
         ("freeze = 1", "expected true or false"),
         ("teacher = 'a'", "expected a list of texts"),
         ("augment_kinds = ['colour']", "expected one of flip"),
-        ("heads = 'both'\nlabels = 'ferplus'", "choose"),
-        ("window_px = 64", "within the image of 48"),
-        ("window_px = 40\narch = 'baseline'", "expect faces of one size"),
+        ("heads = 'both'\nlabels = 'ferplus'", "makes both the same"),
+        ("window_px = 64", "must fit into the image of 48"),
+        ("window_px = 40\narch = 'baseline'", "need faces of one size"),
         ("epochs", "not a readable TOML"),
     ],
 )

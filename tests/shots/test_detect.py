@@ -18,7 +18,7 @@ from tests.helpers.walking_people import dialogue
 
 def detect(film: Film, fps: float = RATE) -> ShotDetector:
     detector = ShotDetector()
-    thumb = thumbnails(film.pictures)
+    thumb = thumbnails(film.frames)
     detector.push(np.arange(len(thumb)) / fps, thumb)
     detector.finish()
     return detector
@@ -84,7 +84,7 @@ def test_shots_follow_each_other_without_gaps(edited):
 
 
 def test_dissimilar_neighbours_mark_where_a_shot_may_begin():
-    shown = signatures(np.arange(80) / RATE, thumbnails(photographs(30, 20, 30).pictures), first=7)
+    shown = signatures(np.arange(80) / RATE, thumbnails(photographs(30, 20, 30).frames), first=7)
     assert [now.index for before, now in pairwise(shown) if not is_similar(before, now, FAST_PAN)] == [37, 57]
 
 
@@ -97,7 +97,7 @@ def test_blank_frames_are_similar_to_each_other_only():
     )
 
 
-THUMBS = thumbnails(photographs(30, 20, 30).pictures)
+THUMBS = thumbnails(photographs(30, 20, 30).frames)
 
 
 @steady
@@ -114,7 +114,7 @@ def test_shots_do_not_depend_on_batches(cuts):
 
 
 def test_a_still_image_is_one_shot_in_little_memory():
-    detector, thumb = ShotDetector(), thumbnails(photographs(2).pictures)[0]
+    detector, thumb = ShotDetector(), thumbnails(photographs(2).frames)[0]
     for i in range(3_000):  # ten minutes
         detector.push(np.array([i / 5]), thumb[None])
         assert len(detector._seen) < 50 and i + 1 - detector.settled < 20
@@ -131,20 +131,20 @@ def test_batches_are_passed_on_while_the_film_runs():
 
 def test_black_is_no_shot_of_its_own():
     film = photographs(40, 40)
-    film.pictures[36:44] = 0
+    film.frames[36:44] = 0
     assert [(one.index, one.kind) for one in detect(film).boundaries] == [(44, "cut")]
 
 
 def test_a_shot_continues_after_black():
     film = photographs(80)
-    film.pictures[36:44] = 0
+    film.frames[36:44] = 0
     assert detect(film).boundaries == []
 
 
 def test_strobing_is_one_shot():
     film = photographs(30, 30)
-    film.pictures[1:30:2] = film.pictures[31:60:2]
-    film.pictures[30:] = film.pictures[:30]
+    film.frames[1:30:2] = film.frames[31:60:2]
+    film.frames[30:] = film.frames[:30]
     assert detect(film).boundaries == []
 
 
@@ -155,7 +155,7 @@ def test_no_frames_and_one_frame():
 
 def test_time_that_runs_backwards_does_no_harm():
     detector = ShotDetector()
-    detector.push(np.arange(60) % 25 / 25, thumbnails(photographs(30, 30).pictures))
+    detector.push(np.arange(60) % 25 / 25, thumbnails(photographs(30, 30).frames))
     detector.finish()
     assert detector.settled == 60
 

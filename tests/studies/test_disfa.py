@@ -36,7 +36,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
+def done(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, Path]:
     """Run the study once in real worker processes; return exit code, stdout and the folder of the results."""
     out = tmp_path_factory.mktemp("disfa") / "out"
     with pytest.MonkeyPatch.context() as patch:
@@ -58,10 +58,10 @@ def joined(corpus: Path, out: Path, subject: str = "SN001") -> MatchedRecording:
 # -- matching --------------------------------------------------------------------------------------------
 
 
-def test_every_frame_is_matched_with_its_own_codes(corpus: Path, whole: tuple[int, str, Path]) -> None:
+def test_every_frame_is_matched_with_its_own_codes(corpus: Path, done: tuple[int, str, Path]) -> None:
     """The brightness of the face differs between frames, so an offset of one frame is detected."""
     for subject in (1, 2, 3):
-        one = joined(corpus, whole[2], f"SN{subject:03d}")
+        one = joined(corpus, done[2], f"SN{subject:03d}")
         assert list(one.frame) == list(range(1, mini.N + 1))
         bright = np.array([mini.brightness(subject, i) for i in range(mini.N)]) / 510
         assert one.prob[:, one.emotions.index("happiness")] == pytest.approx(bright, abs=STEP / 2)
@@ -138,9 +138,9 @@ def test_combinations_by_hand() -> None:
     }  # fmt: skip
 
 
-def test_correlations_have_the_right_sign(whole: tuple[int, str, Path]) -> None:
+def test_correlations_have_the_right_sign(done: tuple[int, str, Path]) -> None:
     """Happiness rises with the brightness, as AU6+12 do; anger falls with it, as AU4+5 do."""
-    code, printed, out = whole
+    code, printed, out = done
     facts = json.loads((out / "disfa.json").read_text())
     assert code == 0 and facts["troubles"] == []
     for one in facts["recordings"]:
@@ -189,9 +189,9 @@ def test_statistics_without_a_face_are_undefined() -> None:
 
 
 def test_a_rerun_processes_only_what_is_not_finished(
-    corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known: None
+    corpus: Path, done: tuple[int, str, Path], tmp_path: Path, known: None
 ) -> None:
-    root, out = copy(corpus, tmp_path), Path(shutil.copytree(whole[2], tmp_path / "out"))
+    root, out = copy(corpus, tmp_path), Path(shutil.copytree(done[2], tmp_path / "out"))
     mini.write_video(root / "Videos_LeftCamera" / "LeftVideoSN002_comp.avi", 9)
     (out / "faces" / "SN003_left.parquet").unlink()
     started: list[int] = []
@@ -203,27 +203,27 @@ def test_a_rerun_processes_only_what_is_not_finished(
 
 
 def test_an_upgrade_that_changes_results_processes_all_videos_again(
-    corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known: None, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, done: tuple[int, str, Path], tmp_path: Path, known: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, started = Path(shutil.copytree(whole[2], tmp_path / "out")), []
+    out, started = Path(shutil.copytree(done[2], tmp_path / "out")), []
     monkeypatch.setattr("fervid.provenance.RESULTS_VERSION", 99)
     fervid.disfa(corpus, out, workers=1, on_event=lambda event: started.append(getattr(event, "jobs", 0)))
     assert sum(started) == 3
 
 
-def test_the_same_input_gives_the_same_bytes(corpus: Path, whole: tuple[int, str, Path], tmp_path: Path, known) -> None:
+def test_the_same_input_gives_the_same_bytes(corpus: Path, done: tuple[int, str, Path], tmp_path: Path, known) -> None:
     run("disfa", corpus, "--out", tmp_path / "out", "--workers", 2)
-    for path in (p for p in whole[2].rglob("*") if p.is_file()):
-        assert (tmp_path / "out" / path.relative_to(whole[2])).read_bytes() == path.read_bytes(), path.name
+    for path in (p for p in done[2].rglob("*") if p.is_file()):
+        assert (tmp_path / "out" / path.relative_to(done[2])).read_bytes() == path.read_bytes(), path.name
 
 
-def test_the_written_files(whole: tuple[int, str, Path]) -> None:
-    names = sorted(str(p.relative_to(whole[2])) for p in whole[2].rglob("*") if p.is_file())
+def test_the_written_files(done: tuple[int, str, Path]) -> None:
+    names = sorted(str(p.relative_to(done[2])) for p in done[2].rglob("*") if p.is_file())
     kept = [f"{kind}/SN00{i}_left.parquet" for kind in ("faces", "timelines") for i in (1, 2, 3)]
     assert names == ["disfa.csv", "disfa.json", "disfa.txt", "disfa_course.png", "disfa_forest.png", *kept]
-    table = pd.read_csv(whole[2] / "disfa.csv")
+    table = pd.read_csv(done[2] / "disfa.csv")
     assert len(table) == 3 * 2 + 2 and set(table["subject"]) == {"SN001", "SN002", "SN003", "mean"}
-    assert pq.read_metadata(whole[2] / "faces" / "SN001_left.parquet").num_rows == mini.N
+    assert pq.read_metadata(done[2] / "faces" / "SN001_left.parquet").num_rows == mini.N
 
 
 # -- the layout -----------------------------------------------------------------------------------------------
@@ -289,8 +289,8 @@ MISSING = {
 
 
 @pytest.mark.parametrize("kind", MISSING)
-def test_a_missing_file_excludes_its_own_subject(kind: str, corpus: Path, whole, tmp_path: Path, known: None) -> None:
-    root, out = copy(corpus, tmp_path), Path(shutil.copytree(whole[2], tmp_path / "out"))
+def test_a_missing_file_excludes_its_own_subject(kind: str, corpus: Path, done, tmp_path: Path, known: None) -> None:
+    root, out = copy(corpus, tmp_path), Path(shutil.copytree(done[2], tmp_path / "out"))
     damage, words = MISSING[kind]
     damage(root)
     report = fervid.disfa(root, out, workers=1)
@@ -299,8 +299,8 @@ def test_a_missing_file_excludes_its_own_subject(kind: str, corpus: Path, whole,
     assert len(report.facts["troubles"]) == 1 and words in report.facts["troubles"][0]
 
 
-def test_problems_are_printed_and_give_exit_code_1(corpus: Path, whole, tmp_path: Path, known: None) -> None:
-    root, out = copy(corpus, tmp_path), Path(shutil.copytree(whole[2], tmp_path / "out"))
+def test_problems_are_printed_and_give_exit_code_1(corpus: Path, done, tmp_path: Path, known: None) -> None:
+    root, out = copy(corpus, tmp_path), Path(shutil.copytree(done[2], tmp_path / "out"))
     (root / LABELS / "SN002_au26.txt").unlink()
     code, printed, _ = run("disfa", root, "--out", out, "--workers", 1)
     assert code == 1 and "no SN002_au26.txt; expected one file" in printed
@@ -309,9 +309,9 @@ def test_problems_are_printed_and_give_exit_code_1(corpus: Path, whole, tmp_path
 
 @pytest.mark.parametrize(("coded", "compared"), [(118, 118), (125, 120)])
 def test_a_different_number_of_frames_is_reported(
-    coded: int, compared: int, corpus: Path, whole, tmp_path, known
+    coded: int, compared: int, corpus: Path, done, tmp_path, known
 ) -> None:
-    root, out = copy(corpus, tmp_path), Path(shutil.copytree(whole[2], tmp_path / "out"))
+    root, out = copy(corpus, tmp_path), Path(shutil.copytree(done[2], tmp_path / "out"))
     mini.write_codes(root / "ActionUnit_Labels", 2, mini.smiles(2), n=coded)
     report = fervid.disfa(root, out, workers=1)
     assert len(report.facts["troubles"]) == 1

@@ -15,8 +15,8 @@ from tests.helpers.broken_clips import (
     concat_list,
     hls_list,
     patched,
-    picture,
     pipe,
+    png_image,
     random_bytes,
     without_frames,
     without_moov,
@@ -34,7 +34,7 @@ REFUSED: dict[str, tuple[Builder, str]] = {
     "text.txt": (wrote("just a text\n" * 50), "not_media"),
     "random.mp4": (random_bytes, "not_media"),
     "random.ts": (random_bytes, "not_media"),
-    "picture.mp4": (picture, "not_media"),
+    "picture.mp4": (png_image, "not_media"),
     "concat.mp4": (concat_list, "not_media"),
     "hls.mp4": (hls_list, "not_media"),
     "hls.m3u8": (hls_list, "not_media"),
@@ -115,7 +115,7 @@ def opened() -> Iterator[Callable[[Path], Callable[[], bool]]]:
     inotify = libc.inotify_init1(os.O_NONBLOCK)
 
     def watch_file(path: Path) -> Callable[[], bool]:
-        assert libc.inotify_add_read(inotify, os.fsencode(path), 0x20) > 0  # IN_OPEN
+        assert libc.inotify_add_watch(inotify, os.fsencode(path), 0x20) > 0  # IN_OPEN
 
         def was_opened() -> bool:
             try:

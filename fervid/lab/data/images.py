@@ -72,9 +72,18 @@ class Face:
 
 
 def find_images(path: Path) -> list[Path]:
-    """List the images in a folder and its subfolders, sorted, or the one file given.
+    """List the images in a folder and its subfolders, or the one file given.
 
     Links are followed, but no folder is read twice. Names that begin with a dot are skipped.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of Path
+        Sorted.
 
     Raises
     ------
@@ -92,7 +101,17 @@ def find_images(path: Path) -> list[Path]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """List the files below a folder whose suffix is that of an image, sorted; see `files.files_below`."""
+    """List the files below a folder whose suffix is that of an image; see `files.files_below`.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        Sorted.
+    """
     return sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
 
 
@@ -143,7 +162,19 @@ def read_image(picture: Path | bytes, name: str = "") -> np.ndarray:
 
 
 def try_read_image(path: Path) -> tuple[np.ndarray | None, str]:
-    """Read an image that may be skipped; give it and "", or None and the reason. See `read_image`."""
+    """Read an image that may be skipped; see `read_image`.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    image : np.ndarray or None
+        RGB (h, w, 3) uint8; None if it cannot be read.
+    reason : str
+        Why it cannot be read, else "".
+    """
     try:
         return read_image(path), ""
     except DataError as e:
@@ -159,7 +190,19 @@ def _check_regular(path: Path, name: str) -> None:
 
 
 def square_crop(picture: np.ndarray, size_px: int) -> np.ndarray:
-    """Crop the central square of an image (h, w, 3) or (h, w), resized to (size_px, size_px) uint8, grey."""
+    """Crop the central square of an image.
+
+    Parameters
+    ----------
+    picture : np.ndarray
+        (h, w, 3) or (h, w), uint8.
+    size_px : int
+
+    Returns
+    -------
+    np.ndarray
+        (size_px, size_px) uint8, grey.
+    """
     grey = Image.fromarray(picture).convert("L")
     side = min(grey.size)
     left, top = (grey.width - side) // 2, (grey.height - side) // 2
@@ -168,12 +211,34 @@ def square_crop(picture: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def is_crop(picture: np.ndarray) -> bool:
-    """Tell whether an image (h, w, 3) is so small that it can only be a face crop."""
+    """Tell whether an image is so small that it can only be a face crop.
+
+    Parameters
+    ----------
+    picture : np.ndarray
+        (h, w, 3) uint8.
+
+    Returns
+    -------
+    bool
+    """
     return max(picture.shape[:2]) <= _CROP_PX
 
 
 def whole(picture: np.ndarray, size_px: int) -> np.ndarray:
-    """Resize an image that is a face crop (h, w, 3) to (size_px, size_px) uint8, grey."""
+    """Resize an image that is a face crop.
+
+    Parameters
+    ----------
+    picture : np.ndarray
+        (h, w, 3) uint8.
+    size_px : int
+
+    Returns
+    -------
+    np.ndarray
+        (size_px, size_px) uint8, grey.
+    """
     return np.asarray(Image.fromarray(_luma(picture)).resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
@@ -221,7 +286,18 @@ def all_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[list
 
 
 def batches(items: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
-    """Group items into lists of `size`; the last may be shorter."""
+    """Group items into lists.
+
+    Parameters
+    ----------
+    items : Iterable
+    size : int
+
+    Yields
+    ------
+    list
+        Of `size` items; the last may be shorter.
+    """
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch

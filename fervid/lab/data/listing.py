@@ -68,7 +68,18 @@ class Listing:
 
 
 def split_named(text: str) -> str:
-    """Interpret the name of a folder or a Usage ("PublicTest", "Train_Aligned_Faces") as one of SPLITS, or ""."""
+    """Interpret the name of a folder or a Usage as a split.
+
+    Parameters
+    ----------
+    text : str
+        Such as "PublicTest" or "Train_Aligned_Faces".
+
+    Returns
+    -------
+    str
+        One of SPLITS, or "".
+    """
     words = re.findall("[a-z]+", text.lower())
     whole = "".join(words)
     return _SPLIT_WORDS.get(whole, _SPLIT_WORDS.get(words[0], "") if words else "")
@@ -115,7 +126,17 @@ def choose_split(listing: Listing, split: str | None) -> tuple[Listing, str]:
 
 
 def name_labels(listing: Listing) -> tuple[str, ...]:
-    """List the classes of a data set, of all its splits: those of its numbers, then others that occur."""
+    """List the classes of a data set, of all its splits.
+
+    Parameters
+    ----------
+    listing : Listing
+
+    Returns
+    -------
+    tuple of str
+        The classes of its numbers, then others that occur.
+    """
     names = {raw_label: _class_name(raw_label, listing.numbers) for raw_label in set(listing.raw_label)}
     numbered = tuple(listing.numbers.values()) if set(names) & set(listing.numbers) else ()
     found = set(names.values())
@@ -123,7 +144,17 @@ def name_labels(listing: Listing) -> tuple[str, ...]:
 
 
 def label_rows(listing: Listing, labels: tuple[str, ...]) -> np.ndarray:
-    """Give the label of each image as an index into `labels`, (n,) int64.
+    """Give the label of each image.
+
+    Parameters
+    ----------
+    listing : Listing
+    labels : tuple of str
+
+    Returns
+    -------
+    np.ndarray
+        (n,) int64, indices into `labels`.
 
     Raises
     ------

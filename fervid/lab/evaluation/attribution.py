@@ -113,7 +113,17 @@ def gradcam(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 
 def cam(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    """Compute class activation maps from the weights of the last layer; arguments and result as for `gradcam`.
+    """Compute class activation maps from the weights of the last layer.
+
+    Parameters
+    ----------
+    net, x, target
+        As for `gradcam`.
+
+    Returns
+    -------
+    Tensor
+        As from `gradcam`.
 
     Raises
     ------
@@ -133,9 +143,19 @@ def cam(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 
 def occlusion(net: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    """Measure by how much the output falls while a window is covered with the mean face; as for `gradcam`.
+    """Measure by how much the output falls while a window is covered with the mean face.
 
     The window has a sixth of the side and moves by half of that.
+
+    Parameters
+    ----------
+    net, x, target
+        As for `gradcam`.
+
+    Returns
+    -------
+    Tensor
+        As from `gradcam`.
     """
     window = max(1, x.shape[-1] // 6)
     step = max(1, window // 2)

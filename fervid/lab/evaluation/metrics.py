@@ -184,7 +184,17 @@ def reliability(prob: np.ndarray, label: np.ndarray, bins: int = 15) -> Reliabil
 
 
 def calibration_error(prob: np.ndarray, label: np.ndarray, bins: int = 15) -> float:
-    """Compute the expected calibration error over bins of equal width; arguments as for `reliability`."""
+    """Compute the expected calibration error over bins of equal width.
+
+    Parameters
+    ----------
+    prob, label, bins
+        As for `reliability`.
+
+    Returns
+    -------
+    float
+    """
     return reliability(prob, label, bins).error
 
 

@@ -1,4 +1,4 @@
-"""The course of a training run, epoch by epoch, as a table and an image."""
+"""The learning curves of a training run, as a table and as a figure."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,14 @@ __all__ = ["draw_curves", "write_rows"]
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows of the same columns as CSV; real numbers are rounded to five digits."""
+    """Write rows as CSV.
+
+    Parameters
+    ----------
+    path : Path
+    rows : Sequence of Mapping
+        With the same keys; floats are rounded to five digits.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -17,7 +24,14 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def draw_curves(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Draw loss and accuracy of the training and the validation faces over the epochs, as PNG."""
+    """Plot the loss and accuracy of training and validation faces over the epochs as PNG.
+
+    Parameters
+    ----------
+    path : Path
+    rows : Sequence of Mapping
+        One per epoch, with `epoch`, `train_*` and `validation_*`.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6))

@@ -1,4 +1,4 @@
-"""What a training run is given: faces to learn from and faces to watch, checked against each other."""
+"""The data of a training run: training and validation faces, checked against each other."""
 
 import hashlib
 import re
@@ -18,16 +18,23 @@ from fervid.lab.training.recipe import Recipe
 
 __all__ = ["DataSource", "TrainingData"]
 
-#: A name that holds the word test: "fer2013_private_test", "PrivateTest"; not "latest".
+#: Names that contain the word test: "fer2013_private_test", "PrivateTest"; not "latest".
 _TEST = re.compile(r"(?<![A-Za-z])test|Test|TEST")
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Faces to train on, and others to watch and calibrate on; both count the classes in the order of `faces`.
+    """Faces to train on, and others to validate and calibrate on; both index the classes of `faces`.
 
-    DataError when the faces come from a test split, when there are none or all of one class, or when `validation` has
-    a class that `faces` lacks.
+    Parameters
+    ----------
+    faces, validation : FaceSet
+
+    Raises
+    ------
+    DataError
+        If the faces come from a test split, if there are too few or all of one class, or if `validation` has a class
+        that `faces` lacks.
     """
 
     faces: FaceSet
@@ -46,8 +53,8 @@ class TrainingData:
         if missing := [name for name in validation.labels if name not in faces.labels]:
             found = ", ".join(faces.labels)
             raise DataError(
-                f"{validation.name} has {', '.join(missing)}, which {faces.name} lacks; it has {found}: leave those "
-                "faces out of --validation, or leave --validation out, and every 10th training face is watched"
+                f"{validation.name} has {', '.join(missing)}, which {faces.name} lacks; it has {found}. Remove those "
+                "faces from --validation, or leave out --validation to validate on every 10th training face"
             )
         if faces.labels != validation.labels:
             index = np.array([faces.labels.index(name) for name in validation.labels], np.int64)
@@ -57,7 +64,7 @@ class TrainingData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of all faces and labels: a run goes on only with the faces that it began with."""
+        """The sha256 of all faces and labels; a run resumes only with the same ones."""
         digest = hashlib.sha256()
         for part in (self.faces, self.validation):
             digest.update(repr((part.labels, part.vote_labels)).encode())
@@ -69,16 +76,29 @@ class TrainingData:
 
     @cached_property
     def framing(self) -> tuple[FaceAlignment, str]:
-        """How faces lie in the training images, and what that was measured on."""
+        """The alignment of the training faces, and what it was measured on."""
         return measure_alignment(self.faces.image)
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where faces are: a set to learn from, and one to watch (else every tenth face of the first).
+    """Where the data of a training run lie.
 
-    `split` names the part of `data` that is learned, where it has several. `drop_duplicates` leaves training faces out
-    that are (nearly) validation faces too.
+    Parameters
+    ----------
+    data : Path
+        The training set; as for `load_faces`.
+    validation : Path, optional
+        The validation set; by default every tenth face of `data`.
+    split : str
+        The split of `data` to train on, where it has several.
+    drop_duplicates : bool
+        Whether to drop training faces that are near-duplicates of validation faces.
+
+    Raises
+    ------
+    DataError
+        If the split is a test split.
     """
 
     data: Path
@@ -88,22 +108,34 @@ class DataSource:
 
     def __post_init__(self) -> None:
         if self.split == "all":
-            raise DataError(f"{self.data}: all takes test splits too: train on the training split")
+            raise DataError(f"{self.data}: all includes test splits: train on the training split")
         if _TEST.search(self.split) or self.split in ("public", "private"):
             raise DataError(f"{self.data}: {self.split} is a test split: train on the training split")
 
-    def read(self, recipe: Recipe, say: Callable[[str], None] = lambda line: None) -> TrainingData:
-        """Read the faces, look for validation faces among the training faces, and say what was found."""
+    def read(self, recipe: Recipe, report: Callable[[str], None] = lambda line: None) -> TrainingData:
+        """Load the faces and search for near-duplicates between the two sets.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            Decides labels and size.
+        report : Callable
+            Receives a line about the duplicates.
+
+        Returns
+        -------
+        TrainingData
+        """
         faces = load_faces(self.data, self.split, labels=recipe.labels, size_px=recipe.size_px)
         if self.validation is None:
             material = TrainingData(*faces.split())
         else:
-            watched = load_validation(self.validation, labels=recipe.labels, size_px=recipe.size_px)
-            material = TrainingData(faces, watched)
+            validation = load_validation(self.validation, labels=recipe.labels, size_px=recipe.size_px)
+            material = TrainingData(faces, validation)
         found = find_duplicates(material.faces, material.validation)
-        say(found.summary())
+        report(found.summary())
         if not self.drop_duplicates:
             return material
         kept = found.drop(material.faces)
-        say(f"{len(material.faces) - len(kept)} training faces dropped")
+        report(f"{len(material.faces) - len(kept)} training faces dropped")
         return replace(material, faces=kept)

@@ -1,4 +1,4 @@
-"""End a training run: the head fitted anew, the temperatures, the weights and the facts beside them."""
+"""Finish a training run: refit the head, fit the temperatures, write the weights and the facts beside them."""
 
 import hashlib
 import json
@@ -22,7 +22,20 @@ __all__ = ["export_model", "refit_head"]
 
 
 def export_model(out: Path, run: "Trainer", material: TrainingData) -> Path:
-    """Write OUT/model.safetensors (matrices in half precision) and the facts that the line needs beside it."""
+    """Write OUT/model.safetensors (matrices in half precision) and OUT/model.json with the facts that the line needs.
+
+    Parameters
+    ----------
+    out : Path
+        An existing folder.
+    run : Trainer
+    material : TrainingData
+
+    Returns
+    -------
+    Path
+        The weights.
+    """
     weights = out / "model.safetensors"
     net = run.averaged
     if "net" in run.best:
@@ -31,12 +44,12 @@ def export_model(out: Path, run: "Trainer", material: TrainingData) -> Path:
         refit_head(run)
     state = {k: (v.half() if v.ndim > 1 else v).cpu().contiguous() for k, v in net.state_dict().items()}
     saved = save(state)
-    weights.write_bytes(saved)  # save_file lets nobody else read it
+    weights.write_bytes(saved)  # save_file would make it unreadable for other users
     net.load_state_dict(load(saved))
     mean, std = run.mean_std
     framing, framing_from = material.framing
     facts = {
-        "arch": run.recipe.arch, "heads": _judge(run, material),
+        "arch": run.recipe.arch, "heads": _head_facts(run, material),
         "input_px": material.faces.image.shape[1], "mean": mean, "std": std,
         "recipe": asdict(run.recipe), "epochs": run.epoch,
         "framing": asdict(framing), "framing_from": framing_from,
@@ -47,9 +60,9 @@ def export_model(out: Path, run: "Trainer", material: TrainingData) -> Path:
     return weights
 
 
-def _judge(run: "Trainer", material: TrainingData) -> list[dict[str, Any]]:
+def _head_facts(run: "Trainer", material: TrainingData) -> list[dict[str, Any]]:
     """Measure each head on the validation faces and fit its temperature (Guo et al. 2017, arXiv 1706.04599)."""
-    logits = run.see(material.validation.image, run.averaged).cpu().numpy()
+    logits = run.predict(material.validation.image, run.averaged).cpu().numpy()
     return [_facts(task, logits[:, task.outputs], truth_of(material.validation, task)) for task in run.tasks]
 
 
@@ -63,13 +76,18 @@ def _facts(task: Task, logits: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
 
 
 def refit_head(run: "Trainer") -> None:
-    """Fit the last layer anew on the images and (where training flips) their mirror images, by logistic regression.
+    """Refit the last layer by logistic regression on the images and (where training flips) their mirror images.
 
-    Augmentation, dropout and smoothing blur its decision; the votes shift it to neutral. On PublicTest that gave our
-    first model 3 points more.
+    Augmentation, dropout and label smoothing blur its decision, and the votes shift it to neutral. On PublicTest,
+    refitting gained 3 points for our first model.
+
+    Parameters
+    ----------
+    run : Trainer
+        Its averaged network is changed.
     """
     head, views = run.averaged.head, mirrored(run.faces.image, run.recipe)
-    features = torch.cat([run.see(view, run.averaged.features) for view in views])
+    features = torch.cat([run.predict(view, run.averaged.features) for view in views])
     target = run.targets(run.recipe.head_vote_weight).repeat(len(views), 1).to(run.device)
     tasks = [Task(task.name, task.labels, task.first, weight=task.weight) for task in run.tasks]
     solver = torch.optim.LBFGS(head.parameters(), max_iter=80, history_size=20, line_search_fn="strong_wolfe")

@@ -1,4 +1,4 @@
-"""Begin a network with what others have trained: a file, a bundled model, or a download."""
+"""Initialise a network with pretrained weights: a file, a bundled model, or a download."""
 
 import os
 import pickle
@@ -19,10 +19,25 @@ __all__ = ["find_backbone", "load_backbone", "recalibrate_bn", "weights_url"]
 
 
 def load_backbone(net: Network, arch: str, init: str | None) -> bool:
-    """Load all but the head into `net` from what a recipe's `init` names (Recipe.init) -> whether its norms are frozen.
+    """Load pretrained weights into all layers but the head, whose rows stand for other classes.
 
-    A head is never taken over: its rows stand for the classes of another set. WeightsError says what is missing, and
-    where to put a file when there is no network. Frozen norms want `recalibrate_bn` before a network goes on learning.
+    Parameters
+    ----------
+    net : Network
+    arch : str
+        Its architecture.
+    init : str, optional
+        As in Recipe.init.
+
+    Returns
+    -------
+    bool
+        Whether its batch norms are frozen; they need `recalibrate_bn` before training.
+
+    Raises
+    ------
+    WeightsError
+        If weights are missing or do not fit; without a network, the message says where to put a file.
     """
     path = find_backbone(arch, init)
     if path is None:
@@ -33,14 +48,30 @@ def load_backbone(net: Network, arch: str, init: str | None) -> bool:
 
 
 def find_backbone(arch: str, init: str | None) -> Path | None:
-    """Find the file that a recipe's `init` names, fetched if need be; None to begin from scratch."""
+    """Find the file that Recipe.init names, and download it if necessary.
+
+    Parameters
+    ----------
+    arch : str
+    init : str, optional
+
+    Returns
+    -------
+    Path or None
+        None to train from scratch.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be found, downloaded or read.
+    """
     init = init or ("download" if arch in ("vggface2", "dlibface") else "scratch")
     if init == "scratch":
         return None
     path = _download(arch) if init == "download" else bundled().get(init, Path(init))
     if not path.is_file():
         raise WeightsError(
-            f"{path}: no such weights to begin with; expected a .safetensors, .pt or .dat file, "
+            f"{path}: no such initial weights; expected a .safetensors, .pt or .dat file, "
             f"{', '.join(bundled())}, download or scratch"
         )
     if not os.access(path, os.R_OK):
@@ -50,42 +81,61 @@ def find_backbone(arch: str, init: str | None) -> Path | None:
 
 @torch.no_grad()
 def recalibrate_bn(net: nn.Module, x: Tensor) -> None:
-    """Give each batch norm the mean and variance of what it sees in `x`, and leave the network's answer as it is.
+    """Recalibrate the batch norms to the statistics of `x` without changing the network's output, up to rounding.
 
-    Frozen norms keep the statistics of their training in scale and shift; a network that goes on learning needs them
-    apart. One pass; the answer stays the same to rounding.
+    Frozen batch norms have their statistics folded into scale and shift; training needs them separate.
+
+    Parameters
+    ----------
+    net : nn.Module
+    x : Tensor
+        Inputs (n, c, h, w), for one forward pass.
     """
 
-    def settle(norm: nn.Module, given: tuple[Tensor]) -> None:
+    def recalibrate(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
-        var, mean = torch.var_mean(given[0].float(), (0, 2, 3), correction=0)
+        var, mean = torch.var_mean(inputs[0].float(), (0, 2, 3), correction=0)
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         norm.bias.add_(scale * (mean - norm.running_mean))
         norm.weight.copy_(scale * torch.sqrt(var + norm.eps))
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(var)
 
-    hooks = [m.register_forward_pre_hook(settle) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    was = net.training
+    hooks = [m.register_forward_pre_hook(recalibrate) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    training = net.training
     net.eval()(x)
-    net.train(was)
+    net.train(training)
     for hook in hooks:
         hook.remove()
 
 
 def weights_url(arch: str) -> str:
-    """Say where an architecture's own weights are; WeightsError if nobody publishes any."""
+    """Give the URL of an architecture's published weights.
+
+    Parameters
+    ----------
+    arch : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    WeightsError
+        If none are published.
+    """
     if arch == "vggface2":
         return VGGFACE2
     from torchvision import models
 
     if arch not in models.list_models():
-        raise WeightsError(f"nobody publishes weights for {arch}: leave --init out, or name a file")
+        raise WeightsError(f"no published weights for {arch}: leave out --init, or pass a file")
     return models.get_model_weights(arch).DEFAULT.url
 
 
 def _download(arch: str) -> Path:
-    """Find an architecture's own weights in their package, or fetch them into torch's cache, once."""
+    """Find an architecture's published weights in their package, or download them into torch's cache once."""
     if arch == "dlibface":
         return find_dlib_weights()
     url = weights_url(arch)
@@ -94,21 +144,21 @@ def _download(arch: str) -> Path:
     except OSError as e:
         reason = getattr(e, "reason", None) or e
         raise WeightsError(
-            f"{arch}: its weights cannot be downloaded ({reason}); fetch {url} elsewhere and put it at "
-            f"{cache_path(url)}, or name it with --init FILE"
+            f"{arch}: cannot download its weights ({reason}); download {url} elsewhere and put it at "
+            f"{cache_path(url)}, or pass it with --init FILE"
         ) from None
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Read a state dict; a .pt is unpickled by torch's own reader, which makes tensors only and runs no code."""
+    """Read a state dict; torch unpickles a .pt with a reader that builds tensors only and runs no code."""
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as e:
-        raise WeightsError(f"{path}: not a readable state dict ({str(e).partition(chr(10))[0]})") from None
+        raise WeightsError(f"{path}: cannot be read as a state dict ({str(e).partition(chr(10))[0]})") from None
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise WeightsError(f"{path}: expected a state dict (names and tensors), found something else")
+        raise WeightsError(f"{path}: expected a state dict of tensors")
     return {name.removeprefix("module."): value.float() for name, value in found.items()}
 
 
@@ -116,13 +166,13 @@ def _fill(net: Network, found: dict[str, Tensor], wrong: str) -> None:
     own = {name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
     chosen = {}
     for name, value in own.items():
-        given = found.get(name, found.get(name.removeprefix("backbone.")))
-        if given is not None and given.shape == value.shape:
-            chosen[name] = given
-    lacking = [name for name in own if name not in chosen and not name.endswith("num_batches_tracked")]
-    if lacking:
+        tensor = found.get(name, found.get(name.removeprefix("backbone.")))
+        if tensor is not None and tensor.shape == value.shape:
+            chosen[name] = tensor
+    missing = [name for name in own if name not in chosen and not name.endswith("num_batches_tracked")]
+    if missing:
         raise WeightsError(
-            f"{wrong} ({len(lacking)} of its {len(own)} tensors are missing or of another shape, "
-            f"such as {lacking[0].removeprefix('backbone.')})"
+            f"{wrong} ({len(missing)} of its {len(own)} tensors are missing or of another shape, "
+            f"such as {missing[0].removeprefix('backbone.')})"
         )
     net.load_state_dict(chosen, strict=False)

@@ -1,4 +1,4 @@
-"""Everything that shapes a training run, as one frozen dataclass <- a TOML file and the options given beside it."""
+"""All options of a training run as one frozen dataclass, from a TOML file and keyword arguments."""
 
 import itertools
 from dataclasses import dataclass, fields
@@ -12,70 +12,70 @@ from fervid.networks.registry import ARCHITECTURES
 
 __all__ = ["BALANCES", "Recipe", "load_grid", "load_recipe"]
 
-#: Architectures whose dense layers stand over a grid: a window, smaller than what they are shown later, misleads them.
-_FIXED_PLACES = ("baseline", "basecnn")
+#: Architectures whose dense layers depend on the grid of the last feature map, so that a smaller window misleads them.
+_FIXED_GRID = ("baseline", "basecnn")
 BALANCES = ("none", "weights", "oversample", "smote", "adasyn")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every option of a training run; it is written beside the weights, and a checkpoint is resumed only under it."""
+    """Every option of a training run. It is stored beside the weights; a checkpoint resumes only with the same one."""
 
     # the network
     arch: str = "seresnet"
     init: str | None = None
-    """Where the backbone begins: a .safetensors or .pt file, a bundled model, "download" (what its makers trained),
-    "scratch"; None: "download" for vggface2 and dlibface (whose weights are a package), "scratch" for all others."""
+    """Initial weights of the backbone: a .safetensors or .pt file, a bundled model, "download" (the published weights),
+    or "scratch". None: "download" for vggface2 and dlibface (whose weights are a package), "scratch" for all others."""
     freeze: bool = False
-    """Train the head alone."""
+    """Whether to train the head alone."""
     dropout: float = 0.3
     # the data
     labels: str = "auto"
-    """Which labels a set with several has: "auto", "hard" or "ferplus" (see load_faces)."""
+    """Which labels to use where there are several: "auto", "hard" or "ferplus" (see load_faces)."""
     size_px: int = 48
     balance: str = "none"
     # what is learned
     heads: str = "hard"
     """"hard": one head for the labels, or "both": a second one for the votes."""
     vote_weight: float = 0.5
-    """Share of the votes in the target of a single head, where the set has votes."""
+    """Weight of the votes in the target of a single head, where there are votes."""
     label_smoothing: float = 0.05
     mixup: float = 0.0
-    """Both parameters of the beta distribution that images are mixed by (Zhang et al. 2018); 0 mixes none."""
+    """Both parameters of the beta distribution of mixup (Zhang et al. 2018); 0 switches it off."""
     teacher: tuple[str, ...] = ()
-    """Weights whose mean answer is learned beside the target (Hinton et al. 2015, arXiv 1503.02531)."""
+    """Weights of teachers; their mean prediction is part of the target (Hinton et al. 2015, arXiv 1503.02531)."""
     teacher_weight: float = 0.5
     # how images are varied
     augment: float = 1.0
     augment_kinds: tuple[str, ...] = KINDS
     window_px: int | None = None
-    """Side of the window that training sees of an image; None: all of it."""
+    """Side of the random window of an image used in training; None: the whole image."""
     # how it is learned
     epochs: int = 28
     gentle_epochs: int = 13
-    """The last ones, with half the augmentation: closer to what the line will show."""
+    """Number of final epochs with half the augmentation, closer to the faces of the line."""
     batch_size: int = 128
     optimiser: str = "sgd"
     learning_rate: float | None = None
-    """The highest; None: 0.1 for sgd, 0.001 for adamw."""
+    """Peak learning rate; None: 0.1 for sgd, 0.001 for adamw."""
     weight_decay: float = 5e-4
     warmup_epochs: float = 1.5
     schedule: str = "cosine"
-    """"cosine" to zero, or "plateau": times `plateau_factor` after `plateau_epochs` without progress."""
+    """"cosine" to zero, or "plateau": multiply by `plateau_factor` after `plateau_epochs` without improvement."""
     plateau_epochs: int = 3
     plateau_factor: float = 0.3
     patience: int | None = None
-    """Stop after so many epochs without progress on the validation faces, and keep the best; None: never."""
+    """Stop after this many epochs without improvement on the validation faces, and keep the best; None: never."""
     ema_decay: float = 0.998
     bf16: str = "auto"
     workers: int = 1
-    """Processes that share each batch on a CPU, one thread each."""
+    """Processes that share each batch on a CPU, with one thread each."""
     seed: int = 0
     # the end
     refit: bool | None = None
-    """Fit the head anew on images as they are; None: for seresnet only."""
+    """Whether to refit the head on unaugmented images; None: for seresnet only."""
     head_vote_weight: float = 0.25
-    """vote_weight for that."""
+    """vote_weight for the refit."""
 
     def __post_init__(self) -> None:
         check_choice("arch", self.arch, tuple(ARCHITECTURES))
@@ -92,17 +92,19 @@ class Recipe:
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} = {value:g}: expected {low:g} to {high:g}")
         if self.window_px is not None and self.window_px > self.size_px:
-            raise ConfigError(f"window_px = {self.window_px}: a window lies within the image of {self.size_px} pixels")
-        if self.window_px not in (None, self.size_px) and self.arch in _FIXED_PLACES:
             raise ConfigError(
-                f"window_px = {self.window_px}: the dense layers of {self.arch} expect faces of one size; leave it out"
+                f"window_px = {self.window_px}: the window must fit into the image of {self.size_px} pixels"
+            )
+        if self.window_px not in (None, self.size_px) and self.arch in _FIXED_GRID:
+            raise ConfigError(
+                f"window_px = {self.window_px}: the dense layers of {self.arch} need faces of one size; leave it out"
             )
         if self.heads == "both" and self.labels == "ferplus":
-            raise ConfigError('heads = "both" learns labels and votes; labels = "ferplus" makes both the same: choose')
+            raise ConfigError('heads = "both" learns labels and votes; labels = "ferplus" makes both the same')
 
     @property
     def peak_rate(self) -> float:
-        """The highest learning rate."""
+        """The peak learning rate."""
         return self.learning_rate or (0.1 if self.optimiser == "sgd" else 0.001)
 
 
@@ -118,9 +120,22 @@ _TYPES: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
 
 
 def load_recipe(path: Path | None = None, **options: Any) -> Recipe:
-    """Read a recipe from a TOML file, and put the options that are not None over it.
+    """Load a recipe from a TOML file; options that are not None take precedence.
 
-    ConfigError names the key, what was expected, and the file if it is the file's.
+    Parameters
+    ----------
+    path : Path, optional
+    **options
+        Fields of Recipe.
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, what was expected, and the file if the value is from there.
     """
     written = read_toml(path) if path is not None else {}
     given = {name: value for name, value in options.items() if value is not None}
@@ -128,10 +143,25 @@ def load_recipe(path: Path | None = None, **options: Any) -> Recipe:
 
 
 def load_grid(path: Path, base: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
-    """Read a grid from a TOML file -> what is special to each run (option -> value), and its recipe over `base`.
+    """Load a grid of recipes from a TOML file.
 
-    A list is a choice of values, anything else a fixed value; for an option that is a list itself (teacher), a list
-    of lists is a choice. ConfigError names the file and the key.
+    Parameters
+    ----------
+    path : Path
+        A list of values makes a dimension of the grid, any other value is fixed. For an option that is a list itself
+        (teacher), a list of lists makes a dimension.
+    base : Recipe
+        Supplies all other options.
+
+    Returns
+    -------
+    list of (dict, Recipe)
+        Per run, the options in which it differs, and its recipe.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file and the key.
     """
     values = read_toml(path)
     choices = {name: value for name, value in values.items() if _is_choice(name, value)}
@@ -140,8 +170,8 @@ def load_grid(path: Path, base: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
     fixed = {f.name: getattr(base, f.name) for f in fields(base)} | values
     runs = []
     for chosen in itertools.product(*choices.values()):
-        special = dict(zip(choices, chosen))
-        runs.append((special, make_options(Recipe, fixed | special, {}, source=f"{path}")))
+        difference = dict(zip(choices, chosen))
+        runs.append((difference, make_options(Recipe, fixed | difference, {}, source=f"{path}")))
     return runs
 
 

@@ -1,4 +1,4 @@
-"""Train a classifier on grey faces, in plain PyTorch: one loop, readable from top to bottom, resumable."""
+"""Train a classifier on grey faces in plain PyTorch: one resumable loop, readable from top to bottom."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,35 +27,56 @@ def train(
     device: str = "cpu",
     on_epoch: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Train by a recipe and write OUT/model.safetensors with model.json beside it, curves.csv and curves.png.
+    """Train a model and write model.safetensors, model.json, curves.csv and curves.png.
 
-    `on_epoch` is given one line an epoch, and one on the framing. A run that was stopped goes on from
-    OUT/checkpoint.pt, and says so; DataError if that is of another recipe or of other faces. The weights are an
-    exponential moving average of the steps; temperatures are fitted on the validation faces.
+    The weights are an exponential moving average over the steps; the temperatures are fitted on the validation faces. A
+    stopped run resumes from OUT/checkpoint.pt.
+
+    Parameters
+    ----------
+    material : TrainingData
+    out : Path
+        Folder of the results; made if necessary.
+    recipe : Recipe
+    device : str
+    on_epoch : Callable
+        Receives one line per epoch, and one about the alignment of the faces.
+
+    Returns
+    -------
+    Path
+        The weights.
+
+    Raises
+    ------
+    DataError
+        If the checkpoint belongs to another recipe or to other faces.
+    WeightsError, DeviceError
+        As for `preflight`.
     """
     device = resolve_device(device)
     preflight([recipe], device)
     make_folder(out)
-    with spawn(recipe.workers, _train_beside, (material, out, recipe)):
+    with spawn(recipe.workers, _train_worker, (material, out, recipe)):
         run = Trainer(material, recipe, device, out / "checkpoint.pt")
         if run.epoch:
-            on_epoch(f"{run.epoch} of {recipe.epochs} epochs were done before ({out / 'checkpoint.pt'})")
+            on_epoch(f"{run.epoch} of {recipe.epochs} epochs already done ({out / 'checkpoint.pt'})")
         _epochs(run, material, out, on_epoch)
     draw_curves(out / "curves.png", run.history)
-    on_epoch(f"framing: {material.framing[1]}")
+    on_epoch(f"alignment: {material.framing[1]}")
     return export_model(out, run, material)
 
 
-def _train_beside(material: TrainingData, out: Path, recipe: Recipe) -> None:
-    """Do what the first process does, and leave the talking and writing to it."""
+def _train_worker(material: TrainingData, out: Path, recipe: Recipe) -> None:
+    """Train beside the first process, which alone reports and writes."""
     _epochs(Trainer(material, recipe, "cpu", out / "checkpoint.pt"), material, out, lambda line: None)
 
 
 def _epochs(run: "Trainer", material: TrainingData, out: Path, on_epoch: Callable[[str], None]) -> None:
     while not run.finished:
         started = perf_counter()
-        row = run.one_epoch() | run.watch(material)
-        run.note(row | {"seconds": perf_counter() - started})
+        row = run.one_epoch() | run.validate(material)
+        run.record(row | {"seconds": perf_counter() - started})
         if run.rank == 0:
             run.save(out / "checkpoint.pt")
             write_rows(out / "curves.csv", run.history)
@@ -63,14 +84,24 @@ def _epochs(run: "Trainer", material: TrainingData, out: Path, on_epoch: Callabl
 
 
 def preflight(recipes: Iterable[Recipe], device: str) -> None:
-    """Look for the device, for the weights to begin with and for the teachers; WeightsError or DeviceError if absent.
+    """Check device, initial weights and teachers before any data are loaded; published weights are downloaded here.
 
-    Weights that a recipe begins with and that others publish are fetched here.
+    Parameters
+    ----------
+    recipes : Iterable of Recipe
+    device : str
+
+    Raises
+    ------
+    WeightsError
+        If initial weights or a teacher are missing.
+    DeviceError
+        If the device is missing, or cannot be shared by workers.
     """
     device = resolve_device(device)
     for recipe in recipes:
         if recipe.workers > 1 and device != "cpu":
-            raise DeviceError(f"workers = {recipe.workers} share the cores of a CPU: leave it out, or use --device cpu")
+            raise DeviceError(f"workers = {recipe.workers} share the cores of a CPU; leave it out, or use --device cpu")
         find_backbone(recipe.arch, recipe.init)
         for teacher in recipe.teacher:
             model_fingerprint(teacher)

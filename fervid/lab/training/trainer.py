@@ -17,10 +17,18 @@ from fervid.errors import DataError
 from fervid.lab.training.augment import augment
 from fervid.lab.training.balance import balance
 from fervid.lab.training.data import TrainingData
-from fervid.lab.training.distributed import broadcast, rank_and_size, spread
+from fervid.lab.training.distributed import broadcast, data_parallel, rank_and_size
 from fervid.lab.training.pretrained import load_backbone, recalibrate_bn
 from fervid.lab.training.recipe import Recipe
-from fervid.lab.training.targets import Task, ask_teachers, find_tasks, loss_of, mix_answers, targets_of, truth_of
+from fervid.lab.training.targets import (
+    Task,
+    blend_targets,
+    distillation_targets,
+    find_tasks,
+    loss_of,
+    targets_of,
+    truth_of,
+)
 from fervid.networks.base import Network
 from fervid.networks.registry import build
 from fervid.runtime.device import has_bf16
@@ -29,7 +37,21 @@ __all__ = ["Trainer"]
 
 
 class Trainer:
-    """The state of one training run: network, its average, optimiser, history; one in each process."""
+    """One training run: network, moving average, optimiser and history. Each process has one.
+
+    Parameters
+    ----------
+    material : TrainingData
+    recipe : Recipe
+    device : str
+    checkpoint : Path
+        Resumed if it exists.
+
+    Raises
+    ------
+    DataError
+        If the checkpoint does not fit, or the two sets have different heads.
+    """
 
     def __init__(self, material: TrainingData, recipe: Recipe, device: str, checkpoint: Path) -> None:
         torch.manual_seed(recipe.seed)
@@ -43,7 +65,7 @@ class Trainer:
         self.tasks = find_tasks(material.faces, recipe)
         _check_heads(self.tasks, find_tasks(material.validation, recipe), material.validation.name)
         self.faces = balance(material.faces, recipe.balance, recipe.seed)
-        self.answer = ask_teachers(self.faces, self.tasks, recipe, device)
+        self.teacher_prob = distillation_targets(self.faces, self.tasks, recipe, device)
         self.target = self.targets(recipe.vote_weight)
         self.net, self.averaged = self._build(), self._build().eval()
         frozen_norms = load_backbone(self.net, recipe.arch, recipe.init)
@@ -55,7 +77,7 @@ class Trainer:
         self.optimiser = _optimiser(self.net, recipe)
         if checkpoint.exists():
             self._load(checkpoint)
-        self.shared = spread(self.net)
+        self.shared = data_parallel(self.net)
 
     def _build(self) -> Network:
         last = self.tasks[-1]
@@ -64,34 +86,34 @@ class Trainer:
         return net.to(self.device).to(memory_format=torch.channels_last)
 
     def targets(self, vote_weight: float) -> Tensor:
-        """What the heads are to answer for each face (n, outputs), the teachers' share included."""
+        """Build the targets of all heads (n, outputs), with the share of the teachers."""
         own = targets_of(self.faces, self.recipe, vote_weight)
-        return mix_answers(own, self.answer, self.tasks, self.recipe.teacher_weight)
+        return blend_targets(own, self.teacher_prob, self.tasks, self.recipe.teacher_weight)
 
     @property
     def epoch(self) -> int:
-        """How many epochs are done."""
+        """Number of finished epochs."""
         return len(self.history)
 
     @property
     def stale(self) -> int:
-        """For how many epochs the accuracy on the validation faces has not risen."""
+        """Number of epochs since the best accuracy on the validation faces."""
         return self.epoch - int(self.best["epoch"])
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or patience is over."""
+        """Whether all epochs are done, or patience has run out."""
         patience = self.recipe.patience
         return self.epoch >= self.recipe.epochs or (patience is not None and self.stale >= patience)
 
     @property
     def _seed(self) -> int:
-        """A number of its own for each epoch, with room for the processes."""
+        """A distinct seed for each epoch, with room for one per process."""
         return (self.recipe.seed * 100_000 + self.epoch) * 1000
 
     def one_epoch(self) -> dict[str, float]:
-        """Run over the set once -> the mean loss, and the accuracy on faces as they were varied."""
-        torch.manual_seed(self._seed + self.rank)  # of the dropout: a run that is resumed draws the same
+        """Train for one epoch; give the mean loss, and the accuracy on the augmented faces."""
+        torch.manual_seed(self._seed + self.rank)  # so that dropout is the same in a resumed run
         self.net.train(not self.recipe.freeze)
         self.net.drop.train()
         loss_sum, right, seen, rate = 0.0, 0, 0, 0.0
@@ -113,10 +135,10 @@ class Trainer:
         return {"epoch": self.epoch + 1, "rate": rate, "train_loss": loss_sum / seen, "train_accuracy": right / seen}
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give this process's share of each batch: images varied, normalised and mixed, and their targets."""
+        """Yield the share of this process in each batch: augmented and normalised images, and their targets."""
         recipe, image = self.recipe, torch.from_numpy(self.faces.image)[:, None]
         order = torch.randperm(len(image), generator=torch.Generator().manual_seed(self._seed))
-        dice = torch.Generator().manual_seed(self._seed + 1 + self.rank)
+        generator = torch.Generator().manual_seed(self._seed + 1 + self.rank)
         rng = np.random.default_rng(self._seed + self.rank)
         gentle = self.epoch >= recipe.epochs - recipe.gentle_epochs
         strength = recipe.augment * (0.5 if gentle else 1.0)
@@ -127,14 +149,14 @@ class Trainer:
             chosen = batch[self.rank * share : (self.rank + 1) * share]
             x = augment(
                 image[chosen].float() / 255,
-                dice,
+                generator,
                 strength=strength,
                 size_px=recipe.window_px,
                 kinds=recipe.augment_kinds,
             )
             target = self.target[chosen]
             if recipe.mixup:
-                part, other = rng.beta(recipe.mixup, recipe.mixup), torch.randperm(share, generator=dice)
+                part, other = rng.beta(recipe.mixup, recipe.mixup), torch.randperm(share, generator=generator)
                 x, target = torch.lerp(x[other], x, part), torch.lerp(target[other], target, part)
             yield self._normalise(x), target.to(self.device)
 
@@ -146,7 +168,7 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def _set_rate(self) -> float:
-        """Linear warm-up; then a cosine to zero, or a step down for each spell without progress."""
+        """Set the learning rate: linear warm-up, then a cosine to zero or a step down at each plateau."""
         recipe = self.recipe
         per_epoch = math.ceil(len(self.faces) / recipe.batch_size)
         warm, total = recipe.warmup_epochs * per_epoch, recipe.epochs * per_epoch
@@ -168,8 +190,8 @@ class Trainer:
             slow.lerp_(fast, 1 - decay) if slow.dtype.is_floating_point else slow.copy_(fast)
 
     @torch.no_grad()
-    def see(self, image: np.ndarray, call: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply the averaged network, or a part of it, to images (n, h, w) uint8 as they are -> (n, ...) float32."""
+    def predict(self, image: np.ndarray, call: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply the averaged network, or a part of it, to unaugmented images (n, h, w) uint8; give (n, ...) float32."""
         parts = []
         for start in range(0, len(image), 256):
             x = self._normalise(torch.from_numpy(image[start : start + 256])[:, None].float() / 255)
@@ -177,13 +199,13 @@ class Trainer:
                 parts.append(call(x).float())
         return torch.cat(parts)
 
-    def watch(self, material: TrainingData) -> dict[str, float]:
-        """Measure the averaged network on the validation faces -> a loss, and an accuracy for each head."""
+    def validate(self, material: TrainingData) -> dict[str, float]:
+        """Measure the averaged network on the validation faces: the loss, and the accuracy of each head."""
         faces = material.validation
         names = [f"validation_accuracy{f'_{task.name}' if task.first else ''}" for task in self.tasks]
         found = [0.0] * (1 + len(names))
         if self.rank == 0:
-            logits = self.see(faces.image, self.averaged).cpu()
+            logits = self.predict(faces.image, self.averaged).cpu()
             found[0] = loss_of(logits, targets_of(faces, self.recipe, self.recipe.vote_weight), self.tasks).item()
             for i, task in enumerate(self.tasks):
                 truth = truth_of(faces, task)
@@ -191,8 +213,8 @@ class Trainer:
                 found[i + 1] = float(right[truth >= 0].mean())
         return dict(zip(("validation_loss", *names), broadcast(found)))
 
-    def note(self, row: dict[str, float]) -> None:
-        """Add an epoch to the history; keep the best network if the run may stop early."""
+    def record(self, row: dict[str, float]) -> None:
+        """Append an epoch to the history; keep the best network if the run may stop early."""
         self.history.append(row)
         if row["validation_accuracy"] > self.best["accuracy"]:
             self.best |= {"accuracy": row["validation_accuracy"], "epoch": self.epoch}
@@ -202,15 +224,15 @@ class Trainer:
             self.best["drops"] = self.best.get("drops", 0) + 1
 
     def line(self) -> str:
-        """The last epoch in words."""
+        """Describe the last epoch in one line."""
         row = self.history[-1]
-        told = [
+        parts = [
             f"{name.removeprefix('validation_').replace('_', ' ')} {row[name]:.4f}" for name in row if "_acc" in name
         ]
-        return f"epoch {self.epoch}/{self.recipe.epochs}  loss {row['train_loss']:.4f}  {'  '.join(told)}"
+        return f"epoch {self.epoch}/{self.recipe.epochs}  loss {row['train_loss']:.4f}  {'  '.join(parts)}"
 
     def save(self, path: Path) -> None:
-        """Write all that a later session needs to go on."""
+        """Write a checkpoint from which a later session can resume."""
         state = {
             "recipe": asdict(self.recipe),
             "material": self.material,
@@ -228,11 +250,11 @@ class Trainer:
     def _load(self, path: Path) -> None:
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            known = state["recipe"], state["material"]
+            stored = state["recipe"], state["material"]
         except (RuntimeError, OSError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as e:
             reason = str(e).splitlines()[0]
             raise DataError(f"{path}: not a checkpoint of this version of fervid ({reason}); remove it") from None
-        for found, mine, what in zip(known, (asdict(self.recipe), self.material), ("another recipe", "other faces")):
+        for found, mine, what in zip(stored, (asdict(self.recipe), self.material), ("another recipe", "other faces")):
             if found != mine:
                 raise DataError(f"{path}: this checkpoint has {what}; use another --out or remove it")
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
@@ -241,8 +263,8 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def _check_heads(learned: Sequence[Task], watched: Sequence[Task], name: str) -> None:
-    for one, other in zip(learned, watched):
+def _check_heads(training: Sequence[Task], validation: Sequence[Task], name: str) -> None:
+    for one, other in zip(training, validation):
         if one.labels != other.labels:
             raise DataError(f"{name}: {one.name} has the classes {', '.join(other.labels)}; expected {one.labels}")
 
@@ -253,11 +275,11 @@ def _mean_std(image: np.ndarray) -> tuple[float, float]:
 
 
 def _optimiser(net: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """Give the optimiser of all weights that learn; biases and norms are not decayed."""
-    learning = [p for p in net.parameters() if p.requires_grad]
+    """Build the optimiser of all trainable weights; biases and norms have no weight decay."""
+    trainable = [p for p in net.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.peak_rate)

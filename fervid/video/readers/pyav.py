@@ -33,7 +33,7 @@ _MAX_FAILURES_IN_A_ROW = 32
 
 
 class PyAVReader:
-    """A Reader of one video stream. Opening it decodes the first frame, which alone tells rotation and time zero.
+    """A Reader of one video stream. Opening it decodes the first frame, which alone reveals rotation and time zero.
 
     Parameters
     ----------

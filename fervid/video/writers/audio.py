@@ -32,6 +32,8 @@ class AudioSource(ABC):
     ----------
     path : Path
         The file with the audio.
+    video_start_s : float
+        Where the video begins on the file's own clock.
     max_pixels : int
         The largest frame of its video.
 
@@ -43,8 +45,8 @@ class AudioSource(ABC):
         Whether some audio could not be read, and was dropped.
     """
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
-        self._path = path
+    def __init__(self, path: Path, video_start_s: float, max_pixels: int) -> None:
+        self._path, self._video_start_s = path, video_start_s
         self._container = open_container(path, max_pixels)
         self._streams = [s for s in self._container.streams.audio if s.codec_context is not None]
         self.delay_s = Fraction(0)
@@ -102,19 +104,10 @@ class AudioPassthrough(AudioSource):
     """All audio streams of a file, copied packet by packet where MP4 allows it, else encoded as AAC.
 
     The output begins with whatever begins first, audio or video.
-
-    Parameters
-    ----------
-    path : Path
-        The file with the audio.
-    video_start_s : float
-        Where the video begins on the file's own clock.
-    max_pixels : int
-        The largest frame of its video.
     """
 
     def __init__(self, path: Path, video_start_s: float, max_pixels: int) -> None:
-        super().__init__(path, max_pixels)
+        super().__init__(path, video_start_s, max_pixels)
         start = Fraction(video_start_s).limit_denominator(10_000_000)
         starts = [s.start_time * s.time_base for s in self._streams if s.start_time is not None]
         self._origin = min([start, *(Fraction(s.numerator, s.denominator) for s in starts)])
@@ -213,20 +206,11 @@ class AudioTranscode(AudioSource):
     """The first audio stream that can be decoded, as AAC in stereo on the timeline's clock.
 
     Time zero of the output is second 0 of the timeline: earlier audio is cut off, and gaps become silence.
-
-    Parameters
-    ----------
-    path : Path
-        The file with the audio.
-    video_start_s : float
-        Where the video begins on the file's own clock.
-    max_pixels : int
-        The largest frame of its video.
     """
 
     def __init__(self, path: Path, video_start_s: float, max_pixels: int) -> None:
-        super().__init__(path, max_pixels)
-        self._origin_s, self._written = video_start_s, 0
+        super().__init__(path, video_start_s, max_pixels)
+        self._written = 0
         self._chunks: Iterator[tuple[float | None, np.ndarray]] = iter(())
         self._target: Any = None
 
@@ -243,7 +227,7 @@ class AudioTranscode(AudioSource):
         resampler = av.AudioResampler("fltp", "stereo", _MAX_HZ)
         for packet in self._container.demux(stream):
             for frame in self._decode(packet):
-                at_s = None if frame.time is None else float(frame.time) - self._origin_s
+                at_s = None if frame.time is None else float(frame.time) - self._video_start_s
                 for resampled in resampler.resample(frame):
                     yield at_s, resampled.to_ndarray()
                     at_s = None
