@@ -886,7 +886,7 @@ def explain(
     Returns
     -------
     dict[str, Any]
-        `faces`, the number of faces shown; `method`; `written`, the file; `left_out`, the reason for each image without
+        `faces`, the number of faces shown; `method`; `written`, the file; `skipped`, the reason for each image without
         a face or that cannot be read; `unreadable`, the number of the latter.
 
     Raises
@@ -900,21 +900,21 @@ def explain(
     from fervid.views.figures import heatmaps
 
     config = explaining.ExplainConfig(method, emotion, detect, track, fps if fps is None else str(fps))
-    left_out: list[explaining.SkippedImage] = []
+    skipped: list[explaining.SkippedImage] = []
     shown = explaining.explain(
         Path(source),
         lambda samples: heatmaps.write_explanation(samples, Path(out)),
         config,
         weights,
         device,
-        on_skipped=left_out.append,
+        on_skipped=skipped.append,
     )
     return {
         "faces": shown,
         "method": method,
         "written": str(out),
-        "left_out": {str(one.path): one.reason for one in left_out},
-        "unreadable": sum(not one.readable for one in left_out),
+        "skipped": {str(one.path): one.reason for one in skipped},
+        "unreadable": sum(not one.readable for one in skipped),
     }
 
 
@@ -938,7 +938,7 @@ def score(
 
     Returns
     -------
-    ScoreSummary
+    fervid.lab.evaluation.score.Summary
         How many images were scored, have no face, or cannot be read.
 
     Raises

@@ -28,10 +28,10 @@ class OnDevice(Protocol):
         batches: Iterable[Any],
         video: VideoInfo,
         *,
-        framing: FaceAlignment,
+        alignment: FaceAlignment,
         crop_px: int,
         min_face_px: float,
-        portraits: RecognitionCrops | None = None,
+        recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
         """As faces.detect, which searches every look."""
 

@@ -281,7 +281,7 @@ def explain(
     )
     code = 1 if facts["unreadable"] else 0
     if not as_json:
-        skipped = {"left out": facts["left_out"]} if facts["left_out"] else {}
+        skipped = {"skipped": facts["skipped"]} if facts["skipped"] else {}
         facts = {name: facts[name] for name in ("faces", "method", "written")} | skipped
     terminal.show(facts, as_json=as_json, quiet=quiet)
     return code

@@ -36,7 +36,7 @@ class _Pixels:
 
     pts_s: float
     duration_s: float
-    picture: np.ndarray | Tensor
+    image: np.ndarray | Tensor
     luma: np.ndarray | Tensor
     limited: bool
 
@@ -51,7 +51,7 @@ class Staged:
 
     pts_s: np.ndarray
     duration_s: np.ndarray
-    picture: Tensor
+    image: Tensor
     luma: Tensor
     limited: bool
     ready: "torch.cuda.Event | None" = None
@@ -62,10 +62,10 @@ class Staged:
     @property
     def thumb(self) -> np.ndarray:
         """What is left of each picture, as in FrameBatch."""
-        return thumbnails_of(self.picture)
+        return thumbnails_of(self.image)
 
     def __getitem__(self, part: slice) -> "Staged":
-        names = ("pts_s", "duration_s", "picture", "luma")
+        names = ("pts_s", "duration_s", "image", "luma")
         return replace(self, **{name: getattr(self, name)[part] for name in names})
 
 
@@ -108,14 +108,14 @@ class DeviceLine:
         batches: Iterable[Staged],
         video: VideoInfo,
         *,
-        framing: FaceAlignment,
+        alignment: FaceAlignment,
         crop_px: int,
         min_face_px: float,
-        portraits: RecognitionCrops | None = None,
+        recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
         """Search every look and cut the faces out; the arguments are those of faces.detect."""
         bind_thread(self.device)
-        task = partial(self._look, video=video, framing=framing, crop_px=crop_px, portraits=portraits)
+        task = partial(self._look, video=video, alignment=alignment, crop_px=crop_px, recognition=recognition)
         look = partial(task, min_face_px=min_face_px)
         for batch in batches:
             yield from retry_smaller(batch, look, self._lower, _named(video))
@@ -140,7 +140,7 @@ class DeviceLine:
             return self._copied(looks)
 
     def _copied(self, looks: list[_Pixels]) -> Staged:
-        picture, luma = self._together([one.picture for one in looks]), self._together([one.luma for one in looks])
+        picture, luma = self._together([one.image for one in looks]), self._together([one.luma for one in looks])
         ready = None
         if self._copies is not None:
             ready = torch.cuda.Event()
@@ -169,18 +169,20 @@ class DeviceLine:
         batch: Staged,
         *,
         video: VideoInfo,
-        framing: FaceAlignment,
+        alignment: FaceAlignment,
         crop_px: int,
-        portraits: RecognitionCrops | None,
+        recognition: RecognitionCrops | None,
         min_face_px: float,
     ) -> FaceBatch:
         with self._searching:
             self._wait_for(batch)
             with stage("detect"):
-                found = self.detector.detect(batch.picture, min_face_px / video.width_px * batch.picture.shape[2])
+                found = self.detector.detect(batch.image, min_face_px / video.width_px * batch.image.shape[2])
             stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
             cut = partial(cut_faces, batch.luma, found.frame, stretch=stored, limited=batch.limited)
-            return to_face_batch(batch, found, video, cut, framing=framing, crop_px=crop_px, portraits=portraits)
+            return to_face_batch(
+                batch, found, video, cut, alignment=alignment, crop_px=crop_px, recognition=recognition
+            )
 
     def _wait_for(self, batch: Staged) -> None:
         """Let this thread's stream wait for the copies, and keep their memory until this stream is done with it."""
@@ -188,7 +190,7 @@ class DeviceLine:
             return
         here = torch.cuda.current_stream(self.device)
         here.wait_event(batch.ready)
-        for tensor in (batch.picture, batch.luma):
+        for tensor in (batch.image, batch.luma):
             tensor.record_stream(here)
 
 

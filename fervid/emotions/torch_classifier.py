@@ -84,7 +84,7 @@ class TorchClassifier:
         self.head = self._choose(head)
         self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px = int(facts["input_px"])
-        self.framing = FaceAlignment(**facts["framing"])
+        self.alignment = FaceAlignment.from_facts(facts["framing"])
         self._mean, self._std = float(facts["mean"]), float(facts["std"])
         self.device = resolve_device(device)
         self.precision = precision

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,40 @@ _GAP = 2.0
 
 @dataclass(frozen=True)
 class FaceAlignment:
-    """How a crop lies over a face, so that it looks like the pictures that the classifier was trained on.
+    """Where a crop lies on a face, so that it looks like the images on which the classifier was trained.
 
-    `landmarks`: where the five landmarks lie in such a picture, x and y in parts of its side; `box`: how large the
-    detector's box is in it (root of width times height, in parts of its side); `zoom`: the part of it that is shown.
+    Parameters
+    ----------
+    landmarks : tuple of (float, float)
+        Where the five landmarks lie in a training image, x and y, in parts of its side.
+    box : float
+        Size of the detector's box in it: the root of width times height, in parts of its side.
+    crop_scale : float
+        Side of the crop, in sides of a training image.
     """
 
     landmarks: tuple[tuple[float, float], ...]
     box: float
-    zoom: float
+    crop_scale: float
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> "FaceAlignment":
+        """Read the alignment from the facts beside a model's weights.
+
+        Parameters
+        ----------
+        facts : dict
+            The value of "framing", with the keys "landmarks", "box" and "zoom".
+
+        Returns
+        -------
+        FaceAlignment
+        """
+        return cls(tuple((x, y) for x, y in facts["landmarks"]), facts["box"], facts["zoom"])
+
+    def to_facts(self) -> dict[str, Any]:
+        """Write the alignment in the form that `from_facts` reads."""
+        return {"landmarks": self.landmarks, "box": self.box, "zoom": self.crop_scale}
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """Boxes (m, 4) and landmarks (m, 5, 2) -> tilted squares (m, 4): centre x, centre y, side, angle in radians.
@@ -41,7 +67,7 @@ class FaceAlignment:
         centre = middle + turn * (0.5 + 0.5j - mean)
         width, height = box_px[:, 2] - box_px[:, 0], box_px[:, 3] - box_px[:, 1]
         by_box = np.sqrt(np.maximum(width * height, 1)) / self.box
-        side = self.zoom * np.sqrt(np.maximum(np.abs(turn), 1) * by_box)
+        side = self.crop_scale * np.sqrt(np.maximum(np.abs(turn), 1) * by_box)
         return np.stack([centre.real, centre.imag, side, np.angle(turn)], 1)
 
 

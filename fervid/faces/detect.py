@@ -18,7 +18,7 @@ __all__ = ["DetectionStrategy", "RecognitionCrops", "detect", "detect_all", "to_
 class RecognitionCrops(Protocol):
     """How faces are cut out a second time, to tell people apart by: see persons.Embedder."""
 
-    portrait_px: int
+    recognition_px: int
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """Boxes (m, 4) and landmarks (m, 5, 2) -> tilted squares (m, 4), as crop_face takes them."""
@@ -34,7 +34,7 @@ class Searched(Protocol):
     def duration_s(self) -> np.ndarray: ...
 
     @property
-    def picture(self) -> Any: ...
+    def image(self) -> Any: ...
 
     @property
     def thumb(self) -> np.ndarray: ...
@@ -54,7 +54,7 @@ def detect_all(
     """Search every look in full -> each batch with its detections; `adaptive.between_keys` does with less."""
     for batch in frames:
         with stage("detect"):
-            found = detector.detect(batch.picture, min_face * batch.picture.shape[2])
+            found = detector.detect(batch.image, min_face * batch.image.shape[2])
         yield batch, found
 
 
@@ -63,21 +63,21 @@ def detect(
     detector: FaceDetector,
     video: VideoInfo,
     *,
-    framing: FaceAlignment,
+    alignment: FaceAlignment,
     crop_px: int,
     min_face_px: float,
     find: DetectionStrategy = detect_all,
-    portraits: RecognitionCrops | None = None,
+    recognition: RecognitionCrops | None = None,
     rough: bool = False,
 ) -> Iterator[FaceBatch]:
     """Detect in the small pictures, crop from the full luma planes; boxes come out in displayed pixels of the video.
 
     min_face_px counts in the video's displayed pixels; `find` says in which looks the detector searches;
-    `portraits` asks for a second crop of each face, for persons.py; `rough` crops are quicker (see crop_face).
+    `recognition` asks for a second crop of each face, for persons.py; `rough` crops are quicker (see crop_face).
     """
     for batch, found in find(frames, detector, min_face_px / video.width_px):
         cut = partial(_cut_out, batch, found.frame, video, rough=rough)
-        yield to_face_batch(batch, found, video, cut, framing=framing, crop_px=crop_px, portraits=portraits)
+        yield to_face_batch(batch, found, video, cut, alignment=alignment, crop_px=crop_px, recognition=recognition)
 
 
 def _cut_out(
@@ -103,19 +103,19 @@ def to_face_batch(
     video: VideoInfo,
     cut: Cut,
     *,
-    framing: FaceAlignment,
+    alignment: FaceAlignment,
     crop_px: int,
-    portraits: RecognitionCrops | None = None,
+    recognition: RecognitionCrops | None = None,
 ) -> FaceBatch:
     """Bring detections to displayed pixels of the video and have their faces cut out; the options are detect's."""
-    height, width = batch.picture.shape[1:3]
+    height, width = batch.image.shape[1:3]
     scale = np.array([video.width_px / width, video.height_px / height], np.float32)
     box, landmarks = found.box_px * np.tile(scale, 2), found.landmarks_px * scale
     with stage("crop"):
-        crop = cut(framing.squares(box, landmarks), crop_px)
-        portrait = np.zeros((len(found), 0, 0), np.uint8)
-        if portraits:
-            portrait = cut(portraits.squares(box, landmarks), portraits.portrait_px)
+        crop = cut(alignment.squares(box, landmarks), crop_px)
+        recognition_crop = np.zeros((len(found), 0, 0), np.uint8)
+        if recognition:
+            recognition_crop = cut(recognition.squares(box, landmarks), recognition.recognition_px)
     with stage("shots"):
         thumb = batch.thumb
     return FaceBatch(
@@ -128,5 +128,6 @@ def to_face_batch(
         landmarks_px=landmarks,
         quality=quality(box, found.score, landmarks, crop),
         crop=crop,
-        portrait=portrait,
+        recognition_crop=recognition_crop,
+        prob=np.zeros((len(found), 0), np.float32),
     )

@@ -56,7 +56,7 @@ class _Look:
     """
 
     pts_s: float
-    picture: np.ndarray
+    image: np.ndarray
     luma: np.ndarray
     sight: FrameSignature
     last_s: float
@@ -66,7 +66,7 @@ class _Look:
     @property
     def bytes(self) -> int:
         """What it takes to hold it."""
-        return self.luma.size + self.picture.size
+        return self.luma.size + self.image.size
 
 
 def detect_keyframes(
@@ -77,7 +77,7 @@ def detect_keyframes(
     waiting: list[_Look] = []  # from the last key look that is settled
     for batch in frames:
         with stage("shots"):
-            looks = zip(batch.pts_s, batch.picture, batch.luma, signatures(batch.pts_s, batch.thumb), batch.pts_s)
+            looks = zip(batch.pts_s, batch.image, batch.luma, signatures(batch.pts_s, batch.thumb), batch.pts_s)
             batches.append((batch, [_join(waiting, _Look(*look), stride) for look in looks]))
         held = sum(look.bytes for _, looks in batches for look in looks)
         if sum(look.key for look in waiting) > _KEYS or held > _BYTES:
@@ -160,7 +160,7 @@ def _search(looks: list[_Look], detector: FaceDetector, min_face: float) -> None
     looks = [look for look in looks if look.found is None]
     if not looks:
         return
-    picture = np.stack([look.picture for look in looks])
+    picture = np.stack([look.image for look in looks])
     with stage("detect"):
         found = detector.detect(picture, min_face * picture.shape[2])
     for i, look in enumerate(looks):
@@ -217,7 +217,7 @@ def _confirm(drawn: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> N
         return
     frame = np.repeat(np.arange(len(drawn)), [len(box) for _, box in drawn])
     with stage("detect"):
-        pictures, boxes = [look.picture for look, _ in drawn], np.concatenate([box for _, box in drawn])
+        pictures, boxes = [look.image for look, _ in drawn], np.concatenate([box for _, box in drawn])
         found, sure = detector.confirm(pictures, frame, boxes)
     for i, (look, _) in enumerate(drawn):
         here = frame == i
@@ -233,7 +233,7 @@ def _seek(guessed: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> No
         return
     frame = np.repeat(np.arange(len(guessed)), [len(box) for _, box in guessed])
     with stage("detect"):
-        found = near([look.picture for look, _ in guessed], frame, np.concatenate([box for _, box in guessed]))
+        found = near([look.image for look, _ in guessed], frame, np.concatenate([box for _, box in guessed]))
     for i, (look, box) in enumerate(guessed):
         here = found.frame == i
         if here.sum() == len(box):

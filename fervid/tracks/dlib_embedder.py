@@ -35,10 +35,12 @@ class DlibFaces:
     """
 
     name = "dlib_face_recognition_resnet_model_v1"
-    portrait_px = SIDE_PX
+    recognition_px = SIDE_PX
     threshold = 0.07
-    framing = FaceAlignment(
-        landmarks=((0.313, 0.309), (0.687, 0.309), (0.5, 0.517), (0.341, 0.702), (0.659, 0.702)), box=0.94, zoom=1.0
+    alignment = FaceAlignment(
+        landmarks=((0.313, 0.309), (0.687, 0.309), (0.5, 0.517), (0.341, 0.702), (0.659, 0.702)),
+        box=0.94,
+        crop_scale=1.0,
     )
 
     def __init__(self, device: str) -> None:
@@ -53,12 +55,12 @@ class DlibFaces:
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """Align by the landmarks, like dlib's chips; see `Embedder.squares`."""
-        return self.framing.squares(box_px, landmarks_px)
+        return self.alignment.squares(box_px, landmarks_px)
 
     @one_thread
     @deterministic_fp32()
     @torch.inference_mode()
-    def embed(self, portrait: np.ndarray) -> np.ndarray:
+    def embed(self, recognition_crop: np.ndarray) -> np.ndarray:
         """Embed grey crops (m, 150, 150) uint8 as (m, 128) float32 of length 1."""
 
         def forward(crops: np.ndarray) -> np.ndarray:
@@ -66,4 +68,4 @@ class DlibFaces:
             out = torch.nn.functional.normalize(self._net(x[:, None]) @ self._last, dim=1)
             return out.cpu().numpy()
 
-        return embed_in_batches(forward, portrait, self._last.shape[1])
+        return embed_in_batches(forward, recognition_crop, self._last.shape[1])

@@ -76,7 +76,7 @@ class FaceNet:
     """
 
     name = "InceptionResnetV1, VGGFace2"
-    portrait_px = 160
+    recognition_px = 160
     threshold = 0.5
 
     def __init__(self, weights: str, device: str) -> None:
@@ -106,14 +106,14 @@ class FaceNet:
     @one_thread
     @deterministic_fp32()
     @torch.inference_mode()
-    def embed(self, portrait: np.ndarray) -> np.ndarray:
+    def embed(self, recognition_crop: np.ndarray) -> np.ndarray:
         """Embed grey crops (m, 160, 160) uint8 as (m, 512) float32 of length 1."""
 
         def forward(crops: np.ndarray) -> np.ndarray:
             x = (torch.from_numpy(crops).to(self.device).float() - 127.5) / 128
             return self._net(x[:, None].expand(-1, 3, -1, -1)).float().cpu().numpy()
 
-        return embed_in_batches(forward, portrait, 512)
+        return embed_in_batches(forward, recognition_crop, 512)
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -35,7 +35,7 @@ class Embedder(Protocol):
     name : str
     sha256 : str
         Hash of the weights.
-    portrait_px : int
+    recognition_px : int
         Side of the recognition crops.
     threshold : float
         Cosine distance up to which two tracks count as one person.
@@ -43,7 +43,7 @@ class Embedder(Protocol):
 
     name: str
     sha256: str
-    portrait_px: int
+    recognition_px: int
     threshold: float
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
@@ -62,13 +62,13 @@ class Embedder(Protocol):
             Rotated squares (m, 4), as `faces.crop.crop_face` takes them.
         """
 
-    def embed(self, portrait: np.ndarray) -> np.ndarray:
+    def embed(self, recognition_crop: np.ndarray) -> np.ndarray:
         """Embed grey crops; the result for a crop does not depend on the others.
 
         Parameters
         ----------
-        portrait : np.ndarray
-            (m, portrait_px, portrait_px) uint8.
+        recognition_crop : np.ndarray
+            (m, recognition_px, recognition_px) uint8.
 
         Returns
         -------
@@ -77,14 +77,16 @@ class Embedder(Protocol):
         """
 
 
-def embed_in_batches(forward: Callable[[np.ndarray], np.ndarray], portrait: np.ndarray, width: int) -> np.ndarray:
+def embed_in_batches(
+    forward: Callable[[np.ndarray], np.ndarray], recognition_crop: np.ndarray, width: int
+) -> np.ndarray:
     """Embed crops in padded batches of one fixed shape, so that results do not depend on how many there are.
 
     Parameters
     ----------
     forward : Callable
         Maps crops (8, s, s) uint8 to embeddings (8, width) float32.
-    portrait : np.ndarray
+    recognition_crop : np.ndarray
         (m, s, s) uint8.
     width : int
         Dimensions of an embedding.
@@ -94,9 +96,9 @@ def embed_in_batches(forward: Callable[[np.ndarray], np.ndarray], portrait: np.n
     np.ndarray
         (m, width) float32.
     """
-    embedding = np.zeros((len(portrait), width), np.float32)
-    for i in range(0, len(portrait), _BATCH):
-        crops = portrait[i : i + _BATCH]
+    embedding = np.zeros((len(recognition_crop), width), np.float32)
+    for i in range(0, len(recognition_crop), _BATCH):
+        crops = recognition_crop[i : i + _BATCH]
         padded = np.zeros((_BATCH, *crops.shape[1:]), np.uint8)
         padded[: len(crops)] = crops
         embedding[i : i + _BATCH] = forward(padded)[: len(crops)]
@@ -171,7 +173,7 @@ class PersonClusterer:
             kept.offer(float(batch.quality[i]), float(batch.pts_s[i]), int(i))
         new = [(kept, at) for kept in touched.values() for at, e in enumerate(kept.embedding) if isinstance(e, int)]
         if new:
-            embedding = self.embedder.embed(batch.portrait[[kept.embedding[at] for kept, at in new]])
+            embedding = self.embedder.embed(batch.recognition_crop[[kept.embedding[at] for kept, at in new]])
             for (kept, at), one in zip(new, embedding):
                 kept.embedding[at] = one
         for pts_s in np.unique(batch.pts_s):

@@ -55,9 +55,9 @@ def main() -> None:
     image, label = faces.image[chosen], faces.label[chosen]
     large, size = enlarge(image), image.shape[1] * ENLARGE
     found = best_faces(large, size)
-    framing = alignment_of((found.box_px - MARGIN_PX) / size, (found.landmarks_px - MARGIN_PX) / size)
+    alignment = alignment_of((found.box_px - MARGIN_PX) / size, (found.landmarks_px - MARGIN_PX) / size)
     print(f"faces found in {len(found)} of {len(image)} pictures")
-    print(f"landmarks {framing.landmarks}\nbox {framing.box:.3f}")
+    print(f"landmarks {alignment.landmarks}\nbox {alignment.box:.3f}")
 
     classifier = TorchClassifier(args.weights, "cpu")
     order = [classifier.labels.index(name) for name in faces.labels]
@@ -68,11 +68,11 @@ def main() -> None:
     print(f"accuracy on these pictures as they are: {accuracy(image[found.frame]):.4f}")
     print(f"{'zoom':>6s} {'box alone':>10s} {'upright':>10s} {'turned':>10s}")
     for zoom in (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5):
-        turned = replace(framing, zoom=zoom).squares(found.box_px, found.landmarks_px)
+        turned = replace(alignment, crop_scale=zoom).squares(found.box_px, found.landmarks_px)
         upright = turned * [1, 1, 1, 0]
         middle = (found.box_px[:, :2] + found.box_px[:, 2:]) / 2
         width, height = (found.box_px[:, i + 2] - found.box_px[:, i] for i in (0, 1))
-        by_box = np.column_stack([middle, zoom * np.sqrt(width * height) / framing.box, np.zeros(len(middle))])
+        by_box = np.column_stack([middle, zoom * np.sqrt(width * height) / alignment.box, np.zeros(len(middle))])
         shown = [
             accuracy(np.stack([crop_face(large[i], s, image.shape[1]) for i, s in zip(found.frame, squares)]))
             for squares in (by_box, upright, turned)

@@ -74,7 +74,7 @@ def pictured(folder: Path, most: int, embedder: Embedder) -> Iterator[tuple[str,
         if len(found):
             best = [np.argmax(np.prod(found.box_px[:, 2:] - found.box_px[:, :2], 1))]
             square = embedder.squares(found.box_px[best], found.landmarks_px[best])[0]
-            crop = crop_face(np.asarray(picture.convert("L")), square, embedder.portrait_px)
+            crop = crop_face(np.asarray(picture.convert("L")), square, embedder.recognition_px)
             yield path.parent.name, embedder.embed(crop[None])[0]
 
 
@@ -99,7 +99,7 @@ def main() -> None:
 def show(names: np.ndarray, embedding: np.ndarray, embedder: Embedder) -> None:
     """Print what is known of these appearances."""
     start = time.process_time()
-    embedder.embed(np.zeros((16, embedder.portrait_px, embedder.portrait_px), np.uint8))
+    embedder.embed(np.zeros((16, embedder.recognition_px, embedder.recognition_px), np.uint8))
     each_ms = 1e3 * (time.process_time() - start) / 16
     print(f"{len(names)} appearances of {len(set(names))} people; {each_ms:.0f} ms of CPU a crop")
     upper = np.triu_indices(len(names), 1)

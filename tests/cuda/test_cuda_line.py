@@ -501,12 +501,12 @@ def test_the_timeline_is_that_of_the_cpu(models, name):
 class _Upright:
     """An embedder, as far as it says what to cut out."""
 
-    name, sha256, portrait_px, threshold = "square_boxes", "", 96, 0.5
+    name, sha256, recognition_px, threshold = "square_boxes", "", 96, 0.5
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         return square_boxes(box_px)
 
-    def embed(self, portrait: np.ndarray) -> np.ndarray:
+    def embed(self, recognition_crop: np.ndarray) -> np.ndarray:
         raise AssertionError("nobody asks who it is")
 
 
@@ -518,8 +518,8 @@ def test_portraits_and_thumbnails_are_those_of_the_cpu(models):
         with open_video(SAMPLES / "two_faces.mp4") as video:
             seen.append(concatenate(list(find_faces(sample_frames(video.frames(0, 1.5), 2), video.info, config, line))))
     expected, found = seen
-    assert len(expected) == len(found) == 6 and expected.portrait.shape == (6, 96, 96)
-    for name in ("crop", "portrait"):
+    assert len(expected) == len(found) == 6 and expected.recognition_crop.shape == (6, 96, 96)
+    for name in ("crop", "recognition_crop"):
         assert _apart(getattr(expected, name), getattr(found, name)).max() <= 2
     np.testing.assert_array_equal(expected.thumb, found.thumb, strict=True)
 

@@ -15,7 +15,7 @@ from tests.helpers.hypothesis_settings import steady
 
 
 def zoomed(zoom: float) -> FaceAlignment:
-    return replace(PLAIN, zoom=zoom)
+    return replace(PLAIN, crop_scale=zoom)
 
 
 def upright(box: tuple[float, float, float, float]) -> np.ndarray:
@@ -32,9 +32,9 @@ def frame_batch(*luma: np.ndarray, picture: list[np.ndarray] | None = None, firs
 
 
 def found(
-    *batches: FrameBatch, size: tuple[int, int] = (64, 48), framing: FaceAlignment = PLAIN, min_face_px: float = 4
+    *batches: FrameBatch, size: tuple[int, int] = (64, 48), alignment: FaceAlignment = PLAIN, min_face_px: float = 4
 ):
-    return list(detect(batches, FakeDetector(), video(*size), framing=framing, crop_px=8, min_face_px=min_face_px))
+    return list(detect(batches, FakeDetector(), video(*size), alignment=alignment, crop_px=8, min_face_px=min_face_px))
 
 
 # -- crop_face ------------------------------------------------------------------------------------------
@@ -139,7 +139,9 @@ def test_framing_finds_the_similarity_that_placed_the_landmarks(angle, side, x, 
     landmarks = (MARKS.astype(float) - 0.5) * side @ turn.T + [x, y]
     box = np.array([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
     assert PLAIN.squares(box, landmarks[None])[0] == pytest.approx([x, y, side, angle], abs=1e-3)
-    larger = replace(PLAIN, box=0.25, zoom=1.5)  # a box of half the side each way would be half: geometric mean 2 x 1
+    larger = replace(
+        PLAIN, box=0.25, crop_scale=1.5
+    )  # a box of half the side each way would be half: geometric mean 2 x 1
     assert larger.squares(box, landmarks[None])[0, 2] == pytest.approx(side * 1.5 * 2)
 
 
@@ -190,7 +192,7 @@ def test_non_square_pixels_give_square_faces():
     (wider,) = found(
         frame_batch(stored, picture=[draw_faces((40, 8, 72, 40), size=(128, 48))]),
         size=(128, 48),
-        framing=zoomed(2.0),
+        alignment=zoomed(2.0),
     )
     # twice the side: the face fills the middle 4 of 8 pixels, across and down alike
     bright = wider.crop[0] > 200
@@ -232,8 +234,8 @@ def test_faces_do_not_depend_on_batches(seed, cuts):
         images.append(draw_faces(*boxes, bright=int(random.integers(DARK, 255))))
     parts = split(list(enumerate(images)), cuts)
     batches = [frame_batch(*(image for _, image in part), first=part[0][0]) for part in parts]
-    whole = found(frame_batch(*images), framing=zoomed(1.4))
-    assert same(found(*batches, framing=zoomed(1.4)), whole)
+    whole = found(frame_batch(*images), alignment=zoomed(1.4))
+    assert same(found(*batches, alignment=zoomed(1.4)), whole)
 
 
 # -- FaceBatch ------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ class Telling(FakeDetector):
 @steady
 @given(st.integers(0, 999), st.integers(1, 50), st.integers(1, 50), st.sampled_from([2, 5, 12.5]))
 def test_a_video_can_be_taken_up_and_let_go_at_its_anchors(seed, first, more, fps):
-    """As shards.around does: from the first look of an interval to the first of a later one."""
+    """As shards.sample_around does: from the first look of an interval to the first of a later one."""
     random = np.random.default_rng(seed)
     images = []
     while len(images) < 70:  # scenes; a brighter ground makes a cut
@@ -186,7 +186,7 @@ def test_a_video_can_be_taken_up_and_let_go_at_its_anchors(seed, first, more, fp
     def scores(low: int, high: int) -> list[list[float]]:
         looks = looks_of(images, [], fps)[0]
         part = FrameBatch(
-            looks.pts_s[low:high], looks.duration_s[low:high], looks.picture[low:high], looks.luma[low:high]
+            looks.pts_s[low:high], looks.duration_s[low:high], looks.image[low:high], looks.luma[low:high]
         )
         found = joined(list(detect_keyframes([part], Telling(), 0.05)))
         return [found.score[found.frame == i].tolist() for i in range(high - low)]
@@ -213,11 +213,11 @@ def test_what_is_found_is_confirmed_and_nothing_else():
     looks, min_face = read(SAMPLES / "two_faces.mp4", 1, 2)
     detector = MTCNN()
     (batch, every), *_ = detect_all(looks, detector, min_face)
-    again, sure = detector.confirm(list(batch.picture), every.frame, every.box_px)
+    again, sure = detector.confirm(list(batch.image), every.frame, every.box_px)
     assert sure.all() and np.abs(again.landmarks_px - every.landmarks_px).max() < 3
     elsewhere = every.box_px + np.float32(150)
-    assert not detector.confirm(list(batch.picture), every.frame, elsewhere)[1].any()
-    alone, _ = detector.confirm(list(batch.picture), every.frame[:1], every.box_px[:1])
+    assert not detector.confirm(list(batch.image), every.frame, elsewhere)[1].any()
+    alone, _ = detector.confirm(list(batch.image), every.frame[:1], every.box_px[:1])
     assert np.array_equal(alone.box_px[0], again.box_px[0])
-    outside = detector.confirm(list(batch.picture), np.zeros(1, np.int64), np.full((1, 4), -90, np.float32))
+    outside = detector.confirm(list(batch.image), np.zeros(1, np.int64), np.full((1, 4), -90, np.float32))
     assert not outside[1].any()

@@ -113,7 +113,7 @@ def test_key_looks_do_not_depend_on_batches(cuts, fps):
 @pytest.mark.parametrize("fps", [5, RATE])
 @pytest.mark.parametrize("cells", [(0, 1), (1, 2), (1, 3), (2, 3)])
 def test_a_piece_of_a_film_has_the_key_looks_of_the_whole(cells, fps):
-    """As shards.around takes it up and lets it go, at the first looks of its intervals of KEYFRAME_GRID_S."""
+    """As shards.sample_around takes it up and lets it go, at the first looks of its intervals of KEYFRAME_GRID_S."""
     first, last = (round(cell * KEYFRAME_GRID_S * fps) for cell in cells)
     whole, piece = key_looks(fps), searched([looks_of(six_shots(), fps, first, last + 1)])
     assert len(whole) > last and np.array_equal(whole[first : last + 1], piece)

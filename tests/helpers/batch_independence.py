@@ -114,7 +114,7 @@ def _dlib() -> tuple[int, Compute]:
     from fervid.tracks.dlib_embedder import DlibFaces
 
     net = DlibFaces("cpu")
-    return _rows(9, net.embed, net.portrait_px, net.portrait_px)
+    return _rows(9, net.embed, net.recognition_px, net.recognition_px)
 
 
 def _facenet() -> tuple[int, Compute]:
@@ -127,7 +127,7 @@ def _facenet() -> tuple[int, Compute]:
     torch.manual_seed(0)
     net: Any = FaceNet.__new__(FaceNet)
     net.device, net._net = "cpu", InceptionResnetV1(pretrained=None).eval()
-    return _rows(2, net.embed, net.portrait_px, net.portrait_px)
+    return _rows(2, net.embed, net.recognition_px, net.recognition_px)
 
 
 def _faces() -> tuple[np.ndarray, np.ndarray]:
@@ -142,7 +142,7 @@ def _squares() -> tuple[int, Compute]:
     from fervid.tracks.dlib_embedder import DlibFaces
 
     box, marks = _faces()
-    return len(box), lambda some: [row.tobytes() for row in DlibFaces.framing.squares(box[some], marks[some])]
+    return len(box), lambda some: [row.tobytes() for row in DlibFaces.alignment.squares(box[some], marks[some])]
 
 
 def _quality() -> tuple[int, Compute]:

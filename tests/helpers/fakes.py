@@ -25,7 +25,7 @@ LABELS = ("happiness", "anger", "neutral")  # in another order than EMOTIONS, on
 MARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 DARK, DIM = 20, 100
 #: A crop shows a square box as it is.
-PLAIN = FaceAlignment(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, zoom=1.0)
+PLAIN = FaceAlignment(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, crop_scale=1.0)
 
 
 # -- the models -----------------------------------------------------------------------------------------
@@ -69,9 +69,9 @@ def _patches(grey: np.ndarray, least_px: float) -> Iterator[tuple[Box, float]]:
 
 
 class FakeEmbedder:
-    """Knows people by the brightness of their portraits, 40 levels a person; counts the crops that it was shown."""
+    """Knows people by the brightness of their crops, 40 levels a person; counts the crops that it was shown."""
 
-    name, sha256, portrait_px, threshold = "fake", "0" * 64, 4, 0.3
+    name, sha256, recognition_px, threshold = "fake", "0" * 64, 4, 0.3
 
     def __init__(self) -> None:
         self.seen = 0
@@ -80,10 +80,10 @@ class FakeEmbedder:
         """The boxes."""
         return square_boxes(box_px)
 
-    def embed(self, portrait: np.ndarray) -> np.ndarray:
+    def embed(self, recognition_crop: np.ndarray) -> np.ndarray:
         """One axis a person."""
-        self.seen += len(portrait)
-        return np.eye(8, dtype=np.float32)[(portrait.mean((1, 2)) / 40).round().astype(int)]
+        self.seen += len(recognition_crop)
+        return np.eye(8, dtype=np.float32)[(recognition_crop.mean((1, 2)) / 40).round().astype(int)]
 
 
 class FakeClassifier:
@@ -92,7 +92,7 @@ class FakeClassifier:
     name = "brightness"
     labels = LABELS
     crop_px = 8
-    framing = PLAIN
+    alignment = PLAIN
 
     def __init__(self, batch_size: int = 4) -> None:
         self.batch_size = batch_size
@@ -226,7 +226,7 @@ def shot_batch(looks: Sequence[Seen]) -> ShotBatch:
 def emotion_batch(looks: Sequence[Seen]) -> EmotionBatch:
     """The looks as an EmotionBatch."""
     columns = _columns(looks)
-    del columns["crop"], columns["portrait"]
+    del columns["crop"], columns["recognition_crop"], columns["prob"]
     faces = [face for look in looks for face in look.faces]
     return EmotionBatch(
         **columns,
@@ -249,7 +249,8 @@ def _columns(looks: Sequence[Seen]) -> dict[str, np.ndarray]:
         "score": np.array([face.score for _, face in pairs], np.float32),
         "landmarks_px": box[:, None, :2] + MARKS * (box[:, None, 2:] - box[:, None, :2]),
         "crop": np.full((len(pairs), 8, 8), mean[:, None, None], np.uint8),
-        "portrait": np.zeros((len(pairs), 0, 0), np.uint8),
+        "recognition_crop": np.zeros((len(pairs), 0, 0), np.uint8),
+        "prob": np.zeros((len(pairs), 0), np.float32),
     }
 
 

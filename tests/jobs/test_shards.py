@@ -19,21 +19,21 @@ from hypothesis import strategies as st
 
 import fervid
 from fervid.config import MAX_PIXELS, Config
+from fervid.emotions.classify import classify, classify_faces
 from fervid.errors import ConfigError
 from fervid.jobs.batch import JobFinished, Request, run_batch
 from fervid.jobs.job import Job, run_job
 from fervid.jobs.local_engine import LocalEngine
 from fervid.jobs.shards import (
     LONG_S,
-    PrecomputedClassifier,
     SegmentOutcome,
     Shards,
-    answer,
-    around,
     choose_shards,
+    sample_around,
     share_job,
 )
-from fervid.pipeline import Models, process_video
+from fervid.pipeline import Models, process_video, track_faces
+from fervid.shots.detect import ShotDetector
 from fervid.timeline.read import read_provenance
 from fervid.video.open import open_video
 from fervid.video.readers.segment import SegmentReader, read_index
@@ -120,7 +120,7 @@ def test_pieces_hold_the_looks_of_the_whole(name, make):
         found, readers = [], []
         for piece in pieces:
             with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS) as reader:
-                found += seen(around(reader, piece, Config(fps=fps)), *reader.bounds_s(piece))
+                found += seen(sample_around(reader, piece, Config(fps=fps)), *reader.bounds_s(piece))
                 readers.append(reader)
         assert found == whole
         assert all(one.tail == other.head for one, other in pairwise(readers))
@@ -194,21 +194,22 @@ def test_pieces_cover_all_and_do_not_overlap(index, piece_s):
         assert min(own, default=seek) >= seek
 
 
-# -- readings that were given before -----------------------------------------------------------------------
+# -- faces that are classified before they are linked -------------------------------------------------------
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), st.lists(st.integers(0, 30)), st.integers(1, 9))
 @steady
-def test_answers_are_remembered(counts, cuts, batch_size):
+def test_faces_keep_their_probabilities(counts, cuts, batch_size):
     looks = [Seen(i / 5, tuple(Face((10 + j, 10 + i, 40 + j, 50)) for j in range(n))) for i, n in enumerate(counts)]
     classifier = FakeClassifier(batch_size)
     batches = [face_batch(part) for part in split(looks, cuts)]
-    answered = list(answer(batches, classifier))
-    recalled = PrecomputedClassifier(classifier)
-    assert (recalled.name, recalled.labels, recalled.sha256) == (classifier.name, classifier.labels, None)
-    for before, after in zip(batches, answered, strict=True):
-        assert np.array_equal(recalled.predict(after.crop), classifier.predict(before.crop).reshape(-1, 3))
-        assert same([replace(before, crop=after.crop)], [after])
+    classified = list(classify_faces(batches, classifier))
+    for before, after in zip(batches, classified, strict=True):
+        assert after.crop.shape == (len(before), 0, 0)
+        assert np.array_equal(after.prob, classifier.predict(before.crop).reshape(-1, 3))
+        assert same([replace(before, crop=after.crop, prob=after.prob)], [after])
+    linked, later = (list(track_faces(iter(some), ShotDetector(), Config())) for some in (classified, batches))
+    assert same(list(classify(linked, classifier)), list(classify(later, classifier)))
 
 
 # -- whole videos -----------------------------------------------------------------------------------------
@@ -231,7 +232,7 @@ def results(path: Path, out: Path, shards: Shards | None = None, **options) -> t
 
 
 def over(workers: int, **options) -> Shards:
-    return Shards(workers, load=failing_jobs.load_fakes, **{"piece_s": 1.5} | options)
+    return Shards(workers, load=failing_jobs.load_fakes, **{"segment_s": 1.5} | options)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_what_cannot_be_spread_is_read_whole_and_told(film, tmp_path):
         (film, over(1, least_s=600), {}, "shorter than 600 s"),
         (film, over(1), {"start_s": 1.0}, "a part of it only"),
         (film, over(1), {"reader": "decord"}, "reader decord"),
-        (film, over(1, piece_s=7.0), {}, "no two segments of 7 s"),
+        (film, over(1, segment_s=7.0), {}, "no two segments of 7 s"),
         (damaged, over(1), {}, "it is damaged"),
         (cut(noisy, 0.7)(tmp_path / "short.mkv"), over(1), {}, "it is damaged"),
         (ragged, over(1), {}, "it is damaged, or its timestamps"),
@@ -274,7 +275,7 @@ def test_what_cannot_be_spread_is_read_whole_and_told(film, tmp_path):
 
 def test_pieces_that_do_not_meet_are_seen(film, tmp_path, monkeypatch):
     """A key frame that is none: what a piece decodes from its start on is not what the piece before it saw there."""
-    found = [SegmentOutcome(Job(film, f"piece {i}", Path()), "ok", head=b"a", tail=b"b", end_s=1.0) for i in range(6)]
+    found = [SegmentOutcome(Job(film, f"segment {i}", Path()), "ok", head=b"a", tail=b"b", end_s=1.0) for i in range(6)]
     monkeypatch.setattr(LocalEngine, "run", lambda *_: (one for one in found))
     assert "do not meet" in results(film, tmp_path / "out", over(2))[2]
 
@@ -282,7 +283,7 @@ def test_pieces_that_do_not_meet_are_seen(film, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_piece_that_kills_its_worker_is_no_result(film, tmp_path):
     assert (
-        "a piece failed"
+        "a segment failed"
         in results(film, tmp_path / "out", replace(over(2), load=failing_jobs.load_crashing_detector))[2]
     )
 
@@ -326,7 +327,7 @@ def test_real_models_give_the_same_bytes(tmp_path):
     done = {}
     for workers in (0, 1, 2):
         out = tmp_path / f"{workers}.parquet"
-        sharding = Shards(workers, piece_s=3.0) if workers else None
+        sharding = Shards(workers, segment_s=3.0) if workers else None
         result = process_video(film, out, config, models, sharding=sharding)
         done[workers] = out.read_bytes()
         assert result.whole == ""

@@ -110,7 +110,7 @@ EIGHT = Head("ferplus", (*FER2013, "contempt"), 1.0, 7)
 class FakeTwoHeads:
     """Says of every image that output k is as likely as e^k, on 15 outputs of two heads."""
 
-    framing = FER2013_ALIGNMENT
+    alignment = FER2013_ALIGNMENT
     name, sha256, path, crop_px, heads = "fake", "0", Path("fake.safetensors"), 4, (SEVEN, EIGHT)
 
     def logits(self, crop: np.ndarray) -> np.ndarray:

@@ -39,10 +39,10 @@ def cut(x: float, y: float, side: float, size_px: int, n: int = 60) -> np.ndarra
 def test_the_line_cuts_faces_out_as_they_lie_in_the_training_pictures(
     x: float, y: float, side: float, size_px: int
 ) -> None:
-    framing, source = measure_alignment(cut(x, y, side, size_px))
+    alignment, source = measure_alignment(cut(x, y, side, size_px))
     (face,) = main_faces([PORTRAIT], MTCNN(device="cpu"))
     assert face is not None
-    ((found_x, found_y, found_side, turn),) = framing.squares(face.box_px[None], face.landmarks_px[None])
+    ((found_x, found_y, found_side, turn),) = alignment.squares(face.box_px[None], face.landmarks_px[None])
     assert source.startswith("measured on the faces found in ")
     assert abs(found_x - x) < 0.04 * side and abs(found_y - y) < 0.04 * side
     assert abs(found_side / side - 1) < 0.06 and abs(turn) < 0.1
@@ -75,7 +75,7 @@ def test_pictures_that_are_framed_otherwise_are_told_apart(x: float, y: float, s
 
 def test_a_zoom_of_the_model_belongs_to_its_framing() -> None:
     known, _ = measure_alignment(cut(224, 120, 100, 48))
-    assert describe_alignment(cut(224, 120, 80, 48), replace(known, zoom=0.8)) is None
+    assert describe_alignment(cut(224, 120, 80, 48), replace(known, crop_scale=0.8)) is None
 
 
 def test_evaluate_says_that_pictures_are_framed_otherwise(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_evaluate_says_that_pictures_are_framed_otherwise(tmp_path: Path) -> Non
 def test_medians_in_parts_of_the_side() -> None:
     box = np.array([[0.0, 0.0, 0.5, 0.5], [0.1, 0.1, 0.9, 0.9], [0.0, 0.0, 0.9, 0.4]])
     landmarks = np.arange(30).reshape(3, 5, 2) / 100
-    framing = alignment_of(box, landmarks)
-    assert framing.box == 0.6 and framing.zoom == 1  # 0.5, 0.8, and the root of 0.36
-    assert framing.landmarks == ((0.1, 0.11), (0.12, 0.13), (0.14, 0.15), (0.16, 0.17), (0.18, 0.19))
+    alignment = alignment_of(box, landmarks)
+    assert alignment.box == 0.6 and alignment.crop_scale == 1  # 0.5, 0.8, and the root of 0.36
+    assert alignment.landmarks == ((0.1, 0.11), (0.12, 0.13), (0.14, 0.15), (0.16, 0.17), (0.18, 0.19))
 
 
 def test_a_trained_model_carries_its_framing(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_trained_model_carries_its_framing(tmp_path: Path) -> None:
     material, lines = TrainingData(faces, some_faces(14, "watched")), []
     recipe = Recipe(arch="basecnn", epochs=1, batch_size=32, vote_weight=0, warmup_epochs=0)
     weights = train(material, tmp_path, recipe, on_epoch=lines.append)
-    measured, source = material.framing
+    measured, source = material.alignment
     assert measured.box < 0.7 < FER2013_ALIGNMENT.box
-    assert TorchClassifier(str(weights), "cpu").framing.box == measured.box
+    assert TorchClassifier(str(weights), "cpu").alignment.box == measured.box
     assert json.loads(weights.with_suffix(".json").read_text("utf-8"))["framing_from"] == source
     assert lines[-1] == f"alignment: {source}"

@@ -41,7 +41,7 @@ def embedded(network: DlibFaces, pictures: list[Image.Image]) -> np.ndarray:
         found = MTCNN(device="cpu").detect(np.asarray(picture)[None], 30.0)
         best = [int(np.argmax(found.score))]
         square = network.squares(found.box_px[best], found.landmarks_px[best])[0]
-        crops.append(crop_face(np.asarray(picture.convert("L")), square, network.portrait_px))
+        crops.append(crop_face(np.asarray(picture.convert("L")), square, network.recognition_px))
     return network.embed(np.stack(crops))
 
 

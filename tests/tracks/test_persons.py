@@ -16,7 +16,7 @@ SIDE = 48
 
 
 def passed(faces: Sequence[tuple[float, int, int]], quality: float = 1.0, cuts: Sequence[int] = ()) -> PersonClusterer:
-    """Faces as (time, track, who): who stands in the portrait's brightness, and FakeEmbedder reads it there."""
+    """Faces as (time, track, who): who stands in the brightness of the crop, and FakeEmbedder reads it there."""
     gallery = PersonClusterer(FakeEmbedder())
     seen_at: dict[float, list[tuple[float, int, int]]] = {}
     for face in faces:
@@ -41,7 +41,8 @@ def batch_of(faces: list[tuple[float, int, int]], sampled_s: Sequence[float], qu
         landmarks_px=10 + SIDE * np.tile(marks, (m, 1, 1)),
         quality=np.full(m, quality, np.float32),
         crop=random.integers(0, 255, (m, SIDE, SIDE), np.uint8),
-        portrait=np.tile(bright[:, None, None], (1, 4, 4)),
+        recognition_crop=np.tile(bright[:, None, None], (1, 4, 4)),
+        prob=np.zeros((m, 0), np.float32),
         track=np.array([track for _, track, _ in faces], np.int32),
     )
 

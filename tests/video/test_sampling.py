@@ -199,10 +199,10 @@ def test_batching_does_not_change_what_is_yielded(monkeypatch, size):
     monkeypatch.setattr(frames, "BATCH", size)
     batches = list(batch_frames(sample_frames(numbered(21), 5), video(), (32, 24)))
     assert [len(batch) for batch in batches] == [min(size, 21 - i) for i in range(0, 21, size)]
-    assert [int(one[0, 0, 0]) for batch in batches for one in batch.picture] == list(range(21))
+    assert [int(one[0, 0, 0]) for batch in batches for one in batch.image] == list(range(21))
     assert [int(one[0, 0]) for batch in batches for one in batch.luma] == list(range(21))
     assert [float(t) for batch in batches for t in batch.pts_s] == [i / 5 for i in range(21)]
-    assert all(batch.picture.shape[1:] == (24, 32, 3) for batch in batches)
+    assert all(batch.image.shape[1:] == (24, 32, 3) for batch in batches)
 
 
 @pytest.mark.parametrize("width, height, most", [(640, 360, 8), (1280, 720, 8), (1920, 1080, 3), (3840, 2160, 1)])

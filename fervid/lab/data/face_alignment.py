@@ -12,7 +12,9 @@ __all__ = ["FER2013_ALIGNMENT", "alignment_of", "describe_alignment", "measure_a
 #: Where MTCNN's landmarks and box lie in an image of FER2013: medians over training images, enlarged four times
 #: (`python -m tests.benchmarks.framing`, which also measures how accuracy depends on the scale).
 FER2013_ALIGNMENT = FaceAlignment(
-    landmarks=((0.320, 0.391), (0.694, 0.388), (0.504, 0.606), (0.355, 0.790), (0.663, 0.786)), box=0.921, zoom=1.0
+    landmarks=((0.320, 0.391), (0.694, 0.388), (0.504, 0.606), (0.355, 0.790), (0.663, 0.786)),
+    box=0.921,
+    crop_scale=1.0,
 )
 #: Images to measure, and the least number of faces in them: a median of 500 is precise to about 0.002 of the side.
 _IMAGES, _MIN_FACES = 500, 50
@@ -71,9 +73,9 @@ def describe_alignment(image: np.ndarray, expected: FaceAlignment) -> str | None
     return f"faces are {ratio:.2f} times as large, {distance:.0%} of the side from where the model learned them"
 
 
-def _centre_and_size(framing: FaceAlignment) -> tuple[complex, float]:
+def _centre_and_size(alignment: FaceAlignment) -> tuple[complex, float]:
     """Give the mean and the standard deviation of the landmarks in the crop."""
-    points = 0.5 + 0.5j + (np.array(framing.landmarks) @ np.array([1, 1j]) - (0.5 + 0.5j)) / framing.zoom
+    points = 0.5 + 0.5j + (np.array(alignment.landmarks) @ np.array([1, 1j]) - (0.5 + 0.5j)) / alignment.crop_scale
     return complex(points.mean()), float(points.std())
 
 

@@ -65,9 +65,9 @@ class Face:
     landmarks_px: np.ndarray
     score: float
 
-    def crop(self, picture: np.ndarray, framing: FaceAlignment, size_px: int) -> np.ndarray:
+    def crop(self, picture: np.ndarray, alignment: FaceAlignment, size_px: int) -> np.ndarray:
         """Crop this face from its image (h, w, 3) as the line does: (size_px, size_px) uint8, grey."""
-        (square,) = framing.squares(self.box_px[None], self.landmarks_px[None])
+        (square,) = alignment.squares(self.box_px[None], self.landmarks_px[None])
         return crop_face(_luma(picture), square, size_px)
 
 

@@ -195,7 +195,7 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], optio
         },
         "faces_left_out": len(faces) - len(compared),
         "accuracy_any_answer": round(unrestricted, 4),
-        "framed_otherwise": None if options.detect else describe_alignment(compared.image, classifiers[0].framing),
+        "framed_otherwise": None if options.detect else describe_alignment(compared.image, classifiers[0].alignment),
         **_plain(scores, classes),
     }  # fmt: skip
 
@@ -313,8 +313,8 @@ def _crops(faces: FaceSet, predictors: list[Predictor], name: str) -> tuple[np.n
         detected = main_faces(pictures, detector)
         found += [face is not None for face in detected]
         for predictor, kept in zip(predictors, crops):
-            size_px, framing = predictor.classifier.crop_px, predictor.classifier.framing
-            kept += [face.crop(picture, framing, size_px)[None] for face, picture in zip(detected, pictures) if face]
+            size_px, alignment = predictor.classifier.crop_px, predictor.classifier.alignment
+            kept += [face.crop(picture, alignment, size_px)[None] for face, picture in zip(detected, pictures) if face]
     return np.array(found), [np.concatenate(kept) for kept in crops]
 
 

@@ -242,8 +242,8 @@ def _main_crop(
     (face,) = main_faces([picture], detector)
     if face is None:
         return None
-    square = classifier.framing.squares(face.box_px[None], face.landmarks_px[None])
-    return face.crop(picture, classifier.framing, classifier.crop_px), square
+    square = classifier.alignment.squares(face.box_px[None], face.landmarks_px[None])
+    return face.crop(picture, classifier.alignment, classifier.crop_px), square
 
 
 def _all_skipped(skipped: list[SkippedImage]) -> DataError:
@@ -289,8 +289,8 @@ def _explain_frames(
 ) -> Iterator[ExplainedImage]:
     names = [f"track {k}, {s:.1f} s" for k, s in zip(tracked.track, tracked.pts_s)]
     explained = explainer.explain(tracked.crop, names)
-    square = explainer.classifier.framing.squares(tracked.box_px, tracked.landmarks_px)
-    square[:, :3] *= frames.picture.shape[2] / video.width_px
+    square = explainer.classifier.alignment.squares(tracked.box_px, tracked.landmarks_px)
+    square[:, :3] *= frames.image.shape[2] / video.width_px
     for i, pts_s in enumerate(frames.pts_s):
         here = np.flatnonzero(tracked.pts_s == pts_s)
-        yield ExplainedImage(frames.picture[i], tuple(explained[k] for k in here), square[here], float(pts_s))
+        yield ExplainedImage(frames.image[i], tuple(explained[k] for k in here), square[here], float(pts_s))

@@ -108,4 +108,4 @@ def _crop(image: np.ndarray, face: Face | None, models: Models) -> np.ndarray:
     classifier = models.classifier
     if face is None:
         return whole(image, classifier.crop_px)
-    return face.crop(image, classifier.framing, classifier.crop_px)
+    return face.crop(image, classifier.alignment, classifier.crop_px)

@@ -120,7 +120,7 @@ def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector
             if isinstance(face, Face):
                 row |= {"face": "found", "score": f"{face.score:.4f}"}
                 row |= {name: f"{value:.1f}" for name, value in zip(_BOX, face.box_px)}
-                crops.append(face.crop(picture, classifier.framing, classifier.crop_px))
+                crops.append(face.crop(picture, classifier.alignment, classifier.crop_px))
             elif face is not None:
                 crops.append(whole(picture, classifier.crop_px))
         rows.append(row)

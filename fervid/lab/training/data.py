@@ -75,7 +75,7 @@ class TrainingData:
         return digest.hexdigest()
 
     @cached_property
-    def framing(self) -> tuple[FaceAlignment, str]:
+    def alignment(self) -> tuple[FaceAlignment, str]:
         """The alignment of the training faces, and what it was measured on."""
         return measure_alignment(self.faces.image)
 

@@ -47,12 +47,12 @@ def export_model(out: Path, run: "Trainer", material: TrainingData) -> Path:
     weights.write_bytes(saved)  # save_file would make it unreadable for other users
     net.load_state_dict(load(saved))
     mean, std = run.mean_std
-    framing, framing_from = material.framing
+    alignment, framing_from = material.alignment
     facts = {
         "arch": run.recipe.arch, "heads": _head_facts(run, material),
         "input_px": material.faces.image.shape[1], "mean": mean, "std": std,
         "recipe": asdict(run.recipe), "epochs": run.epoch,
-        "framing": asdict(framing), "framing_from": framing_from,
+        "framing": alignment.to_facts(), "framing_from": framing_from,
         "trained_on": material.faces.name, "temperature_fitted_on": material.validation.name,
         "sha256": hashlib.sha256(saved).hexdigest(),
     }  # fmt: skip

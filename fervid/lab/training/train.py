@@ -63,7 +63,7 @@ def train(
             on_epoch(f"{run.epoch} of {recipe.epochs} epochs already done ({out / 'checkpoint.pt'})")
         _epochs(run, material, out, on_epoch)
     draw_curves(out / "curves.png", run.history)
-    on_epoch(f"alignment: {material.framing[1]}")
+    on_epoch(f"alignment: {material.alignment[1]}")
     return export_model(out, run, material)
 
 
