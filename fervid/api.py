@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fervid.jobs.batch import Event, Summary
     from fervid.lab.evaluation.score import Summary as ScoreSummary
     from fervid.pipeline import Models, Result
+    from fervid.self_test import SelfTest
     from fervid.studies.agreement import Agreement
     from fervid.studies.disfa_study import DisfaResult
     from fervid.types import Progress
@@ -48,6 +49,7 @@ __all__ = [
     "process",
     "report",
     "score",
+    "selftest",
     "train",
 ]
 
@@ -963,3 +965,26 @@ def doctor() -> dict[str, Any]:
     from fervid.diagnostics import diagnose
 
     return diagnose()
+
+
+def selftest(device: str = "auto") -> "SelfTest":
+    """Process a small sample video and compare the result with the expected one.
+
+    Parameters
+    ----------
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+
+    Returns
+    -------
+    SelfTest
+        `passed`, and `checks` with what was expected and found.
+
+    Raises
+    ------
+    UsageError
+        If the device is not available.
+    """
+    from fervid.self_test import run_self_test
+
+    return run_self_test(device)
