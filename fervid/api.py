@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fervid.config import ConfigOptions
     from fervid.jobs.batch import Event, Summary
     from fervid.lab.evaluation.score import Summary as ScoreSummary
-    from fervid.pipeline import Models, Result
+    from fervid.models import Models
+    from fervid.pipeline import Result
     from fervid.self_test import SelfTest
     from fervid.studies.agreement import Agreement
     from fervid.studies.disfa_study import DisfaResult
