@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from fervid.config import ConfigOptions
     from fervid.jobs.batch import Event, Summary
     from fervid.lab.evaluation.score import Summary as ScoreSummary
-    from fervid.pipeline import Models, Result
+    from fervid.models import Models
+    from fervid.pipeline import Result
+    from fervid.self_test import SelfTest
     from fervid.studies.agreement import Agreement
     from fervid.studies.disfa_study import DisfaResult
     from fervid.types import Progress
@@ -48,6 +50,7 @@ __all__ = [
     "process",
     "report",
     "score",
+    "selftest",
     "train",
 ]
 
@@ -445,7 +448,7 @@ def plot(
     out : path, optional
         Where to write the figure, .png or .svg.
     tracks : iterable of int, optional
-        Draw one panel for each of these tracks, rather than one for the whole screen.
+        Draw one panel for each of these tracks, rather than one for all faces.
     each : bool, default False
         Draw one panel per track.
     kind : {"area", "lines"}
@@ -942,7 +945,7 @@ def score(
     Raises
     ------
     UsageError
-        If an option is wrong, there is no image, or the table cannot be written.
+        If an option is wrong, no image is found, or the table cannot be written.
     """
     from fervid.lab.evaluation.score import score_folder
 
@@ -963,3 +966,26 @@ def doctor() -> dict[str, Any]:
     from fervid.diagnostics import diagnose
 
     return diagnose()
+
+
+def selftest(device: str = "auto") -> "SelfTest":
+    """Process a small sample video and compare the result with the expected one.
+
+    Parameters
+    ----------
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+
+    Returns
+    -------
+    SelfTest
+        `passed`, and `checks` with what was expected and found.
+
+    Raises
+    ------
+    UsageError
+        If the device is not available.
+    """
+    from fervid.self_test import run_self_test
+
+    return run_self_test(device)

@@ -200,7 +200,7 @@ class _CroppedFaces(_Faces):
     crop : np.ndarray
         What the classifier sees, (m, S, S) uint8 grey; S = 0 if the faces are classified already.
     recognition_crop : np.ndarray
-        What the embedder sees, (m, P, P) uint8 grey; P = 0 if persons are not told apart.
+        What the embedder sees, (m, P, P) uint8 grey; P = 0 if persons are not distinguished.
     prob : np.ndarray
         Probabilities, (m, K) float32; K = 0 until the faces are classified.
     """

@@ -15,7 +15,8 @@ import fervid
 from fervid import api
 from fervid.config import ALIASES, Config, ConfigOptions
 from fervid.errors import ConfigError, DataError
-from fervid.pipeline import Models, process_video
+from fervid.models import Models
+from fervid.pipeline import process_video
 from tests.helpers.fakes import LABELS, FakeClassifier, FakeDetector, draw_faces
 from tests.helpers.scenes import scene, write
 

@@ -15,7 +15,8 @@ import pytest
 
 from fervid.config import load_config
 from fervid.faces.detector import Detections
-from fervid.pipeline import Models, Result, process_video
+from fervid.models import Models
+from fervid.pipeline import Result, process_video
 from tests.helpers.clips import add_video, encode, joined
 from tests.helpers.fakes import FakeClassifier, FakeDetector
 

@@ -11,7 +11,8 @@ import pytest
 from fervid.config import Config
 from fervid.errors import VideoError
 from fervid.faces.detector import Detections
-from fervid.pipeline import Models, Result, process_video
+from fervid.models import Models
+from fervid.pipeline import Result, process_video
 from tests.helpers.broken_clips import without_frames
 from tests.helpers.clips import add_video, encode, two_sizes
 from tests.helpers.fakes import MARKS, FakeClassifier, FakeDetector, draw_faces

@@ -14,7 +14,8 @@ import pytest
 import fervid
 from fervid.config import Config, load_config
 from fervid.errors import OutputError, RunError, VideoError
-from fervid.pipeline import Models, process_video
+from fervid.models import Models
+from fervid.pipeline import process_video
 from fervid.timeline.read import load_timeline, read_provenance
 from fervid.types import Progress
 from fervid.video import sampling as frames

@@ -38,20 +38,23 @@ LONG_S = 600.0
 
 @dataclass(frozen=True)
 class SegmentJob(Job):
-    """A segment of the video at `path`; nothing is written."""
+    """One segment of the video at `path`; nothing is written."""
 
     segment: Segment = WHOLE
 
 
 @dataclass(frozen=True)
 class SegmentOutcome(Outcome):
-    """What a segment holds: `faces`, classified and without crops, or `problem`."""
+    """The faces of a segment, or the problem that requires one worker to read the whole video."""
 
     faces: tuple[FaceBatch, ...] = ()
+    """Classified, without crops."""
     decoded: int = 0
     skipped: int = 0
     head: bytes = b""
+    """Hash of the first frames."""
     tail: bytes = b""
+    """Hash of the first frames after the segment."""
     end_s: float = 0.0
     problem: str = ""
 
@@ -103,9 +106,9 @@ class Shards:
         if config.reader != "av":
             raise NotSplittable(f"reader {config.reader}")
         if config.start_s or config.end_s is not None:
-            raise NotSplittable("a part of it only")
+            raise NotSplittable("only a range of it is processed")
         if config.persons:
-            raise NotSplittable("persons are told apart in one place")
+            raise NotSplittable("persons are clustered over the whole video")
         if reader.health.reasons:
             raise NotSplittable("it is damaged")
         if (video.duration_s or 0.0) < self.least_s:
@@ -151,7 +154,7 @@ def choose_shards(
 def share_job(
     job: Job, config: Config, models: Models, on_progress: Callable[[Progress], None], *, shards: Shards
 ) -> Outcome:
-    """Do a job of a batch as `run_job` does, but defer a long video until it has all workers.
+    """Run a job of a batch as `run_job` does, but defer a long video until it has all workers.
 
     Parameters
     ----------
@@ -280,17 +283,17 @@ class _ShardedVideo:
         engine = LocalEngine(self._config, size, limits, load=shards.load, work=read_segment)
         names = [job.name for job in jobs]
         early: dict[int, SegmentOutcome] = {}
-        following = 0
+        next_number = 0
         # the last segment first: it shows whether the file is truncated
         with closing(engine.run([jobs[-1], *jobs[:-1]], self._report)) as outcomes:
             for outcome in outcomes:
                 found = _checked(outcome)
                 early[names.index(found.job.name)] = found
-                while following in early:
-                    segment = early.pop(following)
-                    if following and segment.head != tail:
-                        raise NotSplittable("segments do not meet: its key frames are not independent")
-                    tail, end_s, following = segment.tail, max(end_s, segment.end_s), following + 1
+                while next_number in early:
+                    segment = early.pop(next_number)
+                    if next_number and segment.head != tail:
+                        raise NotSplittable("its segments do not match: its keyframes are not independent")
+                    tail, end_s, next_number = segment.tail, max(end_s, segment.end_s), next_number + 1
                     self.health.decoded += segment.decoded
                     self.health.skipped += segment.skipped
                     yield from segment.faces
