@@ -22,11 +22,10 @@ from fervid.runtime.threads import one_thread
 __all__ = ["CenterFace"]
 
 _CELL, _MULTIPLE = 4, 32  # pixels to a cell; the sides of what the network takes are multiples of 32
-#: Pictures, and tiles, that it sees at once, always: the last bits of a result depend on it.
-_AT_ONCE = {"cpu": (1, 1), "cuda": (16, 8)}
+_PICTURES = {"cpu": 1, "cuda": 16}  # that it sees at once, always: the last bits of a result depend on it
 _OVERLAP = 0.3  # two boxes that share more of their union are one face
 _LARGEST = 8.0  # logarithm of the largest side of a box, in cells: whatever the network says, boxes stay finite
-_TILE_PX, _FACE_PX = 96, 64  # side of a tile, and of the face in it
+_TILE_PX, _FACE_PX, _TILES = 96, 64, 8  # side of a tile, and of the face in it; tiles that are seen at once
 _ABOUT = 0.8  # of the smallest face asked for is let through: boxes are not exact, and MTCNN's are as generous
 _EXPECTED = 0.35  # of their union a face shares at least with the box where it is expected
 #: What scores mean to the line: MTCNN finds faces from 0.7 on, 0.9 begins a track, 0.95 does in the preset movies.
@@ -58,7 +57,7 @@ class CenterFace:
             precision = "bf16" if device == "cpu" and has_bf16("cpu") else "fp32"
         self.precision, self._thresholds = precision, tuple(thresholds)
         self._net = OpenVinoNet(precision) if device == "cpu" else TorchNet(precision, device)
-        self._at_once, self._tiles_at_once = _AT_ONCE[device.partition(":")[0]]
+        self._at_once = _PICTURES[device.partition(":")[0]]
 
     @one_thread
     def detect(self, picture: np.ndarray, min_face_px: float = 20) -> Detections:
@@ -91,7 +90,7 @@ class CenterFace:
         tiles = [_tile(pictures[i], place) for i, place in zip(frame, region)]
         tile = np.stack(tiles) if tiles else np.zeros((0, _TILE_PX, _TILE_PX, 3), np.uint8)
         with stage("detect: confirm"):
-            for first, maps in self._seen(tile, self._tiles_at_once):
+            for first, maps in self._seen(tile, _TILES):
                 which, *found = _faces(maps, self._thresholds)
                 which = which + first
                 place = found[0] * np.tile(scale[which], 2) + np.tile(region[which, :2], 2)

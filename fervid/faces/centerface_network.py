@@ -25,11 +25,15 @@ __all__ = ["OpenVinoNet", "TorchNet"]
 
 _PICTURE, _MAPS = "input.1", ("537", "538", "539", "540")  # the file's names of what goes in and comes out
 _CELL, _CHANNELS = 4, 15  # pixels to a cell of the maps, and what they say of each
+_PIXELS = 8 * 96 * 96  # that OpenVINO sees at once: eight tiles of centerface.py, or one larger picture
 _SIZES = 4  # of pictures, for which a compiled network is kept
 
 
 class OpenVinoNet:
-    """The network on one core of a CPU. It sees pictures one by one: last bits depend on how many it sees at once."""
+    """The network on one core of a CPU.
+
+    The last bits of a result depend on how many pictures it sees at once, so that is one number for each size.
+    """
 
     device = "cpu"
 
@@ -49,19 +53,22 @@ class OpenVinoNet:
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Pictures -> maps, as the module says."""
         n, height, width, _ = picture.shape
-        net = self._compiled(height, width)
-        maps = np.zeros((n, _CHANNELS, height // _CELL, width // _CELL), np.float32)
-        for one, out in zip(picture, maps):
-            found = net(one[None])
-            np.concatenate([found[name][0] for name in _MAPS], out=out)
+        at_once = max(1, _PIXELS // (height * width))
+        net = self._compiled(at_once, height, width)
+        maps = np.empty((n, _CHANNELS, height // _CELL, width // _CELL), np.float32)
+        for first in range(0, n, at_once):
+            some, out = picture[first : first + at_once], maps[first : first + at_once]
+            missing = at_once - len(some)
+            found = net(np.concatenate([some, some[-1:].repeat(missing, 0)]) if missing else some)
+            np.concatenate([found[name][: len(some)] for name in _MAPS], 1, out=out)
         return maps
 
-    def _compile(self, height: int, width: int) -> Any:
+    def _compile(self, n: int, height: int, width: int) -> Any:
         from openvino import Layout, Type
         from openvino.preprocess import PrePostProcessor
 
         model = self._core.read_model(self._path)
-        model.reshape({_PICTURE: [1, 3, height, width]})
+        model.reshape({_PICTURE: [n, 3, height, width]})
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
         steps.input().model().set_layout(Layout("NCHW"))

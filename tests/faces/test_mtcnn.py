@@ -91,7 +91,7 @@ def test_agrees_on_a_fine_pyramid(pictures):
 def test_passes_and_tiles_make_no_difference(detector, pictures, monkeypatch):
     expected = vars(detector.detect(pictures))
     monkeypatch.setattr(mtcnn, "_PASS_PIXELS", 2 * 270 * 480)
-    monkeypatch.setattr(mtcnn, "_STRIP_PIXELS", 3000)
+    monkeypatch.setattr(mtcnn, "_TILE_PIXELS", 3000)
     monkeypatch.setattr(overlap, "_PAIRS", 7)
     for name, values in vars(detector.detect(pictures)).items():
         np.testing.assert_array_equal(values, expected[name], strict=True)
