@@ -378,7 +378,7 @@ class PipelineOptions(TypedDict, total=False):
         str | None,
         option(
             panel="Detection",
-            help=f"Network that recognizes a person across tracks: {describe(EMBEDDERS)}; a file, or none (default).",
+            help=f"Network that recognizes a person across tracks: {describe(EMBEDDERS)}; or none (default).",
             metavar="NETWORK",
         ),
     ]
