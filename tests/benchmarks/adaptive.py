@@ -26,10 +26,10 @@ from tests.benchmarks.detection import match
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", nargs="+", type=Path)
-    parser.add_argument("--fps", nargs="+", default=["5", "native"])
+    parser.add_argument("video", nargs="+", type=Path, help="videos to process")
+    parser.add_argument("--fps", nargs="+", default=["5", "native"], help="frames to sample per second, or native")
     parser.add_argument("--seconds", type=float, default=20, help="of each video (default 20)")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1, help="repetitions; medians are printed (default %(default)s)")
     parser.add_argument("--fast", action="store_true", help="keyframes as far apart as in fast sampling")
     args = parser.parse_args()
     columns = ("recall .9", "recall", "prec. .9", "precision", "IoU", "IoU p10", "every ms", "ms", "times")

@@ -83,9 +83,9 @@ def show(path: Path, faces: TrackBatch, features: dict[str, np.ndarray]) -> list
 def main() -> None:
     """Print one block per video."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path)
-    parser.add_argument("--fps", type=float, default=12.0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("videos", nargs="+", type=Path, help="videos to process")
+    parser.add_argument("--fps", type=float, default=12.0, help="frames to sample per second (default %(default)s)")
+    parser.add_argument("--out", type=Path, help="PNG file for the faces before and after each gap")
     options = parser.parse_args()
     models = Models(MTCNN(), TorchClassifier("seresnet", "cpu"), "cpu")
     crops = []

@@ -1,10 +1,10 @@
-"""Crops a second through a classifier on one thread, and what its speed costs in exactness.
+"""Crops per second through a classifier on one thread, and the accuracy of each precision.
 
     python -m tests.benchmarks.classifier [--weights NAME] [--data FER2013.parquet]
 
-Each round goes through all precisions, so that a busy machine slows all of them; medians are printed. With --data,
-faces with known labels (as `fervid evaluate` reads them) go through each precision: accuracy, calibration error, and
-how far the probabilities are from those in fp32.
+Each round runs all precisions, so that a busy machine slows all of them; medians are printed. With --data, faces with
+known labels (as `fervid evaluate` reads them) are classified in each precision, and accuracy, calibration error and the
+differences of the probabilities from those in fp32 are printed.
 """
 
 import argparse
@@ -25,53 +25,53 @@ CROPS, ROUNDS = 256, 7
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="seresnet")
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--weights", default="seresnet", help="weights to measure (default %(default)s)")
+    parser.add_argument("--data", type=Path, help="labelled faces, to compare the accuracy of the precisions")
     args = parser.parse_args()
     torch.set_num_threads(1)
     classifiers = {name: TorchClassifier(args.weights, "cpu", precision=name) for name in PRECISIONS}
     speed(classifiers)
     if args.data:
-        exactness(classifiers, args.data)
+        accuracy(classifiers, args.data)
 
 
 def speed(classifiers: dict[str, TorchClassifier]) -> None:
-    """Print crops a CPU second: the network as trained, batches of 1 and 16, and as the line runs it."""
+    """Print crops per CPU second: the network as trained in batches of 1 and 16, and as the pipeline runs it."""
     plain = classifiers["fp32"]
     side = plain.crop_px
     crop = np.random.default_rng(0).integers(0, 256, (CROPS, side, side), np.uint8)
-    jobs = {f"as trained, batch {n}": lambda n=n: by_hand(plain, crop, n) for n in (1, 16)}
+    jobs = {f"as trained, batch {n}": lambda n=n: run_as_trained(plain, crop, n) for n in (1, 16)}
     jobs |= {
         f"fervid, {name}, batch {one.batch_size}": lambda one=one: one.predict(crop)
         for name, one in classifiers.items()
     }
     for job in jobs.values():
         job()
-    taken = {name: [] for name in jobs}
+    measured = {name: [] for name in jobs}
     for _ in range(ROUNDS):
         for name, job in jobs.items():
-            taken[name].append(once(job))
-    print(f"{plain.name}, {side}x{side}, one thread: crops a CPU second, median of {ROUNDS}")
-    for name, seconds in taken.items():
+            measured[name].append(cpu_s(job))
+    print(f"{plain.name}, {side}x{side}, one thread: crops per CPU second, median of {ROUNDS}")
+    for name, seconds in measured.items():
         print(f"  {name:28s} {CROPS / np.median(seconds):6.0f}")
 
 
-def once(job: Callable[[], object]) -> float:
-    """CPU seconds of a call."""
+def cpu_s(job: Callable[[], object]) -> float:
+    """Measure the CPU seconds of a call."""
     start = time.process_time()
     job()
     return time.process_time() - start
 
 
 @torch.inference_mode()
-def by_hand(classifier: TorchClassifier, crop: np.ndarray, batch: int) -> None:
-    """The network as it was trained, in float32."""
+def run_as_trained(classifier: TorchClassifier, crop: np.ndarray, batch: int) -> None:
+    """Run the network as trained, in float32."""
     for first in range(0, len(crop), batch):
         classifier.net(classifier.prepare(crop[first : first + batch, None]))
 
 
-def exactness(classifiers: dict[str, TorchClassifier], data: Path) -> None:
-    """Print accuracy and calibration on labelled faces, and the distance of the probabilities from those in fp32."""
+def accuracy(classifiers: dict[str, TorchClassifier], data: Path) -> None:
+    """Print accuracy and calibration on labelled faces, and differences of the probabilities from those in fp32."""
     exact = classifiers["fp32"]
     faces = load_faces(data, size_px=exact.crop_px)
     label = np.array([exact.labels.index(name) for name in faces.labels])[faces.label]
@@ -79,11 +79,11 @@ def exactness(classifiers: dict[str, TorchClassifier], data: Path) -> None:
     print(f"{data.name}, {len(label)} faces")
     print("          accuracy     ECE  max |dp|  99.9% of |dp|  other emotion")
     for name, p in prob.items():
-        apart = np.abs(p - prob["fp32"])
+        difference = np.abs(p - prob["fp32"])
         other = (p.argmax(1) != prob["fp32"].argmax(1)).mean()
         print(
-            f"  {name:6s} {(p.argmax(1) == label).mean():9.4f} {calibration_error(p, label):7.4f} {apart.max():9.4f} "
-            f"{np.quantile(apart, 0.999):14.4f} {other:14.4f}"
+            f"  {name:6s} {(p.argmax(1) == label).mean():9.4f} {calibration_error(p, label):7.4f} "
+            f"{difference.max():9.4f} {np.quantile(difference, 0.999):14.4f} {other:14.4f}"
         )
 
 

@@ -26,7 +26,7 @@ ROUNDS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", nargs="+", type=Path)
+    parser.add_argument("video", nargs="+", type=Path, help="videos to take images from")
     parser.add_argument("--width", type=int, default=640, help="of the images, in pixels (default 640)")
     parser.add_argument("--min-face", type=float, default=20, help="pixels of these images (default 20)")
     parser.add_argument("--frames", type=int, default=40, help="images per video (default 40)")

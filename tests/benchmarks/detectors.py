@@ -84,12 +84,16 @@ class Found:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", nargs="+", type=Path)
-    parser.add_argument("--truth", type=Path, default=TRUTH)
+    parser.add_argument("video", nargs="+", type=Path, help="clips with labelled faces")
+    parser.add_argument("--truth", type=Path, default=TRUTH, help="CSV file of labelled faces (default %(default)s)")
     parser.add_argument("--min-face", type=float, help="pixels of the video (default: 20 of the image)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--adaptive", action="store_true")
-    parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are printed (default %(default)s)")
+    parser.add_argument(
+        "--adaptive",
+        action="store_true",
+        help="compare detection between keyframes with a search of every frame instead",
+    )
+    parser.add_argument("--sweep", action="store_true", help="evaluate thresholds of centerface instead")
     args = parser.parse_args()
     if args.sweep:
         sweep([load(path, args.truth, Config(min_face_px=args.min_face)) for path in args.video])

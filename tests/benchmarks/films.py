@@ -27,11 +27,11 @@ ENCODERS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--faces", type=int, default=1)
-    parser.add_argument("--height", type=int, default=1080)
-    parser.add_argument("--codec", choices=ENCODERS, default="h264")
-    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("out", type=Path, help="MP4 file to write")
+    parser.add_argument("--faces", type=int, default=1, help="faces in the film (default %(default)s)")
+    parser.add_argument("--height", type=int, default=1080, help="height of the image in pixels (default %(default)s)")
+    parser.add_argument("--codec", choices=ENCODERS, default="h264", help="video codec (default %(default)s)")
+    parser.add_argument("--minutes", type=float, default=1, help="length in minutes (default %(default)s)")
     parser.add_argument("--still", action="store_true", help="repeat the first frame")
     parser.add_argument("--clip", type=Path, help="use this footage, resized, instead of faces on a background")
     args = parser.parse_args()

@@ -45,10 +45,10 @@ def best_faces(large: np.ndarray, face_px: float) -> Detections:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--split", default="public")
-    parser.add_argument("--n", type=int, default=1500)
-    parser.add_argument("--weights", default="seresnet")
+    parser.add_argument("data", type=Path, help="labelled faces, as `fervid evaluate` reads them")
+    parser.add_argument("--split", default="public", help="split of the data (default %(default)s)")
+    parser.add_argument("--n", type=int, default=1500, help="number of faces (default %(default)s)")
+    parser.add_argument("--weights", default="seresnet", help="weights of the classifier (default %(default)s)")
     args = parser.parse_args()
     faces = load_faces(args.data, args.split)
     chosen = np.random.default_rng(0).permutation(len(faces))[: args.n]

@@ -19,11 +19,11 @@ COLUMNS = ("faces", "minutes", "frames", "readings", "CPU s/s", "decoding", "rat
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60])
-    parser.add_argument("--faces", type=int, nargs="+", default=[1])
-    parser.add_argument("--height", type=int, default=720)
-    parser.add_argument("--codec", choices=ENCODERS, default="h264")
-    parser.add_argument("--still", action="store_true")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60], help="lengths of the films in minutes")
+    parser.add_argument("--faces", type=int, nargs="+", default=[1], help="numbers of faces in the films")
+    parser.add_argument("--height", type=int, default=720, help="height of the image in pixels (default %(default)s)")
+    parser.add_argument("--codec", choices=ENCODERS, default="h264", help="video codec (default %(default)s)")
+    parser.add_argument("--still", action="store_true", help="repeat the first frame")
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     print(*(f"{name:>9s}" for name in COLUMNS), flush=True)

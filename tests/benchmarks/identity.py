@@ -1,10 +1,10 @@
-"""Show that two commits give the same bytes: `python -m tests.benchmarks.identity VIDEO... --against FILE`.
+"""Verify that two commits give the same bytes: `python -m tests.benchmarks.identity VIDEO... --against FILE`.
 
-Each video runs through `fervid.process` under each option set, and the sha256 of its timeline, face readings and shots
-are printed. `--save` keeps hashes and tables, `--against` compares with what another commit saved: equal, or what
-differs, and in the end the largest difference per column. `--tables` compares the tables alone, without their metadata
-(version number, provenance). Only the public API is used, so a copy of this file runs at any commit. Exit code 1: some
-differ. Bytes are comparable on one machine only: CPUs and versions of torch differ in the last bits.
+Each video is processed by `fervid.process` with each option set, and the sha256 of its timeline, face readings and
+shots is printed. `--save` stores hashes and tables; `--against` compares with those that another commit saved, and
+prints the differences and, at the end, the largest one per column. `--tables` compares only the tables, without their
+metadata (version number, provenance). Only the public API is used, so a copy of this file runs at any commit. The exit
+code is 1 if files differ. Bytes are comparable only on one machine: CPUs and versions of torch differ in the last bits.
 """
 
 import argparse
@@ -31,27 +31,29 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "centerface": {"detector": "centerface", "end_s": 2},
 }
 FILES = ("timeline", "faces", "shots")
-#: File -> sha256, columns and metadata; per option set; per video.
-Made = dict[str, dict[str, Any]]
+#: The name of an output -> its sha256, columns and metadata.
+Outputs = dict[str, dict[str, Any]]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("videos", nargs="+", type=Path, help="videos to process")
     parser.add_argument("--save", type=Path, help="write hashes and tables to this JSON file")
     parser.add_argument("--against", type=Path, help="compare with a file that --save wrote")
     parser.add_argument("--tables", action="store_true", help="compare the tables, without their metadata")
-    parser.add_argument("--only", nargs="+", choices=OPTIONS, default=list(OPTIONS))
+    parser.add_argument(
+        "--only", nargs="+", choices=OPTIONS, default=list(OPTIONS), help="option sets to run (default all)"
+    )
     args = parser.parse_args()
     before = json.loads(args.against.read_text("utf-8")) if args.against else None
-    saved: dict[str, Made] = {}
+    saved: dict[str, Outputs] = {}
     differ, largest = 0, dict[str, float]()
     for name in args.only:
         models = fervid.load_models(device="cpu", **OPTIONS[name])
         for video in args.videos:
             key = f"{video.name}, {name}"
-            saved[key] = made = process(video, models, OPTIONS[name])
-            for file, facts in made.items():
+            saved[key] = outputs = process(video, models, OPTIONS[name])
+            for file, facts in outputs.items():
                 verdict = ""
                 if before is not None:
                     found = differences(before.get(key, {}).get(file), facts, tables=args.tables)
@@ -68,8 +70,8 @@ def main() -> int:
     return int(differ > 0)
 
 
-def process(video: Path, models: Any, options: dict[str, Any]) -> Made:
-    """Run one video; by its name alone, since the column `video` holds the path as given."""
+def process(video: Path, models: Any, options: dict[str, Any]) -> Outputs:
+    """Process one video under its bare name, since the column `video` holds the path as given."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         timeline, faces, shots = paths = [Path(folder, f"{file}.parquet") for file in FILES]
@@ -92,9 +94,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any] | None, now: dict[str, Any], *, tables: bool) -> dict[str, float]:
-    """Say what differs, columns by how much: infinitely where they hold no numbers or have other lengths."""
+    """Return the largest difference per column; infinity for values that are not numbers and for other lengths."""
     if before is None:
-        return {"not in the other file": math.inf}
+        return {"missing in the other file": math.inf}
     if before["sha256"] == now["sha256"]:
         return {}
     found = {} if before["types"] == now["types"] else {"columns or types": math.inf}

@@ -32,7 +32,7 @@ def parts(path: Path, fps: float) -> list[np.ndarray]:
 def main() -> None:
     """Print one row per rate and colour."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", nargs="+", type=Path)
+    parser.add_argument("video", nargs="+", type=Path, help="videos to divide and join")
     args = parser.parse_args()
     print(f"{'found / joins (false)':24}" + "".join(f"{name:>18}" for name in METHODS))
     for fps in (RATE, 5):

@@ -33,9 +33,9 @@ def count(batches: list[FrameBatch]) -> np.ndarray:
 def main() -> None:
     """Print one row per case or video, and rate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", nargs="*", type=Path)
-    parser.add_argument("--films", type=int, default=4)
-    parser.add_argument("--first", type=int, default=30)
+    parser.add_argument("video", nargs="*", type=Path, help="videos to process in addition to the synthetic films")
+    parser.add_argument("--films", type=int, default=4, help="films per case (default %(default)s)")
+    parser.add_argument("--first", type=int, default=30, help="first seed (default %(default)s)")
     args = parser.parse_args()
     heads = ("frames", "keyframes", "cuts, fades", "with key", "dissolves", "with key")
     print(f"{'':26}" + "".join(f"{head:>12}" for head in heads))

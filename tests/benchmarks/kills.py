@@ -28,9 +28,11 @@ def make_videos(folder: Path, n: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--videos", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--kills", type=int, default=300, help="number of times that the batch is killed (default %(default)s)"
+    )
+    parser.add_argument("--videos", type=int, default=24, help="videos in the batch (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random times (default %(default)s)")
     args = parser.parse_args()
     started, done, found = time.monotonic(), Counter[str](), list[str]()
     with tempfile.TemporaryDirectory(prefix="kills-") as work:

@@ -26,9 +26,11 @@ COLUMNS = ("wall s", "CPU s", "x real time", "CPU/decoding", "peak MB")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("videos", nargs="+", type=Path, help="videos to process")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are printed (default %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), help="contestants to run (default all)"
+    )
     parser.add_argument("--hand-seconds", type=float, default=2, help="of video for the loops by hand (default 2)")
     args = parser.parse_args()
     for video in args.videos:

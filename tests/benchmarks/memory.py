@@ -43,8 +43,10 @@ def peak_mib(path: Path, results: multiprocessing.Queue) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--video", type=Path, default=SAMPLE)
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 20])
+    parser.add_argument(
+        "--video", type=Path, default=SAMPLE, help="clip to repeat (default sample_videos/two_faces.mp4)"
+    )
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 20], help="lengths in minutes (default 1 20)")
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     peaks = []

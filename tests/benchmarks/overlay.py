@@ -36,8 +36,8 @@ def timed(job: Callable[[], object]) -> tuple[float, float]:
 def main() -> None:
     """Print one row per video and job."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("videos", nargs="+", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("videos", nargs="+", type=Path, help="videos to draw on")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions; medians are printed (default %(default)s)")
     args = parser.parse_args()
     print(f"{'video':34s} {'what':12s} {'wall s':>8s} {'CPU s':>8s} {'x real time':>12s} {'CPU / bare':>11s}")
     with tempfile.TemporaryDirectory() as name:

@@ -82,10 +82,14 @@ def embed_images(folder: Path, most: int, embedder: Embedder) -> Iterator[tuple[
 def main() -> None:
     """Print distances, then one row per threshold: joined pairs of one person, of two, and the number of people."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", nargs="*", type=Path)
-    parser.add_argument("--network", default="dlib")
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--people", type=int, default=100)
+    parser.add_argument("video", nargs="*", type=Path, help="videos to process in addition to the sample videos")
+    parser.add_argument("--network", default="dlib", help="embedder (default %(default)s)")
+    parser.add_argument(
+        "--images", type=Path, help="folder with one folder of images per person, used instead of videos"
+    )
+    parser.add_argument(
+        "--people", type=int, default=100, help="number of people to take from --images (default %(default)s)"
+    )
     args = parser.parse_args()
     embedder = load_embedder(args.network, "cpu")
     if args.images:

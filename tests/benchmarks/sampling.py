@@ -1,7 +1,7 @@
 """How much decoding sampling saves, and what fast sampling changes: `python -m tests.benchmarks.sampling VIDEO...`.
 
 For each video: the CPU seconds of decoding every frame, and of decoding for exact and for fast sampling at 5 frames per
-second, interleaved, as medians of --rounds. Then (unless --no-line) the timeline of fast sampling compared with that of
+second, interleaved, as medians of --rounds. Then (unless --no-timeline) the timeline of fast sampling compared with that of
 exact sampling. With --deblocking, the pipeline with every sampled frame searched, on the same frames with deblocking
 and without it on B-frames, on all but keyframes, and on all: the error of the luma and of the readings.
 """
@@ -28,16 +28,18 @@ SAMPLINGS = {"every frame": None, "exact": Sampling(FPS), "fast": Sampling(FPS, 
 def main() -> None:
     """Print one block per video."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-line", action="store_true")
-    parser.add_argument("--deblocking", action="store_true")
+    parser.add_argument("videos", nargs="+", type=Path, help="videos to process")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are printed (default %(default)s)")
+    parser.add_argument("--no-timeline", action="store_true", help="measure only decoding, without comparing timelines")
+    parser.add_argument(
+        "--deblocking", action="store_true", help="measure the effect of skipping the deblocking filter"
+    )
     args = parser.parse_args()
     pipeline = Pipeline() if args.deblocking else None
     for video in args.videos:
         print(video.name)
         decoding(video, args.rounds)
-        if not args.no_line:
+        if not args.no_timeline:
             tolerance(video)
         if pipeline:
             compare(video, pipeline)

@@ -1,9 +1,9 @@
-"""One long video over 1 and 2 workers, against one worker that reads it whole.
+"""A long video processed in segments by 1 and 2 workers, compared with processing it whole.
 
-    python -m tests.benchmarks.shards VIDEO [--minutes 3] [--piece 60] [--runs 3]
+    python -m tests.benchmarks.shards VIDEO [--minutes 3] [--segment 60] [--runs 3]
 
-The clip is looped to some minutes, not encoded again. Runs are interleaved; medians of wall-clock and CPU seconds
-(this process and its workers, with the loading of models in each). All timelines have to be the same bytes.
+The clip is repeated without re-encoding. Runs are interleaved; medians of wall and CPU seconds are printed (of this
+process and its workers, including loading the models in each). All timelines must have the same bytes.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from fervid.models import Models
 from fervid.pipeline import process_video
 
 
-def loop(video: Path, out: Path, minutes: float) -> Path:
-    """Repeat the packets of a video until it lasts so long."""
+def repeat(video: Path, out: Path, minutes: float) -> Path:
+    """Repeat the packets of a video up to this length."""
     with av.open(str(video)) as source, av.open(str(out), "w") as made:
         stream = source.streams.video[0]
         copy = made.add_stream_from_template(stream)
@@ -41,13 +41,13 @@ def loop(video: Path, out: Path, minutes: float) -> Path:
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process and of the workers that have ended."""
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    """CPU seconds of this process and of its workers that have ended."""
+    used = (resource.getrusage(target) for target in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def run(video: Path, out: Path, workers: int, segment_s: float, models: Models) -> tuple[float, float, bytes]:
-    """Process it -> wall-clock seconds, CPU seconds, the bytes; 0 workers read it whole."""
+    """Process the video, whole with 0 workers -> wall seconds, CPU seconds, bytes of the timeline."""
     wall, cpu = perf_counter(), cpu_s()
     shards = Shards(workers, segment_s=segment_s) if workers else None
     result = process_video(video, out, Config(device="cpu"), models, sharding=shards)
@@ -56,27 +56,27 @@ def run(video: Path, out: Path, workers: int, segment_s: float, models: Models) 
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Print one row per number of workers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("video", type=Path)
-    parser.add_argument("--minutes", type=float, default=3)
-    parser.add_argument("--piece", type=float, default=60)
-    parser.add_argument("--runs", type=int, default=3)
-    asked = parser.parse_args()
+    parser.add_argument("video", type=Path, help="clip to repeat")
+    parser.add_argument("--minutes", type=float, default=3, help="length of the video (default %(default)s)")
+    parser.add_argument("--segment", type=float, default=60, help="seconds per segment (default %(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="repetitions; medians are printed (default %(default)s)")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        video = loop(asked.video, Path(folder) / f"long{asked.video.suffix}", asked.minutes)
+        video = repeat(args.video, Path(folder) / f"long{args.video.suffix}", args.minutes)
         models = fervid.load_models(device="cpu")
         times: dict[int, list[tuple[float, float]]] = {0: [], 1: [], 2: []}
-        made: set[bytes] = set()
-        for _ in range(asked.runs):
-            for workers, taken in times.items():
-                wall, cpu, data = run(video, Path(folder) / "t.parquet", workers, asked.piece, models)
-                taken.append((wall, cpu))
-                made.add(data)
-    assert len(made) == 1, "the timelines differ"
-    print(f"{asked.video.name}, {asked.minutes:g} minutes, pieces of {asked.piece:g} s, {asked.runs} runs: same bytes")
-    for workers, taken in times.items():
-        wall, cpu = (statistics.median(column) for column in zip(*taken))
+        outputs: set[bytes] = set()
+        for _ in range(args.runs):
+            for workers, measured in times.items():
+                wall, cpu, data = run(video, Path(folder) / "t.parquet", workers, args.segment, models)
+                measured.append((wall, cpu))
+                outputs.add(data)
+    assert len(outputs) == 1, "the timelines differ"
+    print(f"{args.video.name}, {args.minutes:g} minutes, segments of {args.segment:g} s, {args.runs} runs: same bytes")
+    for workers, measured in times.items():
+        wall, cpu = (statistics.median(column) for column in zip(*measured))
         print(f"{f'{workers} workers' if workers else 'whole':10} {wall:7.1f} s  {cpu:7.1f} s of CPU")
 
 

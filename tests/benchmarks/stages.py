@@ -32,8 +32,8 @@ ROUNDS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", type=Path)
-    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("video", type=Path, help="video to take frames from")
+    parser.add_argument("--frames", type=int, default=24, help="number of frames (default %(default)s)")
     args = parser.parse_args()
     tune_malloc()
     frames(args.video, args.frames)

@@ -140,9 +140,9 @@ def mean(scores: list[Scores]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first", type=int, default=1000)
-    parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3, help="scenes per kind, one seed each (default %(default)s)")
+    parser.add_argument("--first", type=int, default=1000, help="first seed (default %(default)s)")
+    parser.add_argument("--parts", action="store_true", help="measure the tracker of fervid without each of its parts")
     parser.add_argument("--scenes", default="", help="only those whose name contains this")
     args = parser.parse_args()
     methods = PARTS if args.parts else METHODS

@@ -1,4 +1,4 @@
-"""Every layout that people have on disk, in small; what FER+'s taggers mean; faces that two sets share."""
+"""Reading face data sets: every supported layout, FER+ votes, and duplicates between two sets."""
 
 import io
 from dataclasses import replace
@@ -27,22 +27,22 @@ CKPLUS = (*FER2013, "contempt")
 VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
 
-def put(root: Path, *names: str, grey: int = 90) -> None:
-    """Put a small flat image under each name."""
+def write_images(root: Path, *names: str, grey: int = 90) -> None:
+    """Write a small image of one grey value under each name."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (6, 6), grey).save(path)
 
 
-def told(faces: FaceSet) -> list[str]:
-    """The labels by name."""
+def label_names(faces: FaceSet) -> list[str]:
+    """The name of each face's label."""
     return [faces.labels[i] for i in faces.label]
 
 
-def found(faces: FaceSet) -> dict[str, str]:
-    """The label by the name of the file."""
-    return {Path(source).name: label for source, label in zip(faces.source, told(faces))}
+def labels_by_file(faces: FaceSet) -> dict[str, str]:
+    """The label of each file, by file name."""
+    return {Path(source).name: label for source, label in zip(faces.source, label_names(faces))}
 
 
 @pytest.fixture
@@ -64,16 +64,16 @@ def kaggle_csv(path: Path, faces: FaceSet, usage: list[str], header: str = "emot
 USAGE = ["Training"] * 12 + ["PublicTest"] * 4 + ["PrivateTest"] * 4
 
 
-def test_ck_plus_as_it_is_released(tmp_path: Path) -> None:
-    """Whole sequences of images; a file of its own labels the last one."""
+def test_ck_plus_in_its_released_layout(tmp_path: Path) -> None:
+    """CK+ holds whole sequences; a separate file labels the last image of each."""
     for stem in ("S005/001/S005_001_00000001", "S005/001/S005_001_00000011", "S010/002/S010_002_00000014"):
-        put(tmp_path, f"cohn-kanade-images/{stem}.png")
+        write_images(tmp_path, f"cohn-kanade-images/{stem}.png")
     for stem, number in (("S005/001/S005_001_00000011", 3), ("S010/002/S010_002_00000014", 2)):
         file = tmp_path / "Emotion" / f"{stem}_emotion.txt"
         file.parent.mkdir(parents=True)
         file.write_text(f"   {number:.7e}\n")
     faces = load_faces(tmp_path)
-    assert found(faces) == {"S005_001_00000011.png": "disgust", "S010_002_00000014.png": "contempt"}
+    assert labels_by_file(faces) == {"S005_001_00000011.png": "disgust", "S010_002_00000014.png": "contempt"}
     file.write_text("   9.0000000e+00\n")
     with pytest.raises(DataError, match=r"00000014_emotion\.txt: expected a number from 0 to 7 such as .*, found '9"):
         load_faces(tmp_path)
@@ -85,10 +85,10 @@ def test_ck_plus_as_it_is_released(tmp_path: Path) -> None:
 # --- FER2013 as tables
 
 
-def test_ck_plus_in_fer2013s_form_has_contempt(little: FaceSet, tmp_path: Path) -> None:
+def test_ck_plus_in_fer2013_format_has_contempt(little: FaceSet, tmp_path: Path) -> None:
     kaggle_csv(tmp_path / "ckextended.csv", replace(little, labels=CKPLUS, label=np.arange(20) % 8), USAGE)
     faces = load_faces(tmp_path, "all")
-    assert told(faces)[:8] == [*FER2013, "contempt"] and len(faces) == 20
+    assert label_names(faces)[:8] == [*FER2013, "contempt"] and len(faces) == 20
     train = load_faces(tmp_path, "train")
     assert train.labels == faces.labels == CKPLUS and len(train) == 12
 
@@ -96,9 +96,9 @@ def test_ck_plus_in_fer2013s_form_has_contempt(little: FaceSet, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "header"), [("fer2013.csv", "emotion,pixels,Usage"), ("icml_face_data.csv", "emotion, Usage, pixels")]
 )
-def test_kaggles_csv_keeps_its_splits_apart(little: FaceSet, tmp_path: Path, name: str, header: str) -> None:
+def test_kaggle_csv_keeps_splits_separate(little: FaceSet, tmp_path: Path, name: str, header: str) -> None:
     path = kaggle_csv(tmp_path / name, little, USAGE, header)
-    for where in (path, tmp_path):  # the file, or the folder that it lies in
+    for where in (path, tmp_path):  # the file, or its folder
         train, public, private = (load_faces(where, split) for split in ("train", "public", "PrivateTest"))
         assert (train.image == little.image[:12]).all() and (train.label == little.label[:12]).all()
         assert (public.image == little.image[12:16]).all() and len(private) == 4
@@ -112,7 +112,7 @@ def test_kaggles_csv_keeps_its_splits_apart(little: FaceSet, tmp_path: Path, nam
         load_faces(path, "test")
 
 
-def test_parquet_holds_the_same_faces(little: FaceSet, tmp_path: Path) -> None:
+def test_parquet_gives_the_same_faces(little: FaceSet, tmp_path: Path) -> None:
     images = [encoded(i, "webp", lossless=True) for i in little.image]
     pq.write_table(pa.table({"image": images, "emotion": little.label}), tmp_path / "a.parquet")
     faces = load_faces(tmp_path / "a.parquet")
@@ -122,7 +122,7 @@ def test_parquet_holds_the_same_faces(little: FaceSet, tmp_path: Path) -> None:
     only = pa.table({"image": images[:3], "emotion": ["angry", "joy", "contempt"], "usage": ["PublicTest"] * 3})
     pq.write_table(only, tmp_path / "c.parquet")
     faces = load_faces(tmp_path / "c.parquet")
-    assert told(faces) == ["anger", "happiness", "contempt"] and faces.name == "c"
+    assert label_names(faces) == ["anger", "happiness", "contempt"] and faces.name == "c"
     with pytest.raises(DataError, match="no split 'train'; it has public"):
         load_faces(tmp_path / "c.parquet", "train")
 
@@ -139,13 +139,13 @@ def test_parquet_holds_the_same_faces(little: FaceSet, tmp_path: Path) -> None:
         ({"image": [b""], "emotion": [1], "usage": ["Someday"]}, r"x\.parquet row 0: unknown Usage 'Someday'"),
     ],
 )
-def test_a_bad_table_names_file_and_row(columns: dict, words: str, tmp_path: Path) -> None:
+def test_error_in_table_names_file_and_row(columns: dict, words: str, tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=words):
         load_faces(tmp_path / "x.parquet")
 
 
-def test_a_bad_kaggle_csv_names_file_and_row(little: FaceSet, tmp_path: Path) -> None:
+def test_error_in_kaggle_csv_names_file_and_row(little: FaceSet, tmp_path: Path) -> None:
     path = kaggle_csv(tmp_path / "fer2013.csv", little, USAGE)
     good = path.read_text().splitlines()
     for row, (line, words) in enumerate(
@@ -178,17 +178,17 @@ def votes_csv(folder: Path, rows: list[dict[str, int]], usage: list[str]) -> Non
 
 
 CASES = [
-    ({"happiness": 9, "neutral": 1}, "happiness"),  # a vote of one tagger is an outlier
+    ({"happiness": 9, "neutral": 1}, "happiness"),  # a single vote is an outlier
     ({"neutral": 5, "anger": 5}, None),  # a tie
     ({"nf": 10}, None),
     ({"unknown": 6, "sadness": 4}, None),
-    ({"contempt": 4, "neutral": 3, "fear": 1, "anger": 1, "disgust": 1}, "contempt"),  # 4 of the 7 that count
-    ({"sadness": 4, "fear": 3, "neutral": 2, "anger": 1}, None),  # most, but not more than half
-    (dict.fromkeys(TAGS, 1), None),  # nothing is left
+    ({"contempt": 4, "neutral": 3, "fear": 1, "anger": 1, "disgust": 1}, "contempt"),  # 4 of the 7 votes that count
+    ({"sadness": 4, "fear": 3, "neutral": 2, "anger": 1}, None),  # a plurality, but not a majority
+    (dict.fromkeys(TAGS, 1), None),  # no votes left
 ]
 
 
-def test_the_majority_of_the_taggers_by_hand(little: FaceSet, tmp_path: Path) -> None:
+def test_majority_votes_computed_by_hand(little: FaceSet, tmp_path: Path) -> None:
     some = little.take(np.arange(len(CASES)))
     usage = ["Training"] * len(CASES)
     path = kaggle_csv(tmp_path / "fer2013.csv", some, usage)
@@ -197,12 +197,12 @@ def test_the_majority_of_the_taggers_by_hand(little: FaceSet, tmp_path: Path) ->
     votes_csv(tmp_path, [row for row, _ in CASES], usage)
     faces = load_faces(path, "train", labels="ferplus")
     assert faces.labels == faces.vote_labels == FERPLUS
-    assert told(faces) == [label for _, label in CASES if label]
+    assert label_names(faces) == [label for _, label in CASES if label]
     assert list(faces.source) == [f"{path} row 0", f"{path} row 4"]
     assert faces.votes[0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
     assert faces.votes[1, FERPLUS.index("contempt")] == pytest.approx(4 / 7)
 
-    both = load_faces(path, "train")  # its own labels, and all votes for emotions as they were given
+    both = load_faces(path, "train")  # FER2013's labels, with all original votes for emotions
     assert (both.label == some.label).all() and both.vote_labels == FERPLUS
     assert both.votes[0].tolist() == pytest.approx([0.1, 0.9, 0, 0, 0, 0, 0, 0])
     assert both.votes[2].sum() == 0 and both.votes[3, FERPLUS.index("sadness")] == 1
@@ -211,7 +211,7 @@ def test_the_majority_of_the_taggers_by_hand(little: FaceSet, tmp_path: Path) ->
         load_faces(path, "train", labels="soft")
 
 
-def test_votes_must_belong_to_the_faces(little: FaceSet, tmp_path: Path) -> None:
+def test_votes_must_match_the_faces(little: FaceSet, tmp_path: Path) -> None:
     path = kaggle_csv(tmp_path / "fer2013.csv", little, USAGE)
     votes_csv(tmp_path, [{"fear": 10}] * 19, USAGE[:19])
     with pytest.raises(DataError, match=r"fer2013new\.csv: 19 rows, but .*fer2013\.csv has 20"):
@@ -221,17 +221,17 @@ def test_votes_must_belong_to_the_faces(little: FaceSet, tmp_path: Path) -> None
         load_faces(path, "train")
 
 
-def test_parquet_with_votes_alone_is_labelled_by_them(little: FaceSet, tmp_path: Path) -> None:
+def test_parquet_with_only_votes_is_labelled_by_majority(little: FaceSet, tmp_path: Path) -> None:
     votes = {f"ferplus_{tag}": [row.get(tag, 0) for row, _ in CASES] for tag in TAGS}
     images = [encoded(i) for i in little.image[: len(CASES)]]
     pq.write_table(pa.table({"image": images, **votes}), tmp_path / "v.parquet")
-    assert told(load_faces(tmp_path / "v.parquet")) == ["happiness", "contempt"]
+    assert label_names(load_faces(tmp_path / "v.parquet")) == ["happiness", "contempt"]
     with pytest.raises(DataError, match="row 0: no label"):
         load_faces(tmp_path / "v.parquet", labels="hard")
 
 
 @given(hnp.arrays(np.int64, (5, 10), elements=st.integers(0, 10)))
-def test_a_majority_is_more_than_half_of_what_counts(counts: np.ndarray) -> None:
+def test_majority_needs_more_than_half_of_the_kept_votes(counts: np.ndarray) -> None:
     label, kept = majority(counts)
     for winner, row in zip(label, kept):
         tops = [i for i in range(10) if 2 * row[i] > row.sum()]
@@ -239,7 +239,7 @@ def test_a_majority_is_more_than_half_of_what_counts(counts: np.ndarray) -> None
     assert not (kept == 1).any()
 
 
-def test_votes_become_soft_targets_by_name() -> None:
+def test_votes_become_soft_targets_matched_by_name() -> None:
     votes = np.zeros((3, 8), np.float32)
     votes[0, [FERPLUS.index("happiness"), FERPLUS.index("neutral")]] = 0.75, 0.25
     votes[1, [FERPLUS.index("contempt"), FERPLUS.index("anger")]] = 0.75, 0.25
@@ -247,14 +247,14 @@ def test_votes_become_soft_targets_by_name() -> None:
     targets = FaceSet("x", FER2013, image, label, votes, FERPLUS).targets(vote_weight=0.5)
     assert targets.dtype == np.float32
     assert targets[0].tolist() == [0, 0, 0, 0.5 + 0.375, 0, 0, 0.125]
-    assert targets[1].tolist() == [1, 0, 0, 0, 0, 0, 0]  # contempt has no place, so anger has all
-    assert targets[2].tolist() == [0, 0, 0, 0, 1, 0, 0]  # no vote at all: its label
+    assert targets[1].tolist() == [1, 0, 0, 0, 0, 0, 0]  # no contempt class: anger takes all of the weight
+    assert targets[2].tolist() == [0, 0, 0, 0, 1, 0, 0]  # no votes: only the label
 
 
 @given(
     hnp.arrays(np.float32, (4, 8), elements=st.floats(0, 1, width=32)), st.floats(0, 1), st.permutations(list(EMOTIONS))
 )
-def test_targets_are_distributions(raw: np.ndarray, weight: float, order: list[str]) -> None:
+def test_targets_sum_to_one(raw: np.ndarray, weight: float, order: list[str]) -> None:
     total = raw.sum(1, keepdims=True)
     votes = np.where(total > 0, raw / np.where(total > 0, total, 1), 0).astype(np.float32)
     faces = FaceSet("x", tuple(order[:5]), np.zeros((4, 8, 8), np.uint8), np.arange(4), votes, FERPLUS)
@@ -267,12 +267,12 @@ def test_targets_are_distributions(raw: np.ndarray, weight: float, order: list[s
 
 def test_fer2013_as_folders(tmp_path: Path) -> None:
     names = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-    put(tmp_path, *(f"{s}/{name}/{i}.jpg" for s in ("train", "test") for name in names for i in range(2)))
+    write_images(tmp_path, *(f"{s}/{name}/{i}.jpg" for s in ("train", "test") for name in names for i in range(2)))
     train, test = load_faces(tmp_path, "train"), load_faces(tmp_path, "test")
     assert train.labels == test.labels == FER2013 and len(train) == len(test) == 14
     assert np.bincount(train.label).tolist() == [2] * 7
     assert all("/train/" in source for source in train.source)
-    assert told(load_faces(tmp_path / "test")) == told(test)
+    assert label_names(load_faces(tmp_path / "test")) == label_names(test)
     with pytest.raises(DataError, match="no split 'train'; it has test"):
         load_faces(tmp_path / "test", "train")
     with pytest.raises(DataError, match="no split 'public'; it has train, test"):
@@ -291,9 +291,9 @@ def test_fer2013_as_folders(tmp_path: Path) -> None:
         ("happy", "sad"),
     ],
 )
-def test_a_folder_for_each_class(folders: tuple[str, ...], tmp_path: Path) -> None:
-    put(tmp_path / "set", *(f"{folder}/S010_004_{i}.png" for folder in folders for i in range(2)))
-    put(tmp_path / "set", "__MACOSX/happy/._1.png", ".cache/odd/1.png")
+def test_one_folder_per_class(folders: tuple[str, ...], tmp_path: Path) -> None:
+    write_images(tmp_path / "set", *(f"{folder}/S010_004_{i}.png" for folder in folders for i in range(2)))
+    write_images(tmp_path / "set", "__MACOSX/happy/._1.png", ".cache/odd/1.png")
     faces = load_faces(tmp_path / "set")
     expected = {emotions_in(folder)[0] for folder in folders}
     assert set(faces.labels) == expected and len(faces.labels) == len(folders)
@@ -304,33 +304,33 @@ def test_a_folder_for_each_class(folders: tuple[str, ...], tmp_path: Path) -> No
         load_faces(tmp_path / "set", "test")
 
 
-def test_sfew_has_a_test_split_without_labels(tmp_path: Path) -> None:
-    put(tmp_path, "Train/Angry/a.png", "Train/Happy/b.png", "Val_Aligned_Faces/Angry/c.png", "Test/d.png")
-    assert told(load_faces(tmp_path, "train")) == ["anger", "happiness"]
-    assert told(load_faces(tmp_path, "val")) == told(load_validation(tmp_path)) == ["anger"]
+def test_sfew_test_split_has_no_labels(tmp_path: Path) -> None:
+    write_images(tmp_path, "Train/Angry/a.png", "Train/Happy/b.png", "Val_Aligned_Faces/Angry/c.png", "Test/d.png")
+    assert label_names(load_faces(tmp_path, "train")) == ["anger", "happiness"]
+    assert label_names(load_faces(tmp_path, "val")) == label_names(load_validation(tmp_path)) == ["anger"]
     assert load_faces(tmp_path, "val").labels == ("anger", "happiness")
     with pytest.raises(DataError, match=r"Test/d\.png: no label"):
         load_faces(tmp_path, "test")
 
 
 @pytest.mark.parametrize("others", [("train/happy/a.png", "train/sad/b.png"), ()])
-def test_a_folder_that_is_no_class_is_named(others: tuple[str, ...], tmp_path: Path) -> None:
-    put(tmp_path, *others, "train/confusion/c.png")
+def test_error_names_a_folder_that_is_not_a_class(others: tuple[str, ...], tmp_path: Path) -> None:
+    write_images(tmp_path, *others, "train/confusion/c.png")
     with pytest.raises(DataError, match=r"confusion/c\.png: unknown label 'confusion'; expected a name: anger"):
         load_faces(tmp_path, "train")
 
 
-def test_a_picture_outside_of_the_splits_is_named(tmp_path: Path) -> None:
-    put(tmp_path, "train/happy/a.png", "test/happy/b.png", "happy/c.png")
+def test_error_names_an_image_outside_the_splits(tmp_path: Path) -> None:
+    write_images(tmp_path, "train/happy/a.png", "test/happy/b.png", "happy/c.png")
     with pytest.raises(DataError, match=r"happy/c\.png is outside its splits train, test"):
         load_faces(tmp_path, "train")
 
 
-def test_the_label_in_the_name_of_the_file(tmp_path: Path) -> None:
-    put(tmp_path, "happy_001.jpg", "anger12.png", "SadFace.png", "03-surprised.bmp")
+def test_labels_in_file_names(tmp_path: Path) -> None:
+    write_images(tmp_path, "happy_001.jpg", "anger12.png", "SadFace.png", "03-surprised.bmp")
     labels = {"happy_001.jpg": "happiness", "anger12.png": "anger", "SadFace.png": "sadness"}
-    assert found(load_faces(tmp_path)) == labels | {"03-surprised.bmp": "surprise"}
-    put(tmp_path, "IMG_1.jpg")
+    assert labels_by_file(load_faces(tmp_path)) == labels | {"03-surprised.bmp": "surprise"}
+    write_images(tmp_path, "IMG_1.jpg")
     with pytest.raises(DataError, match=r"IMG_1\.jpg: no label; expected a name: anger"):
         load_faces(tmp_path)
     (tmp_path / "IMG_1.jpg").rename(tmp_path / "happy_sad.jpg")
@@ -338,10 +338,10 @@ def test_the_label_in_the_name_of_the_file(tmp_path: Path) -> None:
         load_faces(tmp_path)
 
 
-def test_jaffe_by_its_names(tmp_path: Path) -> None:
+def test_jaffe_file_names(tmp_path: Path) -> None:
     names = ("KA.AN1.39.tiff", "KA.DI1.42.tiff", "KL.FE1.174.tiff", "KM.HA2.5.tiff", "NM.SA3.120.tiff")
-    put(tmp_path, *names, "TM.SU1.195.tiff", "YM.NE1.49.tiff")
-    assert [found(load_faces(tmp_path))[name] for name in names] == list(EMOTIONS[:5])
+    write_images(tmp_path, *names, "TM.SU1.195.tiff", "YM.NE1.49.tiff")
+    assert [labels_by_file(load_faces(tmp_path))[name] for name in names] == list(EMOTIONS[:5])
     assert set(load_faces(tmp_path).labels) == set(FER2013)
 
 
@@ -354,17 +354,17 @@ def test_jaffe_by_its_names(tmp_path: Path) -> None:
         ",pth,label,size\n0,a.png,happy,6\n1,b.png,sad,6\n2,c.png,happy,6\n",
     ],
 )
-def test_a_list_of_files_and_labels(text: str, tmp_path: Path) -> None:
-    put(tmp_path, "a.png", "sub/b.png", "c.png")
+def test_list_of_files_and_labels(text: str, tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "sub/b.png", "c.png")
     (tmp_path / "list.csv").write_text(text, "utf-8")
     for path in (tmp_path / "list.csv", tmp_path):
-        assert found(load_faces(path)) == {"a.png": "happiness", "b.png": "sadness", "c.png": "happiness"}
+        assert labels_by_file(load_faces(path)) == {"a.png": "happiness", "b.png": "sadness", "c.png": "happiness"}
 
 
-def test_a_list_may_name_splits(tmp_path: Path) -> None:
-    put(tmp_path, "a.png", "b.png")
+def test_list_with_splits(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "b.png")
     (tmp_path / "list.csv").write_text("file,label,split\na.png,happy,train\nb.png,sad,test\n")
-    assert found(load_faces(tmp_path, "test")) == {"b.png": "sadness"}
+    assert labels_by_file(load_faces(tmp_path, "test")) == {"b.png": "sadness"}
 
 
 @pytest.mark.parametrize(
@@ -380,8 +380,8 @@ def test_a_list_may_name_splits(tmp_path: Path) -> None:
         ("", "empty"),
     ],
 )
-def test_a_bad_list_names_file_and_row(text: str, words: str, tmp_path: Path) -> None:
-    put(tmp_path, "a.png")
+def test_error_in_list_names_file_and_row(text: str, words: str, tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png")
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(DataError, match=rf"list\.csv:? ?{words}"):
         load_faces(tmp_path / "list.csv")
@@ -398,32 +398,32 @@ def raf_text(separator: str, suffix: str, split: str = "") -> str:
 
 
 @pytest.mark.parametrize("layout", ["beside", "aligned", "official", "kaggle", "folders"])
-def test_rafdb_as_it_lies_on_disk(layout: str, tmp_path: Path) -> None:
+def test_rafdb_layouts(layout: str, tmp_path: Path) -> None:
     text = raf_text(" ", ".jpg")
     if layout == "beside":
-        put(tmp_path, *(f"{name}_aligned.jpg" for name in RAF_FILES))
+        write_images(tmp_path, *(f"{name}_aligned.jpg" for name in RAF_FILES))
         (tmp_path / "list_partition_label.txt").write_text(text)
     if layout == "aligned":
-        put(tmp_path, *(f"aligned/{name}_aligned.jpg" for name in RAF_FILES))
+        write_images(tmp_path, *(f"aligned/{name}_aligned.jpg" for name in RAF_FILES))
         (tmp_path / "list_patition_label.txt").write_text(text)
     if layout == "official":
-        put(tmp_path, *(f"basic/Image/aligned/{name}_aligned.jpg" for name in RAF_FILES))
-        put(tmp_path, *(f"basic/Image/original/{name}.jpg" for name in RAF_FILES))
+        write_images(tmp_path, *(f"basic/Image/aligned/{name}_aligned.jpg" for name in RAF_FILES))
+        write_images(tmp_path, *(f"basic/Image/original/{name}.jpg" for name in RAF_FILES))
         (tmp_path / "basic" / "EmoLabel").mkdir()
         (tmp_path / "basic" / "EmoLabel" / "list_patition_label.txt").write_text(text)
     if layout in ("kaggle", "folders"):
-        put(tmp_path, *(f"DATASET/{n.split('_')[0]}/{k}/{n}_aligned.jpg" for n, k in RAF_FILES.items()))
+        write_images(tmp_path, *(f"DATASET/{n.split('_')[0]}/{k}/{n}_aligned.jpg" for n, k in RAF_FILES.items()))
     if layout == "kaggle":
         for split in ("train", "test"):
             rows = raf_text(",", "_aligned.jpg", split)
             (tmp_path / f"{split}_labels.csv").write_text(f"image,label\n{rows}")
     train, test = load_faces(tmp_path, "train"), load_faces(tmp_path, "test")
     assert train.labels == RAFDB and (len(train), len(test)) == (14, 7)
-    for name, label in found(train).items():
+    for name, label in labels_by_file(train).items():
         assert name.endswith("_aligned.jpg") and label == RAFDB[RAF_FILES[name.removesuffix("_aligned.jpg")] - 1]
     folder = Path(test.source[0]).parent
-    inner = load_faces(folder, "test")  # the folder of the images, the list above it
-    assert set(found(inner).items()) <= set(found(test).items()) and len(inner)
+    inner = load_faces(folder, "test")  # the folder of images; the list is in a parent folder
+    assert set(labels_by_file(inner).items()) <= set(labels_by_file(test).items()) and len(inner)
     for file in tmp_path.rglob("*_la*.*"):
         if "abel" in file.name:
             assert len(load_faces(file, "test" if "test" in file.name else "train"))
@@ -438,8 +438,8 @@ def test_rafdb_as_it_lies_on_disk(layout: str, tmp_path: Path) -> None:
         ("", r"no label in .*list_patition_label\.txt"),
     ],
 )
-def test_a_bad_rafdb_list_names_file_and_row(line: str, words: str, tmp_path: Path) -> None:
-    put(tmp_path, "aligned/train_00001_aligned.jpg", "aligned/train_00002_aligned.jpg")
+def test_error_in_rafdb_list_names_file_and_row(line: str, words: str, tmp_path: Path) -> None:
+    write_images(tmp_path, "aligned/train_00001_aligned.jpg", "aligned/train_00002_aligned.jpg")
     (tmp_path / "list_patition_label.txt").write_text(f"{line}\ntrain_00002.jpg 3\n")
     with pytest.raises(DataError, match=words):
         load_faces(tmp_path, "train")
@@ -448,11 +448,11 @@ def test_a_bad_rafdb_list_names_file_and_row(line: str, words: str, tmp_path: Pa
 # --- images
 
 
-def test_pictures_of_every_kind_become_grey_squares(tmp_path: Path) -> None:
+def test_images_of_every_mode_become_grey_squares(tmp_path: Path) -> None:
     folder = tmp_path / "happy"
     folder.mkdir()
     colour = np.zeros((40, 60, 3), np.uint8)
-    colour[:, 10:50] = (255, 0, 0)  # what lies beside the middle square is black
+    colour[:, 10:50] = (255, 0, 0)  # black outside the central square
     Image.fromarray(colour).save(folder / "wide.png")
     palette = Image.new("P", (30, 30), 1)
     palette.putpalette([0, 0, 0, 200, 200, 200])
@@ -466,12 +466,12 @@ def test_pictures_of_every_kind_become_grey_squares(tmp_path: Path) -> None:
     assert faces.image.shape == (5, 24, 24)
     assert (grey["wide"] == 76).all()  # 0.299 of 255
     assert (grey["palette"] == 200).all() and (grey["sixteen"] == 200).all() and (grey["alpha"] == 200).all()
-    assert np.abs(grey["stripes"].astype(int) - 128).max() <= 10  # antialiased, not picked
+    assert np.abs(grey["stripes"].astype(int) - 128).max() <= 10  # antialiased, not subsampled
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut"])
-def test_a_damaged_picture_is_named(damage: str, tmp_path: Path) -> None:
-    put(tmp_path, "happy/a.png")
+def test_error_names_a_damaged_image(damage: str, tmp_path: Path) -> None:
+    write_images(tmp_path, "happy/a.png")
     whole = encoded(NOISE.integers(0, 256, (48, 48), np.uint8))
     content = {"empty": b"", "text": b"no image", "cut": whole[: len(whole) // 2]}[damage]
     (tmp_path / "happy" / "b.png").write_bytes(content)
@@ -479,15 +479,15 @@ def test_a_damaged_picture_is_named(damage: str, tmp_path: Path) -> None:
         load_faces(tmp_path)
 
 
-def test_damaged_pictures_are_counted(tmp_path: Path) -> None:
-    put(tmp_path, "happy/a.png", "sad/d.png")
+def test_damaged_images_are_counted(tmp_path: Path) -> None:
+    write_images(tmp_path, "happy/a.png", "sad/d.png")
     for name in ("happy/b.png", "sad/c.png"):
         (tmp_path / name).write_bytes(b"no image")
     with pytest.raises(DataError, match=r"happy/b\.png: .* \(the first of 2, out of 4 images\)$"):
         load_faces(tmp_path)
 
 
-def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
+def test_error_for_a_path_that_is_not_a_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such data set; expected a folder"):
         load_faces(tmp_path / "missing")
     with pytest.raises(DataError, match=r"expected images or fer2013\.csv .*; found nothing"):
@@ -503,7 +503,7 @@ def test_what_is_no_data_set_is_said(tmp_path: Path) -> None:
 # --- sets, classes, names
 
 
-def test_a_face_set_is_split_and_taken(little: FaceSet) -> None:
+def test_face_set_split_and_take(little: FaceSet) -> None:
     votes = np.eye(8, dtype=np.float32)[np.arange(20) % 8]
     source = np.array([f"row {i}" for i in range(20)])
     full = FaceSet("little", FER2013, little.image, little.label, votes, FERPLUS, source)
@@ -525,7 +525,7 @@ def test_a_face_set_is_split_and_taken(little: FaceSet) -> None:
         {"votes": np.zeros((20, 7), np.float32), "vote_labels": FERPLUS},
     ],
 )
-def test_a_face_set_is_checked(change: dict, little: FaceSet) -> None:
+def test_face_set_is_validated(change: dict, little: FaceSet) -> None:
     parts = {"labels": FER2013, "image": little.image, "label": little.label} | change
     with pytest.raises(DataError, match="little: "):
         FaceSet("little", **parts)
@@ -539,16 +539,16 @@ def test_classes_are_compared_by_name() -> None:
 
 
 @given(st.sampled_from(EMOTIONS), st.integers(0, 999), st.sampled_from(["{1}_{0}", "{0}{1}", "{1}. {0} (h)", "{0}-x"]))
-def test_a_name_holds_its_emotion_however_it_is_written(name: str, number: int, form: str) -> None:
+def test_emotion_is_found_in_any_spelling_of_a_name(name: str, number: int, form: str) -> None:
     for written in (name, name.upper(), name.capitalize()):
         assert emotions_in(form.format(written, number)) == (name,)
 
 
-def test_words_within_words_are_no_emotions() -> None:
+def test_emotions_inside_longer_words_are_ignored() -> None:
     assert emotions_in("fearless_sadist_madrid") == emotions_in("DSC_0001") == emotions_in("") == ()
 
 
-def test_splits_by_the_names_that_they_go_by() -> None:
+def test_split_names() -> None:
     names = {"Training": "train", "PublicTest": "public", "private_test": "private", "Val_Aligned_Faces": "val"}
     names |= {"TEST": "test", "happy": "", "": "", "0": "", "latest": "", "trained": ""}
     assert {text: split_named(text) for text in names} == names
@@ -558,21 +558,21 @@ def test_splits_by_the_names_that_they_go_by() -> None:
 
 
 def photos(n: int, seed: int) -> np.ndarray:
-    """Smooth random images, as different from each other as faces are at the least."""
+    """Smooth random images, as different from each other as the most similar of different faces."""
     small = np.random.default_rng(seed).integers(0, 256, (n, 7, 7), np.uint8)
     return np.stack([np.asarray(Image.fromarray(i).resize((56, 56), Image.Resampling.BICUBIC)) for i in small])
 
 
-def test_one_photograph_is_found_however_it_was_altered() -> None:
-    train, strangers = photos(60, 0), photos(40, 1)[:, 4:52, 4:52]
+def test_altered_copies_of_a_photograph_are_found() -> None:
+    train, unrelated = photos(60, 0), photos(40, 1)[:, 4:52, 4:52]
     dimmed = (train[5, 4:52, 4:52] * 0.5 + 40).astype(np.uint8)
     squeezed = np.asarray(Image.open(io.BytesIO(encoded(train[9, 4:52, 4:52], "jpeg", quality=40))))
     altered = [train[2, 4:52, 4:52], dimmed, train[7, 4:52, 51:3:-1], squeezed, train[11, 5:53, 4:52]]
     flat = np.full((2, 48, 48), 9, np.uint8)
     ours = FaceSet("ours", FER2013, np.concatenate([train[:, 4:52, 4:52], flat]), np.arange(62) % 7)
     label = np.concatenate([[2, 0, 0, 2, 4], np.zeros(42, int)])
-    held = FaceSet("theirs", FER2013, np.concatenate([altered, strangers, flat]), label)
-    found = find_duplicates(ours, held)
+    other = FaceSet("theirs", FER2013, np.concatenate([altered, unrelated, flat]), label)
+    found = find_duplicates(ours, other)
     assert sorted(map(tuple, found.pairs.tolist())) == [(2, 0), (5, 1), (7, 2), (9, 3), (11, 4)]
     assert (np.diff(found.correlation) <= 0).all() and found.correlation[0] == pytest.approx(1, abs=1e-4)
     assert dict(zip(found.pairs[:, 0], found.mirrored)) == {2: False, 5: False, 7: True, 9: False, 11: False}
@@ -582,24 +582,24 @@ def test_one_photograph_is_found_however_it_was_altered() -> None:
     )
     assert found.summary() == expected
     kept = found.drop(ours)
-    assert len(kept) == 57 and len(find_duplicates(kept, held)) == 0
+    assert len(kept) == 57 and len(find_duplicates(kept, other)) == 0
     with pytest.raises(ValueError, match="of 62 faces, found a set of 57"):
         found.drop(kept)
 
 
-def test_sets_of_other_sizes_and_classes_are_compared_by_name() -> None:
+def test_duplicates_between_sets_of_different_sizes_and_classes() -> None:
     large = photos(12, 2)
     small = np.stack([np.asarray(Image.fromarray(i).resize((32, 32), Image.Resampling.BILINEAR)) for i in large[:6]])
     ours = FaceSet("a", FER2013, large, np.full(12, FER2013.index("fear")))
-    held = FaceSet("b", ("neutral", "fear"), small, np.array([1, 1, 1, 0, 0, 0]))
-    found = find_duplicates(ours, held)
+    other = FaceSet("b", ("neutral", "fear"), small, np.array([1, 1, 1, 0, 0, 0]))
+    found = find_duplicates(ours, other)
     assert sorted(map(tuple, found.pairs.tolist())) == [(i, i) for i in range(6)]
     assert found.disagree.sum() == 3
 
 
-def test_sets_with_nothing_in_common() -> None:
-    ours, held = (FaceSet(name, FER2013, photos(9, i), np.zeros(9, int)) for i, name in ((3, "a"), (4, "b")))
-    found = find_duplicates(ours, held)
+def test_sets_without_duplicates() -> None:
+    ours, other = (FaceSet(name, FER2013, photos(9, i), np.zeros(9, int)) for i, name in ((3, "a"), (4, "b")))
+    found = find_duplicates(ours, other)
     assert len(found) == 0 and found.summary() == "a and b: no near-duplicates"
     assert len(found.drop(ours)) == 9
-    assert len(find_duplicates(ours, held.take(np.zeros(9, bool)))) == 0
+    assert len(find_duplicates(ours, other.take(np.zeros(9, bool)))) == 0

@@ -1,4 +1,4 @@
-"""`fervid evaluate`: figures derived by hand, heads and classes matched by name, and the way from raw images."""
+"""`fervid evaluate`: metrics, heads and classes matched by name, detection in raw images, output."""
 
 import csv
 import json
@@ -25,12 +25,12 @@ from fervid.registry import DETECTORS
 from fervid.views import terminal
 from fervid.views.figures.evaluation import write_evaluation
 from fervid.views.figures.style import PALETTE
-from tests.helpers.face_sets import write_parquet
+from tests.helpers.face_sets import some_faces, write_parquet
 
-# -- figures by hand ------------------------------------------------------------------------------------
+# -- metrics --------------------------------------------------------------------------------------------
 
 
-def test_temperature_is_found_again() -> None:
+def test_known_temperature_is_recovered() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 7))
     label = np.array([rng.choice(7, p=p) for p in softmax(logits, 1)])
@@ -38,7 +38,7 @@ def test_temperature_is_found_again() -> None:
 
 
 def test_calibration_error_by_hand() -> None:
-    # two confident answers (0.9, one right) and two unsure ones (0.5, one right): (|0.5 - 0.9| + 0) / 2
+    # two confident predictions (0.9, one correct), two uncertain ones (0.5, one correct): (|0.5 - 0.9| + 0) / 2
     prob = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5], [0.5, 0.5]])
     assert calibration_error(prob, np.array([0, 1, 0, 1])) == pytest.approx(0.2)
     bins = reliability(prob, np.array([0, 1, 0, 1]), bins=10)
@@ -46,14 +46,14 @@ def test_calibration_error_by_hand() -> None:
     assert bins.confidence[[5, 9]].tolist() == [0.5, 0.9] and bins.accuracy[[5, 9]].tolist() == [0.5, 0.5]
 
 
-def said(*called: int, k: int = 2) -> np.ndarray:
-    """Probabilities of faces that were called so, surely."""
-    return np.eye(k)[list(called)]
+def certain(*predicted: int, k: int = 2) -> np.ndarray:
+    """Probabilities of 1 for the predicted classes, one row per face."""
+    return np.eye(k)[list(predicted)]
 
 
 def test_scores_by_hand() -> None:
-    # a a b b called a b b b: accuracy 3/4; precision 1/1 and 2/3; F1(a) = 2*1/(2+1), F1(b) = 2*2/(2+3)
-    prob = said(0, 1, 1, 1)
+    # a a b b predicted as a b b b: accuracy 3/4; precision 1/1 and 2/3; F1(a) = 2*1/(2+1), F1(b) = 2*2/(2+3)
+    prob = certain(0, 1, 1, 1)
     scores = score(prob, prob, np.array([0, 0, 1, 1]), ("a", "b"))
     assert scores.accuracy == scores.accuracy_found == 0.75 and scores.coverage == 1
     a, b = scores.classes.values()
@@ -64,9 +64,9 @@ def test_scores_by_hand() -> None:
     assert scores.confusion.tolist() == [[1, 1], [0, 2]]
 
 
-def test_a_face_that_was_not_found_is_wrong() -> None:
-    # a a b b, the second a not found, the others right
-    prob = said(0, 0, 1, 1)
+def test_undetected_face_counts_as_wrong() -> None:
+    # a a b b, the second a not detected, the others correct
+    prob = certain(0, 0, 1, 1)
     scores = score(prob, prob, np.array([0, 0, 1, 1]), ("a", "b"), np.array([True, False, True, True]))
     assert (scores.accuracy, scores.accuracy_found, scores.coverage) == (0.75, 1, 0.75)
     a = scores.classes["a"]
@@ -74,29 +74,29 @@ def test_a_face_that_was_not_found_is_wrong() -> None:
     assert scores.confusion.tolist() == [[1, 0], [0, 2]] and scores.calibrated.n.sum() == 3
 
 
-def test_nothing_found_is_zero_and_no_error() -> None:
-    prob = said(0, 1)
+def test_scores_are_zero_without_detected_faces() -> None:
+    prob = certain(0, 1)
     scores = score(prob, prob, np.array([0, 1]), ("a", "b"), np.zeros(2, bool))
     assert scores.accuracy == scores.accuracy_found == scores.coverage == scores.calibrated.error == 0
 
 
-def test_a_class_without_faces_stays_out_of_the_mean() -> None:
-    prob = said(0, 1, k=3)
+def test_class_without_faces_is_left_out_of_macro_f1() -> None:
+    prob = certain(0, 1, k=3)
     scores = score(prob, prob, np.array([0, 1]), ("a", "b", "c"))
     assert scores.macro_f1 == 1 and scores.classes["c"].recall is None
 
 
-def test_the_interval_is_that_of_a_coin() -> None:
-    # 50 of 100 right: a fair coin thrown 100 times gives 40 to 60 heads in 95 of 100 cases
-    prob = said(*[0] * 100)
+def test_accuracy_interval_is_binomial() -> None:
+    # 50 of 100 correct: 100 tosses of a fair coin give 40 to 60 heads with probability 0.95
+    prob = certain(*[0] * 100)
     scores = score(prob, prob, np.arange(100) % 2, ("a", "b"))
     assert (scores.accuracy_low, scores.accuracy_high) == (0.4, 0.6)
 
 
-def test_a_few_faces_that_are_all_right_prove_little() -> None:
-    prob = said(0, 1, 0)
+def test_accuracy_interval_of_a_few_faces_is_wide() -> None:
+    prob = certain(0, 1, 0)
     right, wrong = (score(prob, prob, label, ("a", "b")) for label in (np.array([0, 1, 0]), np.array([1, 0, 1])))
-    # three coins of this weight fall on one side in one case of forty: 0.2924 ** 3 = 0.025
+    # three tosses of a coin with this bias all give heads with probability 0.2924 ** 3 = 0.025
     assert (right.accuracy_low, right.accuracy_high) == (pytest.approx(0.2924, abs=1e-4), 1)
     assert (wrong.accuracy_low, wrong.accuracy_high) == (0, pytest.approx(0.7076, abs=1e-4))
 
@@ -108,7 +108,7 @@ EIGHT = Head("ferplus", (*FER2013, "contempt"), 1.0, 7)
 
 
 class FakeTwoHeads:
-    """Says of every image that output k is as likely as e^k, on 15 outputs of two heads."""
+    """Two heads with 15 outputs in all; the logit of output k is k for every image."""
 
     alignment = FER2013_ALIGNMENT
     name, sha256, path, crop_px, heads = "fake", "0", Path("fake.safetensors"), 4, (SEVEN, EIGHT)
@@ -123,7 +123,7 @@ CK_PLUS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surp
 
 
 @pytest.mark.parametrize(
-    ("labels", "asked", "expected"),
+    ("labels", "requested", "expected"),
     [
         (FER2013, None, "fer2013"),
         (EIGHT.labels, None, "ferplus"),
@@ -132,43 +132,46 @@ CK_PLUS = ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surp
         (FER2013, "ferplus", "ferplus"),
     ],
 )
-def test_the_head_is_the_one_that_fits_the_data(labels: tuple[str, ...], asked: str | None, expected: str) -> None:
-    assert choose_head(FakeTwoHeads(), labels, asked).name == expected
+def test_head_that_fits_the_labels_is_chosen(labels: tuple[str, ...], requested: str | None, expected: str) -> None:
+    assert choose_head(FakeTwoHeads(), labels, requested).name == expected
 
 
-def test_an_unknown_head_names_the_known_ones() -> None:
+def test_unknown_head_error_lists_known_heads() -> None:
     with pytest.raises(ConfigError, match="fer2013, ferplus"):
         choose_head(FakeTwoHeads(), FER2013, "rafdb")
 
 
-def test_classes_that_are_not_asked_for_take_no_part() -> None:
+def test_only_requested_classes_share_the_probability() -> None:
     image = np.zeros((1, 4, 4), np.uint8)
-    judge, asked = Predictor(FakeTwoHeads(), SEVEN), ("fear", "contempt", "anger")
-    prob, raw = (judge.probabilities(judge.logits(image, "none"), asked, calibrated=one) for one in (True, False))
-    # fear is output 2, anger output 0, contempt is none of its; the temperature is 2
+    predictor, classes = Predictor(FakeTwoHeads(), SEVEN), ("fear", "contempt", "anger")
+    logits = predictor.logits(image, "none")
+    prob, raw = (predictor.probabilities(logits, classes, calibrated=calibrated) for calibrated in (True, False))
+    # fear is output 2, anger output 0, contempt has no output; the temperature is 2
     assert prob[0] == pytest.approx([*softmax([2 / 2, 0])[:1], 0, *softmax([2 / 2, 0])[1:]])
     assert raw[0] == pytest.approx([*softmax([2, 0])[:1], 0, *softmax([2, 0])[1:]])
 
 
-def test_only_shared_classes_are_compared_and_it_is_said() -> None:
+def test_only_shared_classes_are_compared_and_others_reported() -> None:
     image, label = np.zeros((7, 4, 4), np.uint8), np.arange(7)
     faces = FaceSet("ck", CK_PLUS, image, label)
     facts = evaluate_faces(faces, [FakeTwoHeads()], EvalConfig(head="fer2013"))
     assert facts["classes_compared"] == [name for name in CK_PLUS if name != "contempt"]
     assert facts["classes_left_out"] == {"only_in_data": ["contempt"], "only_in_model": ["neutral"]}
     assert (facts["n"], facts["faces_left_out"]) == (6, 1)
-    assert facts["classes"]["surprise"]["recall"] == 1  # the last of FER2013's outputs that is asked for
+    assert facts["classes"]["surprise"]["recall"] == 1  # the highest of the compared outputs
     assert facts["accuracy"] == round(1 / 6, 4)
-    assert facts["accuracy_any_answer"] == 0  # it says neutral, the last of all, which none of the faces is
+    assert (
+        facts["accuracy_any_answer"] == 0
+    )  # neutral has the highest logit of all outputs, and is the label of no face
 
 
-def test_no_face_of_a_known_class_is_an_error() -> None:
+def test_error_without_faces_of_known_classes() -> None:
     faces = FaceSet("odd", (*FER2013, "contempt"), np.zeros((2, 4, 4), np.uint8), np.array([7, 7]))
     with pytest.raises(DataError, match="none of its 2 faces"):
         evaluate_faces(faces, [FakeTwoHeads()], EvalConfig(head="fer2013"))
 
 
-def test_ten_windows_and_their_mirror_images() -> None:
+def test_tencrop_views() -> None:
     image = np.arange(144, dtype=np.uint8).reshape(1, 12, 12)
     shown = list(views(image, "tencrop", 11))
     assert len(shown) == 10 and all(view.shape == (1, 11, 11) for view in shown)
@@ -177,7 +180,7 @@ def test_ten_windows_and_their_mirror_images() -> None:
     assert len(list(views(image, "flip", 11))) == 2 and next(views(image, "none", 6)).shape == (1, 6, 6)
 
 
-def test_an_unknown_augmentation_is_refused() -> None:
+def test_unknown_augmentation_is_refused() -> None:
     with pytest.raises(ConfigError, match="tencrop"):
         EvalConfig(tta="hundredcrop")
 
@@ -188,7 +191,7 @@ def test_an_unknown_augmentation_is_refused() -> None:
 @pytest.fixture(scope="module")
 def seresnet() -> TorchClassifier:
     model = TorchClassifier("seresnet", "cpu")
-    model.batch_size = 8  # a batch is filled up, whatever is in it
+    model.batch_size = 8  # smaller padded batches
     return model
 
 
@@ -198,52 +201,58 @@ def noise() -> FaceSet:
     return FaceSet("noise", FER2013, image, np.arange(14) % 7)
 
 
-def test_an_ensemble_of_one_model_twice_is_that_model(seresnet: TorchClassifier, noise: FaceSet) -> None:
-    alone, twice = (evaluate_faces(noise, [seresnet] * n, EvalConfig()) for n in (1, 2))
-    assert len(twice.pop("weights")) == 2 and len(alone.pop("weights")) == 1
-    assert alone == twice
+def test_ensemble_of_one_model_twice_equals_the_model(seresnet: TorchClassifier, noise: FaceSet) -> None:
+    single, twice = (evaluate_faces(noise, [seresnet] * n, EvalConfig()) for n in (1, 2))
+    assert len(twice.pop("weights")) == 2 and len(single.pop("weights")) == 1
+    assert single == twice
 
 
 @pytest.mark.parametrize("tta", ["flip", "tencrop"])
-def test_views_do_not_care_which_way_a_face_looks(seresnet: TorchClassifier, noise: FaceSet, tta: str) -> None:
-    judge, some = Predictor(seresnet, seresnet.head), noise.image[:4]
-    there, back, plain = (
-        judge.probabilities(judge.logits(image, way), FER2013)
-        for image, way in ((some, tta), (some[:, :, ::-1], tta), (some, "none"))
+def test_augmented_predictions_are_invariant_to_mirroring(seresnet: TorchClassifier, noise: FaceSet, tta: str) -> None:
+    predictor, images = Predictor(seresnet, seresnet.head), noise.image[:4]
+    original, mirrored, plain = (
+        predictor.probabilities(predictor.logits(image, augmentation), FER2013)
+        for image, augmentation in ((images, tta), (images[:, :, ::-1], tta), (images, "none"))
     )
-    assert np.allclose(there, back, atol=1e-6) and (tta != "flip" or (there == back).all())
-    assert not np.allclose(there, plain, atol=1e-3)
+    assert np.allclose(original, mirrored, atol=1e-6) and (tta != "flip" or (original == mirrored).all())
+    assert not np.allclose(original, plain, atol=1e-3)
+
+
+def test_scores_of_bundled_weights(tmp_path: Path) -> None:
+    scores = evaluate_weights(write_parquet(tmp_path / "faces.parquet", some_faces(64)), None, "seresnet", "cpu")
+    assert scores["n"] == 64 and 0 <= scores["accuracy_low"] <= scores["accuracy"] <= scores["accuracy_high"]
+    assert sum(map(sum, scores["confusion"].values())) == 64
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
-    """Collins, who smiles, and a cup of coffee; the grey squares say nothing."""
+    """A smiling face and an image without a face, as files; the grey crops are blank."""
     folder = tmp_path_factory.mktemp("raw")
-    paths = [folder / "collins.png", folder / "coffee.png"]
-    for path, picture in zip(paths, (skimage.data.astronaut(), skimage.data.coffee())):
-        Image.fromarray(picture).save(path)
+    paths = [folder / "smile.png", folder / "coffee.png"]
+    for path, pixels in zip(paths, (skimage.data.astronaut(), skimage.data.coffee())):
+        Image.fromarray(pixels).save(path)
     grey, label = np.zeros((2, 48, 48), np.uint8), np.array([3, 6])
     return FaceSet("raw", FER2013, grey, label, source=np.array([str(path) for path in paths]))
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_detection_counts_a_face_not_found_as_wrong(seresnet: TorchClassifier, raw: FaceSet, detector: str) -> None:
+def test_detection_counts_undetected_faces_as_wrong(seresnet: TorchClassifier, raw: FaceSet, detector: str) -> None:
     facts = evaluate_faces(raw, [seresnet], EvalConfig(detect=True, detector=detector))
     assert (facts["coverage"], facts["accuracy"], facts["accuracy_found"]) == (0.5, 0.5, 1)
     assert facts["classes"]["neutral"]["missed"] == 1
 
 
-def test_small_squares_are_enlarged_for_the_detector(seresnet: TorchClassifier) -> None:
+def test_small_crops_are_enlarged_for_the_detector(seresnet: TorchClassifier) -> None:
     face = Image.fromarray(skimage.data.astronaut()[50:180, 160:290]).convert("L").resize((48, 48))
     faces = FaceSet("one", FER2013, np.stack([np.asarray(face)]), np.array([3]), source=np.array(["x.csv row 1"]))
     facts = evaluate_faces(faces, [seresnet], EvalConfig(detect=True, tta="tencrop"))
     assert facts["coverage"] == facts["accuracy"] == 1
 
 
-# -- what is written and printed ------------------------------------------------------------------------
+# -- output ---------------------------------------------------------------------------------------------
 
 
-def test_the_pictures_and_tables_of_an_evaluation(seresnet: TorchClassifier, raw: FaceSet, tmp_path: Path) -> None:
+def test_figures_and_tables_are_written(seresnet: TorchClassifier, raw: FaceSet, tmp_path: Path) -> None:
     facts = {"data": "raw", "split": None} | evaluate_faces(raw, [seresnet], EvalConfig(detect=True))
     paths = write_evaluation(facts, tmp_path / "a")
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(path.name for path in paths)
@@ -255,14 +264,14 @@ def test_the_pictures_and_tables_of_an_evaluation(seresnet: TorchClassifier, raw
             assert min(image.size) > 400
 
 
-def test_the_palette_has_a_colour_for_each_emotion() -> None:
+def test_palette_has_one_colour_per_emotion() -> None:
     assert tuple(PALETTE) == EMOTIONS and len(set(PALETTE.values())) == len(EMOTIONS)
 
 
-def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_summary(capsys: pytest.CaptureFixture[str]) -> None:
     faces = FaceSet("ck", CK_PLUS, np.zeros((7, 4, 4), np.uint8), np.arange(7))
-    exam = EvalConfig(head="fer2013", tta="flip")
-    terminal.print_evaluation({"data": "ck", "split": "test"} | evaluate_faces(faces, [FakeTwoHeads()], exam))
+    config = EvalConfig(head="fer2013", tta="flip")
+    terminal.print_evaluation({"data": "ck", "split": "test"} | evaluate_faces(faces, [FakeTwoHeads()], config))
     printed = capsys.readouterr().out
     for words in ("ck, test: 6 faces", "16.7%", "95% interval", "left out", "contempt", "mirrored", "precision"):
         assert words in printed
@@ -274,7 +283,7 @@ def parquet(noise: FaceSet, tmp_path: Path) -> Path:
     return write_parquet(tmp_path / "noise.parquet", noise)
 
 
-def test_json_goes_to_stdout_or_into_a_file(parquet: Path, tmp_path: Path) -> None:
+def test_json_to_stdout_or_a_file(parquet: Path, tmp_path: Path) -> None:
     call = ["evaluate", "--data", str(parquet), "--device", "cpu"]
     dash = CliRunner().invoke(app, [*call, "--json", "-"])
     bare = CliRunner().invoke(app, [*call, "--json", "--tta", "none"])
@@ -287,13 +296,13 @@ def test_json_goes_to_stdout_or_into_a_file(parquet: Path, tmp_path: Path) -> No
     assert facts["n"] == 14 and facts["weights"][0]["head"] == "fer2013"
 
 
-def test_two_weights_on_the_command_line_are_an_ensemble(parquet: Path) -> None:
+def test_repeated_weights_option_makes_an_ensemble(parquet: Path) -> None:
     call = ["evaluate", "--data", str(parquet), "--weights", "seresnet", "--weights", "seresnet", "--json", "-"]
     result = CliRunner().invoke(app, call)
     assert [one["name"] for one in json.loads(result.stdout)["weights"]] == ["seresnet", "seresnet"]
 
 
-def test_pickled_weights_are_refused_with_what_to_do(parquet: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_refused_with_a_conversion_command(parquet: Path, tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "it's mine.pth")
     call = ["evaluate", "--data", str(parquet), "--weights", str(tmp_path / "it's mine.pth")]
     result = CliRunner().invoke(app, call)
@@ -306,12 +315,12 @@ def test_pickled_weights_are_refused_with_what_to_do(parquet: Path, tmp_path: Pa
     assert (tmp_path / "it's mine.safetensors").is_file()
 
 
-def test_faces_that_were_trained_on_do_not_count(noise: FaceSet, parquet: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "learned" / "happy"
+def test_duplicates_of_training_faces_are_left_out(noise: FaceSet, parquet: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "training" / "happy"
     folder.mkdir(parents=True)
     for i in range(5):
-        seen = noise.image[i] if i else noise.image[i][:, ::-1]  # one of them mirrored
-        Image.fromarray(seen).save(folder / f"{i}.png")
-    exam = EvalConfig(apart_from=tmp_path / "learned")
-    facts = evaluate_weights(parquet, None, "seresnet", "cpu", exam)
+        copy = noise.image[i] if i else noise.image[i][:, ::-1]  # the first one mirrored
+        Image.fromarray(copy).save(folder / f"{i}.png")
+    config = EvalConfig(apart_from=tmp_path / "training")
+    facts = evaluate_weights(parquet, None, "seresnet", "cpu", config)
     assert (facts["duplicates_left_out"], facts["n"]) == (5, 9)

@@ -1,4 +1,4 @@
-"""The framing of training images is measured, so that the line cuts faces out of video as they lie there."""
+"""Face alignment is measured on the training images, so that crops from video match them."""
 
 import json
 import re
@@ -26,8 +26,8 @@ PORTRAIT = skimage.data.astronaut()
 LUMA = PORTRAIT.mean(2).astype(np.uint8)
 
 
-def cut(x: float, y: float, side: float, size_px: int, n: int = 60) -> np.ndarray:
-    """Images (n, size_px, size_px) of the same face, each shifted, zoomed and turned by a little."""
+def jittered_crops(x: float, y: float, side: float, size_px: int, n: int = 60) -> np.ndarray:
+    """Images (n, size_px, size_px) of the same face, each slightly shifted, scaled and rotated."""
     dice = np.random.default_rng(5)
     squares = np.array([x, y, side, 0]) + dice.uniform(-1, 1, (n, 4)) * [0.04 * side, 0.04 * side, 0.06 * side, 0.1]
     return np.stack([crop_face(LUMA, square, size_px) for square in squares])
@@ -36,20 +36,18 @@ def cut(x: float, y: float, side: float, size_px: int, n: int = 60) -> np.ndarra
 @pytest.mark.parametrize(
     ("x", "y", "side", "size_px"), [(224, 120, 100, 48), (224, 120, 100, 200), (230, 110, 170, 48), (200, 130, 170, 96)]
 )
-def test_the_line_cuts_faces_out_as_they_lie_in_the_training_pictures(
-    x: float, y: float, side: float, size_px: int
-) -> None:
-    alignment, source = measure_alignment(cut(x, y, side, size_px))
+def test_crops_from_video_match_the_training_images(x: float, y: float, side: float, size_px: int) -> None:
+    alignment, source = measure_alignment(jittered_crops(x, y, side, size_px))
     (face,) = main_faces([PORTRAIT], MTCNN(device="cpu"))
     assert face is not None
-    ((found_x, found_y, found_side, turn),) = alignment.squares(face.box_px[None], face.landmarks_px[None])
+    ((found_x, found_y, found_side, angle),) = alignment.squares(face.box_px[None], face.landmarks_px[None])
     assert source.startswith("measured on the faces found in ")
     assert abs(found_x - x) < 0.04 * side and abs(found_y - y) < 0.04 * side
-    assert abs(found_side / side - 1) < 0.06 and abs(turn) < 0.1
+    assert abs(found_side / side - 1) < 0.06 and abs(angle) < 0.1
 
 
-def test_where_faces_are_not_found_the_framing_is_that_of_fer2013_and_that_is_said() -> None:
-    few, none = measure_alignment(cut(224, 120, 100, 48, 49)), measure_alignment(some_faces(60).image)
+def test_alignment_falls_back_to_fer2013_and_reports_why() -> None:
+    few, none = measure_alignment(jittered_crops(224, 120, 100, 48, 49)), measure_alignment(some_faces(60).image)
     assert few[0] == none[0] == FER2013_ALIGNMENT
     assert few[1] == "FER2013's: only 49 training images, at least 50 are needed to measure it"
     assert none[1] == "FER2013's: faces in 0 of 60 training images, at least 50 are needed to measure it"
@@ -65,41 +63,41 @@ def test_where_faces_are_not_found_the_framing_is_that_of_fer2013_and_that_is_sa
         (240, 118, 100, r"1[3-9]% of the side"),
     ],
 )
-def test_pictures_that_are_framed_otherwise_are_told_apart(x: float, y: float, side: float, words: str | None) -> None:
-    known, _ = measure_alignment(cut(224, 120, 100, 48))
-    told = describe_alignment(cut(x, y, side, 48), known)
-    assert told is None if words is None else told is not None and re.search(words, told)
-    assert describe_alignment(cut(x, y, side, 48)[:29], known) is None  # too few to tell
+def test_differently_aligned_images_are_detected(x: float, y: float, side: float, words: str | None) -> None:
+    known, _ = measure_alignment(jittered_crops(224, 120, 100, 48))
+    description = describe_alignment(jittered_crops(x, y, side, 48), known)
+    assert description is None if words is None else description is not None and re.search(words, description)
+    assert describe_alignment(jittered_crops(x, y, side, 48)[:29], known) is None  # too few images
     assert describe_alignment(some_faces(40).image, known) is None  # no faces
 
 
-def test_a_zoom_of_the_model_belongs_to_its_framing() -> None:
-    known, _ = measure_alignment(cut(224, 120, 100, 48))
-    assert describe_alignment(cut(224, 120, 80, 48), replace(known, crop_scale=0.8)) is None
+def test_crop_scale_is_part_of_the_alignment() -> None:
+    known, _ = measure_alignment(jittered_crops(224, 120, 100, 48))
+    assert describe_alignment(jittered_crops(224, 120, 80, 48), replace(known, crop_scale=0.8)) is None
 
 
-def test_evaluate_says_that_pictures_are_framed_otherwise(tmp_path: Path) -> None:
-    faces = replace(some_faces(35), image=cut(224, 120, 150, 48, 35))
+def test_evaluate_reports_differently_aligned_images(tmp_path: Path) -> None:
+    faces = replace(some_faces(35), image=jittered_crops(224, 120, 150, 48, 35))
     data = write_parquet(tmp_path / "loose.parquet", faces)
     result = CliRunner().invoke(app, ["evaluate", "--data", str(data), "--device", "cpu"])
     assert result.exit_code == 0 and re.search(r"face alignment +faces are 0\.\d\d times as large", result.output)
     assert evaluate_weights(data, None, "seresnet", "cpu", EvalConfig(detect=True))["framed_otherwise"] is None
 
 
-def test_medians_in_parts_of_the_side() -> None:
+def test_alignment_is_the_median_relative_to_the_side() -> None:
     box = np.array([[0.0, 0.0, 0.5, 0.5], [0.1, 0.1, 0.9, 0.9], [0.0, 0.0, 0.9, 0.4]])
     landmarks = np.arange(30).reshape(3, 5, 2) / 100
     alignment = alignment_of(box, landmarks)
-    assert alignment.box == 0.6 and alignment.crop_scale == 1  # 0.5, 0.8, and the root of 0.36
+    assert alignment.box == 0.6 and alignment.crop_scale == 1  # median of 0.5, 0.8, and sqrt(0.36)
     assert alignment.landmarks == ((0.1, 0.11), (0.12, 0.13), (0.14, 0.15), (0.16, 0.17), (0.18, 0.19))
 
 
-def test_a_trained_model_carries_its_framing(tmp_path: Path) -> None:
-    faces = replace(some_faces(60), image=cut(230, 110, 170, 48))
-    material, lines = TrainingData(faces, some_faces(14, "watched")), []
+def test_trained_model_stores_its_alignment(tmp_path: Path) -> None:
+    faces = replace(some_faces(60), image=jittered_crops(230, 110, 170, 48))
+    data, lines = TrainingData(faces, some_faces(14, "validation")), []
     recipe = Recipe(arch="basecnn", epochs=1, batch_size=32, vote_weight=0, warmup_epochs=0)
-    weights = train(material, tmp_path, recipe, on_epoch=lines.append)
-    measured, source = material.alignment
+    weights = train(data, tmp_path, recipe, on_epoch=lines.append)
+    measured, source = data.alignment
     assert measured.box < 0.7 < FER2013_ALIGNMENT.box
     assert TorchClassifier(str(weights), "cpu").alignment.box == measured.box
     assert json.loads(weights.with_suffix(".json").read_text("utf-8"))["framing_from"] == source

@@ -1,4 +1,4 @@
-"""Training in small: every network, every way to balance, a run that is stopped, shared, frozen, taught or swept."""
+"""Training: every network, balancing, resuming, several processes, frozen backbones, distillation, sweeps."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError, DeviceError, MissingDependency, OutputError, RunError, WeightsError
 from fervid.lab.data.datasets import FER2013, FaceSet
 from fervid.lab.training import pretrained
-from fervid.lab.training import train as needs
+from fervid.lab.training import train as train_module
 from fervid.lab.training.augment import KINDS, augment
 from fervid.lab.training.balance import balance, class_weights
 from fervid.lab.training.data import DataSource, TrainingData
@@ -33,10 +33,10 @@ from fervid.lab.training.targets import distillation_targets, find_tasks
 from fervid.lab.training.train import train
 from fervid.lab.training.trainer import Trainer
 from fervid.labels import EMOTIONS
-from fervid.networks import registry as nets
+from fervid.networks import registry
 from tests.helpers.face_sets import some_faces, write_parquet
 
-#: Seconds for an epoch of 16 images; the others show the same in a moment.
+#: Architectures that take seconds for an epoch of 16 images; the others are fast.
 HEAVY = {
     "secnn15",
     "secnn17",
@@ -52,7 +52,7 @@ TINY = Recipe(arch="basecnn", epochs=1, batch_size=8, vote_weight=0, warmup_epoc
 
 
 def with_votes(faces: FaceSet) -> FaceSet:
-    """Eight taggers of ten agree with the label, two see contempt; nobody votes on the last face."""
+    """Give the label 80% of the votes and contempt 20%; the last face has no votes."""
     votes = np.zeros((len(faces), 8), np.float32)
     votes[np.arange(len(faces)), [EMOTIONS.index(FER2013[k]) for k in faces.label]] = 0.8
     votes[:, 7] = 0.2
@@ -61,15 +61,15 @@ def with_votes(faces: FaceSet) -> FaceSet:
 
 
 @pytest.fixture(autouse=True)
-def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than learning from so few faces: it is done in one test."""
+def no_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip drawing of curves except in the test of curves: it takes longer than training on a few faces."""
     if "curves" not in request.node.name:
         monkeypatch.setattr("fervid.lab.training.train.draw_curves", lambda path, rows: None)
 
 
 @pytest.fixture
-def material() -> TrainingData:
-    return TrainingData(some_faces(32), some_faces(14, "watched", seed=1))
+def data() -> TrainingData:
+    return TrainingData(some_faces(32), some_faces(14, "validation", seed=1))
 
 
 @pytest.fixture
@@ -92,20 +92,20 @@ def run_command(*args: object) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    "arch", [pytest.param(a, marks=pytest.mark.slow) if a in HEAVY else a for a in nets.ARCHITECTURES]
+    "arch", [pytest.param(a, marks=pytest.mark.slow) if a in HEAVY else a for a in registry.ARCHITECTURES]
 )
-def test_every_network_trains_and_loads_again(arch: str, tmp_path: Path) -> None:
-    material = TrainingData(some_faces(16), some_faces(7, "watched"))
-    weights = train(material, tmp_path, replace(TINY, arch=arch, init="scratch", batch_size=16))
+def test_every_network_trains_and_loads(arch: str, tmp_path: Path) -> None:
+    data = TrainingData(some_faces(16), some_faces(7, "validation"))
+    weights = train(data, tmp_path, replace(TINY, arch=arch, init="scratch", batch_size=16))
     classifier = TorchClassifier(str(weights), "cpu")
     classifier.batch_size = 2
-    prob = classifier.predict(material.validation.image[:2])
+    prob = classifier.predict(data.validation.image[:2])
     assert prob.shape == (2, 7) and np.allclose(prob.sum(1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", [a for a in nets.ARCHITECTURES if a not in HEAVY])
-def test_features_go_through_the_head_whatever_the_size(arch: str) -> None:
-    net = nets.build(arch, 5).eval()
+@pytest.mark.parametrize("arch", [a for a in registry.ARCHITECTURES if a not in HEAVY])
+def test_output_is_the_head_of_the_features_for_every_input_size(arch: str) -> None:
+    net = registry.build(arch, 5).eval()
     for side in (40, 48, 64):
         x = torch.rand(2, 1, side, side)
         features = net.features(x)
@@ -114,53 +114,53 @@ def test_features_go_through_the_head_whatever_the_size(arch: str) -> None:
 
 
 @pytest.mark.parametrize(("arch", "layers"), [("secnn13", 13), ("secnn15", 15), ("secnn17", 17), ("baseline", 7)])
-def test_the_layers_count_as_the_name_says(arch: str, layers: int) -> None:
-    """Convolutions and dense layers on the way through, without shortcuts and excitations."""
-    named = nets.build(arch, 7).named_modules()
-    on_the_way = [n for n, m in named if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)]
-    assert len([n for n in on_the_way if "shortcut" not in n and "excite" not in n]) == layers
+def test_number_of_layers_matches_the_name(arch: str, layers: int) -> None:
+    """Convolutions and dense layers, without shortcuts and excitations."""
+    modules = registry.build(arch, 7).named_modules()
+    weighted = [n for n, m in modules if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)]
+    assert len([n for n in weighted if "shortcut" not in n and "excite" not in n]) == layers
 
 
-def test_the_line_does_not_import_torchvision() -> None:
+def test_classifier_does_not_import_torchvision() -> None:
     script = "from fervid.emotions.torch_classifier import TorchClassifier; TorchClassifier('seresnet', 'cpu')"
     script += "; import sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert not {"torchvision", "facenet_pytorch", "fervid.networks.published"} & set(done.stdout.split())
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torchvision", "facenet_pytorch", "fervid.networks.published"} & set(result.stdout.split())
 
 
-# -- where a network begins -------------------------------------------------------------------------
+# -- initial weights --------------------------------------------------------------------------------
 
 
-def test_a_backbone_begins_where_the_file_ends(material: TrainingData, tmp_path: Path) -> None:
-    weights = train(material, tmp_path / "first", TINY)
-    begun = Trainer(material, replace(TINY, init=str(weights)), "cpu", tmp_path / "none.pt")
-    net, given = begun.net.state_dict(), load_file(weights)
-    assert all(torch.equal(net[k], v.float()) for k, v in given.items() if k.startswith("layers") and v.ndim)
-    assert not torch.equal(net["head.weight"], given["head.weight"].float())  # its rows are other classes
+def test_backbone_starts_from_initial_weights(data: TrainingData, tmp_path: Path) -> None:
+    weights = train(data, tmp_path / "first", TINY)
+    trainer = Trainer(data, replace(TINY, init=str(weights)), "cpu", tmp_path / "none.pt")
+    net, loaded = trainer.net.state_dict(), load_file(weights)
+    assert all(torch.equal(net[k], v.float()) for k, v in loaded.items() if k.startswith("layers") and v.ndim)
+    assert not torch.equal(net["head.weight"], loaded["head.weight"].float())  # the head is trained from scratch
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_a_foreign_state_dict_fills_the_backbone(suffix: str, tmp_path: Path) -> None:
-    net = nets.build("resnet18", 7)
-    given = {k: torch.full_like(v, 0.5) for k, v in net.backbone.state_dict().items()}  # type: ignore[union-attr]
-    given |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+def test_foreign_state_dict_is_loaded_into_the_backbone(suffix: str, tmp_path: Path) -> None:
+    net = registry.build("resnet18", 7)
+    state = {k: torch.full_like(v, 0.5) for k, v in net.backbone.state_dict().items()}  # type: ignore[union-attr]
+    state |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
     path = tmp_path / f"resnet18.{suffix}"
-    save_file(given, path) if suffix == "safetensors" else torch.save(given, path)
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
     pretrained.load_backbone(net, "resnet18", str(path))
     assert all((v == 0.5).all() for k, v in net.backbone.state_dict().items() if v.is_floating_point())  # type: ignore
 
 
 def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "x.safetensors")
-    (tmp_path / "x.pt").write_bytes(b"no weights")
+    (tmp_path / "x.pt").write_bytes(b"not weights")
     for init, words in (("x.safetensors", "not the weights of a basecnn"), ("x.pt", "state dict"), ("y.pt", "no such")):
         with pytest.raises(WeightsError, match=words):
-            pretrained.load_backbone(nets.build("basecnn", 7), "basecnn", str(tmp_path / init))
+            pretrained.load_backbone(registry.build("basecnn", 7), "basecnn", str(tmp_path / init))
     with pytest.raises(WeightsError, match="no published weights"):
-        pretrained.load_backbone(nets.build("basecnn", 7), "basecnn", "download")
+        pretrained.load_backbone(registry.build("basecnn", 7), "basecnn", "download")
 
 
-def test_offline_vggface2_says_where_to_put_the_file(
+def test_vggface2_download_error_says_where_to_put_the_file(
     parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offline(*args: object, **kwargs: object) -> None:
@@ -183,7 +183,7 @@ def test_offline_vggface2_says_where_to_put_the_file(
         (["--sweep", "grid.toml"], "gone.pt: no such initial weights"),
     ],
 )
-def test_what_a_run_needs_is_looked_for_before_the_faces(
+def test_requirements_are_checked_before_reading_faces(
     args: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -196,42 +196,42 @@ def test_what_a_run_needs_is_looked_for_before_the_faces(
 
 
 @pytest.mark.parametrize("method", BALANCES)
-def test_every_way_to_balance(method: str, tmp_path: Path) -> None:
-    rare = np.r_[np.arange(56), np.arange(56)[np.arange(56) % 7 == 3]]  # happiness twice
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 48)).astype(np.uint8)  # no class lies apart
+def test_balancing_methods(method: str, tmp_path: Path) -> None:
+    rare = np.r_[np.arange(56), np.arange(56)[np.arange(56) % 7 == 3]]  # happiness appears twice
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 48)).astype(np.uint8)  # classes are not separable
     faces = replace(with_votes(some_faces(56).take(rare)), image=pixels)
-    even = balance(faces, method)
-    count = np.bincount(even.label, minlength=7)
+    balanced = balance(faces, method)
+    count = np.bincount(balanced.label, minlength=7)
     if method in ("none", "weights"):
-        assert even is faces
+        assert balanced is faces
     else:
-        assert len(even) > 64 and (even.image[:64] == faces.image).all()
-        assert even.votes is not None and len(even.votes) == len(even)
+        assert len(balanced) > 64 and (balanced.image[:64] == faces.image).all()
+        assert balanced.votes is not None and len(balanced.votes) == len(balanced)
         assert count.max() == 16 and (count.min() == 16 or method == "adasyn")
     recipe = replace(TINY, balance=method, batch_size=32)
-    run = Trainer(TrainingData(faces, some_faces(14, "watched")), recipe, "cpu", tmp_path / "none.pt")
-    assert 0 < run.one_epoch()["train_loss"] < 10
+    trainer = Trainer(TrainingData(faces, some_faces(14, "validation")), recipe, "cpu", tmp_path / "none.pt")
+    assert 0 < trainer.one_epoch()["train_loss"] < 10
 
 
 def test_class_weights_by_hand() -> None:
-    # 3 of anger, 1 of disgust, none of the others: each of the two weighs half of the four faces
+    # 3 of anger, 1 of disgust: each of the two classes has the weight of two of the four faces
     faces = replace(some_faces(4), label=np.array([0, 0, 0, 1]))
     assert class_weights(faces).tolist() == [pytest.approx(4 / 6), 2, 0, 0, 0, 0, 0]
 
 
-def test_too_few_faces_to_mix_are_named() -> None:
+def test_class_with_too_few_faces_for_smote_is_named() -> None:
     faces = replace(some_faces(4), label=np.array([0, 0, 0, 1]))
     with pytest.raises(DataError, match="found 1 of disgust"):
         balance(faces, "smote")
 
 
-def test_imbalanced_learn_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_imbalanced_learn_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imblearn.over_sampling", None)
     with pytest.raises(MissingDependency, match=r"fervid\[lab\]"):
         balance(some_faces(14), "adasyn")
 
 
-def test_a_test_split_is_not_trained_on(parquet: Path) -> None:
+def test_training_on_a_test_split_is_refused(parquet: Path) -> None:
     for name in ("fer2013_private_test", "fer2013/PrivateTest", "test"):
         with pytest.raises(DataError, match="test split"):
             TrainingData(some_faces(14, name), some_faces(14))
@@ -243,21 +243,21 @@ def test_a_test_split_is_not_trained_on(parquet: Path) -> None:
 
 def test_validation_classes_are_matched_by_name() -> None:
     faces, other = some_faces(14), some_faces(14)
-    turned = replace(other, labels=FER2013[::-1], label=6 - other.label)
-    assert (TrainingData(faces, turned).validation.label == other.label).all()
+    reordered = replace(other, labels=FER2013[::-1], label=6 - other.label)
+    assert (TrainingData(faces, reordered).validation.label == other.label).all()
     with pytest.raises(DataError, match="contempt, which little lacks"):
         TrainingData(faces, replace(other, labels=(*FER2013[:6], "contempt")))
 
 
-def test_duplicates_are_told_and_dropped(parquet: Path) -> None:
-    said: list[str] = []
-    assert len(DataSource(parquet, parquet).read(TINY, said.append).faces) == 40 and len(said) == 1
+def test_duplicates_are_reported_and_dropped(parquet: Path) -> None:
+    messages: list[str] = []
+    assert len(DataSource(parquet, parquet).read(TINY, messages.append).faces) == 40 and len(messages) == 1
     with pytest.raises(DataError, match="at least 2 faces, found 0"):
-        DataSource(parquet, parquet, drop_duplicates=True).read(TINY, said.append)
-    assert said[-1] == "40 training faces dropped"
+        DataSource(parquet, parquet, drop_duplicates=True).read(TINY, messages.append)
+    assert messages[-1] == "40 training faces dropped"
 
 
-def test_augmentation_keeps_to_the_kinds_asked_for() -> None:
+def test_augmentation_uses_only_the_requested_kinds() -> None:
     x = torch.rand(16, 1, 48, 48)
     first, second = (augment(x, torch.Generator().manual_seed(1)) for _ in range(2))
     assert first.shape == x.shape and first.min() >= 0 and first.max() <= 1
@@ -268,13 +268,13 @@ def test_augmentation_keeps_to_the_kinds_asked_for() -> None:
         assert not torch.allclose(augment(x, torch.Generator(), kinds=(kind,)), x, atol=1e-4), kind
 
 
-# -- the run ----------------------------------------------------------------------------------------
+# -- training runs ----------------------------------------------------------------------------------
 
 
-def test_training_writes_weights_facts_and_curves(material: TrainingData, tmp_path: Path) -> None:
+def test_training_writes_weights_facts_and_curves(data: TrainingData, tmp_path: Path) -> None:
     lines: list[str] = []
     recipe = replace(TINY, arch="secnn13", epochs=2, window_px=40, mixup=0.2, balance="weights")
-    weights = train(material, tmp_path, recipe, on_epoch=lines.append)
+    weights = train(data, tmp_path, recipe, on_epoch=lines.append)
     facts = facts_of(weights)
     assert [line.split()[1] for line in lines[:2]] == ["1/2", "2/2"] and lines[2].startswith(
         "alignment: FER2013's: only"
@@ -285,84 +285,84 @@ def test_training_writes_weights_facts_and_curves(material: TrainingData, tmp_pa
     head, *rows = (tmp_path / "curves.csv").read_text().splitlines()
     assert head == "epoch,rate,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds"
     assert [row.split(",")[0] for row in rows] == ["1", "2"]
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.width > 500
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.width > 500
 
 
-def test_the_same_seed_gives_the_same_bytes(material: TrainingData, tmp_path: Path) -> None:
-    first, second = (train(material, tmp_path / name, TINY) for name in "ab")
-    other = train(material, tmp_path / "c", replace(TINY, seed=1))
+def test_weights_are_reproducible_from_the_seed(data: TrainingData, tmp_path: Path) -> None:
+    first, second = (train(data, tmp_path / name, TINY) for name in "ab")
+    other = train(data, tmp_path / "c", replace(TINY, seed=1))
     assert first.read_bytes() == second.read_bytes() != other.read_bytes()
 
 
-def test_one_class_alone_is_nothing_to_learn(material: TrainingData) -> None:
-    happy = material.faces.take(material.faces.label == 3)
+def test_single_class_is_refused(data: TrainingData) -> None:
+    happy = data.faces.take(data.faces.label == 3)
     with pytest.raises(DataError, match="faces are happiness; expected at least two classes"):
-        TrainingData(happy, material.validation)
+        TrainingData(happy, data.validation)
 
 
-def test_a_folder_that_cannot_be_is_refused_before_the_work(material: TrainingData, tmp_path: Path) -> None:
+def test_invalid_output_folder_is_refused_before_training(data: TrainingData, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file: is a file; name a folder"):
-        train(material, tmp_path / "file", TINY)
+        train(data, tmp_path / "file", TINY)
 
 
-def test_a_stopped_run_goes_on_where_it_was(material: TrainingData, tmp_path: Path) -> None:
-    class Stopped(Exception):
+def test_stopped_run_resumes(data: TrainingData, tmp_path: Path) -> None:
+    class Interrupted(Exception):
         pass
 
     def stop(line: str) -> None:
-        raise Stopped
+        raise Interrupted
 
     recipe, lines = replace(TINY, epochs=2, schedule="plateau"), []
-    whole = train(material, tmp_path / "whole", recipe)
-    with pytest.raises(Stopped):
-        train(material, tmp_path / "parts", recipe, on_epoch=stop)
-    parts = train(material, tmp_path / "parts", recipe, on_epoch=lines.append)
-    assert lines[0].startswith("1 of 2 epochs") and len(lines) == 3 and parts.read_bytes() == whole.read_bytes()
+    whole = train(data, tmp_path / "whole", recipe)
+    with pytest.raises(Interrupted):
+        train(data, tmp_path / "parts", recipe, on_epoch=stop)
+    resumed = train(data, tmp_path / "parts", recipe, on_epoch=lines.append)
+    assert lines[0].startswith("1 of 2 epochs") and len(lines) == 3 and resumed.read_bytes() == whole.read_bytes()
     assert (tmp_path / "parts" / "curves.csv").read_text().count("\n") == 3
-    again = train(material, tmp_path / "parts", recipe, on_epoch=lines.append)  # nothing left to do
-    assert lines[3].startswith("2 of 2 epochs") and len(lines) == 5 and again.read_bytes() == whole.read_bytes()
+    finished = train(data, tmp_path / "parts", recipe, on_epoch=lines.append)  # no epochs left
+    assert lines[3].startswith("2 of 2 epochs") and len(lines) == 5 and finished.read_bytes() == whole.read_bytes()
     with pytest.raises(DataError, match="another recipe"):
-        train(material, tmp_path / "parts", replace(recipe, epochs=3))
-    turned = replace(material.faces, labels=material.faces.labels[::-1])
+        train(data, tmp_path / "parts", replace(recipe, epochs=3))
+    relabelled = replace(data.faces, labels=data.faces.labels[::-1])
     with pytest.raises(DataError, match="other faces"):
-        train(TrainingData(turned, material.validation), tmp_path / "parts", recipe)
+        train(TrainingData(relabelled, data.validation), tmp_path / "parts", recipe)
     checkpoint = tmp_path / "parts" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"checkpoint\.pt: not a checkpoint"):
-        train(material, tmp_path / "parts", recipe)
+        train(data, tmp_path / "parts", recipe)
 
 
-def test_patience_ends_a_run_and_keeps_the_best(material: TrainingData, tmp_path: Path) -> None:
-    """A frozen network with a rate of nearly nothing: no epoch is better than the first."""
+def test_patience_ends_training_and_keeps_the_best_epoch(data: TrainingData, tmp_path: Path) -> None:
+    """With a frozen backbone and a tiny learning rate, no epoch improves on the first."""
     lines: list[str] = []
     recipe = replace(TINY, epochs=9, patience=2, learning_rate=1e-9, freeze=True)
-    weights = train(material, tmp_path, recipe, on_epoch=lines.append)
+    weights = train(data, tmp_path, recipe, on_epoch=lines.append)
     assert len(lines) == 4 and facts_of(weights)["epochs"] == 3
     best = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["best"]
     assert best["epoch"] == 1 and set(best["net"]) == set(load_file(weights))
 
 
-def test_the_rate_falls_after_a_plateau(material: TrainingData, tmp_path: Path) -> None:
+def test_learning_rate_falls_after_a_plateau(data: TrainingData, tmp_path: Path) -> None:
     recipe = replace(TINY, epochs=4, schedule="plateau", plateau_epochs=1, plateau_factor=0.1, learning_rate=1e-8)
-    run = Trainer(material, recipe, "cpu", tmp_path / "none.pt")
+    trainer = Trainer(data, recipe, "cpu", tmp_path / "none.pt")
     for accuracy in (0.5, 0.4, 0.6):
-        run.record({"validation_accuracy": accuracy})
-    assert run._set_rate() == pytest.approx(1e-9)
-    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(1e-9)
+        trainer.record({"validation_accuracy": accuracy})
+    assert trainer._set_rate() == pytest.approx(1e-9)
+    assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(1e-9)
 
 
-def test_a_frozen_backbone_stays_as_it_is(material: TrainingData, tmp_path: Path) -> None:
-    run = Trainer(material, replace(TINY, arch="secnn13", freeze=True), "cpu", tmp_path / "none.pt")
-    before = {k: v.clone() for k, v in run.net.state_dict().items()}
-    run.one_epoch()
-    changed = {k for k, v in run.net.state_dict().items() if not torch.equal(v, before[k])}
+def test_frozen_backbone_does_not_change(data: TrainingData, tmp_path: Path) -> None:
+    trainer = Trainer(data, replace(TINY, arch="secnn13", freeze=True), "cpu", tmp_path / "none.pt")
+    before = {k: v.clone() for k, v in trainer.net.state_dict().items()}
+    trainer.one_epoch()
+    changed = {k for k, v in trainer.net.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"head.weight", "head.bias"}
 
 
-def test_two_heads_learn_labels_and_votes(material: TrainingData, tmp_path: Path) -> None:
-    both = TrainingData(with_votes(material.faces), with_votes(material.validation))
+def test_two_heads_learn_labels_and_votes(data: TrainingData, tmp_path: Path) -> None:
+    both = TrainingData(with_votes(data.faces), with_votes(data.validation))
     weights = train(both, tmp_path, replace(TINY, heads="both", refit=True, balance="weights", epochs=2))
     first, second = facts_of(weights)["heads"]
     assert (first["name"], second["name"]) == ("fer2013", "ferplus")
@@ -373,20 +373,20 @@ def test_two_heads_learn_labels_and_votes(material: TrainingData, tmp_path: Path
     assert classifier.predict(crops).shape == (14, 8)
     assert TorchClassifier(str(weights), "cpu").predict(crops).shape == (14, 7)
     votes = np.sort(classifier.logits(crops)[:, 7:], 1)
-    assert (classifier.logits(crops)[:, 14] == votes[:, -2]).mean() > 0.8  # contempt comes second everywhere
+    assert (classifier.logits(crops)[:, 14] == votes[:, -2]).mean() > 0.8  # contempt ranks second for most faces
     with pytest.raises(DataError, match="needs votes"):
-        train(material, tmp_path / "x", replace(TINY, heads="both"))
+        train(data, tmp_path / "x", replace(TINY, heads="both"))
 
 
-def ask(faces: FaceSet, recipe: Recipe) -> np.ndarray:
-    answer = distillation_targets(faces, find_tasks(faces, recipe), recipe, "cpu")
-    assert answer is not None
-    return answer.numpy()
+def soft_targets(faces: FaceSet, recipe: Recipe) -> np.ndarray:
+    targets = distillation_targets(faces, find_tasks(faces, recipe), recipe, "cpu")
+    assert targets is not None
+    return targets.numpy()
 
 
-def test_a_pupil_comes_nearer_to_its_teacher(material: TrainingData, tmp_path: Path) -> None:
-    """The teacher swears that every face is disgusted."""
-    weights = train(material, tmp_path / "teacher", TINY)
+def test_student_approaches_its_teacher(data: TrainingData, tmp_path: Path) -> None:
+    """The teacher predicts disgust for every face."""
+    weights = train(data, tmp_path / "teacher", TINY)
     tensors = load_file(weights)
     tensors["head.bias"] = torch.tensor([0.0, 60, 0, 0, 0, 0, 0])
     facts = facts_of(weights)
@@ -396,92 +396,89 @@ def test_a_pupil_comes_nearer_to_its_teacher(material: TrainingData, tmp_path: P
     teacher.with_suffix(".json").write_text(json.dumps(facts))
 
     recipe = replace(TINY, epochs=3, teacher_weight=0.9, ema_decay=0.0)
-    alone, taught = (
-        TorchClassifier(str(train(material, tmp_path / name, replace(recipe, teacher=teachers))), "cpu")
-        for name, teachers in (("alone", ()), ("taught", (str(teacher), str(teacher))))
+    plain, distilled = (
+        TorchClassifier(str(train(data, tmp_path / name, replace(recipe, teacher=teachers))), "cpu")
+        for name, teachers in (("plain", ()), ("distilled", (str(teacher), str(teacher))))
     )
-    disgusted = [
-        softmax(classifier.logits(material.validation.image), 1)[:, 1].mean() for classifier in (alone, taught)
-    ]
+    disgusted = [softmax(classifier.logits(data.validation.image), 1)[:, 1].mean() for classifier in (plain, distilled)]
     assert disgusted[1] > disgusted[0] + 0.2
-    other = TrainingData(
-        *(replace(f, labels=(*FER2013[:6], "contempt")) for f in (material.faces, material.validation))
-    )
+    other = TrainingData(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (data.faces, data.validation)))
     with pytest.raises(DataError, match="must know"):
         train(other, tmp_path / "x", replace(recipe, teacher=(str(teacher),)))
 
 
-def test_a_teacher_is_heard_where_it_knows_the_classes(material: TrainingData, tmp_path: Path) -> None:
-    """One knows the labels only, one both heads: the votes are taught by the second alone."""
+def test_teacher_contributes_to_the_heads_whose_classes_it_has(data: TrainingData, tmp_path: Path) -> None:
+    """One teacher has only the labels' classes, one has both heads: only the second contributes to the votes."""
     both = replace(TINY, heads="both", bf16="off")
-    material = TrainingData(with_votes(material.faces), with_votes(material.validation))
-    of_labels = str(train(material, tmp_path / "labels", TINY))
-    of_both = str(train(material, tmp_path / "both", both))
-    tasks = find_tasks(material.faces, both)
-    alone, together = (
-        ask(material.faces, replace(both, teacher=names)) for names in ((of_both,), (of_labels, of_both))
+    data = TrainingData(with_votes(data.faces), with_votes(data.validation))
+    labels_teacher = str(train(data, tmp_path / "labels", TINY))
+    both_teacher = str(train(data, tmp_path / "both", both))
+    tasks = find_tasks(data.faces, both)
+    single, together = (
+        soft_targets(data.faces, replace(both, teacher=names))
+        for names in ((both_teacher,), (labels_teacher, both_teacher))
     )
-    np.testing.assert_array_equal(alone[:, 7:], together[:, 7:])
-    assert abs(alone[:, :7] - together[:, :7]).max() > 1e-3
+    np.testing.assert_array_equal(single[:, 7:], together[:, 7:])
+    assert abs(single[:, :7] - together[:, :7]).max() > 1e-3
     np.testing.assert_allclose(together[:, :7].sum(1), 1, rtol=1e-5)
     with pytest.raises(DataError, match="a teacher of ferplus must know"):
-        distillation_targets(material.faces, tasks, replace(both, teacher=(of_labels,)), "cpu")
-    mirrored = replace(material.faces, image=np.ascontiguousarray(material.faces.image[:, :, ::-1]))
-    asked = replace(both, teacher=(of_both,))
-    np.testing.assert_allclose(ask(mirrored, asked), alone, atol=1e-6)
-    one_way = replace(asked, augment_kinds=("move",))
-    assert abs(ask(mirrored, one_way) - ask(material.faces, one_way)).max() > 1e-3
+        distillation_targets(data.faces, tasks, replace(both, teacher=(labels_teacher,)), "cpu")
+    mirrored = replace(data.faces, image=np.ascontiguousarray(data.faces.image[:, :, ::-1]))
+    flipped = replace(both, teacher=(both_teacher,))
+    np.testing.assert_allclose(soft_targets(mirrored, flipped), single, atol=1e-6)
+    moved = replace(flipped, augment_kinds=("move",))
+    assert abs(soft_targets(mirrored, moved) - soft_targets(data.faces, moved)).max() > 1e-3
 
 
-def test_refitting_the_head_fits_the_pictures_better(material: TrainingData, tmp_path: Path) -> None:
-    plain, refit = (train(material, tmp_path / str(yes), replace(TINY, refit=yes)) for yes in (False, True))
+def test_refitting_the_head_improves_accuracy(data: TrainingData, tmp_path: Path) -> None:
+    plain, refit = (train(data, tmp_path / str(yes), replace(TINY, refit=yes)) for yes in (False, True))
     assert facts_of(refit)["heads"][0]["validation_accuracy"] > facts_of(plain)["heads"][0]["validation_accuracy"]
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_run(material: TrainingData, tmp_path: Path) -> None:
+def test_training_with_two_processes_is_reproducible(data: TrainingData, tmp_path: Path) -> None:
     recipe = replace(TINY, workers=2, epochs=2)
-    first, second = (train(material, tmp_path / name, recipe) for name in "ab")
+    first, second = (train(data, tmp_path / name, recipe) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
     assert (tmp_path / "a" / "curves.csv").read_text().count("\n") == 3
     assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_faces_that_teachers_are_asked_about(material: TrainingData, tmp_path: Path) -> None:
+def test_two_processes_give_the_same_distillation_targets(data: TrainingData, tmp_path: Path) -> None:
     faces = some_faces(31)
-    recipe = replace(TINY, teacher=(str(train(material, tmp_path / "teacher", TINY)),))
-    with spawn(2, ask, (faces, recipe)):
-        shared = ask(faces, recipe)
-    np.testing.assert_allclose(shared, ask(faces, recipe), atol=1e-6)
+    recipe = replace(TINY, teacher=(str(train(data, tmp_path / "teacher", TINY)),))
+    with spawn(2, soft_targets, (faces, recipe)):
+        shared = soft_targets(faces, recipe)
+    np.testing.assert_allclose(shared, soft_targets(faces, recipe), atol=1e-6)
 
 
-def stumble() -> None:
-    raise ValueError("a stone in the way")
+def fail() -> None:
+    raise ValueError("failure in a process")
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_ends_the_run() -> None:
-    with pytest.raises(RunError, match="a stone in the way"), spawn(2, stumble, ()):
+def test_failing_process_ends_the_run() -> None:
+    with pytest.raises(RunError, match="failure in a process"), spawn(2, fail, ()):
         torch.distributed.barrier()
     assert not torch.distributed.is_initialized()
 
 
-def test_workers_are_for_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(needs, "resolve_device", lambda device: device)
+def test_workers_need_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_module, "resolve_device", lambda device: device)
     with pytest.raises(DeviceError, match="workers = 2 share the cores of a CPU"):
-        needs.preflight([TINY, replace(TINY, workers=2)], "cuda:0")
+        train_module.preflight([TINY, replace(TINY, workers=2)], "cuda:0")
 
 
-def test_one_worker_is_no_team() -> None:
+def test_one_worker_starts_no_process_group() -> None:
     with spawn(1, print, ()):
         assert not torch.distributed.is_initialized()
 
 
-# -- the recipe and the sweep -----------------------------------------------------------------------
+# -- recipes and sweeps -----------------------------------------------------------------------------
 
 
-def test_a_recipe_comes_from_a_file_and_options(tmp_path: Path) -> None:
+def test_recipe_combines_file_and_options(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('arch = "baseline"\nmixup = 1\naugment_kinds = ["flip"]\npatience = 3\nfreeze = true\n')
     recipe = load_recipe(path, arch="secnn15", epochs=None)
@@ -505,7 +502,7 @@ def test_a_recipe_comes_from_a_file_and_options(tmp_path: Path) -> None:
         ("epochs", "not a readable TOML"),
     ],
 )
-def test_a_wrong_recipe_names_file_and_key(text: str, words: str, tmp_path: Path) -> None:
+def test_recipe_error_names_file_and_key(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=words) as caught:
@@ -513,14 +510,14 @@ def test_a_wrong_recipe_names_file_and_key(text: str, words: str, tmp_path: Path
     assert str(path) in str(caught.value)
 
 
-def test_a_recipe_that_is_not_there_is_said_plainly(tmp_path: Path) -> None:
+def test_missing_recipe_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"r\.toml: no such file; expected a TOML file$"):
         load_recipe(tmp_path / "r.toml")
     with pytest.raises(ConfigError, match="Is a directory"):
         load_grid(tmp_path, TINY)
 
 
-def test_a_wrong_option_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+def test_option_error_does_not_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text("epochs = 3")
     with pytest.raises(ConfigError, match="mixup = 11: expected 0 to 10") as caught:
@@ -528,22 +525,22 @@ def test_a_wrong_option_is_not_blamed_on_the_file(tmp_path: Path) -> None:
     assert str(path) not in str(caught.value)
 
 
-def test_a_grid_is_every_combination(tmp_path: Path) -> None:
+def test_grid_has_every_combination(tmp_path: Path) -> None:
     path = tmp_path / "g.toml"
     path.write_text('arch = ["basecnn", "baseline"]\nseed = [0, 1]\nepochs = 2\nteacher = ["a"]\n')
     grid = load_grid(path, TINY)
-    assert [special for special, _ in grid][1] == {"arch": "basecnn", "seed": 1}
+    assert [changes for changes, _ in grid][1] == {"arch": "basecnn", "seed": 1}
     assert len(grid) == 4 and all(r.epochs == 2 and r.batch_size == 8 and r.teacher == ("a",) for _, r in grid)
     path.write_text('arch = "basecnn"')
     with pytest.raises(ConfigError, match="list of values"):
         load_grid(path, TINY)
 
 
-def test_a_sweep_ends_in_a_table(material: TrainingData, tmp_path: Path) -> None:
+def test_sweep_writes_a_table(data: TrainingData, tmp_path: Path) -> None:
     grid = [({"seed": seed}, replace(TINY, seed=seed)) for seed in (0, 1)]
-    asked: list[Recipe] = []
-    rows = sweep(lambda recipe: asked.append(recipe) or material, grid, tmp_path)  # type: ignore[func-returns-value]
-    assert len(asked) == 1  # both runs read the same faces
+    loaded: list[Recipe] = []
+    rows = sweep(lambda recipe: loaded.append(recipe) or data, grid, tmp_path)  # type: ignore[func-returns-value]
+    assert len(loaded) == 1  # both runs read the same faces
     assert rows[0]["accuracy"] >= rows[1]["accuracy"]
     head, *lines = (tmp_path / "results.csv").read_text().splitlines()
     assert head == "run,seed,accuracy,temperature,epochs,weights,seconds"
@@ -551,20 +548,20 @@ def test_a_sweep_ends_in_a_table(material: TrainingData, tmp_path: Path) -> None
     assert all(Path(row["weights"]).is_file() for row in rows)
 
 
-def test_a_sweep_repeated_tells_how_long_training_took(material: TrainingData, tmp_path: Path) -> None:
+def test_repeated_sweep_reports_the_original_training_time(data: TrainingData, tmp_path: Path) -> None:
     def repeat() -> float | None:
-        (row,) = sweep(lambda recipe: material, [({"seed": 0}, TINY)], tmp_path)
+        (row,) = sweep(lambda recipe: data, [({"seed": 0}, TINY)], tmp_path)
         return row["seconds"]
 
     repeat()
     curves = tmp_path / "seed=0" / "curves.csv"
-    curves.write_text("epoch,seconds\n1,1000.5\n2,2000\n")  # nothing is trained now
+    curves.write_text("epoch,seconds\n1,1000.5\n2,2000\n")  # a repeated sweep does not train
     assert repeat() == 3000.5
     curves.unlink()
     assert repeat() is None
 
 
-def test_the_command_trains_and_sweeps(parquet: Path, tmp_path: Path) -> None:
+def test_command_trains_and_sweeps(parquet: Path, tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("batch_size = 16\nvote_weight = 0\n")
     args = ["--data", parquet, "--recipe", tmp_path / "r.toml", "--arch", "basecnn", "--epochs", 1, "--device", "cpu"]
     code, printed, _ = run_command(*args, "--out", tmp_path / "one")
