@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         process,
         report,
         score,
+        selftest,
         train,
     )
     from fervid.config import Config
@@ -71,6 +72,7 @@ __all__ = [
     "process",
     "report",
     "score",
+    "selftest",
     "train",
 ]
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from fervid.config import ConfigOptions
     from fervid.jobs.batch import Event, Summary
-    from fervid.lab.evaluation.score import Tally
+    from fervid.lab.evaluation.score import Summary as ScoreSummary
     from fervid.pipeline import Models, Result
+    from fervid.self_test import SelfTest
     from fervid.studies.agreement import Agreement
     from fervid.studies.disfa_study import DisfaResult
     from fervid.types import Progress
@@ -48,6 +49,7 @@ __all__ = [
     "process",
     "report",
     "score",
+    "selftest",
     "train",
 ]
 
@@ -445,7 +447,7 @@ def plot(
     out : path, optional
         Where to write the figure, .png or .svg.
     tracks : iterable of int, optional
-        Draw one panel for each of these tracks, rather than one for the whole screen.
+        Draw one panel for each of these tracks, rather than one for all faces.
     each : bool, default False
         Draw one panel per track.
     kind : {"area", "lines"}
@@ -774,7 +776,7 @@ def train(
     folder, say = Path(out), on_message or (lambda message: None)
     make_folder(folder)
     source = DataSource(Path(data), Path(validation) if validation is not None else None, split, drop_duplicates)
-    read = functools.partial(source.read, say=say)
+    read = functools.partial(source.read, report=say)
     if sweep is None:
         return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=say))}
     runs = sweeps.sweep(read, grid, folder, device=device, on_epoch=say)
@@ -884,7 +886,7 @@ def explain(
     Returns
     -------
     dict[str, Any]
-        `faces`, the number of faces shown; `method`; `written`, the file; `left_out`, the reason for each image without
+        `faces`, the number of faces shown; `method`; `written`, the file; `skipped`, the reason for each image without
         a face or that cannot be read; `unreadable`, the number of the latter.
 
     Raises
@@ -898,25 +900,27 @@ def explain(
     from fervid.views.figures import heatmaps
 
     config = explaining.ExplainConfig(method, emotion, detect, track, fps if fps is None else str(fps))
-    left_out: list[explaining.LeftOut] = []
+    skipped: list[explaining.SkippedImage] = []
     shown = explaining.explain(
         Path(source),
         lambda samples: heatmaps.write_explanation(samples, Path(out)),
         config,
         weights,
         device,
-        on_left_out=left_out.append,
+        on_skipped=skipped.append,
     )
     return {
         "faces": shown,
         "method": method,
         "written": str(out),
-        "left_out": {str(one.path): one.reason for one in left_out},
-        "unreadable": sum(not one.readable for one in left_out),
+        "skipped": {str(one.path): one.reason for one in skipped},
+        "unreadable": sum(not one.readable for one in skipped),
     }
 
 
-def score(folder: Name, out: Name, *, detect: bool = True, weights: str = "seresnet", device: str = "auto") -> "Tally":
+def score(
+    folder: Name, out: Name, *, detect: bool = True, weights: str = "seresnet", device: str = "auto"
+) -> "ScoreSummary":
     """Score every image in a folder into a CSV file: one row per file, one column per class.
 
     `predict` does the same without a file, for every face rather than the main one.
@@ -934,13 +938,13 @@ def score(folder: Name, out: Name, *, detect: bool = True, weights: str = "seres
 
     Returns
     -------
-    Tally
+    fervid.lab.evaluation.score.Summary
         How many images were scored, have no face, or cannot be read.
 
     Raises
     ------
     UsageError
-        If an option is wrong, there is no image, or the table cannot be written.
+        If an option is wrong, no image is found, or the table cannot be written.
     """
     from fervid.lab.evaluation.score import score_folder
 
@@ -961,3 +965,26 @@ def doctor() -> dict[str, Any]:
     from fervid.diagnostics import diagnose
 
     return diagnose()
+
+
+def selftest(device: str = "auto") -> "SelfTest":
+    """Process a small sample video and compare the result with the expected one.
+
+    Parameters
+    ----------
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+
+    Returns
+    -------
+    SelfTest
+        `passed`, and `checks` with what was expected and found.
+
+    Raises
+    ------
+    UsageError
+        If the device is not available.
+    """
+    from fervid.self_test import run_self_test
+
+    return run_self_test(device)

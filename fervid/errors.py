@@ -1,14 +1,14 @@
-"""Every error that fervid raises on purpose.
+"""Every error that fervid raises deliberately.
 
     FervidError
     ├── UsageError (ValueError)           the request cannot be carried out as written     exit 2
-    │   ├── ConfigError                   an option or a pipeline key
-    │   ├── OutputError                   where the result should go
-    │   ├── DeviceError                   a device that this machine has not
-    │   ├── WeightsError                  a model that is unknown or not usable
+    │   ├── ConfigError                   an option, or a key of a pipeline file
+    │   ├── OutputError                   where the result should be written
+    │   ├── DeviceError                   a device that this machine does not have
+    │   ├── WeightsError                  a model that is unknown or unusable
     │   ├── DataError                     a data set or a timeline that cannot be read
     │   └── MissingDependency (ImportError)   an optional part that is not installed
-    ├── VideoError (OSError)              this one video cannot be read; others may be      exit 1
+    ├── VideoError (OSError)              this video cannot be read; others may be        exit 1
     └── RunError (RuntimeError)           the run has to stop: disk full, weights altered   exit 3
 
 `VideoError.reason` is one word for the manifest: missing, not_a_file, unreadable, empty_file, not_media, no_moov,
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class FervidError(Exception):
-    """The root: catch this to catch all that fervid raises on purpose."""
+    """The base of all errors that fervid raises deliberately."""
 
     exit_code = 3
 
@@ -42,27 +42,27 @@ class UsageError(FervidError, ValueError):
 
 
 class ConfigError(UsageError):
-    """An option or a key of a pipeline file is unknown or out of range."""
+    """An option, or a key of a pipeline file, is unknown or out of range."""
 
 
 class OutputError(UsageError):
-    """The result cannot be written where it was asked for."""
+    """The result cannot be written where it was requested."""
 
 
 class DeviceError(UsageError):
-    """The device asked for is not on this machine; there is no silent fallback."""
+    """The requested device is not available; fervid never falls back to another one silently."""
 
 
 class WeightsError(UsageError):
-    """The model asked for is unknown, or its file is not one that fervid loads."""
+    """The requested model is unknown, or fervid cannot load its file."""
 
 
 class DataError(UsageError):
-    """A data set or a timeline is not what its name says."""
+    """A data set or a timeline is not what it should be."""
 
 
 class MissingDependency(UsageError, ImportError):
-    """An optional part is not installed; the message holds the pip command."""
+    """An optional part is not installed; the message contains the pip command."""
 
 
 class VideoError(FervidError, OSError):
@@ -76,6 +76,6 @@ class VideoError(FervidError, OSError):
 
 
 class RunError(FervidError, RuntimeError):
-    """The run itself has to stop: the disk is full, or the bundled weights were altered."""
+    """The run has to stop: the disk is full, or the bundled weights were altered."""
 
     exit_code = 3

@@ -1,4 +1,8 @@
-"""Files that appear whole or not at all: written as part files, named after their process, removed once it is dead."""
+"""Files: atomic writes, checks of inputs and outputs, content hashes, and folders.
+
+A file is written under a temporary name beside it, which contains the machine and the process, and then renamed: it
+appears whole or not at all. Temporary files of processes that have died are removed.
+"""
 
 import errno
 import hashlib
@@ -22,6 +26,7 @@ __all__ = [
     "file_sha256",
     "files_below",
     "identity",
+    "make_folder",
     "remove_stale",
     "remove_temporaries",
     "stat_of",
@@ -32,36 +37,51 @@ __all__ = [
     "write_error",
 ]
 
-#: .NAME.MACHINE-PROCESS.tmp, or .NAME.PROCESS.tmp as fervid 0.1 wrote it.
-_PART = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{12})-)?(?P<process>\d+)\.tmp")
-#: Whether a process of another machine lives cannot be seen from here: its parts are left alone for so long.
+#: .NAME.MACHINE-PROCESS.tmp, or .NAME.PROCESS.tmp as early versions wrote it.
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{12})-)?(?P<process>\d+)\.tmp")
+#: Whether a process of another machine is alive is not visible here: its files are kept for this long.
 _FOREIGN_S = 7 * 24 * 3600.0
 
 
 @contextmanager
 def write_atomically(out: Path) -> Iterator[Path]:
-    """Give a part file beside `out` that takes its place when the block ends well, and vanishes when it does not.
+    """Yield a temporary file beside `out`, which replaces it when the block succeeds and is removed when it fails.
 
-    The part file is made at once, so that a place that cannot be written is found before the work, not after it.
+    The temporary file is created at once, so that a place that cannot be written is detected before the work.
+
+    Parameters
+    ----------
+    out : Path
+
+    Yields
+    ------
+    Path
+
+    Raises
+    ------
+    OutputError
+        If `out` cannot be written there.
+    RunError
+        If the disk is full, or the process may open no more files.
     """
     try:
         if out.is_dir():
             raise OutputError(f"{out}: is a folder; name a file, such as {out / 'timeline.parquet'}")
         if out.exists() and not out.is_file():
             raise OutputError(f"{out}: is not a plain file (a pipe or a device?); name a file")
-        part = temporary_path(out)
-        part.touch()
+        temporary = temporary_path(out)
+        temporary.touch()
     except OutputError:
         raise
     except (OSError, ValueError) as e:
         raise write_error(out, e) from e
     written = False
     try:
-        yield part
+        yield temporary
         written = True
-        with part.open("rb") as file:
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        part.replace(out)
+        temporary.replace(out)
         _sync_folder(out.parent)
     except OSError as e:
         if written or e.errno in _ADVICE:
@@ -69,20 +89,34 @@ def write_atomically(out: Path) -> Iterator[Path]:
         raise
     finally:
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-#: What the disk, or the process, lacks as a whole: the next file would meet it too.
+#: Errors that the next file would meet too, and what to do about each.
 _ADVICE = {
-    errno.ENOSPC: "free some space and run again", errno.EDQUOT: "free some space and run again",
-    errno.EFBIG: "allow larger files (ulimit -f) and run again", errno.EIO: "check the disk, then run again",
-    errno.EROFS: "make it writable, or name another place", errno.EMFILE: "allow more open files (ulimit -n)",
-    errno.ENFILE: "close other programs and run again",
-}  # fmt: skip
+    errno.ENOSPC: "free some space, then rerun",
+    errno.EDQUOT: "free some space, then rerun",
+    errno.EFBIG: "allow larger files (ulimit -f), then rerun",
+    errno.EIO: "check the disk, then rerun",
+    errno.EROFS: "make it writable, or name another place",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs, then rerun",
+}
 
 
 def write_error(out: Path, error: OSError | ValueError) -> RunError | OutputError:
-    """What to raise when a result cannot be written: RunError if the disk is to blame, OutputError if this place is."""
+    """Choose the error to raise when a result cannot be written.
+
+    Parameters
+    ----------
+    out : Path
+    error : OSError or ValueError
+
+    Returns
+    -------
+    RunError or OutputError
+        RunError if the next file would fail too, as on a full disk; OutputError if the cause is this path.
+    """
     reason = error.strerror or error if isinstance(error, OSError) else error
     if isinstance(error, OSError) and error.errno in _ADVICE:
         return RunError(f"{out}: {reason}; {_ADVICE[error.errno]}")
@@ -90,7 +124,17 @@ def write_error(out: Path, error: OSError | ValueError) -> RunError | OutputErro
 
 
 def make_folder(out: Path) -> None:
-    """Make a folder for results, before work is done for them; OutputError if there can be none."""
+    """Make a folder for results, before the work.
+
+    Parameters
+    ----------
+    out : Path
+
+    Raises
+    ------
+    OutputError
+        If it is a file, or cannot be made.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -108,13 +152,22 @@ def _sync_folder(folder: Path) -> None:
 
 
 def temporary_path(out: Path) -> Path:
-    """Where this process writes what becomes `out`: beside it, hidden, and no other process has the name."""
+    """Give the hidden name beside `out` under which this process alone writes it.
+
+    Parameters
+    ----------
+    out : Path
+
+    Returns
+    -------
+    Path
+    """
     return out.with_name(f".{out.name}.{_machine()}-{os.getpid()}.tmp")
 
 
 @cache
 def _machine() -> str:
-    """A name for where the numbers of processes mean something: this machine, or this container on it."""
+    """Identify what process numbers refer to: this machine, or this container on it."""
     known = [socket.gethostname()]
     with suppress(OSError):
         known.append(str(Path("/proc/self/ns/pid").readlink()))
@@ -124,33 +177,42 @@ def _machine() -> str:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the part files below a folder whose process is dead; those of other machines after a week."""
+    """Remove the temporary files below a folder whose processes are dead; those of other machines after a week.
+
+    Parameters
+    ----------
+    folder : Path
+    """
     for place, _, files in os.walk(folder):
         for name in files:
-            found = _PART.fullmatch(name)
+            found = _TEMPORARY.fullmatch(name)
             if found and _is_stale(Path(place) / name, found["machine"], int(found["process"])):
                 with suppress(OSError):
                     (Path(place) / name).unlink()
 
 
 def remove_temporaries(out: Path) -> None:
-    """Remove what others began of `out`, wherever they are: for who knows that nobody else writes it now.
+    """Remove all temporary files of `out`, for a caller that holds the lock of its folder.
 
-    One that writes still, on a machine that is out of reach, does no harm: it would write the same bytes.
+    A process that still writes one, on a machine that is out of reach, does no harm: it would write the same bytes.
+
+    Parameters
+    ----------
+    out : Path
     """
     with suppress(OSError):
         for path in list(out.parent.iterdir()):
-            found = _PART.fullmatch(path.name)
+            found = _TEMPORARY.fullmatch(path.name)
             if found and found["name"] == out.name:
                 with suppress(OSError):
                     path.unlink()
 
 
-def _is_stale(part: Path, machine: str | None, process: int) -> bool:
+def _is_stale(temporary: Path, machine: str | None, process: int) -> bool:
     if machine in (None, _machine()):
         return not _alive(process)
     try:
-        return time() - part.stat().st_mtime > _FOREIGN_S
+        return time() - temporary.stat().st_mtime > _FOREIGN_S
     except OSError:
         return False
 
@@ -166,7 +228,22 @@ def _alive(process: int) -> bool:
 
 
 def check_file(path: Path) -> Path:
-    """Give back the path of a regular file that is not empty; VideoError says what it is instead."""
+    """Check that a path is a regular file that is not empty.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Path
+        The same.
+
+    Raises
+    ------
+    VideoError
+        If it is missing, empty, or not a regular file.
+    """
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -183,12 +260,39 @@ def check_file(path: Path) -> Path:
 
 
 def to_utf8(name: str) -> str:
-    """A file name as text that every format takes: bytes that are no UTF-8 are written as escapes."""
+    """Convert a file name to text that every format can store: bytes that are not UTF-8 become escapes.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+    """
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def check_output(out: Path, suffixes: tuple[str, ...], *inputs: Path | None) -> str:
-    """Give the suffix of an output; OutputError if it is none of these, or if the output is one of the inputs."""
+    """Check the name of an output.
+
+    Parameters
+    ----------
+    out : Path
+    suffixes : tuple[str, ...]
+        The suffixes that it may have, in lower case.
+    *inputs : Path or None
+
+    Returns
+    -------
+    str
+        Its suffix, in lower case.
+
+    Raises
+    ------
+    OutputError
+        If it has another suffix, or is one of the inputs.
+    """
     suffix = out.suffix.lower()
     if suffix not in suffixes:
         raise OutputError(f"{out}: expected a name that ends with {' or '.join(suffixes)}")
@@ -199,7 +303,17 @@ def check_output(out: Path, suffixes: tuple[str, ...], *inputs: Path | None) -> 
 
 
 def stat_of(path: Path) -> tuple[int, int]:
-    """Bytes and time of the last change (ctime, which no program sets at will) of a file; zeros if it is not there."""
+    """Give the size of a file and the time of its last change.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bytes, changed_ns : int
+        Zeros if it is missing. The time is ctime, which programs cannot set.
+    """
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -247,15 +361,32 @@ def content_hash(path: Path) -> str:
 
 
 def files_below(
-    root: Path, *, without: Path | None = None, on_trouble: Callable[[OSError], None] | None = None
+    root: Path, *, without: Path | None = None, on_error: Callable[[OSError], None] | None = None
 ) -> Iterator[Path]:
-    """Give every file below a folder in the order of names, a folder's own before those of the folders in it.
+    """List every file below a folder in the order of names, the files of a folder before those of its folders.
 
     Links are followed; a folder that is reached twice (a loop of links) is entered once. Names that begin with a dot
-    are left out, and so is the folder `without`. A folder that cannot be read is told to `on_trouble`, or a DataError.
+    are skipped.
+
+    Parameters
+    ----------
+    root : Path
+    without : Path, optional
+        A folder to skip.
+    on_error : callable, optional
+        Called with the error of each folder that cannot be read.
+
+    Yields
+    ------
+    Path
+
+    Raises
+    ------
+    DataError
+        If a folder cannot be read, unless `on_error` is given.
     """
     entered = {identity(without)} if without else set()
-    for place, folders, files in os.walk(root, onerror=on_trouble or _refuse, followlinks=True):
+    for place, folders, files in os.walk(root, onerror=on_error or _raise_unreadable, followlinks=True):
         here = identity(Path(place))
         if here in entered:
             folders.clear()
@@ -266,7 +397,17 @@ def files_below(
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode, the same by whatever name a file is reached; None if it cannot be looked at."""
+    """Identify a file, whatever the name by which it is reached.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    tuple[int, int] or None
+        Device and inode; None if it cannot be accessed.
+    """
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -274,7 +415,7 @@ def identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _refuse(error: OSError) -> None:
+def _raise_unreadable(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from None
 
 
@@ -282,7 +423,21 @@ _NOT_PARQUET = {".csv", ".tsv", ".txt", ".json", ".xlsx", ".html"}
 
 
 def check_paths(path: Path, *outputs: Path | None) -> None:
-    """Refuse an input that is no file, and an output that is the input or is named twice, before anything is loaded."""
+    """Check the paths of a video and of its results, before anything is loaded.
+
+    Parameters
+    ----------
+    path : Path
+        The video.
+    *outputs : Path or None
+
+    Raises
+    ------
+    VideoError
+        If the video is not a regular file.
+    OutputError
+        If a result cannot be written there, is the video itself, or is named twice.
+    """
     check_file(path)
     if path.suffix.lower() == ".parquet":
         raise VideoError(f"{path}: is a table, not a video; the video comes first", reason="not_media")
@@ -304,7 +459,18 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
 
 @contextmanager
 def wrap_video_errors(path: Path) -> Iterator[None]:
-    """What the system refuses while the video is read is about the video, and not about where the result goes."""
+    """Turn errors of the system into VideoErrors, while a video is read.
+
+    Parameters
+    ----------
+    path : Path
+        The video.
+
+    Raises
+    ------
+    VideoError
+        In place of any OSError that is not a FervidError.
+    """
     try:
         yield
     except OSError as e:

@@ -1,4 +1,4 @@
-"""The one list of emotions. Data sets and models map to it by name, never by index."""
+"""The list of emotions. Data sets and models map to it by name, never by index."""
 
 import re
 
@@ -10,19 +10,47 @@ __all__ = ["EMOTIONS", "emotion", "emotions_in"]
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
 
 _ALIASES = {
-    "angry": "anger", "mad": "anger",
-    "disgusted": "disgust", "disgusting": "disgust",
-    "fearful": "fear", "afraid": "fear", "scared": "fear", "scare": "fear", "frightened": "fear",
-    "happy": "happiness", "hapiness": "happiness", "joy": "happiness", "joyful": "happiness", "smile": "happiness",
+    "angry": "anger",
+    "mad": "anger",
+    "disgusted": "disgust",
+    "disgusting": "disgust",
+    "fearful": "fear",
+    "afraid": "fear",
+    "scared": "fear",
+    "scare": "fear",
+    "frightened": "fear",
+    "happy": "happiness",
+    "hapiness": "happiness",
+    "joy": "happiness",
+    "joyful": "happiness",
+    "smile": "happiness",
     "sad": "sadness",
-    "surprised": "surprise", "suprise": "surprise", "surprize": "surprise",
-    "neutrality": "neutral", "normal": "neutral",
+    "surprised": "surprise",
+    "suprise": "surprise",
+    "surprize": "surprise",
+    "neutrality": "neutral",
+    "normal": "neutral",
     "contemptuous": "contempt",
-}  # fmt: skip
+}
 
 
 def emotion(name: str) -> str:
-    """Give the canonical name of an emotion ("angry" -> "anger"); DataError if it is none of EMOTIONS."""
+    """Give the canonical name of an emotion ("angry" -> "anger").
+
+    Parameters
+    ----------
+    name : str
+        One of EMOTIONS or a usual alias, in any case.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    DataError
+        If it is neither.
+    """
     key = name.strip().lower()
     key = _ALIASES.get(key, key)
     if key not in EMOTIONS:
@@ -31,9 +59,16 @@ def emotion(name: str) -> str:
 
 
 def emotions_in(text: str) -> tuple[str, ...]:
-    """Every emotion that a folder's or file's name holds as a word of its own ("0_angry", "HappyFace12", "fear (h)").
+    """Find the emotions that the name of a folder or file contains as words ("0_angry", "HappyFace12", "fear (h)").
 
-    Each comes once, in the order of the text; an empty tuple is a name that tells nothing.
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    tuple[str, ...]
+        Canonical names, each once, in the order of the text; empty if there is none.
     """
     words = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text))
     names = (_ALIASES.get(word, word) for word in words)

@@ -1,4 +1,4 @@
-"""The networks of the line, loaded once."""
+"""The networks of the pipeline, loaded once."""
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -18,10 +18,23 @@ __all__ = ["Models", "OnDevice", "load_models"]
 
 
 class OnDevice(Protocol):
-    """The line from looks to faces on a GPU: what frames.batch_frames and faces.detect do on a CPU."""
+    """The pipeline from sampled frames to faces on a GPU: what batch_frames and faces.detect do on a CPU."""
 
     def stage(self, looks: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Any]:
-        """As frames.batch_frames; what it gives is for `find` alone."""
+        """Copy frames to the device, in batches.
+
+        Parameters
+        ----------
+        looks : Iterable[SampledFrame]
+        video : VideoInfo
+        size_px : tuple[int, int]
+            Width and height of the images in which faces are detected.
+
+        Yields
+        ------
+        Any
+            What `find` takes.
+        """
 
     def find(
         self,
@@ -33,27 +46,57 @@ class OnDevice(Protocol):
         min_face_px: float,
         recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
-        """As faces.detect, which searches every look."""
+        """Find the faces of every frame.
+
+        Parameters
+        ----------
+        batches : Iterable
+            What `stage` yields.
+        video, alignment, crop_px, min_face_px, recognition
+            As for faces.detect.detect.
+
+        Yields
+        ------
+        FaceBatch
+        """
 
 
 @dataclass(frozen=True)
 class Models:
-    """The networks of the line, loaded once and used for any number of videos; an embedder if persons are asked for.
-
-    With `on_device` the line from looks to faces runs there, and nothing else asks `detector` for faces.
-    """
+    """The networks of the pipeline, loaded once and used for any number of videos."""
 
     detector: FaceDetector
     classifier: Classifier
     device: str
+    """Where they run: "cpu" or "cuda:N"."""
     embedder: Embedder | None = None
+    """Distinguishes persons, if requested."""
     on_device: OnDevice | None = None
+    """Runs the pipeline from sampled frames to faces on a GPU, instead of `detector` alone."""
     fingerprint: str = ""
-    """What provenance.models_fingerprint gives for them; "" for models from elsewhere, whose results do not resume."""
+    """What provenance.models_fingerprint returns for them; "" for other models, whose results cannot be resumed."""
 
 
 def load_models(config: Config) -> Models:
-    """Load the detector and the classifier that a config names; every device and weights error comes from here."""
+    """Load the networks that a configuration names.
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    Models
+
+    Raises
+    ------
+    DeviceError
+        If the device is absent.
+    MissingDependency, WeightsError
+        If a model is not installed or cannot be read.
+    RunError
+        If the bundled weights were altered.
+    """
     from fervid.runtime.allocator import gc_paused
 
     with gc_paused():
@@ -66,9 +109,9 @@ def load_models(config: Config) -> Models:
         from fervid.tracks.embedders import load_embedder
 
         embedder = load_embedder(config.persons, classifier.device)
-    detector, line = load_detector(config.detector, classifier.device, config.precision), None
+    detector, on_device = load_detector(config.detector, classifier.device, config.precision), None
     if classifier.device != "cpu" and config.detector == "mtcnn":
         from fervid.cuda.pipeline import DeviceLine
 
-        line = DeviceLine(classifier.device)
-    return Models(detector, classifier, classifier.device, embedder, line, models_fingerprint(config))
+        on_device = DeviceLine(classifier.device)
+    return Models(detector, classifier, classifier.device, embedder, on_device, models_fingerprint(config))

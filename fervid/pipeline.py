@@ -1,4 +1,4 @@
-"""The line for one video: video -> frames -> faces -> tracks -> emotions -> timeline -> parquet."""
+"""The pipeline for one video: video -> shots -> faces -> tracks -> emotions -> timeline -> parquet."""
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -41,53 +41,71 @@ if TYPE_CHECKING:
 
 __all__ = ["Models", "Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video", "track_faces"]
 
-#: Looks decoded ahead for a GPU: enough to bridge an uneven decoder, few enough not to fill the GPU's memory.
-_DECODED = 4
+#: Frames decoded ahead for a GPU: enough to bridge an uneven decoder, few enough not to fill the GPU's memory.
+_DECODED_AHEAD = 4
 
 
 class Source(Protocol):
-    """Where the faces of one video come from. `health` and `end_s` are complete when `faces()` is exhausted."""
+    """Where the faces of one video come from. `health` and `end_s` are complete when `faces()` is exhausted.
+
+    Attributes
+    ----------
+    info : VideoInfo
+    health : Health
+    end_s : float, optional
+        End of the last frame, in seconds.
+    """
 
     info: VideoInfo
     health: Health
 
     @property
     def end_s(self) -> float | None:
-        """As a Reader's."""
+        """End of the last frame, in seconds."""
 
     def faces(self) -> Generator[FaceBatch]:
-        """Every look, and the faces in it, in the order of time."""
+        """Find the faces of every sampled frame.
+
+        Yields
+        ------
+        FaceBatch
+            In the order of time.
+        """
 
 
-#: Finds the faces of an open video elsewhere, and gives the models that know what was found; or pieces.CannotSpread.
-ShardingStrategy = Callable[[Reader, Config, Models], tuple[Source, Models]]
+#: Finds the faces of an open video elsewhere; raises video.segments.NotSplittable where it cannot.
+ShardingStrategy = Callable[[Reader, Config], Source]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one video. `table` is the timeline; status "degraded" has its reasons in `reasons`."""
+    """The timeline of one video, and how it was made."""
 
     path: Path
+    """The video."""
     out: Path | None
+    """Where the timeline was written, if it was."""
     table: pa.Table = field(repr=False)
+    """The timeline."""
     provenance: dict[str, Any] = field(repr=False)
+    """Everything that determined it, as in the metadata of the file."""
     whole: str = ""
-    """Why one worker has read all of it, where it was to be spread over several."""
+    """Why one worker read the whole video, where several were requested."""
 
     @property
     def status(self) -> str:
-        """ok or degraded."""
+        """ "ok" or "degraded"."""
         return self.provenance["status"]
-
-    @property
-    def decoder_note(self) -> str:
-        """Why the reader auto has decoded on the CPU, although the line ran on a GPU; else empty."""
-        return self.provenance.get("decoder_note") or ""
 
     @property
     def reasons(self) -> list[str]:
         """Why the result is degraded, one word each."""
         return self.provenance["reasons"]
+
+    @property
+    def decoder_note(self) -> str:
+        """Why the reader auto decoded on the CPU although the pipeline ran on a GPU; else empty."""
+        return self.provenance.get("decoder_note") or ""
 
     def to_pandas(self) -> "pd.DataFrame":
         """Convert the timeline to pandas.
@@ -130,13 +148,35 @@ def process_video(
     name: str | None = None,
     sharding: ShardingStrategy | None = None,
 ) -> Result:
-    """Turn one video into its timeline, and write it (and every face reading, and the shots) where asked.
+    """Turn one video into its timeline.
 
-    `name` stands in the column `video`: the path as given, unless the video is one of a folder. `sharding` may find its
-    faces elsewhere (shards.py); the result is the same, to the byte.
+    A damaged or truncated video gives a degraded result. Files appear only when they are complete.
 
-    VideoError if the video cannot be read at all; OutputError if a result cannot go where it was asked for. A damaged
-    or truncated video gives a degraded result. Nothing is left at `out` unless it is complete.
+    Parameters
+    ----------
+    path : Path
+    out, faces_out, shots_out : Path, optional
+        Where to write the timeline, every face reading, and the shots.
+    config : Config
+    models : Models
+    on_progress : callable, optional
+    name : str, optional
+        What the column `video` contains; by default the path as given.
+    sharding : ShardingStrategy, optional
+        Finds the faces elsewhere (jobs/shards.py). The result has the same bytes.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    VideoError
+        If the video cannot be read at all.
+    OutputError
+        If a file cannot be written where it was requested.
+    RunError
+        If the disk is full.
     """
     from fervid.runtime.allocator import tune_malloc
     from fervid.runtime.threads import one_thread
@@ -145,16 +185,16 @@ def process_video(
     tune_malloc()
     whole = ""
 
-    def work(reader: Reader) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
+    def run(reader: Reader) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
         nonlocal whole
         if sharding and not whole:
             try:
-                pieces, known = sharding(reader, config, models)
-                return _Line(name or str(path), pieces, config, known, source).run(faces_part, None)
+                shards = sharding(reader, config)
+                return _VideoRun(name or str(path), shards, config, models, source).run(faces_part, None)
             except NotSplittable as reason:
                 whole = str(reason)
         video = WholeVideo(reader, config, models)
-        return _Line(name or str(path), video, config, models, source).run(faces_part, on_progress)
+        return _VideoRun(name or str(path), video, config, models, source).run(faces_part, on_progress)
 
     with ExitStack() as stack:
         part = stack.enter_context(write_atomically(out)) if out else None
@@ -163,7 +203,7 @@ def process_video(
         with wrap_video_errors(path):
             with stage("fingerprint"):
                 source = describe_source(path)
-            (table, shots, provenance), _ = one_thread(read_video)(path, config, work, device=models.device)
+            (table, shots, provenance), _ = one_thread(read_video)(path, config, run, device=models.device)
         if part:
             with stage("write"):
                 write_table(table, part)
@@ -172,25 +212,27 @@ def process_video(
     return Result(path, out, table, provenance, whole)
 
 
-class _Line:
-    """The line of one video from its faces on: tracks, emotions, timeline."""
+class _VideoRun:
+    """The pipeline of one video from its faces on: shots, tracks, emotions, timeline."""
 
     def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
-        self.n_looks = self.n_faces = 0
+        self.n_sampled = self.n_faces = 0
         self.shots = ShotDetector(enabled=config.detect_shots)
-        self.gallery = PersonClusterer(models.embedder) if models.embedder and config.persons else None
+        self.persons = PersonClusterer(models.embedder) if models.embedder and config.persons else None
+        self.writer: FacesWriter | None = None
 
     def run(self, faces_part: Path | None, on_progress: Callable | None) -> tuple[pa.Table, list[Shot], dict[str, Any]]:
-        """Run the line to its end; give the timeline's table, the shots and the provenance."""
+        """Give the table of the timeline, the shots and the provenance."""
         config, video, labels = self.config, self.video, self.models.classifier.labels
-        self.writer = FacesWriter(faces_part, labels, video.info, self.name) if faces_part else None
-
+        if faces_part:
+            self.writer = FacesWriter(faces_part, labels, video.info, self.name)
         faces = video.faces()
         tracks = track_faces(faces, self.shots, config)
-        tracks = self.gallery.watch(tracks) if self.gallery else tracks
-        emotions = classify(tracks, self.models.classifier)
-        seconds = summarise(self._watched(emotions, on_progress), labels, video.info, lambda: video.end_s)
+        if self.persons:
+            tracks = self.persons.watch(tracks)
+        emotions = self._record(classify(tracks, self.models.classifier), on_progress)
+        seconds = summarise(emotions, labels, video.info, lambda: video.end_s)
         try:
             rows = fill_gaps(seconds, labels, int(config.start_s), lambda: video.end_s or 0.0)
             self._check_range()
@@ -205,34 +247,34 @@ class _Line:
         provenance = self._provenance()
         if self.writer:
             self.writer.close(provenance)
-        table = to_table(rows, labels, self.name, provenance, self._extra(rows, labels))
+        table = to_table(rows, labels, self.name, provenance, self._requested_columns(rows, labels))
         return table, self.shots.shots(self.video.end_s), provenance
 
-    def _extra(self, rows: Rows, labels: tuple[str, ...]) -> Rows:
-        """Make the columns that were asked for: persons, what they and the curves rest on, and the curves."""
-        config, extra = self.config, Rows()
-        if self.gallery:
-            extra |= self.gallery.columns(rows)
-        if self.gallery or config.smooth_s or config.baseline:
-            extra["quality"] = rows["quality"]
+    def _requested_columns(self, rows: Rows, labels: tuple[str, ...]) -> Rows:
+        """Make the optional columns: persons, the quality that they and the curves depend on, and the curves."""
+        config, columns = self.config, Rows()
+        if self.persons:
+            columns |= self.persons.columns(rows)
+        if self.persons or config.smooth_s or config.baseline:
+            columns["quality"] = rows["quality"]
         if config.smooth_s:
-            extra |= smooth(rows, labels, config.smooth_s)
+            columns |= smooth(rows, labels, config.smooth_s)
         if config.baseline:
-            extra |= baseline(rows | extra, labels)
-        return extra
+            columns |= baseline(rows | columns, labels)
+        return columns
 
     def _check_range(self) -> None:
-        if not self.n_looks and self.config.start_s > 0 and self.config.start_s >= (self.video.end_s or 0.0):
+        if not self.n_sampled and self.config.start_s > 0 and self.config.start_s >= (self.video.end_s or 0.0):
             raise VideoError(
                 f"{self.name}: nothing at {self.config.start_s:g} s, the video ends at {self.video.end_s or 0:.1f} s",
                 reason="bad_range",
             )
 
-    def _watched(self, emotions: Iterator[EmotionBatch], on_progress: Callable | None) -> Iterator[EmotionBatch]:
-        """Count what passes, keep the readings if asked, and tell how far the line is."""
+    def _record(self, emotions: Iterator[EmotionBatch], on_progress: Callable | None) -> Iterator[EmotionBatch]:
+        """Count frames and faces, write the face readings if requested, and report progress."""
         end_s = self.config.end_s or self.video.info.duration_s
         for batch in emotions:
-            self.n_looks += len(batch.sampled_s)
+            self.n_sampled += len(batch.sampled_s)
             self.n_faces += len(batch)
             if self.writer:
                 with stage("write"):
@@ -242,7 +284,7 @@ class _Line:
             yield batch
 
     def _provenance(self) -> dict[str, Any]:
-        """Everything that decided the result, and nothing that did not: no clock, no host."""
+        """Everything that determined the result, and nothing else: no clock, no host."""
         video, health, classifier = self.video.info, self.video.health, self.models.classifier
         return {
             "version": __version__,
@@ -251,15 +293,23 @@ class _Line:
             "resume_key": resume_key(self.source["sha256"], self.config, self.models.fingerprint),
             "config": self.config.to_dict(),
             "device": self.models.device,
-            "source": self.source | {
-                "container": video.container, "codec": video.codec, "width_px": video.width_px,
-                "height_px": video.height_px, "rotation_deg": video.rotation_deg, "stream": video.stream,
+            "source": self.source
+            | {
+                "container": video.container,
+                "codec": video.codec,
+                "width_px": video.width_px,
+                "height_px": video.height_px,
+                "rotation_deg": video.rotation_deg,
+                "stream": video.stream,
                 "frame_rate": str(video.frame_rate) if video.frame_rate else None,
-                "duration_s": video.duration_s, "start_s": video.start_s,
+                "duration_s": video.duration_s,
+                "start_s": video.start_s,
             },
             "model": {
-                "name": classifier.name, "sha256": getattr(classifier, "sha256", None),
-                "labels": list(classifier.labels), "temperature": getattr(classifier, "temperature", None),
+                "name": classifier.name,
+                "sha256": getattr(classifier, "sha256", None),
+                "labels": list(classifier.labels),
+                "temperature": getattr(classifier, "temperature", None),
                 "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
@@ -267,16 +317,20 @@ class _Line:
             "decoder": health.decoder,
             "decoder_note": health.fallback_reason or None,
             "sampling": self.config.sampling,
-            "persons": self.gallery.facts() if self.gallery else None,
+            "persons": self.persons.facts() if self.persons else None,
             "counters": {
-                "packets": health.packets, "decode_errors": health.decode_errors, "frames_decoded": health.decoded,
+                "packets": health.packets,
+                "decode_errors": health.decode_errors,
+                "frames_decoded": health.decoded,
                 "frames_left_out": health.skipped,
-                "frames_untimed": health.untimed, "looks": self.n_looks, "faces": self.n_faces,
+                "frames_untimed": health.untimed,
+                "looks": self.n_sampled,
+                "faces": self.n_faces,
                 "shots": len(self.shots.shots()),
             },
             "status": "degraded" if health.reasons else "ok",
             "reasons": list(health.reasons),
-        }  # fmt: skip
+        }
 
 
 def track_faces(faces: Iterable[FaceBatch], shots: ShotDetector, config: Config) -> Iterator[TrackBatch]:
@@ -299,7 +353,7 @@ def track_faces(faces: Iterable[FaceBatch], shots: ShotDetector, config: Config)
 
 
 class WholeVideo:
-    """The faces of an open video, from its start to its end: the first half of the line."""
+    """The Source of an open video that is read from its start to its end."""
 
     def __init__(self, reader: Reader, config: Config, models: Models) -> None:
         self.info, self.health = reader.info, reader.health
@@ -307,16 +361,16 @@ class WholeVideo:
 
     @property
     def end_s(self) -> float | None:
-        """As the reader's."""
+        """End of the last frame, in seconds."""
         return self._reader.end_s
 
     def faces(self) -> Generator[FaceBatch]:
-        """Decode, look, and detect."""
+        """Decode, sample, and find faces."""
         config = self._config
         stop_s = math.inf if config.end_s is None else config.end_s
-        part = self._reader.frames(config.start_s, config.end_s)
-        looks = sample_frames(part, config.fps, start_s=config.start_s, stop_s=stop_s)
-        yield from find_faces(looks, self.info, config, self._models)
+        frames = self._reader.frames(config.start_s, config.end_s)
+        samples = sample_frames(frames, config.fps, start_s=config.start_s, stop_s=stop_s)
+        yield from find_faces(samples, self.info, config, self._models)
 
 
 def find_faces(
@@ -357,7 +411,7 @@ def find_faces(
             return threads.enter_context(closing(prefetch(stage, depth)))
 
         if models.on_device:
-            decoded = ahead((sample for sample in samples), depth=_DECODED)
+            decoded = ahead((sample for sample in samples), depth=_DECODED_AHEAD)
             staged = ahead(models.on_device.stage(decoded, video, size_px))
             yield from ahead(models.on_device.find(staged, video, **crops))
             return

@@ -29,7 +29,7 @@ def models_fingerprint(config: Config) -> str:
     -------
     str
         A SHA-256 over the weights of the detector, the weights and facts of the classifier, and the weights of the
-        embedder if persons are told apart.
+        embedder if persons are distinguished.
 
     Raises
     ------

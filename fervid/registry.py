@@ -32,6 +32,8 @@ class Entry:
         Names of the caller's keyword arguments that the implementation takes; `create` drops the others.
     weights : str
         Where the function is that finds the files of its weights, in the form of `target`; empty if it has none.
+    url : str
+        Where its weights are downloaded from on first use; empty if they are not.
     """
 
     target: str
@@ -40,6 +42,7 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     takes: tuple[str, ...] = ()
     weights: str = ""
+    url: str = ""
 
     def load(self) -> Any:
         """Import the implementation.
@@ -161,7 +164,7 @@ DETECTORS: dict[str, DetectorEntry] = {
     ),
 }
 
-#: To add a network that tells people apart, add one row and its module: a tracks.persons.Embedder.
+#: To add a network that distinguishes persons, add one row and its module: a tracks.persons.Embedder.
 EMBEDDERS: dict[str, Entry] = {
     "dlib": Entry(
         "fervid.tracks.dlib_embedder:DlibFaces",
@@ -175,6 +178,7 @@ EMBEDDERS: dict[str, Entry] = {
         help="downloaded once, 107 MB; a file with its weights may be named instead",
         takes=("weights", "device"),
         weights="fervid.tracks.facenet_embedder:find_vggface2",
+        url="https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt",
     ),
 }
 

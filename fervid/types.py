@@ -1,7 +1,7 @@
-"""The types that travel the line: frozen structs of NumPy arrays, checked on construction.
+"""The data that travels through the pipeline: frozen dataclasses of NumPy arrays, checked on construction.
 
-n frames, m faces, K emotions. Units stand in the names: `_s` seconds since the first frame of the video, `_px` pixels
-of the displayed (rotated, square-pixel) frame; boxes are x0, y0, x1, y1.
+n sampled frames, m faces, K emotions. Names carry their units: `_s` seconds since the first frame of the video, `_px`
+pixels of the displayed (rotated, square-pixel) frame. Boxes are x0, y0, x1, y1.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -45,76 +45,78 @@ class VideoInfo:
     stream: int
 
 
-def _check(owner: object, **shapes: tuple[type[np.generic], tuple[int | None, ...]]) -> None:
-    """Hold every named array to its dtype and shape; the first axis must be equal in all of them."""
-    lengths = set()
-    for name, (dtype, shape) in shapes.items():
-        array = getattr(owner, name)
-        fits = array.ndim == len(shape) and all(w is None or w == h for w, h in zip(shape, array.shape))
-        if not fits or array.dtype != dtype:
-            raise ValueError(
-                f"{type(owner).__name__}.{name}: expected {dtype.__name__} {shape}, found {array.dtype} {array.shape}"
-            )
-        lengths.add(array.shape[0])
-    if len(lengths) > 1:
-        raise ValueError(f"{type(owner).__name__}: arrays of different lengths {sorted(lengths)}")
+F = TypeVar("F", bound="_Faces")
 
 
-B = TypeVar("B", bound="_Batch")
-#: What a batch has for each look; all else it has for each face.
-_OF_LOOKS = ("sampled_s", "duration_s", "thumb", "shot")
+class _Array(NamedTuple):
+    """What the array of a field has to be: its dtype, and its shape, in which None is any length."""
+
+    dtype: type[np.generic]
+    shape: tuple[int | None, ...]
+    per_frame: bool = False
+
+
+@cache
+def _arrays(kind: type) -> dict[str, _Array]:
+    """The arrays of a batch, by the names of their fields."""
+    specs = {f.name: getattr(f.type, "__metadata__", (None,))[0] for f in fields(kind)}
+    return {name: spec for name, spec in specs.items() if isinstance(spec, _Array)}
 
 
 class _Batch:
-    """Shared by the batches: a length, and a `repr` that prints shapes rather than pixels."""
+    """What all batches share: checks, a length, selection, and a `repr` that prints shapes instead of pixels."""
+
+    def __post_init__(self) -> None:
+        """Check dtype and shape of each array, and that the arrays per frame, and those per face, have one length."""
+        lengths: dict[bool, set[int]] = {True: set(), False: set()}
+        for name, (dtype, shape, per_frame) in _arrays(type(self)).items():  # type: ignore[arg-type]
+            array = getattr(self, name)
+            fits = array.ndim == len(shape) and all(w is None or w == h for w, h in zip(shape, array.shape))
+            if not fits or array.dtype != dtype:
+                raise ValueError(
+                    f"{type(self).__name__}.{name}: expected {dtype.__name__} {shape}, "
+                    f"found {array.dtype} {array.shape}"
+                )
+            lengths[per_frame].add(array.shape[0])
+        for found in lengths.values():
+            if len(found) > 1:
+                raise ValueError(f"{type(self).__name__}: arrays of different lengths {sorted(found)}")
 
     def __len__(self) -> int:
         return len(self.pts_s)  # type: ignore[attr-defined]
 
-    def take(self: B, kept: np.ndarray) -> B:
-        """Keep the faces where the mask (m,) is true; the looks stay, for a look without a face is a fact too."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return type(self)(**{k: v if k in _OF_LOOKS else v[kept] for k, v in columns.items()})
-
-    def between(self: B, start_s: float, stop_s: float) -> B:
-        """Keep the looks with start_s <= time < stop_s, and the faces in them."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        times = columns["sampled_s"], columns["pts_s"]
-        looks, faces = ((start_s <= at) & (at < stop_s) for at in times)
-        return type(self)(**{k: v[looks if k in _OF_LOOKS else faces] for k, v in columns.items()})
-
     def __repr__(self) -> str:
-        shown = (f"{f.name}={_shape(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
+        arrays = {name: getattr(self, name) for name in _arrays(type(self))}  # type: ignore[arg-type]
+        shown = (f"{name}={a.dtype}{list(a.shape)}" for name, a in arrays.items() if 0 not in a.shape[1:])
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def _shape(value: object) -> str:
-    return f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else f"{len(value)} arrays"  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, repr=False)
 class FrameBatch(_Batch):
-    """n frames that were chosen to be looked at.
+    """n sampled frames.
 
-    pts_s (n,) float64; duration_s (n,) float64, how long each look can stand for; image (n, h, w, 3) uint8 RGB,
-    small, for detection, and thumb (n, 18, 32, 3) uint8, much smaller, for shots; luma, n arrays (H, W) uint8, full
-    size and displayed upright, 0 black to 255 white; where limited (n) is true, 16 black to 235 white: whoever cuts a
-    part out stretches that part.
+    Parameters
+    ----------
+    pts_s : np.ndarray
+        Timestamps, (n,) float64.
+    duration_s : np.ndarray
+        How long each frame can stand for, (n,) float64.
+    image : np.ndarray
+        (n, h, w, 3) uint8 RGB, scaled down for detection.
+    luma : tuple of np.ndarray
+        n arrays (H, W) uint8, at full size and displayed upright, 0 black to 255 white.
+    limited : tuple of bool
+        Whether each luma plane is 16 black to 235 white instead; a crop of it has to be stretched.
     """
 
-    pts_s: np.ndarray
-    duration_s: np.ndarray
-    image: np.ndarray
+    pts_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
+    duration_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
+    image: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, 3))]
     luma: tuple[np.ndarray, ...]
     limited: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            pts_s=(np.float64, (None,)),
-            duration_s=(np.float64, (None,)),
-            image=(np.uint8, (None, None, None, 3)),
-        )
+        super().__post_init__()
         if len(self.luma) != len(self.pts_s):
             raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
         if not self.limited:
@@ -122,118 +124,182 @@ class FrameBatch(_Batch):
 
     @cached_property
     def thumb(self) -> np.ndarray:
-        """Made when it is first asked for; adaptive.py and shots.py see the same one."""
+        """Thumbnails (n, 18, 32, 3) uint8, computed on first access."""
         return thumbnails(self.image)
 
 
 @dataclass(frozen=True, repr=False)
-class FaceBatch(_Batch):
-    """m faces found in n looks, in the order of time.
+class _Faces(_Batch):
+    """m faces in n sampled frames, in the order of time: the fields of all batches of faces.
 
-    look_s (n,) float64, every time that was looked at, with or without a face; duration_s (n,) as in FrameBatch;
-    thumb (n, 18, 32, 3) uint8 RGB, what is left of each picture, to find cuts in (shots.py);
-    pts_s (m,) float64; box_px (m, 4) float32; score (m,) float32 in 0..1; landmarks_px (m, 5, 2) float32: left eye,
-    right eye, nose, left and right corner of the mouth, as seen in the picture; quality (m,) float32, 0..1, how far a
-    reading of the face can be trusted (quality.py); crop (m, S, S) uint8 grey; recognition_crop (m, P, P) uint8 grey,
-    larger, to tell people apart by (persons.py), P = 0 unless requested.
+    Parameters
+    ----------
+    sampled_s : np.ndarray
+        Timestamp of every sampled frame, with or without a face, (n,) float64.
+    duration_s : np.ndarray
+        How long each frame can stand for, (n,) float64.
+    pts_s : np.ndarray
+        Timestamp of each face, (m,) float64.
+    box_px : np.ndarray
+        (m, 4) float32.
+    score : np.ndarray
+        Of the detector, (m,) float32, 0 to 1.
+    landmarks_px : np.ndarray
+        (m, 5, 2) float32: left eye, right eye, nose, left and right corner of the mouth, as seen in the frame.
+    quality : np.ndarray
+        How far a reading of the face can be trusted, (m,) float32, 0 to 1 (faces/quality.py).
     """
 
-    sampled_s: np.ndarray
-    duration_s: np.ndarray
-    thumb: np.ndarray
-    pts_s: np.ndarray
-    box_px: np.ndarray
-    score: np.ndarray
-    landmarks_px: np.ndarray
-    quality: np.ndarray
-    crop: np.ndarray
-    recognition_crop: np.ndarray
+    sampled_s: Annotated[np.ndarray, _Array(np.float64, (None,), per_frame=True)]
+    duration_s: Annotated[np.ndarray, _Array(np.float64, (None,), per_frame=True)]
+    pts_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
+    box_px: Annotated[np.ndarray, _Array(np.float32, (None, 4))]
+    score: Annotated[np.ndarray, _Array(np.float32, (None,))]
+    landmarks_px: Annotated[np.ndarray, _Array(np.float32, (None, 5, 2))]
+    quality: Annotated[np.ndarray, _Array(np.float32, (None,))]
 
-    def __post_init__(self) -> None:
-        _check(self, **_LOOK, thumb=(np.uint8, (None, None, None, 3)))
-        _check(self, pts_s=(np.float64, (None,)), **_PICTURES, **_FACE)
+    def take(self: F, kept: np.ndarray) -> F:
+        """Keep the faces where the mask (m,) is true, and all sampled frames: one without a face is a fact too.
 
+        Parameters
+        ----------
+        kept : np.ndarray
+            (m,) bool.
 
-_LOOK: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
-    "sampled_s": (np.float64, (None,)),
-    "duration_s": (np.float64, (None,)),
-}
-_PICTURES: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
-    "crop": (np.uint8, (None, None, None)),
-    "recognition_crop": (np.uint8, (None, None, None)),
-}
-_FACE: dict[str, tuple[type[np.generic], tuple[int | None, ...]]] = {
-    "box_px": (np.float32, (None, 4)),
-    "score": (np.float32, (None,)),
-    "landmarks_px": (np.float32, (None, 5, 2)),
-    "quality": (np.float32, (None,)),
-}
+        Returns
+        -------
+        batch
+        """
+        return self._select(np.ones(len(self.sampled_s), bool), kept)
+
+    def between(self: F, start_s: float, stop_s: float) -> F:
+        """Keep the sampled frames with start_s <= time < stop_s, and the faces in them.
+
+        Parameters
+        ----------
+        start_s, stop_s : float
+
+        Returns
+        -------
+        batch
+        """
+        frames, faces = ((start_s <= at) & (at < stop_s) for at in (self.sampled_s, self.pts_s))
+        return self._select(frames, faces)
+
+    def _select(self: F, frames: np.ndarray, faces: np.ndarray) -> F:
+        specs = _arrays(type(self))  # type: ignore[arg-type]
+        return type(self)(**{k: getattr(self, k)[frames if spec.per_frame else faces] for k, spec in specs.items()})
 
 
 @dataclass(frozen=True, repr=False)
-class ShotBatch(_Batch):
-    """FaceBatch with shot (n,) int32 in place of the thumbnails: the number of the shot of each look, from 0."""
+class _CroppedFaces(_Faces):
+    """Faces with what the networks see of them.
 
-    sampled_s: np.ndarray
-    duration_s: np.ndarray
-    shot: np.ndarray
-    pts_s: np.ndarray
-    box_px: np.ndarray
-    score: np.ndarray
-    landmarks_px: np.ndarray
-    quality: np.ndarray
-    crop: np.ndarray
-    recognition_crop: np.ndarray
+    Parameters
+    ----------
+    crop : np.ndarray
+        What the classifier sees, (m, S, S) uint8 grey; S = 0 if the faces are classified already.
+    recognition_crop : np.ndarray
+        What the embedder sees, (m, P, P) uint8 grey; P = 0 if persons are not distinguished.
+    prob : np.ndarray
+        Probabilities, (m, K) float32; K = 0 until the faces are classified.
+    """
 
-    def __post_init__(self) -> None:
-        _check(self, **_LOOK, shot=(np.int32, (None,)))
-        _check(self, pts_s=(np.float64, (None,)), **_PICTURES, **_FACE)
+    crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
+    recognition_crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
+    prob: Annotated[np.ndarray, _Array(np.float32, (None, None))]
+
+
+@dataclass(frozen=True, repr=False)
+class FaceBatch(_CroppedFaces):
+    """The faces found in sampled frames; see the bases for the other fields.
+
+    Parameters
+    ----------
+    thumb : np.ndarray
+        Thumbnails of the frames, (n, 18, 32, 3) uint8 RGB, in which shots are detected.
+    """
+
+    thumb: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, 3), per_frame=True)]
+
+
+@dataclass(frozen=True, repr=False)
+class ShotBatch(_CroppedFaces):
+    """Faces whose frames are assigned to shots; see the bases for the other fields.
+
+    Parameters
+    ----------
+    shot : np.ndarray
+        Number of the shot of each sampled frame, (n,) int32, from 0.
+    """
+
+    shot: Annotated[np.ndarray, _Array(np.int32, (None,), per_frame=True)]
 
 
 @dataclass(frozen=True, repr=False)
 class TrackBatch(ShotBatch):
-    """ShotBatch with track (m,) int32: faces with one number are one person, seen without a break, in one shot."""
+    """Faces that are linked to tracks; see the bases for the other fields.
 
-    track: np.ndarray
+    Parameters
+    ----------
+    track : np.ndarray
+        Number of the track of each face, (m,) int32: one person, seen without a break, in one shot.
+    """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)))
+    track: Annotated[np.ndarray, _Array(np.int32, (None,))]
 
 
 @dataclass(frozen=True, repr=False)
-class EmotionBatch(_Batch):
-    """TrackBatch with prob (m, K) float32 in place of the crops: rows sum to 1, columns are the classifier's."""
+class EmotionBatch(_Faces):
+    """Classified faces; see the base for the other fields.
 
-    sampled_s: np.ndarray
-    duration_s: np.ndarray
-    shot: np.ndarray
-    pts_s: np.ndarray
-    box_px: np.ndarray
-    score: np.ndarray
-    landmarks_px: np.ndarray
-    quality: np.ndarray
-    track: np.ndarray
-    prob: np.ndarray
+    Parameters
+    ----------
+    shot, track : np.ndarray
+        As in TrackBatch.
+    prob : np.ndarray
+        Probabilities, (m, K) float32, in the order of the classifier's labels; rows sum to 1.
+    """
+
+    shot: Annotated[np.ndarray, _Array(np.int32, (None,), per_frame=True)]
+    track: Annotated[np.ndarray, _Array(np.int32, (None,))]
+    prob: Annotated[np.ndarray, _Array(np.float32, (None, None))]
 
     def __post_init__(self) -> None:
-        _check(self, **_LOOK, shot=(np.int32, (None,)))
-        _check(self, pts_s=(np.float64, (None,)), track=(np.int32, (None,)), **_FACE)
-        _check(self, prob=(np.float32, (None, None)))
+        super().__post_init__()
         if len(self.prob) and not np.allclose(self.prob.sum(1), 1, atol=1e-4):
             raise ValueError("EmotionBatch.prob: rows must sum to 1")
 
 
-def concatenate(batches: Sequence[B]) -> B:
-    """Join batches of one type, in order."""
+def concatenate(batches: Sequence[F]) -> F:
+    """Join batches of one type, in order.
+
+    Parameters
+    ----------
+    batches : sequence of batches
+        At least one.
+
+    Returns
+    -------
+    batch
+    """
     kind = type(batches[0])
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: np.concatenate([getattr(b, name) for b in batches]) for name in names})
+    return kind(**{f.name: np.concatenate([getattr(b, f.name) for b in batches]) for f in fields(kind)})
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the line is, in seconds of the video; end_s is None where the file does not declare its length."""
+    """How far the processing of a video is.
+
+    Parameters
+    ----------
+    done_s : float
+        In seconds of the video.
+    end_s : float, optional
+        Where it ends; None if the file does not declare its length.
+    faces : int
+        Number of faces found so far.
+    """
 
     done_s: float
     end_s: float | None
@@ -244,23 +310,45 @@ class Progress:
 THUMB = (18, 32)
 
 
-def thumbnails(picture: np.ndarray) -> np.ndarray:
-    """Pictures (n, h, w, 3) -> 18 x 32 fields (n, 18, 32, 3) uint8, each the mean of 3 x 3 pixels spread over it."""
-    n, height, width, _ = picture.shape
-    spread = picture.reshape(n, height * width, 3).take(samples(height, width), 1)
+def thumbnails(image: np.ndarray) -> np.ndarray:
+    """Scale images down to thumbnails, each of whose pixels is the mean of 3 x 3 pixels spread over its area.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (n, h, w, 3) uint8.
+
+    Returns
+    -------
+    np.ndarray
+        (n, 18, 32, 3) uint8.
+    """
+    n, height, width, _ = image.shape
+    spread = image.reshape(n, height * width, 3).take(samples(height, width), 1)
     total = spread.sum(1, dtype=np.uint16) + np.uint16(4)
     return (total // np.uint16(9)).astype(np.uint8).reshape(n, *THUMB, 3)
 
 
 @cache
 def samples(height: int, width: int) -> np.ndarray:
-    """Which pixels make a field, (9, 18 * 32): numbers of pixels, row by row."""
+    """Choose the pixels that make each pixel of a thumbnail.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the image.
+
+    Returns
+    -------
+    np.ndarray
+        (9, 18 * 32), indices of pixels, counted row by row.
+    """
     down, across = (
-        ((np.arange(3 * fields) + 0.5) / (3 * fields) * side).astype(int).reshape(fields, 3)
-        for side, fields in zip((height, width), THUMB)
+        ((np.arange(3 * cells) + 0.5) / (3 * cells) * side).astype(int).reshape(cells, 3)
+        for side, cells in zip((height, width), THUMB)
     )
     return (width * down.T[:, None, :, None] + across.T[None, :, None, :]).reshape(9, -1)
 
 
-#: Columns of equal length by name; NaN, -1 (track) or "" (dominant) without a face; shot is -1 without a look.
+#: Columns of equal length by name; NaN, -1 (track) or "" (dominant) without a face; shot is -1 without a sampled frame.
 Rows = dict[str, np.ndarray]

@@ -181,7 +181,7 @@ def test_explain_writes_a_figure(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_text("text")
     facts = fervid.explain(tmp_path, tmp_path / "why.png", detect=False)
     assert facts["faces"] == 1 and facts["written"] == str(tmp_path / "why.png") and facts["unreadable"] == 1
-    assert list(facts["left_out"]) == [str(tmp_path / "b.png")] and (tmp_path / "why.png").is_file()
+    assert list(facts["skipped"]) == [str(tmp_path / "b.png")] and (tmp_path / "why.png").is_file()
 
 
 def test_options_are_checked_before_data_are_read(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ __all__ = ["doctor", "selftest"]
 @command("Installation", "fervid doctor", bare=True)
 def doctor(as_json: Json = False) -> None:
     """Show versions, devices, the bundled FFmpeg, and the weights with their hashes."""
-    from fervid.diagnostics import diagnose
+    import fervid
     from fervid.views import terminal
 
-    terminal.show(diagnose(), as_json=as_json)
+    terminal.show(fervid.doctor(), as_json=as_json)
 
 
 @command("Installation", "fervid selftest", bare=True)
@@ -21,10 +21,10 @@ def selftest(device: Device = "auto", quiet: Quiet = False, as_json: Json = Fals
 
     The exit code is 0 if the installation computes what it should, else 1.
     """
-    from fervid.self_test import run_self_test
+    import fervid
     from fervid.views import terminal
 
-    result = run_self_test(device)
+    result = fervid.selftest(device)
     if as_json:
         terminal.print_json(result.to_dict())
     elif not quiet:

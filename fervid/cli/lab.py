@@ -1,11 +1,10 @@
 """Commands for classifiers: train, evaluate, explain and score."""
 
-import functools
 from pathlib import Path
 from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
-from fervid.cli.options import Device, Fps, Json, JsonFile, NoDetect, Quiet, Weights, argument, flag, option, output
+from fervid.cli.options import Detect, Device, Fps, Json, JsonFile, Quiet, Weights, argument, flag, option, output
 from fervid.networks.registry import ARCHITECTURES
 from fervid.registry import DETECTORS, describe
 
@@ -141,33 +140,29 @@ def train(
     **options: Unpack[RecipeOptions],
 ) -> None:
     """Train a classifier. Rerun to resume."""
-    from fervid.files import make_folder
-    from fervid.lab.training import sweep as sweeps
-    from fervid.lab.training import train as training
-    from fervid.lab.training.data import DataSource
-    from fervid.lab.training.recipe import load_grid, load_recipe
-    from fervid.lab.training.train import preflight
+    import fervid
     from fervid.views import terminal
 
-    say = terminal.line_printer(quiet=quiet, as_json=as_json)
-    base = load_recipe(recipe, **options)
-    grid = load_grid(sweep, base) if sweep else [({}, base)]
-    preflight((recipe for _, recipe in grid), device)
-    make_folder(out)
-    read = functools.partial(DataSource(data, validation, split, drop_duplicates).read, report=say)
-    if sweep is None:
-        facts: dict[str, object] = {"weights": str(training.train(read(base), out, base, device=device, on_epoch=say))}
-    else:
-        rows = sweeps.sweep(read, grid, out, device=device, on_epoch=say)
-        for row in rows:
-            say(f"{row['accuracy']:.4f}  {row['run']}")
-        facts = {"results": str(out / "results.csv"), "runs": rows}
+    print_line = terminal.line_printer(as_json=as_json, quiet=quiet)
+    facts = fervid.train(
+        data,
+        out,
+        validation=validation,
+        split=split,
+        drop_duplicates=drop_duplicates,
+        recipe=recipe,
+        sweep=sweep,
+        device=device,
+        on_message=print_line,
+        **options,
+    )
     if as_json:
         terminal.print_json(facts)
-    elif sweep is None:
-        say(f"weights: {facts['weights']}")
-    else:
-        say(f"results: {facts['results']}")
+        return
+    for row in facts.get("runs", ()):
+        print_line(f"{row['accuracy']:.4f}  {row['run']}")
+    name = "weights" if "weights" in facts else "results"
+    print_line(f"{name}: {facts[name]}")
 
 
 @command("Models", "fervid evaluate --data public.parquet --weights seresnet --out results")
@@ -186,7 +181,7 @@ def evaluate(
     labels: Annotated[
         str, option(panel="Data", choices=LABELS, help="ferplus: the label most raters of FER+ chose.")
     ] = "auto",
-    apart_from: Annotated[
+    exclude_duplicates_of: Annotated[
         Path | None,
         option(
             "--exclude-duplicates-of",
@@ -221,17 +216,22 @@ def evaluate(
     json_file: JsonFile = None,
 ) -> None:
     """Measure the accuracy and the calibration of a classifier on labelled faces."""
-    from fervid.files import make_folder
-    from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_weights
+    import fervid
     from fervid.views import terminal
-    from fervid.views.figures.evaluation import write_evaluation
 
-    if out:
-        make_folder(out)
-    config = EvalConfig(labels=labels, tta=tta, detect=detect, head=head, apart_from=apart_from, detector=detector)
-    facts = evaluate_weights(data, split, weights, device, config)
-    if out:
-        write_evaluation(facts, out)
+    facts = fervid.evaluate(
+        data,
+        weights=weights,
+        split=split,
+        labels=labels,
+        head=head,
+        tta=tta,
+        detect=detect,
+        detector=detector,
+        exclude_duplicates_of=exclude_duplicates_of,
+        device=device,
+        out=out,
+    )
     if json_file:
         terminal.write_json(facts, json_file)
     if as_json:
@@ -255,7 +255,7 @@ def explain(
         int | None, option(panel="Figure", help="Show only the faces of this track of a video.", metavar="N")
     ] = None,
     fps: Fps = None,
-    no_detect: NoDetect = False,
+    detect: Detect = True,
     weights: Weights = "seresnet",
     device: Device = "auto",
     quiet: Quiet = False,
@@ -265,30 +265,33 @@ def explain(
 
     Images that cannot be read or show no face are skipped and listed; the exit code is 1 if any cannot be read.
     """
-    from fervid.lab.evaluation.explain import ExplainConfig, SkippedImage, explain
+    import fervid
     from fervid.views import terminal
-    from fervid.views.figures import heatmaps
 
-    config = ExplainConfig(method, emotion, not no_detect, track, fps)
-    skipped: list[SkippedImage] = []
-    shown = explain(
+    facts = fervid.explain(
         source,
-        lambda samples: heatmaps.write_explanation(samples, out),
-        config,
-        weights,
-        device,
-        on_skipped=skipped.append,
+        out,
+        method=method,
+        emotion=emotion,
+        track=track,
+        fps=fps,
+        detect=detect,
+        weights=weights,
+        device=device,
     )
-    names = {"left out": {str(one.path): one.reason for one in skipped}} if skipped else {}
-    terminal.show({"faces": shown, "method": method, "written": out} | names, as_json=as_json, quiet=quiet)
-    return 0 if all(one.readable for one in skipped) else 1
+    code = 1 if facts["unreadable"] else 0
+    if not as_json:
+        skipped = {"skipped": facts["skipped"]} if facts["skipped"] else {}
+        facts = {name: facts[name] for name in ("faces", "method", "written")} | skipped
+    terminal.show(facts, as_json=as_json, quiet=quiet)
+    return code
 
 
-@command("Models", "fervid score pictures --out scores.csv")
+@command("Models", "fervid score images --out scores.csv")
 def score(
     folder: Annotated[Path, argument("FOLDER", "A folder of images, or one image.")],
     out: Annotated[Path, output("The table to write (CSV).")],
-    no_detect: NoDetect = False,
+    detect: Detect = True,
     weights: Weights = "seresnet",
     device: Device = "auto",
     quiet: Quiet = False,
@@ -300,10 +303,10 @@ def score(
     """
     from dataclasses import asdict
 
-    from fervid.lab.evaluation.score import score_folder
+    import fervid
     from fervid.views import terminal
 
-    tally = score_folder(folder, out, weights, device, detect=not no_detect)
+    tally = fervid.score(folder, out, detect=detect, weights=weights, device=device)
     hint = {"hint": tally.hint} if tally.hint and not as_json else {}
     terminal.show(asdict(tally) | hint, as_json=as_json, quiet=quiet)
     return 1 if tally.unreadable else 0

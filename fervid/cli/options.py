@@ -11,12 +11,12 @@ from fervid.config import DETECTIONS, MAX_PIXELS, PRECISIONS, SAMPLINGS, presets
 from fervid.registry import DETECTORS, EMBEDDERS, READERS, describe
 
 __all__ = [
+    "Detect",
     "Device",
     "Force",
     "Fps",
     "Json",
     "JsonFile",
-    "NoDetect",
     "PipelineOptions",
     "PresetDevice",
     "PresetWeights",
@@ -221,8 +221,13 @@ Quiet = Annotated[bool, flag("--quiet", "-q", panel="Output", help="Print errors
 Device = Annotated[str, option(panel="Run", help="auto, cpu, cuda or cuda:N.", metavar="DEVICE")]
 Weights = Annotated[str, option(panel="Model", help="A bundled model or a .safetensors file.", metavar="NAME|FILE")]
 Force = Annotated[bool, flag("--force", panel="Data", help="Accept a video that does not match the timeline.")]
-NoDetect = Annotated[
-    bool, flag("--no-detect", panel="Detection", help="Use each image whole, as a face crop, without detection.")
+Detect = Annotated[
+    bool,
+    flag(
+        "--detect/--no-detect",
+        panel="Detection",
+        help="Detect faces (default), or use each image whole as a face crop.",
+    ),
 ]
 
 

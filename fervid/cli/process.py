@@ -52,7 +52,7 @@ def info(
     timeline: Annotated[Path, argument("TIMELINE", "A timeline, or a file of faces or shots.")], as_json: Json = False
 ) -> None:
     """Show how a timeline was made, and a summary of its content."""
-    from fervid.timeline.read import describe_timeline
+    import fervid
     from fervid.views import terminal
 
-    terminal.show(describe_timeline(timeline), as_json=as_json)
+    terminal.show(fervid.info(timeline), as_json=as_json)

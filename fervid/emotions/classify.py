@@ -1,18 +1,20 @@
-"""Classify face crops in full batches: TrackBatch to EmotionBatch."""
+"""Classify face crops in full batches: TrackBatch to EmotionBatch; in a shard, before tracking."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from dataclasses import fields, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from fervid.faces.crop import FaceAlignment
 from fervid.runtime.profiling import stage
-from fervid.types import EmotionBatch, TrackBatch, concatenate
+from fervid.types import EmotionBatch, FaceBatch, TrackBatch, concatenate
 
-__all__ = ["Classifier", "classify"]
+__all__ = ["Classifier", "classify", "classify_faces"]
 
+F = TypeVar("F", FaceBatch, TrackBatch)
 #: Fields that pass through unchanged.
-_CARRIED = ("sampled_s", "duration_s", "shot", "pts_s", "box_px", "score", "landmarks_px", "quality", "track")
+_CARRIED = tuple(f.name for f in fields(EmotionBatch) if f.name != "prob")
 #: Largest number of batches to wait for, where faces are rare.
 _MAX_WAITING = 32
 
@@ -60,6 +62,7 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
     Parameters
     ----------
     tracks : Iterable[TrackBatch]
+        Faces that are classified already (see `classify_faces`) keep their probabilities.
     classifier : Classifier
 
     Yields
@@ -67,21 +70,48 @@ def classify(tracks: Iterable[TrackBatch], classifier: Classifier) -> Iterator[E
     EmotionBatch
         The same rows in the same order.
     """
-    waiting: list[TrackBatch] = []
-    for batch in tracks:
+    for waiting in _groups(tracks, 8 * classifier.batch_size):
+        batch = concatenate(waiting)
+        prob = batch.prob if batch.prob.shape[1] else _predict(batch.crop, classifier)
+        yield EmotionBatch(**{name: getattr(batch, name) for name in _CARRIED}, prob=prob)
+
+
+def classify_faces(faces: Iterable[FaceBatch], classifier: Classifier) -> Iterator[FaceBatch]:
+    """Classify faces before they are linked to tracks, and drop their crops: in a worker that sees part of a video.
+
+    Parameters
+    ----------
+    faces : Iterable[FaceBatch]
+    classifier : Classifier
+
+    Yields
+    ------
+    FaceBatch
+        The same batches, with probabilities and without crops.
+    """
+    for waiting in _groups(faces, 4 * classifier.batch_size):
+        prob = _predict(np.concatenate([batch.crop for batch in waiting]), classifier)
+        ends = np.cumsum([len(batch) for batch in waiting])
+        for batch, part in zip(waiting, np.split(prob, ends[:-1])):
+            yield replace(batch, prob=part, crop=np.zeros((len(batch), 0, 0), np.uint8))
+
+
+def _groups(batches: Iterable[F], faces: int) -> Iterator[list[F]]:
+    """Collect batches until they have so many faces, or are too many."""
+    waiting: list[F] = []
+    for batch in batches:
         waiting.append(batch)
-        if sum(map(len, waiting)) >= 8 * classifier.batch_size or len(waiting) == _MAX_WAITING:
-            yield _predict(concatenate(waiting), classifier)
+        if sum(map(len, waiting)) >= faces or len(waiting) == _MAX_WAITING:
+            yield waiting
             waiting = []
     if waiting:
-        yield _predict(concatenate(waiting), classifier)
+        yield waiting
 
 
-def _predict(batch: TrackBatch, classifier: Classifier) -> EmotionBatch:
-    carried = {name: getattr(batch, name) for name in _CARRIED}
+def _predict(crop: np.ndarray, classifier: Classifier) -> np.ndarray:
     with stage("classify"):
-        distinct, inverse = _distinct(batch.crop)
-        return EmotionBatch(**carried, prob=classifier.predict(distinct)[inverse])
+        distinct, inverse = _distinct(crop)
+        return np.ascontiguousarray(classifier.predict(distinct)[inverse], np.float32)
 
 
 def _distinct(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

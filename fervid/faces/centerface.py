@@ -23,14 +23,14 @@ __all__ = ["CenterFace"]
 
 #: Pixels per cell; and the sides of the network's input are multiples of this.
 _CELL, _MULTIPLE = 4, 32
-#: Images, and tiles, per call of the network: fixed, because the last bits of a result depend on it.
-_BATCH_SIZES = {"cpu": (1, 1), "cuda": (16, 8)}
+#: Images per call of the network: fixed, because the last bits of a result depend on it.
+_BATCH_SIZES = {"cpu": 1, "cuda": 16}
 #: Intersection over union above which two boxes are one face.
 _OVERLAP = 0.3
 #: Logarithm of the largest side of a box, in cells: boxes stay finite whatever the network predicts.
 _MAX_LOG_SIDE = 8.0
-#: Side of a tile, and of the face in it.
-_TILE_PX, _FACE_PX = 96, 64
+#: Side of a tile, and of the face in it; and tiles per call of the network.
+_TILE_PX, _FACE_PX, _TILES = 96, 64, 8
 #: Faces from this part of the smallest size are kept: boxes are not exact, and MTCNN is as tolerant.
 _SIZE_TOLERANCE = 0.8
 #: Smallest intersection over union of a confirmed face with the box in which it is expected.
@@ -80,7 +80,7 @@ class CenterFace:
             precision = "bf16" if device == "cpu" and has_bf16("cpu") else "fp32"
         self.precision, self._thresholds = precision, tuple(thresholds)
         self._net = OpenVinoNetwork(precision) if device == "cpu" else TorchNetwork(precision, device)
-        self._batch_size, self._tile_batch_size = _BATCH_SIZES[device.partition(":")[0]]
+        self._batch_size = _BATCH_SIZES[device.partition(":")[0]]
 
     @one_thread
     def detect(self, images: np.ndarray, min_face_px: float = 20) -> Detections:
@@ -143,7 +143,7 @@ class CenterFace:
         tiles = [_cut_tile(images[i], square) for i, square in zip(frame, region)]
         tile = np.stack(tiles) if tiles else np.zeros((0, _TILE_PX, _TILE_PX, 3), np.uint8)
         with stage("detect: confirm"):
-            for first, maps in self._run(tile, self._tile_batch_size):
+            for first, maps in self._run(tile, _TILES):
                 index, *found = _decode(maps, self._thresholds)
                 index = index + first
                 moved = found[0] * np.tile(scale[index], 2) + np.tile(region[index, :2], 2)

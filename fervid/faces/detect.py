@@ -204,4 +204,5 @@ def to_face_batch(
         quality=quality(box, found.score, landmarks, crop),
         crop=crop,
         recognition_crop=recognition_crop,
+        prob=np.zeros((len(found), 0), np.float32),
     )

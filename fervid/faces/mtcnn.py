@@ -16,7 +16,6 @@ that of `facenet_pytorch/models/utils/detect_face.py` 2.5.3 (see mtcnn_boxes.py)
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -39,8 +38,8 @@ __all__ = ["MTCNN"]
 
 #: Pixels of the images that pass through the stages together: 67 MB of IntegralImage.
 _PASS_PIXELS = 2**23
-#: Pixels of a pyramid level that P-Net processes at once: 20 MB of activations.
-_STRIP_PIXELS = 2**18
+#: Pixels of a pyramid level to resize together, and the most that P-Net processes at once: 20 MB of activations.
+_TILE_PIXELS = 2**18
 #: Chunks of crops to cut out at once.
 _CHUNKS = 8
 #: Input of R-Net and O-Net: side of a crop, crops per chunk.
@@ -200,18 +199,21 @@ class MTCNN:
         return _Candidates(frame[kept], _to_squares(box), score[kept])
 
     def _scan(self, table: IntegralImage, scales: list[float]) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield, strip by strip, the cells that may hold a face: frame, level, box (m, 4), offset (m, 4), score."""
+        """Yield, tile by tile, the cells that may hold a face: frame, level, box (m, 4), offset (m, 4), score."""
         for level, scale in enumerate(scales):
             size = int(table.height * scale + 1), int(table.width * scale + 1)
             rows, columns = bins(0, table.height, size[0]), bins(0, table.width, size[1])
-            for frame, (first, stop) in product(range(table.n), _strips(*size)):
+            for frame, first, stop in _tiles(table.n, *size):
                 part = slice(STRIDE * first, STRIDE * (stop - 1) + CELL)
-                logit, feature = pnet(table.mean(np.array([frame]), rows[:, :, part], columns), self._pnet)
-                hot = torch.nonzero(logit >= _logit(self._thresholds[0]), as_tuple=True)
-                offset = (feature[hot][:, None] * self._pnet["head.weight"][1:]).sum(2) + self._pnet["head.bias"][1:]
-                _, y, x = (axis.cpu() for axis in hot)
+                tile = table.mean(frame, rows[:, :, part], columns)
+                logits, features = zip(*(pnet(one, self._pnet) for one in tile.split(1)))
+                logit = torch.cat(logits)
+                hot = logit >= _logit(self._thresholds[0])
+                feature = torch.cat([one[0][cells] for one, cells in zip(features, hot)])
+                offset = (feature[:, None] * self._pnet["head.weight"][1:]).sum(2) + self._pnet["head.bias"][1:]
+                index, y, x = (axis.cpu() for axis in torch.nonzero(hot, as_tuple=True))
                 box = cell_boxes(x, y + first, scale).numpy()
-                yield np.full(len(x), frame), np.full(len(x), level), box, offset.cpu().numpy(), _score(logit[hot])
+                yield frame[index.numpy()], np.full(len(x), level), box, offset.cpu().numpy(), _score(logit[hot])
 
     def _refine(self, table: IntegralImage, faces: "_Candidates") -> "_Candidates":
         """Run R-Net: drop most candidates, and give the others a better box, extended to a square."""
@@ -298,11 +300,14 @@ def _score(logit: Tensor) -> np.ndarray:
         return 1 / (1 + np.exp(-logit.cpu().numpy()))
 
 
-def _strips(rows: int, columns: int) -> list[tuple[int, int]]:
-    """Cut a level into strips that P-Net processes at once: first and last + 1 row of cells."""
+def _tiles(n: int, rows: int, columns: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Divide a pyramid level of n images into tiles -> indices of the images, first and last + 1 row of cells."""
     cells = (rows - 1) // STRIDE - 4
-    strip = min(cells, max(8, _STRIP_PIXELS // columns // STRIDE))
-    return [(first, min(first + strip, cells)) for first in range(0, cells, strip)]
+    strip = min(cells, max(8, _TILE_PIXELS // columns // STRIDE))
+    step = max(1, _TILE_PIXELS // (rows * columns))
+    for frame in range(0, n, step):
+        for first in range(0, cells, strip):
+            yield np.arange(frame, min(frame + step, n)), first, min(first + strip, cells)
 
 
 def _rescale(box: np.ndarray, factor: float) -> np.ndarray:

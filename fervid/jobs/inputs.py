@@ -135,7 +135,7 @@ def _exists(path: Path) -> bool:
 def _walk(root: Path, out: Path) -> Iterator[Input]:
     """Yield every video below a folder, without the folder of the results, then the folders that cannot be read."""
     errors: list[OSError] = []
-    for path in files_below(root, without=out, on_trouble=errors.append):
+    for path in files_below(root, without=out, on_error=errors.append):
         if path.suffix.lower() in _SUFFIXES or looks_like_video(path):
             yield Input(path, _parts(path), len(path.relative_to(root).parts))
     for error in errors:

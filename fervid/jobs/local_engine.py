@@ -66,25 +66,7 @@ class LocalEngine:
         self._failed_starts = 0
 
     def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
-        """Run jobs and yield each outcome, see `fervid.jobs.engine.Engine.run`.
-
-        Parameters
-        ----------
-        jobs : iterable of Job
-            Jobs with distinct names.
-        on_progress : callable, optional
-            Called with the progress of each worker.
-
-        Yields
-        ------
-        Outcome
-            One per job.
-
-        Raises
-        ------
-        RunError
-            If the run cannot continue.
-        """
+        """Run jobs and yield each outcome. Parameters and errors are those of `Engine.run`."""
         try:
             yield from self.serve(jobs, on_progress)
         finally:
@@ -93,25 +75,7 @@ class LocalEngine:
     def serve(
         self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None
     ) -> Generator[Outcome]:
-        """Run jobs as `run` does, but keep the workers for later jobs until `close`.
-
-        Parameters
-        ----------
-        jobs : iterable of Job
-            Jobs with distinct names.
-        on_progress : callable, optional
-            Called with the progress of each worker.
-
-        Yields
-        ------
-        Outcome
-            One per job.
-
-        Raises
-        ------
-        RunError
-            If the run cannot continue.
-        """
+        """Run jobs as `run` does, but keep the workers for later jobs until `close`."""
         self._queue.extend(jobs)
         notify = on_progress or (lambda _: None)
         while self._queue or self._exclusive or any(worker.job for worker in self._workers.values()):

@@ -114,27 +114,7 @@ class RayEngine:
         self._had_capacity_at = monotonic()
 
     def run(self, jobs: Iterable[Job], on_progress: Callable[[JobProgress], None] | None = None) -> Generator[Outcome]:
-        """Run jobs and yield each outcome, see `fervid.jobs.engine.Engine.run`.
-
-        Parameters
-        ----------
-        jobs : iterable of Job
-            Jobs with distinct names.
-        on_progress : callable, optional
-            Called with the progress of each actor.
-
-        Yields
-        ------
-        Outcome
-            One per job.
-
-        Raises
-        ------
-        RunError
-            If the run cannot continue.
-        ConfigError
-            If there is no cluster at the address.
-        """
+        """Run jobs and yield each outcome, as `Engine.run` does. ConfigError if there is no cluster at the address."""
         self._queue.extend(jobs)
         if not self._queue:
             return

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
+from fervid.registry import EMBEDDERS
+
 __all__ = ["VGGFACE2", "cache_path", "fetch"]
 
 #: InceptionResnetV1 on VGGFace2 (Cao et al. 2018), by facenet-pytorch.
-VGGFACE2 = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/20180402-114759-vggface2.pt"
+VGGFACE2 = EMBEDDERS["vggface2"].url
 _TIMEOUT_S = 30
 
 

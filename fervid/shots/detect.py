@@ -312,7 +312,7 @@ def _representatives(frames: list[FrameSignature]) -> list[FrameSignature]:
 
 
 def _cut_or_fade(old: list[FrameSignature], new: list[FrameSignature]) -> _Boundary:
-    """Tell a fade from a cut: the contrast of a fade falls towards the boundary, or rises after it, or both."""
+    """Distinguish a fade from a cut: the contrast of a fade falls towards the boundary, or rises after it, or both."""
     falls = _ramp([one for one in reversed(old) if old[-1].pts_s - one.pts_s < 2.0])
     rises = _ramp(new)
     kind = "fade" if falls or rises else "cut"

@@ -66,18 +66,7 @@ class MovingBlockBootstrap:
         return max(1, min(self.length, n // 5))
 
     def sums(self, terms: np.ndarray) -> np.ndarray:
-        """Sum the terms of each resample, see `Resampler.sums`.
-
-        Parameters
-        ----------
-        terms : ndarray of shape (n, F)
-            What each member adds to the sums.
-
-        Returns
-        -------
-        ndarray of shape (n_resamples, F)
-            Sums of each resample.
-        """
+        """Sum the terms of each resample, see `Resampler.sums`."""
         random, (n, size) = np.random.default_rng(SEED), terms.shape
         length = self.block_length(n)
         blocks = -(-n // length)
@@ -101,18 +90,7 @@ class ClusterBootstrap:
     n_resamples: int = N_RESAMPLES
 
     def sums(self, terms: np.ndarray) -> np.ndarray:
-        """Sum the terms of each resample, see `Resampler.sums`.
-
-        Parameters
-        ----------
-        terms : ndarray of shape (n, F)
-            What each member adds to the sums.
-
-        Returns
-        -------
-        ndarray of shape (n_resamples, F)
-            Sums of each resample.
-        """
+        """Sum the terms of each resample, see `Resampler.sums`."""
         size = int(self.groups.max()) + 1
         if size == 1:
             return np.full((self.n_resamples, terms.shape[1]), np.nan)

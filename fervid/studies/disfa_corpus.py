@@ -123,7 +123,7 @@ def find_corpus(root: Path, camera: str = "left") -> Corpus:
     def report(error: OSError) -> None:
         problems.append(f"{error.filename}: cannot be read ({error.strerror})")
 
-    for path in files_below(root, on_trouble=report):
+    for path in files_below(root, on_error=report):
         if (coded := _parse_code_file(path)) is not None:
             subject, unit = coded
             other = codes.setdefault(subject, {}).setdefault(unit, path)

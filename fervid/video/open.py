@@ -54,7 +54,7 @@ def open_video(
     Raises
     ------
     VideoError
-        If the file is no readable video.
+        If the file is not a readable video.
     ConfigError
         If the reader is unknown, or is nvdec on a CPU; if `stream` is not a video stream.
     MissingDependency, DeviceError

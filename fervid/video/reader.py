@@ -36,16 +36,46 @@ class Frame(Protocol):
     duration_s: float
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
-        """Convert the displayed frame to RGB (height_px, width_px, 3) uint8, resized by area."""
+        """Convert the displayed frame to RGB, resized by area.
+
+        Parameters
+        ----------
+        width_px, height_px : int
+
+        Returns
+        -------
+        ndarray, shape (height_px, width_px, 3), uint8
+            A tensor if the frame is on a GPU.
+        """
 
     def luma(self) -> np.ndarray:
-        """Return the luma (H, W) uint8 of the displayed frame, 0 black to 255 white, at the stored resolution."""
+        """Return the luma of the displayed frame at the stored resolution.
+
+        Returns
+        -------
+        ndarray, shape (H, W), uint8
+            0 black to 255 white.
+        """
 
     def luma_preview(self) -> np.ndarray | None:
-        """Copy every eighth row of the stored luma (H / 8, W) uint8; None where that would be expensive."""
+        """Copy every eighth row of the stored luma.
+
+        Returns
+        -------
+        ndarray, shape (H / 8, W), uint8, or None
+            None where that would be expensive.
+        """
 
     def stored_luma(self) -> tuple[np.ndarray, bool]:
-        """Return the luma as it is stored, and whether its range is limited: 16 black to 235 white (see full_range)."""
+        """Return the luma of the displayed frame as it is stored.
+
+        Returns
+        -------
+        luma : ndarray, shape (H, W), uint8
+            A tensor if the frame is on a GPU.
+        limited : bool
+            Whether its range is 16 black to 235 white; `full_range` stretches it.
+        """
 
 
 def full_range(luma: np.ndarray) -> np.ndarray:
@@ -128,7 +158,17 @@ class Sampling:
     fast: bool = False
 
     def cell(self, pts_s: float) -> int:
-        """Return the number of the cell that contains a time."""
+        """Return the number of the cell that contains a time.
+
+        Parameters
+        ----------
+        pts_s : float
+            Seconds.
+
+        Returns
+        -------
+        int
+        """
         return cell_of(pts_s, self.fps)
 
 
@@ -202,7 +242,21 @@ class Reader(Protocol):
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Frame]:
         """Yield the frames with start_s <= pts_s < stop_s, preceded by a still that is on display at start_s.
 
-        Raises RestartNeeded if the frames cannot be trusted.
+        Parameters
+        ----------
+        start_s : float
+        stop_s : float or None
+            None: to the end.
+
+        Yields
+        ------
+        Frame
+            In display order.
+
+        Raises
+        ------
+        RestartNeeded
+            If the frames cannot be trusted.
         """
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A batch while it runs, and what came of it: bars on a terminal, lines elsewhere, and a closing table of troubles."""
+"""The progress of a batch and its result: bars on a terminal, lines elsewhere, and a table of what failed."""
 
 import sys
 from collections import deque
@@ -20,18 +20,23 @@ if TYPE_CHECKING:
     from fervid.jobs.batch import BatchStarted, Event, JobFinished, Summary
     from fervid.jobs.engine import JobProgress
 
-__all__ = ["Tally", "print_forgotten", "print_summary", "sentence", "watch_batch"]
+__all__ = ["BatchProgress", "print_forgotten", "print_summary", "sentence", "watch_batch"]
 
-#: More troubles than these are left to the manifest.
+#: Rows of the table of what failed; the manifest lists all.
 _SHOWN = 40
-#: The speed shown is that of the last so many seconds.
+#: The speed is averaged over this many seconds.
 _WINDOW_S = 600.0
 
 
-class Tally:
-    """Counts what a batch has done, and reckons how long the rest takes.
+class BatchProgress:
+    """Count what a batch has done and estimate the time left.
 
-    The length of a video that nobody has opened yet is reckoned from its bytes, at the bytes a second of those done.
+    The duration of a video that is not open yet is estimated from its size, at the mean bit rate of those finished.
+
+    Parameters
+    ----------
+    now : Callable[[], float], default time.monotonic
+        Clock, in seconds.
     """
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
@@ -43,7 +48,12 @@ class Tally:
         self._trail: deque[tuple[float, float]] = deque()
 
     def take(self, event: "Event") -> None:
-        """Count one event."""
+        """Count one event.
+
+        Parameters
+        ----------
+        event : Event
+        """
         from fervid.jobs.batch import BatchStarted, JobFinished
 
         if isinstance(event, BatchStarted):
@@ -66,23 +76,23 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Inputs that are accounted for."""
+        """Number of inputs that have a row."""
         return sum(self.status.values())
 
     @property
     def video_s(self) -> float:
-        """Seconds of video looked through in this run, those of the running jobs too."""
+        """Seconds of video processed in this run, including those of the running jobs."""
         return self._video_s + sum(one.done_s for one in self._running.values())
 
     @property
     def speed(self) -> float:
-        """Seconds of video a second."""
+        """Seconds of video per second."""
         then_s, then = self._trail[0] if len(self._trail) > 1 else (self._started, 0.0)
         return max(self.video_s - then, 0.0) / max(self._now() - then_s, 1e-3)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the end, as far as can be told."""
+        """Estimated seconds until the end; None before the first video is finished."""
         if not self._bytes_done or self.speed <= 0:
             return None
         known = sum(one.end_s or 0.0 for one in self._running.values())
@@ -92,7 +102,12 @@ class Tally:
         return max(known - running + unknown, 0.0) / self.speed
 
     def text(self) -> str:
-        """The totals in one line."""
+        """Give the totals in one line.
+
+        Returns
+        -------
+        str
+        """
         left = f"  {clock(self.left_s)} left" if self.left_s is not None else ""
         counts = "  ".join(f"{name} {n}" for name, n in self.status.items())
         return f"{self.done} of {self.total}  {counts}{left}  {self.speed:.1f}x real time"
@@ -100,7 +115,18 @@ class Tally:
 
 @contextmanager
 def watch_batch(*, quiet: bool) -> Iterator[Callable[["Event"], None] | None]:
-    """Show a batch on stderr while it runs: bars on a terminal, a line a video elsewhere, nothing when quiet."""
+    """Show the progress of a batch on stderr: bars on a terminal, one line per video elsewhere.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing.
+
+    Yields
+    ------
+    Callable[[Event], None] or None
+        To be called with each event; None if quiet.
+    """
     console = Console(stderr=True)
     if quiet:
         yield None
@@ -118,57 +144,59 @@ def watch_batch(*, quiet: bool) -> Iterator[Callable[["Event"], None] | None]:
 
 
 class _Lines:
-    """One plain line for each video, for log files."""
+    """One plain line per video, for log files."""
 
     def __init__(self) -> None:
-        self._tally = Tally()
+        self._progress = BatchProgress()
 
     def __call__(self, event: "Event") -> None:
         from fervid.jobs.batch import BatchStarted, JobFinished
 
-        self._tally.take(event)
+        self._progress.take(event)
         if isinstance(event, BatchStarted):
-            self._say(_opening(event))
+            self._print(_opening(event))
         elif isinstance(event, JobFinished):
-            self._say(f"{_verdict(event)}  ({self._tally.text()})")
+            self._print(f"{_outcome(event)}  ({self._progress.text()})")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
 
 class _Bars:
-    """One bar over all, and one for each worker."""
+    """One bar for the batch, and one per worker."""
 
     def __init__(self, bar: Bar) -> None:
-        self._bar, self._tally = bar, Tally()
+        self._bar, self._progress = bar, BatchProgress()
         self._all = bar.add_task("", total=None, label="[bold]all", text="")
         self._workers: dict[int, TaskID] = {}
 
     def __call__(self, event: "Event") -> None:
         from fervid.jobs.batch import BatchStarted, JobFinished
 
-        self._tally.take(event)
+        self._progress.take(event)
         if isinstance(event, BatchStarted):
             self._bar.console.print(_opening(event), markup=False, highlight=False)
         elif isinstance(event, JobFinished):
             if event.row.status != "ok":
-                self._bar.console.print(_verdict(event), markup=False, highlight=False)
+                self._bar.console.print(_outcome(event), markup=False, highlight=False)
         else:
             self._show_worker(event)
-        self._bar.update(self._all, completed=self._tally.done, total=self._tally.total, text=self._tally.text())
-
-    def _show_worker(self, news: "JobProgress") -> None:
-        if news.worker not in self._workers:
-            self._workers[news.worker] = self._bar.add_task("", total=None, label="", text="")
-        label = escape(_short(plain(news.job.name))) if news.job else ""
-        end = f" of {clock(news.end_s)}" if news.end_s else ""
         self._bar.update(
-            self._workers[news.worker],
-            completed=news.done_s,
-            total=news.end_s,
+            self._all, completed=self._progress.done, total=self._progress.total, text=self._progress.text()
+        )
+
+    def _show_worker(self, progress: "JobProgress") -> None:
+        if progress.worker not in self._workers:
+            self._workers[progress.worker] = self._bar.add_task("", total=None, label="", text="")
+        label = escape(_short(plain(progress.job.name))) if progress.job else ""
+        end = f" of {clock(progress.end_s)}" if progress.end_s else ""
+        self._bar.update(
+            self._workers[progress.worker],
+            completed=progress.done_s,
+            total=progress.end_s,
             label=label,
-            text=f"{clock(news.done_s)}{end}" if news.job else "",
+            text=f"{clock(progress.done_s)}{end}" if progress.job else "",
         )
 
 
@@ -180,34 +208,50 @@ def _opening(event: "BatchStarted") -> str:
     return f"{event.jobs} {'video' if event.jobs == 1 else 'videos'} to do, {size}{before}"
 
 
-def _verdict(event: "JobFinished") -> str:
+def _outcome(event: "JobFinished") -> str:
     row = event.row
     why = f": {sentence(row.path, row.message) or row.reason}" if row.status != "ok" else ""
     return f"{row.status:<8}  {plain(row.path)}{plain(why)}"
 
 
 def sentence(path: str, message: str) -> str:
-    """The message of a manifest's row without the name that stands beside it."""
+    """Remove the name of the video from the message of a manifest row, where it is printed beside the name.
+
+    Parameters
+    ----------
+    path, message : str
+        Of the row.
+
+    Returns
+    -------
+    str
+    """
     name, _, rest = message.partition(": ")
     return rest if name.endswith(path) else message
 
 
 def _short(name: str, most: int = 30) -> str:
-    """A long name without its middle: names of one series differ at either end."""
+    """Shorten a long name in the middle: names of one series differ at either end."""
     return name if len(name) <= most else f"{name[: most // 2]}...{name[len(name) - most // 2 + 3 :]}"
 
 
 def print_summary(summary: "Summary") -> None:
-    """Say on stdout what the batch comes to: totals, then a table of what failed or is degraded, and why."""
+    """Print the result of a batch on stdout: totals, then a table of what failed or is degraded, and why.
+
+    Parameters
+    ----------
+    summary : Summary
+    """
     counts = ", ".join(f"{summary.count(name)} {name}" for name in ("ok", "degraded", "failed"))
     before = f" ({summary.skipped} finished before)" if summary.skipped else ""
     speed = f"{summary.video_s / max(summary.taken_s, 1e-3):.1f}x real time"
     video = f" for {clock(summary.video_s)} of video, {speed}" if summary.video_s else ""
-    print_facts({
+    rows = {
         "videos": f"{len(summary.rows)}: {counts}{before}",
         "took": f"{clock(summary.taken_s)}{video}",
         "results": f"{summary.out}, listed in manifest.parquet",
-    })  # fmt: skip
+    }
+    print_facts(rows)
     troubles = summary.troubles
     if not troubles:
         return
@@ -215,8 +259,8 @@ def print_summary(summary: "Summary") -> None:
     for name in ("status", "video", "why"):
         table.add_column(name, overflow="fold")
     for row in troubles[:_SHOWN]:
-        said = sentence(row.path, row.message)
-        why = row.reason if row.reason in said or not said else f"{row.reason}: {said}"
+        message = sentence(row.path, row.message)
+        why = row.reason if row.reason in message or not message else f"{row.reason}: {message}"
         table.add_row(row.status, escape(plain(row.path)), escape(plain(why)))
     console = Console(file=sys.stdout, highlight=False)
     console.print()
@@ -224,13 +268,23 @@ def print_summary(summary: "Summary") -> None:
     if len(troubles) > _SHOWN:
         console.print(f"... and {len(troubles) - _SHOWN} more, in {escape(plain(str(summary.out)))}/manifest.parquet")
     if any(row.status == "failed" for row in troubles):
-        console.print("\nWhat failed is tried again when the file has changed, or with --retry-failed.")
+        console.print("\nVideos that failed are processed again if the file changes, or with --retry-failed.")
 
 
 def print_forgotten(names: list[str], out: Path) -> None:
-    """Say on stdout what is gone, and what is not."""
-    print_facts({
-        "forgotten": names,
-        "gone": f"timelines and manifest rows in {out}",
-        "not gone": "the videos themselves: while they lie there, the next batch makes their timelines again",
-    })  # fmt: skip
+    """Print on stdout what was erased, and what was not.
+
+    Parameters
+    ----------
+    names : list of str
+        Paths of the rows.
+    out : Path
+        The folder of results.
+    """
+    print_facts(
+        {
+            "forgotten": names,
+            "erased": f"timelines and manifest rows in {out}",
+            "not erased": "the videos themselves: a batch that still includes them makes their timelines again",
+        }
+    )

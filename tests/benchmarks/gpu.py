@@ -33,14 +33,13 @@ from fervid.diagnostics import diagnose
 from fervid.emotions.classify import classify
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import FervidError
-from fervid.jobs.shards import PrecomputedClassifier
 from fervid.pipeline import WholeVideo, process_video
 from fervid.runtime.profiling import Profiler
 from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.timeline.aggregate import summarise
 from fervid.tracks.tracker import Tracker, link
 from fervid.video.open import open_video
-from tests.benchmarks.films import make, pictures
+from tests.benchmarks.films import draw, make
 from tests.benchmarks.gpu_crew import Apart, Crew, busy, decoded_per_s, finish, warm_models
 from tests.helpers.gpu_checks import CHECKS, missing
 
@@ -182,7 +181,7 @@ def machine(run: Run) -> None:
 def detection(run: Run) -> None:
     """The detector alone, on pictures that are on the device."""
     finder = DeviceMTCNN(run.device)
-    drawn = [p for p, _ in zip(pictures(1, 640, 360, still=False), range(4 if run.tiny else 128))]
+    drawn = [p for p, _ in zip(draw(1, 640, 360, still=False), range(4 if run.tiny else 128))]
     picture = torch.from_numpy(np.stack(drawn)).to(run.device)
     for n in (4,) if run.tiny else (1, 8, 32, 64, 128):
         per_s = rate(run, lambda n=n: finder.detect(picture[:n], 20), n)
@@ -224,12 +223,13 @@ def host(run: Run) -> None:
     with open_video(film) as reader:
         video = WholeVideo(reader, config, models)
         batches = list(video.faces())
-    unasked = PrecomputedClassifier(models.classifier)
-    answers = np.full(len(unasked.labels), 1 / len(unasked.labels), np.float32).view(np.uint8)
-    batches = [replace(batch, crop=np.tile(answers, (len(batch), 1, 1))) for batch in batches]
+    labels = models.classifier.labels
+    batches = [
+        replace(batch, prob=np.full((len(batch), len(labels)), 1 / len(labels), np.float32)) for batch in batches
+    ]
     start = time.process_time()
     tracks = link(assign_shots(iter(batches), ShotDetector()), Tracker(max_lost_s=config.tracker_max_lost_s))
-    for _ in summarise(classify(tracks, unasked), unasked.labels, video.info, lambda: video.end_s):
+    for _ in summarise(classify(tracks, models.classifier), labels, video.info, lambda: video.end_s):
         pass
     looks = sum(len(batch.sampled_s) for batch in batches)
     run.tell(

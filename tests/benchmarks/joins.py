@@ -3,7 +3,7 @@
 python -m tests.benchmarks.joins VIDEO... (pip install scenedetect opencv-python-headless)
 
 Each video is divided into parts of three seconds. Every part is joined with every part of every other video, and the
-cut has to be found at its frame; whatever else is found is false (or a cut that the videos have).
+cut must be found at its frame; any other one that is found is false (or a cut within the videos).
 """
 
 import argparse
@@ -22,22 +22,22 @@ _PART_S = 3.0
 
 
 def parts(path: Path, fps: float) -> list[np.ndarray]:
-    """The pictures (n, 90, 160, 3) of a video, so many a second, in parts of three seconds."""
+    """Sample the frames (n, 90, 160, 3) of a video, in parts of three seconds."""
     with open_video(path, sampling=Sampling(fps)) as video:
-        pictures = np.stack([frame.rgb(*SIZE) for frame, *_ in sample_frames(video.frames(), fps)])
+        frames = np.stack([frame.rgb(*SIZE) for frame, *_ in sample_frames(video.frames(), fps)])
     n = round(_PART_S * fps)
-    return [pictures[i : i + n] for i in range(0, len(pictures) - n // 2, n)]
+    return [frames[i : i + n] for i in range(0, len(frames) - n // 2, n)]
 
 
 def main() -> None:
-    """Print a row for each rate and colour."""
+    """Print one row per rate and colour."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="+", type=Path)
     args = parser.parse_args()
     print(f"{'found / joins (false)':24}" + "".join(f"{name:>18}" for name in METHODS))
     for fps in (RATE, 5):
         videos = [parts(path, fps) for path in args.video]
-        for name, change in {"colour": lambda pictures: pictures, "black and white": grey}.items():
+        for name, change in {"colour": lambda frames: frames, "black and white": grey}.items():
             counts = {method: np.zeros(3, int) for method in METHODS}
             for one, other in permutations(videos, 2):
                 for a in map(change, one):

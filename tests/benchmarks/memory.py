@@ -1,7 +1,7 @@
 """Peak memory on a short and on a long video: `python -m tests.benchmarks.memory [--video CLIP] [--minutes 1 20]`.
 
-Repeats a clip (by default sample_videos/two_faces.mp4) without re-encoding until it is as long as asked, processes each
-length in a process of its own, and prints the peak resident size.
+Repeat a clip (by default sample_videos/two_faces.mp4) without re-encoding up to the requested length, process each
+length in a process of its own, and print the peak resident size.
 """
 
 import argparse
@@ -18,7 +18,7 @@ SAMPLE = Path(__file__).parents[2] / "sample_videos" / "two_faces.mp4"
 
 
 def repeat(clip: Path, out: Path, minutes: float) -> Path:
-    """Copy the packets of a clip again and again, each time later."""
+    """Repeat the packets of a clip until the copy is this long."""
     with av.open(str(out), "w") as target:
         stream, offset = None, 0
         while True:

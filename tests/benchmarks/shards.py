@@ -45,10 +45,10 @@ def cpu_s() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def run(video: Path, out: Path, workers: int, piece_s: float, models: Models) -> tuple[float, float, bytes]:
+def run(video: Path, out: Path, workers: int, segment_s: float, models: Models) -> tuple[float, float, bytes]:
     """Process it -> wall-clock seconds, CPU seconds, the bytes; 0 workers read it whole."""
     wall, cpu = perf_counter(), cpu_s()
-    shards = Shards(workers, piece_s=piece_s) if workers else None
+    shards = Shards(workers, segment_s=segment_s) if workers else None
     result = process_video(video, out, Config(device="cpu"), models, sharding=shards)
     assert not result.whole, result.whole
     return perf_counter() - wall, cpu_s() - cpu, out.read_bytes()

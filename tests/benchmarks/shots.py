@@ -1,9 +1,9 @@
-"""Cuts against PySceneDetect (pip install scenedetect opencv-python-headless) on the same pictures: F1, milliseconds.
+"""Cuts compared with PySceneDetect (pip install scenedetect opencv-python-headless): F1, milliseconds.
 
 python -m tests.benchmarks.shots [FILMS] [FIRST_SEED]
 
-Seeds from 1000 on were never looked at while shots.py was made (0 to 5 were). A change counts as found where the spans
-of the truth and of what was found meet, within half a frame at 25 looks a second and half a look at 5.
+Seeds from 1000 on were not used during the development of fervid.shots (0 to 5 were). A change counts as found if its
+true span and its found span meet, within half a frame at 25 and at 5 frames per second.
 """
 
 import sys
@@ -20,19 +20,19 @@ from tests.helpers.films import RATE, Film, film, score
 from tests.helpers.walking_people import dialogue
 
 
-def grey(pictures: np.ndarray) -> np.ndarray:
-    """Pictures in black and white (ITU-R BT.601)."""
-    luma = (pictures @ np.float32([0.299, 0.587, 0.114])).round().astype(np.uint8)
+def grey(frames: np.ndarray) -> np.ndarray:
+    """Convert frames to black and white (ITU-R BT.601)."""
+    luma = (frames @ np.float32([0.299, 0.587, 0.114])).round().astype(np.uint8)
     return np.repeat(luma[..., None], 3, -1)
 
 
 def grey_dialogue(seed: int, shots: int = 8) -> Film:
     """A film of portraits in black and white."""
-    shown = dialogue(seed, shots)
-    return Film(grey(shown.frames), shown.changes)
+    colour = dialogue(seed, shots)
+    return Film(grey(colour.frames), colour.changes)
 
 
-#: What makes the film of a seed, with so many shots.
+#: Functions that make a film from a seed.
 CASES: dict[str, Callable[..., Film]] = {
     "hard": partial(film, kinds=("cut",)),
     "fade": partial(film, kinds=("fade",)),
@@ -48,41 +48,41 @@ CASES: dict[str, Callable[..., Film]] = {
 }
 
 
-def ours(shown: Film, fps: int) -> list[tuple[float, float]]:
-    """Spans of the changes that fervid finds."""
-    finder = ShotDetector()
-    for i in range(0, len(shown.frames), BATCH):
-        part = shown.frames[i : i + BATCH]
-        finder.push(np.arange(i, i + len(part)) / fps, thumbnails(part))
-    finder.finish()
-    return [(shot.from_s, shot.to_s) for shot in finder.shots()[1:]]
+def ours(film: Film, fps: int) -> list[tuple[float, float]]:
+    """Return the spans of the changes that fervid finds."""
+    detector = ShotDetector()
+    for i in range(0, len(film.frames), BATCH):
+        part = film.frames[i : i + BATCH]
+        detector.push(np.arange(i, i + len(part)) / fps, thumbnails(part))
+    detector.finish()
+    return [(shot.from_s, shot.to_s) for shot in detector.shots()[1:]]
 
 
-def scenedetect(name: str, shown: Film, fps: int) -> list[tuple[float, float]]:
-    """The same from a detector of PySceneDetect with its defaults, but a shortest scene of 0.4 s."""
+def scenedetect(name: str, film: Film, fps: int) -> list[tuple[float, float]]:
+    """Return those that a detector of PySceneDetect finds with its defaults, and a minimum scene length of 0.4 s."""
     from scenedetect import AdaptiveDetector, ContentDetector
     from scenedetect.common import FrameTimecode
 
     kind = {"content": ContentDetector, "adaptive": AdaptiveDetector}[name]
     detector = kind(min_scene_len=max(1, round(0.4 * fps)))
     cuts = []
-    for i, picture in enumerate(shown.frames):
-        cuts += detector.process_frame(FrameTimecode(i, fps=float(fps)), np.ascontiguousarray(picture[..., ::-1]))
-    cuts += detector.post_process(FrameTimecode(len(shown.frames) - 1, fps=float(fps)))
+    for i, frame in enumerate(film.frames):
+        cuts += detector.process_frame(FrameTimecode(i, fps=float(fps)), np.ascontiguousarray(frame[..., ::-1]))
+    cuts += detector.post_process(FrameTimecode(len(film.frames) - 1, fps=float(fps)))
     return [((cut.frame_num - 1) / fps, cut.frame_num / fps) for cut in cuts]
 
 
 METHODS = {
     "fervid": ours,
-    "Content": lambda shown, fps: scenedetect("content", shown, fps),
-    "Adaptive": lambda shown, fps: scenedetect("adaptive", shown, fps),
+    "Content": lambda film, fps: scenedetect("content", film, fps),
+    "Adaptive": lambda film, fps: scenedetect("adaptive", film, fps),
 }
 
 
 def main(films: int = 4, first: int = 1000) -> None:
-    """Print the table, with the false and the missed changes of fervid, and the CPU time of a look."""
+    """Print the table, with the false and the missed changes of fervid, and the CPU time per frame."""
     print(f"{'F1, %':15}" + "".join(f"{f'{name} {fps}/s':>16}" for fps in (RATE, 5) for name in METHODS))
-    spent = dict.fromkeys(METHODS, 0.0)
+    seconds = dict.fromkeys(METHODS, 0.0)
     n = 0
     for case, make in CASES.items():
         counts = {(name, fps): np.zeros(3) for fps in (RATE, 5) for name in METHODS}
@@ -94,7 +94,7 @@ def main(films: int = 4, first: int = 1000) -> None:
                 for name, method in METHODS.items():
                     start = process_time()
                     found = method(shown, fps)
-                    spent[name] += process_time() - start
+                    seconds[name] += process_time() - start
                     counts[name, fps] += score(whole, found, 0.5 / RATE if fps == RATE else 0.1)
         shares = (200 * hit / max(2 * hit + false + missed, 1) for hit, false, missed in counts.values())
         print(
@@ -103,7 +103,7 @@ def main(films: int = 4, first: int = 1000) -> None:
             + "   "
             + " ".join(f"{int(c[1])}+{int(c[2])}-" for (name, _), c in counts.items() if name == "fervid")
         )
-    print(f"{'ms a look':15}" + "".join(f"{name} {1e3 * s / n:.2f}   " for name, s in spent.items()))
+    print(f"{'ms per frame':15}" + "".join(f"{name} {1e3 * s / n:.2f}   " for name, s in seconds.items()))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What each stage takes by itself: `python -m tests.benchmarks.stages VIDEO [--frames 24]`.
+"""The time of each stage by itself: `python -m tests.benchmarks.stages VIDEO [--frames 24]`.
 
-CPU milliseconds on one thread, medians. Frames: what the reader gives, and what is made of it. Detection: by the width
-of the picture, by how many are searched at once, by the number of faces (drawn as films.py does). Tracking: a look by
-its number of faces. Parquet: rows a second. (Classification: tests/benchmarks/classifier.py.)
+CPU milliseconds on one thread, medians. Frames: decoding and conversion. Detection: by the width of the image, the size
+of the batch, and the number of faces (drawn as films.py does). Tracking: per frame, by the number of faces. Parquet:
+rows per second. (Classification: tests/benchmarks/classifier.py.)
 """
 
 import argparse
@@ -24,7 +24,7 @@ from fervid.timeline.write import write_table
 from fervid.tracks.tracker import Tracker
 from fervid.video.open import open_video
 from fervid.video.sampling import detection_size
-from tests.benchmarks.films import pictures
+from tests.benchmarks.films import draw
 from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
 
 ROUNDS = 5
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def cpu_ms(call: Callable[[], object], n: int) -> float:
-    """Median CPU milliseconds of one of the n things that a call does."""
+    """Measure the median CPU milliseconds per item of a call that processes n items."""
     call()
     spent = []
     for _ in range(ROUNDS):
@@ -67,15 +67,15 @@ def frames(path: Path, n: int) -> None:
     print(f"  decoding (with opening)  {cpu_ms(decode, n):7.2f}")
     for name in ("luma_preview", "stored_luma", "luma"):
         print(f"  {name:24s} {cpu_ms(lambda name=name: [getattr(frame, name)() for frame in some], n):7.2f}")
-    print(f"  picture, {size[0]} wide        {cpu_ms(lambda: [frame.rgb(*size) for frame in some], n):7.2f}")
+    print(f"  rgb, {size[0]} wide            {cpu_ms(lambda: [frame.rgb(*size) for frame in some], n):7.2f}")
 
 
 @one_thread
 def detection() -> None:
     detector = MTCNN()
-    print("detection of faces from 20 px in 16:9 pictures, CPU ms each")
+    print("detection of faces from 20 px in 16:9 images, CPU ms each")
     for faces in (0, 1, 4, 20):
-        drawn = list(islice(pictures(faces, 1280, 720, still=False), 0, 80, 10))
+        drawn = list(islice(draw(faces, 1280, 720, still=False), 0, 80, 10))
         for width in (320, 640):
             small = np.stack([np.asarray(Image.fromarray(p).resize((width, width * 9 // 16), 4)) for p in drawn])
             found = detector.detect(small)
@@ -91,7 +91,7 @@ def detection() -> None:
 
 
 def tracking() -> None:
-    print("tracking, CPU ms a look")
+    print("tracking, CPU ms per frame")
     for faces in (1, 4, 20):
         random = np.random.default_rng(0)
         corner = random.uniform(0, 1800, (faces, 2)) + np.cumsum(random.normal(0, 4, (300, faces, 2)), 0)

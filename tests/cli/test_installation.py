@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +35,27 @@ def test_doctor_says_how_to_install_missing_extras(monkeypatch: pytest.MonkeyPat
     assert "pip install 'fervid[persons]'" in found["--persons dlib"]
     assert "pip install 'fervid[centerface]'" in found["--detector centerface"]
     assert diagnostics._version("no-such-package", "ray") == "not installed; pip install 'fervid[ray]'"
+
+
+def test_selftest_passes_and_says_so() -> None:
+    code, printed, error = run("selftest", "--device", "cpu")
+    assert code == 0 and error == "" and "FAILED" not in printed
+    assert "passed  dominant expression per second" in printed and "this installation works" in printed
+    assert run("selftest", "--quiet", "--device", "cpu") == (0, "", "")
+
+
+def test_selftest_exits_1_where_a_result_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fervid import self_test
+
+    expected = json.loads(self_test.sample().with_suffix(".json").read_text())
+    shutil.copy(self_test.sample(), tmp_path / "sample.mp4")
+    (tmp_path / "sample.json").write_text(json.dumps(expected | {"shots": 7}))
+    monkeypatch.setattr(self_test, "sample", lambda: tmp_path / "sample.mp4")
+    code, printed, _ = run("selftest", "--device", "cpu", "--json")
+    checks = {check["name"]: check["passed"] for check in json.loads(printed)["checks"]}
+    assert code == 1 and [name for name, passed in checks.items() if not passed] == ["shots"]
+
+
+def test_selftest_on_a_missing_device_exits_2() -> None:
+    code, _, error = run("selftest", "--device", "cuda:99")
+    assert code == 2 and "--device cpu" in error

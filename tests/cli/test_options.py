@@ -72,7 +72,7 @@ def test_parameters_have_the_names_of_the_python_api(command: str) -> None:
     if any(p.kind is p.VAR_KEYWORD for p in known.values()):
         known = known.keys() | get_type_hints(RecipeOptions if command == "train" else PipelineOptions).keys()
     printing = {"quiet", "as_json", "json_file", "debug", "profile", "out", "help", "from_file"}
-    renamed = {"video", "root", "inputs", "timeline", "ratings", "no_detect", "apart_from"}
+    renamed = {"video", "root", "inputs", "timeline", "ratings"}
     assert {p.name for p in COMMANDS[command].params} <= set(known) | printing | renamed
 
 

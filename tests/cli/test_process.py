@@ -74,7 +74,7 @@ def test_persons_and_shots_are_counted(tmp_path: Path) -> None:
 def test_shots_are_not_counted_without_shot_detection(tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     _, printed, _ = run("process", SAMPLES / "cut_to_nobody.mp4", "--out", out, "--pipeline", "recordings", "--end", 1)
-    assert re.search(r"shots +not looked for", printed)
+    assert re.search(r"shots +not detected", printed)
     assert json.loads(run("info", out, "--json")[1])["says"]["shots"] is None
 
 

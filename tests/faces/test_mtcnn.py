@@ -90,10 +90,10 @@ def test_agrees_on_a_fine_pyramid(images):
     _assert_same_faces(reference.detect(images), MTCNN(factor=0.9).detect(images, 30))
 
 
-def test_passes_and_strips_make_no_difference(detector, images, monkeypatch):
+def test_passes_and_tiles_make_no_difference(detector, images, monkeypatch):
     expected = vars(detector.detect(images))
     monkeypatch.setattr(mtcnn, "_PASS_PIXELS", 2 * 270 * 480)
-    monkeypatch.setattr(mtcnn, "_STRIP_PIXELS", 3000)
+    monkeypatch.setattr(mtcnn, "_TILE_PIXELS", 3000)
     monkeypatch.setattr(nms_module, "_PAIRS", 7)
     for name, values in vars(detector.detect(images)).items():
         np.testing.assert_array_equal(values, expected[name], strict=True)

@@ -1,4 +1,4 @@
-"""Clips that are truncated or damaged, and files that are named like videos but are none."""
+"""Clips that are truncated or damaged, and files that are named like videos but are not."""
 
 import os
 from collections.abc import Callable
@@ -90,7 +90,7 @@ def without_frames(path: Path) -> Path:
     return path
 
 
-# -- no videos ----------------------------------------------------------------------------------------
+# -- not videos ---------------------------------------------------------------------------------------
 
 
 def wrote(content: bytes | str) -> Builder:

@@ -2,7 +2,7 @@
 
 An image is a grid of 6 rows and 4 columns: one row of marks that shows which way is up, three rows of twelve bits, in
 black and white, with the number and a checksum, and two rows of noise, so that files have bytes to damage and grey
-levels to compare. Damaged clips, and files that are no videos, are in broken_clips.py.
+levels to compare. Damaged clips, and files that are not videos, are in broken_clips.py.
 """
 
 import io

@@ -226,7 +226,7 @@ def shot_batch(looks: Sequence[Seen]) -> ShotBatch:
 def emotion_batch(looks: Sequence[Seen]) -> EmotionBatch:
     """The looks as an EmotionBatch."""
     columns = _columns(looks)
-    del columns["crop"], columns["recognition_crop"]
+    del columns["crop"], columns["recognition_crop"], columns["prob"]
     faces = [face for look in looks for face in look.faces]
     return EmotionBatch(
         **columns,
@@ -250,6 +250,7 @@ def _columns(looks: Sequence[Seen]) -> dict[str, np.ndarray]:
         "landmarks_px": box[:, None, :2] + MARKS * (box[:, None, 2:] - box[:, None, :2]),
         "crop": np.full((len(pairs), 8, 8), mean[:, None, None], np.uint8),
         "recognition_crop": np.zeros((len(pairs), 0, 0), np.uint8),
+        "prob": np.zeros((len(pairs), 0), np.float32),
     }
 
 

@@ -1,6 +1,6 @@
 """Synthetic films with known cuts: photographs under a moving camera, joined hard, by fades and by dissolves.
 
-They may contain what is no cut: flashes, fast pans, the flicker of an explosion, a strobe, people who cross the image.
+They may contain what is not a cut: flashes, fast pans, the flicker of an explosion, strobes, people crossing the image.
 """
 
 from dataclasses import dataclass, field

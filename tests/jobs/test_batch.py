@@ -178,7 +178,7 @@ def test_a_batch_gives_the_same_values_as_process(tmp_path):
     with pytest.raises(DataError, match="not a folder"):
         fervid.load_timelines(out / "one_face.mp4.parquet")
     forgotten = CliRunner().invoke(app, ["forget", str(SAMPLES / "one_face.mp4"), "--out", str(out)])
-    assert forgotten.exit_code == 0 and "one_face.mp4" in forgotten.stdout and "not gone" in forgotten.stdout
+    assert forgotten.exit_code == 0 and "one_face.mp4" in forgotten.stdout and "not erased" in forgotten.stdout
     assert len(fervid.load_timelines(out, by="video")) == 2
 
 

@@ -65,7 +65,7 @@ def test_a_batch_accesses_only_its_inputs_and_results(hostile):
     log, temporary = hostile / "log", hostile / "tmp"
     temporary.mkdir()
     program = "from tests.helpers.failing_jobs import main; main()"
-    trace = ["strace", "-f", "-qq", "-e", "trace=%file,socket,connect,bind,sendto", "-o", log]
+    trace = ["strace", "-f", "-qq", "-s", "64", "-e", "trace=%file,socket,connect,bind,sendto", "-o", log]
     batch = [sys.executable, "-c", program, "batch", hostile / "videos", "--out", hostile / "out", "--workers", "1"]
     quiet = os.environ | {"TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([*trace, *batch], cwd=ROOT, env=quiet, capture_output=True, text=True, timeout=300)

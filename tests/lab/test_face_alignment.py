@@ -82,7 +82,7 @@ def test_evaluate_says_that_pictures_are_framed_otherwise(tmp_path: Path) -> Non
     faces = replace(some_faces(35), image=cut(224, 120, 150, 48, 35))
     data = write_parquet(tmp_path / "loose.parquet", faces)
     result = CliRunner().invoke(app, ["evaluate", "--data", str(data), "--device", "cpu"])
-    assert result.exit_code == 0 and re.search(r"framing +faces are 0\.\d\d times as large", result.output)
+    assert result.exit_code == 0 and re.search(r"face alignment +faces are 0\.\d\d times as large", result.output)
     assert evaluate_weights(data, None, "seresnet", "cpu", EvalConfig(detect=True))["framed_otherwise"] is None
 
 

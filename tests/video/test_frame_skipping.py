@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fervid.config import MAX_PIXELS, Config, load_config
 from fervid.errors import ConfigError
-from fervid.jobs.shards import around
+from fervid.jobs.shards import sample_around
 from fervid.pipeline import Models, process_video
 from fervid.video.open import open_video, read_video, sampling_of
 from fervid.video.reader import Health, Reader, RestartNeeded, Sampling, cell_of
@@ -199,7 +199,7 @@ def test_segments_skip_what_the_whole_video_skips(name, fast, make):
     for segment in segments:
         with SegmentReader(path, stream=None, max_pixels=MAX_PIXELS, sampling=sampling_of(config)) as reader:
             start_s, stop_s = reader.bounds_s(segment)
-            samples += [hashed(*one) for one in around(reader, segment, config) if start_s <= one[1] < stop_s]
+            samples += [hashed(*one) for one in sample_around(reader, segment, config) if start_s <= one[1] < stop_s]
             readers.append(reader)
     assert samples == whole.samples and len(segments) > 1
     assert all(one.tail == other.head for one, other in pairwise(readers))

@@ -1,4 +1,4 @@
-"""Files that are no videos are refused with a reason, and reach neither other files nor much memory."""
+"""Files that are not videos are refused with a reason, and reach neither other files nor much memory."""
 
 import ctypes
 import os
@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[Builder, str]] = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", REFUSED)
-def test_files_that_are_no_videos_are_refused_with_a_reason(reader, name, make):
+def test_files_that_are_not_videos_are_refused_with_a_reason(reader, name, make):
     builder, reason = REFUSED[name]
     path = make(name, builder)
     with pytest.raises(VideoError) as refused:
@@ -76,7 +76,7 @@ def test_absurd_memory_requests_are_the_files_fault(reader, make):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_paths_that_are_no_files_are_refused_with_a_reason(reader, tmp_path):
+def test_paths_that_are_not_files_are_refused_with_a_reason(reader, tmp_path):
     no_file = {tmp_path / "none.mp4": "missing", tmp_path: "not_a_file", Path("/dev/null"): "not_a_file"}
     for path, reason in no_file.items():
         with pytest.raises(VideoError) as refused:

@@ -22,19 +22,19 @@ def job(name: str) -> Job:
     return Job(Path(name), name, Path("t.parquet"), 1000)
 
 
-def test_the_tally_estimates_the_remaining_time():
+def test_the_progress_estimates_the_remaining_time():
     now = [0.0]
-    tally = batch_progress.Tally(lambda: now[0])
-    tally.take(BatchStarted(4, 4000, [row("before", "degraded")]))
-    assert tally.left_s is None and tally.done == 1 and tally.total == 5
+    progress = batch_progress.BatchProgress(lambda: now[0])
+    progress.take(BatchStarted(4, 4000, [row("before", "degraded")]))
+    assert progress.left_s is None and progress.done == 1 and progress.total == 5
     now[0] = 10.0
-    tally.take(JobFinished(row("a"), job("a")))
-    assert tally.speed == pytest.approx(6) and tally.left_s == pytest.approx(30)
-    tally.take(JobProgress(0, job("b"), 30.0, 120.0))  # b is twice as long, and a quarter done
-    assert tally.left_s == pytest.approx((90 + 120) / 9)
-    tally.take(JobProgress(0, None))
-    tally.take(JobFinished(row("b", "failed", 0.0), job("b")))
-    assert tally.text() == "3 of 5  ok 1  degraded 1  failed 1  0:20 left  6.0x real time"
+    progress.take(JobFinished(row("a"), job("a")))
+    assert progress.speed == pytest.approx(6) and progress.left_s == pytest.approx(30)
+    progress.take(JobProgress(0, job("b"), 30.0, 120.0))  # b is twice as long, and a quarter done
+    assert progress.left_s == pytest.approx((90 + 120) / 9)
+    progress.take(JobProgress(0, None))
+    progress.take(JobFinished(row("b", "failed", 0.0), job("b")))
+    assert progress.text() == "3 of 5  ok 1  degraded 1  failed 1  0:20 left  6.0x real time"
 
 
 def test_bars_show_workers_and_totals():

@@ -12,7 +12,7 @@ import fervid
 from fervid.errors import ConfigError, DataError, OutputError
 from fervid.timeline.read import open_timeline
 from fervid.views.figures.axes import clock_times, drawable
-from fervid.views.figures.timeline import Style, average_screen, average_tracks, draw, draw_timeline
+from fervid.views.figures.timeline import Style, average_screen, average_tracks, draw, plot_timeline
 from tests.helpers.clip_timelines import ROWS, face_at, process, rewrite, with_duration, with_rows, write_frames
 from tests.helpers.command_line import run
 
@@ -127,11 +127,11 @@ def test_the_same_timeline_gives_the_same_bytes(story: Path, tmp_path: Path) -> 
 
 
 def test_a_figure_is_returned_with_its_caption(story: Path) -> None:
-    figure, caption = draw_timeline(story, tracks=[1, 2])
-    assert len(figure.axes) == 2 and "2 of 3 tracks" in caption
-    assert any(text.get_text().replace("\n", " ") == caption for text in figure.texts)
+    figure = plot_timeline(story, tracks=[1, 2])
+    assert len(figure.axes) == 2 and "2 of 3 tracks" in figure.caption
+    assert any(text.get_text().replace("\n", " ") == figure.caption for text in figure.texts)
     with pytest.raises(DataError, match="no track 9"):
-        draw_timeline(story, tracks=[9])
+        plot_timeline(story, tracks=[9])
 
 
 def test_size_and_resolution_are_as_requested(story: Path, tmp_path: Path) -> None:

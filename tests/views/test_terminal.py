@@ -1,15 +1,16 @@
-"""Names of files are data: no control character in one reaches the terminal, whatever the command does with it."""
+"""File names are data: no control character in one reaches the terminal, whatever the command does with it."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from fervid.cli import app
+from fervid.self_test import Check, SelfTest
+from fervid.views import terminal
+from tests.helpers.command_line import ONE_FACE, run
 
 EVIL = "\x1b[31m\x07\x9b2Jred\nline [bold]x[\\bold]\u202e"
-SAMPLE = Path(__file__).parents[2] / "sample_videos" / "one_face.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / f"{EVIL}.toml").write_text("nonsense = 1")
     (folder / f"{EVIL}.safetensors").write_text("no weights")
     (folder / f"{EVIL}.csv").write_text("no list")
-    shutil.copy(SAMPLE, folder / f"good{EVIL}.mp4")
+    shutil.copy(ONE_FACE, folder / f"good{EVIL}.mp4")
     return folder
 
 
@@ -45,7 +46,50 @@ COMMANDS = [
 def test_no_control_character_reaches_the_terminal(line, folder):
     args = [word.replace("{}", str(folder / EVIL) if word.startswith("{}") else EVIL) for word in line.split()]
     args = [str(folder / word) if EVIL in word and not word.startswith("/") else word for word in args]
-    result = CliRunner().invoke(app, args)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    said = result.stdout + result.stderr
-    assert said and not [c for c in said if not c.isprintable() and c != "\n"], said
+    _, printed, error = run(*args)
+    text = printed + error
+    assert text and not [c for c in text if not c.isprintable() and c != "\n"], text
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (600, "10:00"), (3600, "1:00:00"), (86_399, "23:59:59")],
+)
+def test_durations_are_clock_times(seconds, text):
+    assert terminal.clock(seconds) == text
+
+
+def test_facts_are_aligned_lines_or_json(capsys, tmp_path):
+    facts = {"a": 1, "longer": {"inner": [1, 2], "none": None}, "path": tmp_path}
+    terminal.show(facts, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["a       1", "longer", "  inner  1, 2", "  none   -", f"path    {tmp_path}"]
+    terminal.show(facts, as_json=True, quiet=True)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == facts | {"path": str(tmp_path)}
+    terminal.write_json(facts, tmp_path / "facts.json")
+    assert (tmp_path / "facts.json").read_text() == printed
+    terminal.show(facts, as_json=False, quiet=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_lines_of_progress_leave_stdout_to_json(capsys):
+    for as_json, quiet, out, err in (
+        (False, False, "a\\x1bb\n", ""),
+        (True, False, "", "a\\x1bb\n"),
+        (False, True, "", ""),
+        (True, True, "", ""),
+    ):
+        terminal.line_printer(as_json=as_json, quiet=quiet)("a\x1bb")
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err) == (out, err)
+
+
+def test_a_failed_self_test_says_what_to_do(capsys):
+    checks = (Check("tracks", True, "2", "2"), Check("dominant", False, "anger", f"fear{EVIL}"))
+    terminal.print_self_test(SelfTest(checks, 3.0))
+    passed, failed, _, *advice = capsys.readouterr().out.splitlines()
+    assert passed == "passed  tracks    2" and failed.startswith("FAILED  dominant  expected anger, found fear")
+    assert "1 of 2 checks failed" in advice[0] and "fervid doctor" in advice[1]
+    terminal.print_self_test(SelfTest(checks[:1], 3.0))
+    assert "All checks passed in 3 s" in capsys.readouterr().out

@@ -112,7 +112,7 @@ def choose_stream(container: Any, path: Path, index: int | None) -> Any:
     path : Path
         For the messages.
     index : int or None
-        The requested stream. Cover pictures do not count as video streams.
+        The requested stream. Cover images do not count as video streams.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def choose_stream(container: Any, path: Path, index: int | None) -> Any:
     Raises
     ------
     VideoError
-        If there is no video stream, or no decoder for it.
+        If the file has no video stream, or FFmpeg no decoder for it.
     ConfigError
         If the requested stream is not a video stream.
     """

@@ -4,7 +4,7 @@ packets -> FrameSkipper.setting, one by one -> decoder -> FrameSkipper.restore: 
 in the place of each skipped one -> TimestampNormalizer
 
 A frame may be skipped if no other frame refers to it, which the decoder knows, and if it is not the first of its cell
-(see fervid.video.reader.Sampling), which the packets tell: an earlier frame of that cell has been read before it. If
+(see fervid.video.reader.Sampling), which the packets show: an earlier frame of that cell has been read before it. If
 the pixels of a skipped frame are requested nevertheless, the video is read again with every frame: the samples are the
 same in any case.
 """

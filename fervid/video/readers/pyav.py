@@ -50,7 +50,7 @@ class PyAVReader:
     Raises
     ------
     VideoError
-        If the file is no readable video.
+        If the file is not a readable video.
     ConfigError
         If `stream` is not a video stream.
     RestartNeeded

@@ -53,7 +53,7 @@ def read_index(path: Path, stream: int | None, max_pixels: int) -> tuple[Index, 
     NotSplittable
         If the packets are damaged, or do not have the times of the displayed frames.
     VideoError
-        If the file is no readable video.
+        If the file is not a readable video.
     """
     with open_container(path, max_pixels) as container:
         chosen = choose_stream(container, path, stream)
@@ -90,7 +90,7 @@ def read_duration(path: Path, max_pixels: int) -> float:
     Returns
     -------
     float
-        Seconds; 0 if the container declares none, or if the file is no readable video.
+        Seconds; 0 if the container declares none, or if the file is not a readable video.
     """
     try:
         with open_container(check_file(path), max_pixels) as container:

@@ -56,7 +56,7 @@ def browser_support(path: Path, *, stream: int | None = None, max_pixels: int = 
     Raises
     ------
     VideoError
-        If the file is no readable video.
+        If the file is not a readable video.
     ConfigError
         If `stream` is not a video stream.
     """
