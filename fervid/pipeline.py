@@ -412,8 +412,8 @@ def find_faces(
 
         if models.on_device:
             decoded = ahead((sample for sample in samples), depth=_DECODED_AHEAD)
-            staged = ahead(models.on_device.stage(decoded, video, size_px))
-            yield from ahead(models.on_device.find(staged, video, **crops))
+            staged = ahead(models.on_device.upload(decoded, video, size_px))
+            yield from ahead(models.on_device.detect(staged, video, **crops))
             return
         strategy, fast = detect_all, config.sampling == "fast"
         if config.detection == "adaptive":
