@@ -43,7 +43,7 @@ MAY_IMPORT_HEAVY = {
     "video.writers.audio", "video.writers.clip",
 }  # fmt: skip
 #: Slow to load or optional: only within functions, in these folders.
-LATE = {"matplotlib": {"views", "lab"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}
+LATE = {"matplotlib": {"views", "lab"}, "imblearn": {"lab"}}
 
 
 def modules() -> dict[str, Path]:
@@ -126,6 +126,19 @@ def test_there_is_no_import_cycle():
 def test_heavy_imports_stay_in_the_modules_listed():
     heavy = {m for m in MODULES if {name.split(".")[0] for name, _ in imports(m)} & HEAVY}
     assert heavy == MAY_IMPORT_HEAVY
+
+
+def test_every_exception_is_needed():
+    """A stale exception fails."""
+    assert LOADS_ITS_API[1] in {name for name, _ in own_imports(LOADS_ITS_API[0])}
+    found = {
+        library: {folder(m) for m in MODULES for name, _ in imports(m) if _top(name) == library} for library in LATE
+    }
+    assert found == LATE
+
+
+def _top(name: str) -> str:
+    return name.split(".")[0]
 
 
 @pytest.mark.parametrize("module", MODULES)
