@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from fervid.config import ConfigOptions
     from fervid.jobs.batch import Event, Summary
     from fervid.lab.evaluation.score import Summary as ScoreSummary
-    from fervid.pipeline import Models, Result
+    from fervid.lab.training.recipe import RecipeOptions
+    from fervid.models import Models
+    from fervid.pipeline import Result
     from fervid.self_test import SelfTest
     from fervid.studies.agreement import Agreement
     from fervid.studies.disfa_study import DisfaResult
@@ -723,7 +725,7 @@ def train(
     sweep: Name | None = None,
     device: str = "auto",
     on_message: Callable[[str], None] | None = None,
-    **options: Any,
+    **options: "Unpack[RecipeOptions]",
 ) -> dict[str, Any]:
     """Train a classifier; a rerun resumes.
 

@@ -39,7 +39,7 @@ from fervid.video.segments import NotSplittable
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Models", "Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video", "track_faces"]
+__all__ = ["Result", "ShardingStrategy", "Source", "WholeVideo", "find_faces", "process_video", "track_faces"]
 
 #: Frames decoded ahead for a GPU: enough to bridge an uneven decoder, few enough not to fill the GPU's memory.
 _DECODED_AHEAD = 4

@@ -15,7 +15,9 @@ import fervid
 from fervid import api
 from fervid.config import ALIASES, Config, ConfigOptions
 from fervid.errors import ConfigError, DataError
-from fervid.pipeline import Models, process_video
+from fervid.lab.training.recipe import Recipe, RecipeOptions
+from fervid.models import Models
+from fervid.pipeline import process_video
 from tests.helpers.fakes import LABELS, FakeClassifier, FakeDetector, draw_faces
 from tests.helpers.scenes import scene, write
 
@@ -78,6 +80,13 @@ def test_typed_options_are_the_fields_of_config_and_their_other_names() -> None:
     for name, hint in hints.items():
         expected = own[ALIASES.get(name, name)] | None
         assert hint == (expected | str if name == "fps" else expected)
+
+
+def test_typed_options_of_training_are_the_fields_of_the_recipe() -> None:
+    hints = typing.get_type_hints(RecipeOptions)
+    own = {field.name: field.type for field in fields(Recipe)}
+    assert list(hints) == list(own)
+    assert all(hint in (own[name] | None, own[name] | list[str] | None) for name, hint in hints.items())
 
 
 # -- predict ------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Videos that no film should be, through the whole line, from the file to the table: no crash, bounded memory, rows.
+"""Degenerate videos through the whole pipeline, from file to table: no crash, bounded memory, sensible rows.
 
-What shots, tracks and timeline make of such faces, without a file, is in test_bad_input.py.
+The same for shots, tracks and timeline alone, without files, is in test_bad_input.py.
 """
 
 import tracemalloc
@@ -15,7 +15,8 @@ import pytest
 
 from fervid.config import load_config
 from fervid.faces.detector import Detections
-from fervid.pipeline import Models, Result, process_video
+from fervid.models import Models
+from fervid.pipeline import Result, process_video
 from tests.helpers.clips import add_video, encode, joined
 from tests.helpers.fakes import FakeClassifier, FakeDetector
 
@@ -25,33 +26,33 @@ RANDOM = np.random.default_rng(5)
 
 
 class Counting(FakeDetector):
-    """Notes how many looks it searched."""
+    """Counts the frames that it searched."""
 
     def __init__(self) -> None:
         self.searched = 0
 
-    def detect(self, picture: np.ndarray, min_face_px: float) -> Detections:
-        self.searched += len(picture)
-        return super().detect(picture, min_face_px)
+    def detect(self, image: np.ndarray, min_face_px: float) -> Detections:
+        self.searched += len(image)
+        return super().detect(image, min_face_px)
 
 
-def write(path: Path, pictures: Iterable[np.ndarray], size: tuple[int, int] = SIZE, rate: int = 25) -> Path:
-    """Grey pictures as a clip; dark ones stay dark enough for FakeDetector, whose faces are brighter than 100."""
+def write(path: Path, images: Iterable[np.ndarray], size: tuple[int, int] = SIZE, rate: int = 25) -> Path:
+    """Write grey images as a clip; dark ones stay below 100, from which FakeDetector finds faces."""
     with av.open(path, "w") as out:
         stream = add_video(out, size=size, rate=rate, options={"crf": "10", "preset": "ultrafast"})
-        out.mux(list(encode(stream, pictures, range(10**6), stream.codec_context.time_base)))
+        out.mux(list(encode(stream, images, range(10**6), stream.codec_context.time_base)))
     return path
 
 
 def run(path: Path, detector: FakeDetector | None = None, **options: object) -> tuple[Result, pd.DataFrame]:
-    """The line with fake networks -> its result, and the table."""
+    """Run the pipeline with fake networks -> the result, and its table."""
     models = Models(detector or FakeDetector(), FakeClassifier(), "cpu")
     result = process_video(path, None, load_config(**options), models)
     return result, result.to_pandas()
 
 
 def scene(seed: int, face: bool = True) -> np.ndarray:
-    """A dim ground of large patches, unlike that of any other seed, with one face."""
+    """A dim background of large patches, different for each seed, with one face."""
     ground = np.random.default_rng(seed).integers(16, 80, (6, 8), np.uint8).repeat(80, 0).repeat(80, 1)
     if face:
         ground[FACE] = 250
@@ -59,18 +60,18 @@ def scene(seed: int, face: bool = True) -> np.ndarray:
 
 
 def test_zero_faces(tmp_path):
-    result, rows = run(write(tmp_path / "nobody.mp4", [scene(0, face=False)] * 75))
+    result, rows = run(write(tmp_path / "empty.mp4", [scene(0, face=False)] * 75))
     assert result.status == "ok" and rows["status"].tolist() == ["no_face"] * 3
     assert rows["second"].tolist() == [0, 1, 2] and rows["track"].isna().all() and set(rows["n_sampled"]) == {5}
 
 
 @pytest.mark.parametrize("fps", [5, "native"])
 def test_two_hundred_faces(tmp_path, fps):
-    picture = np.full(SIZE[::-1], 20, np.uint8)
+    image = np.full(SIZE[::-1], 20, np.uint8)
     for k in range(200):
         y, x = 10 + 46 * (k // 20), 4 + 32 * (k % 20)
-        picture[y : y + 26, x : x + 22] = 250
-    _, rows = run(write(tmp_path / "crowd.mp4", [picture] * 25), fps=fps)
+        image[y : y + 26, x : x + 22] = 250
+    _, rows = run(write(tmp_path / "crowd.mp4", [image] * 25), fps=fps)
     assert len(rows) == 200 and sorted(rows["track"]) == list(range(200))
     assert set(rows["n_faces"]) == {5 if fps == 5 else 25} and np.allclose(rows["face_seconds"], 1)
 
@@ -83,7 +84,7 @@ def test_a_face_that_fills_the_frame(tmp_path):
 
 @pytest.mark.parametrize("fps", [5, "native"])
 def test_one_frame_shots(tmp_path, fps):
-    """Two seconds, each frame another place: what is a shot may be argued about; no track is in two, no second lost."""
+    """Two seconds, each frame another place: shots are a matter of opinion, but no track is in two, no second lost."""
     result, rows = run(write(tmp_path / "cuts.mp4", map(scene, range(50))), fps=fps)
     assert result.status == "ok" and sorted(set(rows["second"])) == [0, 1]
     assert set(rows["n_sampled"]) == {5 if fps == 5 else 25}
@@ -100,7 +101,7 @@ def test_strobing_is_one_shot_and_one_track(tmp_path, half):
     assert rows["n_faces"].tolist() == [25] * 3
 
 
-def test_a_strobe_that_hides_the_face_makes_up_none(tmp_path):
+def test_a_strobe_that_hides_the_face_adds_none(tmp_path):
     lit = [scene(1) if i // 3 % 2 else np.full(SIZE[::-1], 16, np.uint8) for i in range(75)]
     _, rows = run(write(tmp_path / "dark.mp4", lit), fps="native")
     assert rows["shot"].tolist() == [0] * 3 and rows["track"].tolist() == [0] * 3
@@ -108,8 +109,8 @@ def test_a_strobe_that_hides_the_face_makes_up_none(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_static_picture_for_an_hour(tmp_path):
-    """In 3,600 frames, and in memory that does not grow with them: all of them would take 40 MB, small as they are."""
+def test_a_static_video_of_an_hour(tmp_path):
+    """3,600 frames, in memory that does not grow with them: all of them would take 40 MB."""
     small = scene(2)[170:270, 260:380]
     clip = write(tmp_path / "hour.mp4", (small for _ in range(3600)), size=(120, 100), rate=1)
     detector = Counting()
@@ -124,7 +125,7 @@ def test_a_static_picture_for_an_hour(tmp_path):
     assert peak < 20e6
 
 
-def test_a_picture_that_stays_on_for_an_hour(tmp_path):
+def test_a_still_image_of_an_hour(tmp_path):
     """Two frames, an hour apart, as slides are stored."""
     clip = tmp_path / "slide.mkv"
     with av.open(clip, "w") as out:
@@ -136,10 +137,10 @@ def test_a_picture_that_stays_on_for_an_hour(tmp_path):
 
 
 def test_backward_time_after_a_concatenation(tmp_path):
-    """Two recordings joined as `cat` joins them: the clock goes back, the timeline goes on, no face crosses over."""
+    """Two recordings joined as `cat` does: timestamps jump back, the timeline continues, no track spans both."""
 
     def part(seed: int) -> Callable[[Path], Path]:
-        return partial(write, pictures=[scene(seed)] * 50)
+        return partial(write, images=[scene(seed)] * 50)
 
     clip = joined(part(5), part(6))(tmp_path / "joined.ts")
     result, rows = run(clip)

@@ -1,4 +1,4 @@
-"""What no film should be, through shots, tracks and timeline at once: no crash, bounded memory, sensible rows."""
+"""Degenerate input through shots, tracks and timeline together: no crash, bounded memory, sensible rows."""
 
 from collections.abc import Iterable, Iterator
 
@@ -17,17 +17,17 @@ NOISE = np.random.default_rng(3).integers(0, 255, (64, 18, 32, 3), np.uint8)
 
 
 def rows_of(batches: Iterable[FaceBatch], end_s: float) -> Rows:
-    finder = ShotDetector()
-    read = classify(link(assign_shots(batches, finder), Tracker()), FakeClassifier())
-    return fill_gaps(summarise(read, LABELS, INFO, lambda: end_s), LABELS, 0, lambda: end_s)
+    detector = ShotDetector()
+    emotions = classify(link(assign_shots(batches, detector), Tracker()), FakeClassifier())
+    return fill_gaps(summarise(emotions, LABELS, INFO, lambda: end_s), LABELS, 0, lambda: end_s)
 
 
 INFO: VideoInfo = video(1920, 1080)
 
 
-def batches(looks: list[Seen], thumb: np.ndarray | None = None) -> Iterator[FaceBatch]:
-    for i in range(0, len(looks), 8):
-        yield face_batch(looks[i : i + 8], None if thumb is None else thumb[i : i + 8])
+def batches(samples: list[Seen], thumb: np.ndarray | None = None) -> Iterator[FaceBatch]:
+    for i in range(0, len(samples), 8):
+        yield face_batch(samples[i : i + 8], None if thumb is None else thumb[i : i + 8])
 
 
 def face(i: int, side: float = 40) -> Face:
@@ -57,9 +57,9 @@ def test_a_face_that_fills_the_frame():
 
 @pytest.mark.parametrize("fps", [5, 25])
 def test_one_frame_shots(fps):
-    """Every look is another picture: whatever the shots are, each second has its rows, and no track spans two."""
-    looks = [Seen(i / fps, (face(0),)) for i in range(64)]
-    rows = rows_of(batches(looks, NOISE), 64 / fps)
+    """Every sampled frame is another image: whatever the shots are, each second has rows, and no track spans two."""
+    samples = [Seen(i / fps, (face(0),)) for i in range(64)]
+    rows = rows_of(batches(samples, NOISE), 64 / fps)
     assert sorted(set(rows["second"].tolist())) == list(range(-(-64 // fps)))
     assert (rows["n_sampled"][rows["second"] < 64 // fps] == fps).all() and (np.diff(rows["shot"]) >= 0).all()
 
@@ -73,7 +73,7 @@ def test_strobing_is_one_shot_and_one_track(period):
 
 
 @pytest.mark.slow
-def test_a_static_picture_for_an_hour():
+def test_a_static_video_of_an_hour():
     waits = []
 
     def film() -> Iterator[FaceBatch]:
@@ -81,16 +81,16 @@ def test_a_static_picture_for_an_hour():
             waits.append(k)
             yield face_batch([Seen((8 * k + i) / 5, (face(0),)) for i in range(8)], np.repeat(NOISE[:1], 8, 0))
 
-    finder = ShotDetector()
-    for n, batch in enumerate(link(assign_shots(film(), finder), Tracker())):
+    detector = ShotDetector()
+    for n, batch in enumerate(link(assign_shots(film(), detector), Tracker())):
         assert len(waits) - n <= 5 and set(batch.track) == {0} and set(batch.shot) == {0}
-    assert [shot.kind for shot in finder.shots()] == ["start"] and len(finder._seen) < 50
+    assert [shot.kind for shot in detector.shots()] == ["start"] and len(detector._seen) < 50
 
 
-def test_backward_time_after_a_concatenation_that_nobody_mended():
-    """The reader puts joined parts behind each other; should time run back all the same, both parts are kept apart."""
-    tracker, finder = Tracker(), ShotDetector()
+def test_timestamps_that_run_backwards():
+    """The reader puts joined parts one after the other; should time run backwards anyway, the parts stay separate."""
+    tracker, detector = Tracker(), ShotDetector()
     joined = [Seen(i / 5, (face(0),)) for i in range(10)] + [Seen(i / 5, (face(0),)) for i in range(10)]
-    linked = list(link(assign_shots(batches(joined), finder), tracker))
+    linked = list(link(assign_shots(batches(joined), detector), tracker))
     assert sum(len(batch) for batch in linked) == 20
     assert sorted({int(track) for batch in linked for track in batch.track}) == [0, 1]

@@ -1,4 +1,4 @@
-"""Presets, files and options become one checked Config; what is wrong is named."""
+"""Presets, files and options make one checked Config; errors name the key and the file."""
 
 import dataclasses
 import json
@@ -21,10 +21,10 @@ def toml(tmp_path):
     return write
 
 
-# -- what is given --------------------------------------------------------------------------------------
+# -- valid options --------------------------------------------------------------------------------------
 
 
-def test_without_anything_it_is_the_default():
+def test_defaults():
     assert load_config() == Config()
     assert load_config(fps=None, device=None, stream=None) == Config()
 
@@ -33,40 +33,40 @@ def test_without_anything_it_is_the_default():
 def test_every_preset_loads(name):
     assert isinstance(load_config(name), Config)
     assert set(presets()) == {"movies", "recordings", "disfa"}
-    assert presets()[name].read_text("utf-8").startswith("#")  # commented: a preset explains itself
+    assert presets()[name].read_text("utf-8").startswith("#")  # a preset explains itself
 
 
-def test_presets_say_what_they_say():
+def test_values_of_presets():
     assert load_config("movies").max_lost_s < load_config("recordings").max_lost_s
     assert load_config("disfa").fps is None
     assert load_config("movies").persons == "dlib" and load_config("movies", persons="none").persons is None
 
 
-def test_an_option_stands_over_the_preset():
+def test_options_take_precedence_over_the_preset():
     assert load_config("disfa", fps=5).fps == 5
     assert load_config("movies", fps="native").fps is None
     assert load_config("movies", fps=None).fps == 5
     assert load_config("movies", max_lost_s=2).track_start_score == load_config("movies").track_start_score
 
 
-def test_a_file_of_ones_own(toml, tmp_path):
+def test_a_toml_file(toml, tmp_path):
     config = load_config(toml("fps = 12.5\nmin_face_px = 40\nreader = 'decord'\nstream = 1\n"))
     assert (config.fps, config.min_face_px, config.reader, config.stream) == (12.5, 40, "decord", 1)
     assert load_config(tmp_path / "mine.toml") == config
 
 
-@pytest.mark.parametrize("fps, looks", [("native", None), ("5", 5), ("29.97", 29.97), (5, 5), (30.0, 30)])
-def test_fps(fps, looks):
-    assert load_config(fps=fps).fps == looks
+@pytest.mark.parametrize("fps, expected", [("native", None), ("5", 5), ("29.97", 29.97), (5, 5), (30.0, 30)])
+def test_fps(fps, expected):
+    assert load_config(fps=fps).fps == expected
 
 
-def test_it_is_frozen_and_plain():
+def test_a_config_is_frozen_and_has_plain_values():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().fps = 3
     assert json.loads(json.dumps(load_config("movies").to_dict())) == load_config("movies").to_dict()
 
 
-def test_one_request_has_one_spelling():
+def test_equal_values_have_one_json():
     assert json.dumps(load_config(fps=5).to_dict()) == json.dumps(load_config(fps="5").to_dict())
 
 
@@ -108,21 +108,21 @@ def test_metadata_keeps_its_keys():
     assert load_config(**config.to_dict() | {"fps": "native"}) == config
 
 
-# -- what is wrong --------------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "key, nearest",
     [("fsp", "fps"), ("min_faces", "min_face_px"), ("max_gap", "max_lost_s"), ("weight", "weights"), ("ends", "end_s")],
 )
-def test_an_unknown_key_names_the_nearest(toml, key, nearest):
+def test_an_unknown_key_suggests_the_nearest(toml, key, nearest):
     with pytest.raises(ConfigError, match=f"unknown key '{key}'; did you mean '{nearest}'"):
         load_config(**{key: 1})
     with pytest.raises(ConfigError, match=rf"mine\.toml: unknown key '{key}'; did you mean '{nearest}'"):
         load_config(toml(f"{key} = 1"))
 
 
-def test_a_key_like_no_other_lists_those_known():
+def test_an_unknown_key_without_a_near_one_lists_all():
     with pytest.raises(ConfigError, match=r"unknown key 'zzz'; expected one of fps, reader"):
         load_config(zzz=1)
 
@@ -175,12 +175,12 @@ def test_ranges(key, fits, fails):
 
 
 @pytest.mark.parametrize("key, known", [("reader", "av, decord"), ("detector", "mtcnn, centerface")])
-def test_unknown_names_list_those_known(key, known):
+def test_unknown_values_list_the_known_ones(key, known):
     with pytest.raises(ConfigError, match=f"unknown {key} 'nope': expected one of {known}"):
         load_config(**{key: "nope"})
 
 
-def test_the_end_comes_after_the_start():
+def test_the_end_must_be_after_the_start():
     with pytest.raises(ConfigError, match="end 5 s must be after start 5 s"):
         load_config(start_s=5, end_s=5.0)
 
@@ -190,7 +190,7 @@ def test_a_value_out_of_range_names_the_file(toml):
         load_config(toml("fps = 0"))
 
 
-def test_pipelines_that_cannot_be_read(toml, tmp_path):
+def test_unreadable_pipelines(toml, tmp_path):
     for wrong in ("film", str(tmp_path), str(tmp_path / "none.toml"), ""):
         with pytest.raises(ConfigError, match="no such pipeline; expected disfa, movies, recordings"):
             load_config(wrong)
@@ -202,7 +202,7 @@ def test_pipelines_that_cannot_be_read(toml, tmp_path):
         load_config(tmp_path / "latin.toml")
 
 
-def test_the_api_refuses_before_it_opens_anything():
+def test_options_are_checked_before_any_file_is_opened():
     with pytest.raises(ConfigError, match="did you mean 'fps'"):
         fervid.process("/no/such/video.mp4", fsp=5)
     with pytest.raises(ConfigError, match="did you mean 'fps'"):
@@ -219,11 +219,11 @@ def test_the_api_refuses_before_it_opens_anything():
         ({}, (1080, 1920), 640, 60),
         ({}, (320, 240), 320, 20),  # never larger than the video
         ({"min_face_px": 60}, (1920, 1080), 640, 60),
-        ({"min_face_px": 200}, (1920, 1080), 640, 200),  # large faces need no smaller picture
+        ({"min_face_px": 200}, (1920, 1080), 640, 200),  # large faces need no smaller image
         ({"min_face_px": 30}, (1920, 1080), 1280, 30),  # 20 of 1280 are 30 of 1920
         ({"min_face_px": 12}, (1920, 1080), 1920, 12),  # as far as the video has the pixels
         ({"detection_size_px": 512}, (1024, 768), 512, 40),
-        ({"min_face_px": 36, "detector": "centerface"}, (1920, 1080), 640, 36),  # which needs 12 pixels
+        ({"min_face_px": 36, "detector": "centerface"}, (1920, 1080), 640, 36),  # needs 12 pixels
         ({"min_face_px": 30, "detector": "centerface"}, (1920, 1080), 768, 30),
     ],
 )

@@ -1,4 +1,4 @@
-"""Imports point one way, the heavy ones stay in their places, and names are what `__all__` says."""
+"""Imports follow the order of folders, heavy ones stay in the modules listed, and `__all__` lists what exists."""
 
 import ast
 import subprocess
@@ -13,15 +13,15 @@ import fervid
 
 ROOT = Path(__file__).parent.parent / "fervid"
 
-#: The rooms of the house, in order: a module may import from its own room and from those before it, lazily too.
-#: A new file or folder at the top of fervid/ has to find its place here.
+#: The folders and files at the top of fervid/, in order: a module may import from its own and from those before it,
+#: lazily too. A new one needs a place here.
 ORDER = [
     "errors", "_version", "registry", "labels", "types", "runtime", "config", "files", "networks",
     "video", "shots", "faces", "tracks", "emotions", "timeline",
     "provenance", "cuda", "models", "pipeline", "self_test", "jobs", "studies", "views", "lab", "diagnostics", "api",
     "", "cli", "__main__",
 ]  # fmt: skip
-#: The one arrow that runs back: the package offers the API by name (PEP 562), and api.py never imports the package.
+#: The one import against the order: the package loads the API by name (PEP 562), and api.py never imports the package.
 LOADS_ITS_API = ("", "api")
 #: Libraries that are heavy or optional, and every module that may import them, lazily or not.
 HEAVY = {"av", "decord", "openvino", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}
@@ -42,8 +42,8 @@ MAY_IMPORT_HEAVY = {
     "video.readers.tensor_resize", "video.readers.timestamps", "video.readers.torchcodec",
     "video.writers.audio", "video.writers.clip",
 }  # fmt: skip
-#: Slow to load or optional: only within a function, in these rooms.
-LATE = {"matplotlib": {"views", "lab"}, "captum": {"lab"}, "imblearn": {"lab"}, "sklearn": {"lab"}}
+#: Slow to load or optional: only within functions, in these folders.
+LATE = {"matplotlib": {"views", "lab"}, "imblearn": {"lab"}}
 
 
 def modules() -> dict[str, Path]:
@@ -59,7 +59,7 @@ MODULES = modules()
 
 
 def _imports(tree: ast.AST, lazy: bool) -> Iterator[tuple[str, bool]]:
-    """Those for type checkers are no imports."""
+    """Imports for type checkers alone do not count."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
@@ -79,7 +79,7 @@ def tree(module: str) -> ast.Module:
 
 @cache
 def imports(module: str) -> list[tuple[str, bool]]:
-    """Every import as (dotted name, whether it waits for a call)."""
+    """Every import as (dotted name, whether it is within a function)."""
     return list(_imports(tree(module), False))
 
 
@@ -96,23 +96,25 @@ def own_imports(module: str) -> list[tuple[str, bool]]:
     return found
 
 
-def room(module: str) -> str:
+def folder(module: str) -> str:
     return module.split(".")[0]
 
 
-def test_every_room_has_its_place():
-    assert sorted(ORDER) == sorted({room(module) for module in MODULES})
+def test_every_folder_has_its_place():
+    assert sorted(ORDER) == sorted({folder(module) for module in MODULES})
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_point_one_way(module):
+def test_imports_follow_the_order(module):
     for imported, _ in own_imports(module):
         if (module, imported) != LOADS_ITS_API:
-            assert ORDER.index(room(imported)) <= ORDER.index(room(module)), f"{module or 'fervid'} imports {imported}"
+            assert ORDER.index(folder(imported)) <= ORDER.index(folder(module)), (
+                f"{module or 'fervid'} imports {imported}"
+            )
 
 
-def test_there_is_no_circle_of_imports():
-    """Lazy imports count, and so do circles within a room."""
+def test_there_is_no_import_cycle():
+    """Lazy imports count, and so do cycles within a folder."""
     waiting = {m: {name for name, _ in own_imports(m)} - {m} for m in MODULES}
     waiting[""].discard("api")
     while free := [m for m, imported in waiting.items() if not imported & waiting.keys()]:
@@ -121,16 +123,29 @@ def test_there_is_no_circle_of_imports():
     assert not waiting, f"these import each other: {sorted(waiting)}"
 
 
-def test_heavy_imports_stay_in_the_modules_named():
+def test_heavy_imports_stay_in_the_modules_listed():
     heavy = {m for m in MODULES if {name.split(".")[0] for name, _ in imports(m)} & HEAVY}
     assert heavy == MAY_IMPORT_HEAVY
 
 
+def test_every_exception_is_needed():
+    """A stale exception fails."""
+    assert LOADS_ITS_API[1] in {name for name, _ in own_imports(LOADS_ITS_API[0])}
+    found = {
+        library: {folder(m) for m in MODULES for name, _ in imports(m) if _top(name) == library} for library in LATE
+    }
+    assert found == LATE
+
+
+def _top(name: str) -> str:
+    return name.split(".")[0]
+
+
 @pytest.mark.parametrize("module", MODULES)
-def test_late_imports_wait_for_a_call(module):
+def test_late_imports_are_within_functions(module):
     for name, lazy in imports(module):
         if name.split(".")[0] in LATE:
-            assert lazy and room(module) in LATE[name.split(".")[0]], f"{module} imports {name}"
+            assert lazy and folder(module) in LATE[name.split(".")[0]], f"{module} imports {name}"
 
 
 def test_importing_the_command_line_loads_nothing_heavy():
@@ -141,8 +156,8 @@ def test_importing_the_command_line_loads_nothing_heavy():
     assert not loaded & (HEAVY | {"numpy", "pandas", "pyarrow", "scipy", "PIL", "matplotlib", "safetensors"})
 
 
-def test_the_line_itself_loads_no_torch():
-    """Its models do: who brings others, as the workers in these tests do, does not wait for it."""
+def test_the_pipeline_itself_loads_no_torch():
+    """Only its models do: the fake ones of these tests do not wait for it."""
     program = """
 import sys
 from pathlib import Path

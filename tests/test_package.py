@@ -1,4 +1,4 @@
-"""The wheel works away from the checkout: presets and weights travel inside it."""
+"""The wheel works without the checkout: it contains the presets, the weights and the sample video."""
 
 import os
 import subprocess
@@ -20,8 +20,9 @@ def test_the_wheel_works_on_its_own(tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(site)
     assert not list(site.glob("tests*")) and (site / "fervid" / "pipelines" / "movies.toml").is_file()
     assert [p.suffix for p in sorted((site / "fervid" / "sample_videos").iterdir())] == [".json", ".mp4"]
-    assets = ROOT / "fervid" / "views" / "assets"
-    assert {p.name for p in assets.iterdir()} == {p.name for p in (site / "fervid" / "views" / "assets").iterdir()}
+    assets = Path("fervid", "views", "report", "assets")
+    assert {p.name for p in (ROOT / assets).iterdir()} == {p.name for p in (site / assets).iterdir()}
+    assert (site / "fervid" / "py.typed").is_file()
     script = "import sys, fervid, fervid.cli; assert fervid.__file__.startswith(sys.argv.pop()); fervid.cli.main()"
     video, out = ROOT / "sample_videos" / "one_face.mp4", tmp_path / "t.parquet"
     args = ["process", str(video), "--out", str(out), "--end", "1", "--pipeline", "movies", str(site)]

@@ -11,8 +11,9 @@ import pytest
 
 from fervid.config import Config, load_config
 from fervid.errors import MissingDependency, WeightsError
+from fervid.models import Models
 from fervid.networks.weights import find_weights
-from fervid.pipeline import Models, process_video
+from fervid.pipeline import process_video
 from fervid.provenance import RESULTS_VERSION, models_fingerprint, resume_key
 from fervid.timeline.read import read_provenance
 from tests.helpers.fakes import FakeClassifier, FakeDetector

@@ -1,4 +1,4 @@
-"""What all commands share: the app, how a function becomes a command, and errors as one line and an exit code."""
+"""The application: how a function becomes a command, and an error one line and an exit code."""
 
 import functools
 import inspect
@@ -11,14 +11,13 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from fervid.cli.options import PANELS, flag
 from fervid.errors import ConfigError, FervidError
 
-__all__ = ["ALIASES", "GROUPS", "PANELS", "RESTARTS", "RESUMES", "RESUMES_UNLESS_FRESH", "app", "command"]
+__all__ = ["ALIASES", "GROUPS", "RESTARTS", "RESUMES", "RESUMES_UNLESS_FRESH", "app", "command"]
 
 #: The groups of commands, in the order of `fervid --help`.
-ANALYSE, LOOK, STUDIES, MODELS, INSTALLATION = GROUPS = ("Analyse", "Look", "Studies", "Models", "Installation")
-#: The panels of options, in the order of `fervid COMMAND --help`.
-PANELS = ("Output", "Figure", "Data", "Sampling", "Detection", "Model", "Training", "Run")
+GROUPS = ("Analyse", "Look", "Studies", "Models", "Installation")
 
 #: Earlier names of options, by command. They keep working but are not shown.
 ALIASES: dict[str, dict[str, str]] = {
@@ -57,9 +56,7 @@ Version = Annotated[
     bool,
     typer.Option("--version", metavar="", help="Print the version and exit.", is_eager=True, callback=_print_version),
 ]
-Debug = Annotated[
-    bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.", rich_help_panel="Run")
-]
+Debug = Annotated[bool, flag("--debug", panel="Run", help="Show the traceback of an error.")]
 
 
 @app.callback()
@@ -68,22 +65,42 @@ def options(version: Version = False) -> None:
 
 
 class Command(TyperCommand):
-    """A command that also takes the earlier names of its options, and shows --help beside the options of the run."""
+    """A command that accepts earlier names of its options and shows --help in a panel."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Replace earlier names of options by those of today."""
+        """Parse arguments after replacing earlier names of options by the current ones.
+
+        Parameters
+        ----------
+        ctx : Context
+        args : list of str
+
+        Returns
+        -------
+        list of str
+            Arguments that no parameter took.
+        """
         names = ALIASES.get(self.name or "", {})
         end = args.index("--") if "--" in args else len(args)
-        today: list[str] = []
+        current: list[str] = []
         for arg in args[:end]:
             name, equals, value = arg.partition("=")
-            today.append(f"{names.get(name, name)}{equals}{value}")
+            current.append(f"{names.get(name, name)}{equals}{value}")
         if any(param.name == "json_file" for param in self.params):
-            today = _json_as_flag(today)
-        return super().parse_args(ctx, [*today, *args[end:]])
+            current = _json_as_flag(current)
+        return super().parse_args(ctx, [*current, *args[end:]])
 
     def get_help_option(self, ctx: Any) -> Any:
-        """Put --help into a panel."""
+        """Give the --help option, in the panel of the run.
+
+        Parameters
+        ----------
+        ctx : Context
+
+        Returns
+        -------
+        Option or None
+        """
         option = super().get_help_option(ctx)
         if option is not None:
             option.rich_help_panel, option.metavar = PANELS[-1], ""
@@ -93,7 +110,7 @@ class Command(TyperCommand):
 def _json_as_flag(args: list[str]) -> list[str]:
     """Turn `--json FILE` into `--json-file FILE` and `--json -` into `--json`.
 
-    FILE is a name that ends in .json or does not exist: whatever else follows --json is an argument of the command.
+    FILE is a name that ends in .json or that does not exist; anything else after --json is an argument of the command.
     """
     found: list[str] = []
     rest = iter(args)

@@ -7,10 +7,11 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from fervid.config import DETECTIONS, MAX_PIXELS, PRECISIONS, SAMPLINGS, presets
+from fervid.config import DETECTIONS, PRECISIONS, SAMPLINGS, Config, presets
 from fervid.registry import DETECTORS, EMBEDDERS, READERS, describe
 
 __all__ = [
+    "PANELS",
     "Detect",
     "Device",
     "Force",
@@ -36,6 +37,10 @@ __all__ = [
 ]
 
 
+#: The panels of options, in the order of `fervid COMMAND --help`.
+PANELS = ("Output", "Figure", "Data", "Sampling", "Detection", "Model", "Training", "Run")
+
+
 def option(*names: str, panel: str, help: str, choices: Iterable[str] | None = None, **more: Any) -> Any:
     """Describe an option for Typer.
 
@@ -44,7 +49,7 @@ def option(*names: str, panel: str, help: str, choices: Iterable[str] | None = N
     names : str
         As written on the command line; without any, the option is named after its parameter.
     panel : str
-        One of fervid.cli.app.PANELS.
+        One of PANELS.
     help : str
         What the option sets, with the default in parentheses where it is not a plain value.
     choices : iterable of str, optional
@@ -202,7 +207,7 @@ def time_option(
     Any
         Metadata for an Annotated type.
     """
-    return option(*names, panel=panel, help=help, metavar="TIME", parser=parser, show_default=show_default)
+    return option(*names, panel=panel, help=help, metavar="S|M:SS", parser=parser, show_default=show_default)
 
 
 # -- arguments --------------------------------------------------------------------------------------
@@ -226,7 +231,7 @@ Detect = Annotated[
     flag(
         "--detect/--no-detect",
         panel="Detection",
-        help="Detect faces (default), or use each image whole as a face crop.",
+        help="Detect faces, or use each image whole as a face crop.",
     ),
 ]
 
@@ -251,13 +256,15 @@ Fps = Annotated[
     str | None,
     option(
         panel="Sampling",
-        help='Frames to sample per second of video, by timestamp; "native" for every frame (default 5).',
+        help=f'Frames to sample per second of video, by timestamp; "native" for every frame (default {Config.fps:g}).',
         metavar="N|native",
     ),
 ]
 PresetWeights = Annotated[
     str | None,
-    option(panel="Model", help="A bundled model (default seresnet) or a .safetensors file.", metavar="NAME|FILE"),
+    option(
+        panel="Model", help=f"A bundled model (default {Config.weights}) or a .safetensors file.", metavar="NAME|FILE"
+    ),
 ]
 PresetDevice = Annotated[str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")]
 
@@ -276,7 +283,11 @@ class PipelineOptions(TypedDict, total=False):
     ]
     baseline: Annotated[
         bool | None,
-        flag("--baseline", panel="Output", help="Add *_baseline columns: difference from the person's own median."),
+        flag(
+            "--baseline/--no-baseline",
+            panel="Output",
+            help="Add *_baseline columns: difference from the person's own median.",
+        ),
     ]
     fps: Fps
     sampling: Annotated[
@@ -298,14 +309,14 @@ class PipelineOptions(TypedDict, total=False):
         option(
             panel="Sampling",
             choices=READERS,
-            help=f"How files are read: {describe(READERS)} (default av).",
+            help=f"How files are read: {describe(READERS)} (default {Config.reader}).",
         ),
     ]
     max_pixels: Annotated[
         int | None,
         option(
             panel="Sampling",
-            help=f"Refuse frames of more pixels (default {MAX_PIXELS // 1_000_000} million).",
+            help=f"Refuse frames of more pixels (default {Config.max_pixels // 1_000_000} million).",
             metavar="N",
         ),
     ]
@@ -314,7 +325,7 @@ class PipelineOptions(TypedDict, total=False):
         option(
             "--detection-size",
             panel="Detection",
-            help="Longer side of the image in which faces are detected (default 640).",
+            help=f"Longer side of the image in which faces are detected (default {Config.detection_size_px}).",
             metavar="PX",
         ),
     ]
@@ -327,7 +338,7 @@ class PipelineOptions(TypedDict, total=False):
         option(
             panel="Detection",
             choices=DETECTORS,
-            help=f"Face detector: {describe(DETECTORS)} (default mtcnn).",
+            help=f"Face detector: {describe(DETECTORS)} (default {Config.detector}).",
         ),
     ]
     detection: Annotated[
@@ -344,31 +355,37 @@ class PipelineOptions(TypedDict, total=False):
         flag(
             "--detect-shots/--no-detect-shots",
             panel="Detection",
-            help="Whether to detect cuts, fades and dissolves, which end every track (default yes).",
+            help="Whether cuts, fades and dissolves are detected; they end every track (default yes).",
         ),
     ]
     track_start_score: Annotated[
         float | None,
         option(
-            panel="Detection", help="Detection score that a face needs to start a track (default 0.9).", metavar="SCORE"
+            panel="Detection",
+            help=f"Detection score that a face needs to start a track (default {Config.track_start_score:g}).",
+            metavar="SCORE",
         ),
     ]
     max_lost_s: Annotated[
         float | None,
-        time_option("--max-lost", panel="Detection", help="Time for which a track without a face is kept (default 1)."),
+        time_option(
+            "--max-lost",
+            panel="Detection",
+            help=f"Time for which a track without a face is kept (default {Config.max_lost_s:g} s).",
+        ),
     ]
     persons: Annotated[
         str | None,
         option(
             panel="Detection",
-            help=f"Network that recognizes a person across tracks: {describe(EMBEDDERS)}; a file, or none (default).",
+            help=f"Network that recognizes a person across tracks: {describe(EMBEDDERS)}; or none (default).",
             metavar="NETWORK",
         ),
     ]
     weights: PresetWeights
     precision: Annotated[
         str | None,
-        option(panel="Model", choices=PRECISIONS, help="Arithmetic of the networks (default auto)."),
+        option(panel="Model", choices=PRECISIONS, help=f"Arithmetic of the networks (default {Config.precision})."),
     ]
     pipeline: Annotated[
         str | None,

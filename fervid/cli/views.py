@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fervid.cli.app import command
 from fervid.cli.options import Force, Json, Quiet, TimelineFile, VideoFile, argument, flag, option, output
+from fervid.registry import describe
 from fervid.views.export.formats import FORMATS
 
 __all__ = ["export", "overlay", "plot", "report"]
@@ -116,12 +117,12 @@ def export(
     out: Annotated[Path, output("The file to write.")],
     to: Annotated[
         str | None,
-        option(panel="Output", choices=tuple(FORMATS), help="Format (default from the suffix)."),
+        option(panel="Output", choices=FORMATS, help=f"Format: {describe(FORMATS)} (default from the suffix)."),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write a timeline for other programs: CSV, ELAN (.eaf), subtitles (.srt), events for BORIS (.xlsx, .csv, .tsv)."""
+    """Write a timeline for other programs: CSV, ELAN (.eaf), subtitles (.srt), BORIS (.xlsx, .csv, .tsv)."""
     import fervid
     from fervid.views import terminal
 

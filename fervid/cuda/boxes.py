@@ -115,7 +115,7 @@ def _on_cpu(
     members: Tensor, box: Tensor, score: Tensor, group: Tensor | None, threshold: float, of_smaller: bool
 ) -> Tensor:
     """Process one crowded image with faces/nms.py, whose memory does not grow with the square of the boxes."""
-    groups = torch.zeros_like(members) if group is None else group[members]
-    boxes, scores, groups = (column.cpu().numpy() for column in (box[members], score[members], groups))
+    group = torch.zeros_like(members) if group is None else group[members]
+    boxes, scores, groups = (column.cpu().numpy() for column in (box[members], score[members], group))
     kept = torch.from_numpy(nms_on_cpu(boxes, scores, groups, threshold, of_smaller=of_smaller)).to(box.device)
     return members[kept.sort().values]

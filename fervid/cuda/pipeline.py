@@ -179,10 +179,10 @@ class DevicePipeline:
             If the memory of the device does not suffice for one sample.
         """
         bind_thread(self.device)
-        options = {"alignment": alignment, "crop_px": crop_px, "recognition": recognition}
-        detect = partial(self._detect, video=video, min_face_px=min_face_px, **options)
+        crops = partial(self._detect, video=video, alignment=alignment, crop_px=crop_px, recognition=recognition)
+        work = partial(crops, min_face_px=min_face_px)
         for batch in batches:
-            yield from retry_smaller(batch, detect, self._set_batch_size, _describe(video))
+            yield from retry_smaller(batch, work, self._set_batch_size, _describe(video))
 
     def _set_batch_size(self, n: int) -> None:
         self.batch_size = n

@@ -78,6 +78,9 @@ class Summary:
     """Duration of the run in seconds."""
     video_s: float
     """Duration of the videos processed in this run, in seconds."""
+    outdated: int = 0
+    """How many timelines in the folder are of videos that are no input of this run, and were made with other options,
+    other models or by another version of fervid."""
 
     def count(self, status: str) -> int:
         """Count the inputs with a status.
@@ -120,6 +123,7 @@ class Summary:
             "degraded": self.count("degraded"),
             "failed": self.count("failed"),
             "skipped": self.skipped,
+            "outdated": self.outdated,
             "taken_s": round(self.taken_s, 3),
             "video_s": round(self.video_s, 3),
             "troubles": [{name: getattr(row, name) for name in columns} for row in self.troubles],
@@ -173,10 +177,13 @@ def run_batch(
                 _record(manifest, row)
                 done[row.path] = row
                 notify(JobFinished(row, outcome.job))
-        _prune(manifest, set(plan.names))
+        names = set(plan.names)
+        _prune(manifest, names)
         rows = [done.get(name) or manifest.rows[name] for name in plan.names]
+        others = [row for row in manifest.rows.values() if row.timeline and row.path not in names]
+        outdated = sum(row.key != resume_key(row.sha256, config, models) for row in others)
     video_s = sum(row.video_s for row in done.values())
-    return Summary(request.out, rows, len(plan.finished), monotonic() - started, video_s)
+    return Summary(request.out, rows, len(plan.finished), monotonic() - started, video_s, outdated)
 
 
 def _record(manifest: Manifest, row: Row) -> None:

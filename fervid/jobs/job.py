@@ -9,7 +9,8 @@ from time import perf_counter
 from fervid.config import Config
 from fervid.errors import FervidError, OutputError, RunError, VideoError
 from fervid.files import write_error
-from fervid.pipeline import Models, ShardingStrategy, process_video
+from fervid.models import Models
+from fervid.pipeline import ShardingStrategy, process_video
 from fervid.types import Progress
 
 __all__ = ["COUNTERS", "Job", "Outcome", "failed_outcome", "run_job", "timeline_path"]

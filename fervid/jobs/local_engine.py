@@ -11,8 +11,7 @@ from fervid.errors import RunError
 from fervid.jobs.engine import JobProgress, Limits, default_limits
 from fervid.jobs.job import Job, Outcome, failed_outcome, run_job
 from fervid.jobs.worker import Work, Worker
-from fervid.models import load_models
-from fervid.pipeline import Models
+from fervid.models import Models, load_models
 
 __all__ = ["LocalEngine"]
 

@@ -26,7 +26,7 @@ from time import monotonic, sleep
 from fervid.config import Config
 from fervid.errors import FervidError, RunError
 from fervid.jobs.job import Job, Outcome
-from fervid.pipeline import Models
+from fervid.models import Models
 from fervid.types import Progress
 
 __all__ = ["Work", "Worker", "serve"]

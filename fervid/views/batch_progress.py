@@ -251,6 +251,8 @@ def print_summary(summary: "Summary") -> None:
         "took": f"{clock(summary.taken_s)}{video}",
         "results": f"{summary.out}, listed in manifest.parquet",
     }
+    if summary.outdated:
+        rows["outdated"] = f"{summary.outdated} timelines of other videos: of other options, models or results"
     print_facts(rows)
     troubles = summary.troubles
     if not troubles:

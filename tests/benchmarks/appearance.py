@@ -1,9 +1,9 @@
-"""Does a face's look tell who comes back after a miss? `python -m tests.benchmarks.appearance VIDEO... [--fps 12]`.
+"""Does a face's appearance identify it after a gap? `python -m tests.benchmarks.appearance VIDEO... [--fps 12]`.
 
-For each track that goes on after looks without its face: how alike the faces before and after the gap are, by a small
-grey signature (8 x 8 means of the crop, correlated) and by the classifier's own features (cosine). Beside them, what
-each says of one track's neighbouring looks, and of two tracks seen within the same second. --out FILE.png shows the
-faces before and after each gap, in the order of the rows, so that eyes can say who is who.
+For each track that continues after frames without its face: the similarity of the faces before and after the gap, by a
+small grey signature (8 x 8 means of the crop, correlated) and by the classifier's own features (cosine). For
+comparison, that of neighbouring frames of one track, and of two tracks within one second. --out FILE.png shows the
+faces before and after each gap, in the order of the rows, for identification by eye.
 """
 
 import argparse
@@ -30,7 +30,7 @@ CELLS = 8
 
 
 def tracked(path: Path, fps: float, models: Models) -> TrackBatch:
-    """All faces of a video, numbered."""
+    """Return all faces of a video with their tracks."""
     with open_video(path) as reader:
         faces = find_faces(sample_frames(reader.frames(), fps), reader.info, Config(fps=fps), models)
         return concatenate(list(link(assign_shots(faces, ShotDetector()), Tracker())))
@@ -44,19 +44,19 @@ def signature(crop: np.ndarray) -> np.ndarray:
 
 
 def trunk(crop: np.ndarray, classifier: TorchClassifier) -> np.ndarray:
-    """Crops (m, s, s) uint8 -> (m, 256), what the classifier's head sees, less its mean, of length 1."""
+    """Crops (m, s, s) uint8 -> (m, 256), the input of the classifier's head, centred and of length 1."""
     with torch.inference_mode():
         feature = classifier.net.features(classifier.prepare(crop[:, None])).numpy()
     return unit(feature - feature.mean(0))
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-    """Rows of length 1."""
+    """Normalise rows to length 1."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
 
 
-def show(path: Path, faces: TrackBatch, looks: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Print what each look says -> the crops around each gap, three before and three after."""
+def show(path: Path, faces: TrackBatch, features: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Print the similarities -> the crops around each gap, three before and three after."""
     step_s = np.median(np.diff(np.unique(faces.pts_s)))
     pairs = [p for track in np.unique(faces.track) for p in pairwise(np.flatnonzero(faces.track == track))]
     first, second = np.array(pairs).T
@@ -64,14 +64,14 @@ def show(path: Path, faces: TrackBatch, looks: dict[str, np.ndarray]) -> list[np
     one, other = np.triu_indices(len(faces), 1)
     two = (np.abs(faces.pts_s[one] - faces.pts_s[other]) <= 1) & (faces.track[one] != faces.track[other])
     print(f"{path.name}: {len(faces)} faces, {len(np.unique(faces.track))} tracks; quantiles 5%, 25%, 50%, 75%, 95%")
-    for name, x in looks.items():
-        for kind, a, b in (("neighbouring looks", first[~gap], second[~gap]), ("two tracks", one[two], other[two])):
-            said = np.quantile((x[a] * x[b]).sum(1), (0.05, 0.25, 0.5, 0.75, 0.95)) if len(a) else []
-            print(f"  {name:10} {kind:18}", *(f"{v:6.2f}" for v in said))
+    for name, x in features.items():
+        for kind, a, b in (("neighbouring frames", first[~gap], second[~gap]), ("two tracks", one[two], other[two])):
+            quantiles = np.quantile((x[a] * x[b]).sum(1), (0.05, 0.25, 0.5, 0.75, 0.95)) if len(a) else []
+            print(f"  {name:10} {kind:19}", *(f"{v:6.2f}" for v in quantiles))
     crops = []
     for a, b in zip(first[gap], second[gap]):
-        said = "  ".join(f"{name} {float(x[a] @ x[b]):5.2f}" for name, x in looks.items())
-        print(f"  track {faces.track[a]:3} {faces.pts_s[a]:6.2f} s -> {faces.pts_s[b]:6.2f} s  {said}")
+        similarity = "  ".join(f"{name} {float(x[a] @ x[b]):5.2f}" for name, x in features.items())
+        print(f"  track {faces.track[a]:3} {faces.pts_s[a]:6.2f} s -> {faces.pts_s[b]:6.2f} s  {similarity}")
         row = np.flatnonzero(faces.track == faces.track[a])
         at = int(np.searchsorted(row, b))
         around = row[np.clip(np.arange(at - 3, at + 3), 0, len(row) - 1)]
@@ -81,7 +81,7 @@ def show(path: Path, faces: TrackBatch, looks: dict[str, np.ndarray]) -> list[np
 
 @one_thread
 def main() -> None:
-    """Print a block a video."""
+    """Print one block per video."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--fps", type=float, default=12.0)

@@ -20,8 +20,8 @@ import av
 from fervid.config import Config
 from fervid.jobs.batch import Event, JobFinished, Request, run_batch
 from fervid.jobs.local_engine import LocalEngine
-from fervid.models import load_models
-from fervid.pipeline import Models, process_video
+from fervid.models import Models, load_models
+from fervid.pipeline import process_video
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 

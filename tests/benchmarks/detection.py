@@ -1,8 +1,8 @@
-"""How fervid's MTCNN compares with facenet-pytorch's: `python -m tests.benchmarks.detection VIDEO...`.
+"""fervid's MTCNN compared with facenet-pytorch's: `python -m tests.benchmarks.detection VIDEO...`.
 
-Prints agreement (boxes matched one to one, by falling overlap) and CPU time, one thread. Both detectors see the same
-pictures in turns, so that a busy machine slows both; trust the ratio, not the milliseconds. Each lives in a process of
-its own, as its users run it: fervid sets up the heap of its process.
+Print the agreement (boxes matched one to one, by descending overlap) and the CPU time on one thread. Both detectors get
+the same images in turns, so that a busy machine slows both: trust the ratio, not the milliseconds. Each runs in a
+process of its own, as in use: fervid tunes malloc for its process.
 """
 
 import argparse
@@ -27,20 +27,20 @@ ROUNDS = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="+", type=Path)
-    parser.add_argument("--width", type=int, default=640, help="of the picture looked at, pixels (default 640)")
-    parser.add_argument("--min-face", type=float, default=20, help="pixels of that picture (default 20)")
-    parser.add_argument("--frames", type=int, default=40, help="pictures to look at (default 40)")
-    parser.add_argument("--every", type=int, default=6, help="frames from one picture to the next (default 6)")
-    parser.add_argument("--batch", type=int, default=8, help="pictures that fervid sees at once (default 8)")
+    parser.add_argument("--width", type=int, default=640, help="of the images, in pixels (default 640)")
+    parser.add_argument("--min-face", type=float, default=20, help="pixels of these images (default 20)")
+    parser.add_argument("--frames", type=int, default=40, help="images per video (default 40)")
+    parser.add_argument("--every", type=int, default=6, help="frames from one image to the next (default 6)")
+    parser.add_argument("--batch", type=int, default=8, help="images per call of fervid (default 8)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for path in options.video:
-        picture = decode(path, options.width, options.frames, options.every)
-        compare(path.name, picture, options.min_face, options.batch)
+        images = decode(path, options.width, options.frames, options.every)
+        compare(path.name, images, options.min_face, options.batch)
 
 
 def decode(path: Path, width: int, n: int, every: int) -> np.ndarray:
-    """Every so many frames of a video, n at most -> (n, h, w, 3) uint8."""
+    """Decode one in `every` frames of a video, at most n -> (n, h, w, 3) uint8."""
     with av.open(str(path)) as container:
         frames = islice(container.decode(video=0), 0, n * every, every)
         return np.stack([_small(frame, width) for frame in frames])
@@ -51,13 +51,13 @@ def _small(frame: av.VideoFrame, width: int) -> np.ndarray:
     return frame.reformat(width, height, interpolation="AREA").to_ndarray(format="rgb24")
 
 
-def compare(name: str, picture: np.ndarray, min_face_px: float, batch: int) -> None:
+def compare(name: str, images: np.ndarray, min_face_px: float, batch: int) -> None:
     """Print agreement and cost for one clip."""
-    with Worker(Reference, picture, min_face_px, batch) as reference, Worker(Ours, picture, min_face_px, batch) as ours:
-        expected, found = reference.ask("detections"), ours.ask("detections")
-        spent = np.array([[reference.ask("round"), ours.ask("round")] for _ in range(ROUNDS)])
+    with Worker(Reference, images, min_face_px, batch) as reference, Worker(Ours, images, min_face_px, batch) as ours:
+        expected, found = reference.request("detections"), ours.request("detections")
+        cpu_s = np.array([[reference.request("round"), ours.request("round")] for _ in range(ROUNDS)])
     pairs, overlap = match(expected, found)
-    print(f"{name}: {len(picture)} pictures of {picture.shape[2]}x{picture.shape[1]}, min face {min_face_px:g}")
+    print(f"{name}: {len(images)} images of {images.shape[2]}x{images.shape[1]}, min face {min_face_px:g}")
     for least in (0.9, 0.0):
         print(f"  score >= {least}: {_shares(expected, found, pairs[overlap >= 0.8], least)}")
     if len(pairs):
@@ -67,10 +67,10 @@ def compare(name: str, picture: np.ndarray, min_face_px: float, batch: int) -> N
             f"largest difference: score {abs(expected.score[i] - found.score[j]).max():.1e}, "
             f"landmark {abs(expected.landmarks_px[i] - found.landmarks_px[j]).max():.1e} px"
         )
-    theirs_ms, ours_ms = spent.T / len(picture) * 1e3
+    theirs_ms, ours_ms = cpu_s.T / len(images) * 1e3
     ratio = np.median(theirs_ms) / np.median(ours_ms)
     print(
-        f"  CPU ms a picture: reference {np.median(theirs_ms):.1f} (best {theirs_ms.min():.1f}), "
+        f"  CPU ms per image: reference {np.median(theirs_ms):.1f} (best {theirs_ms.min():.1f}), "
         f"fervid {np.median(ours_ms):.1f} (best {ours_ms.min():.1f}): {ratio:.2f} times as fast "
         f"(rounds {(theirs_ms / ours_ms).min():.2f} to {(theirs_ms / ours_ms).max():.2f})",
         flush=True,
@@ -78,7 +78,7 @@ def compare(name: str, picture: np.ndarray, min_face_px: float, batch: int) -> N
 
 
 class Worker:
-    """A detector in a process of its own, which answers one question at a time."""
+    """A detector in a process of its own, which answers one request at a time."""
 
     def __init__(self, *task: object) -> None:
         context = multiprocessing.get_context("spawn")
@@ -93,18 +93,18 @@ class Worker:
         self._pipe.send(None)
         self._process.join()
 
-    def ask(self, question: str) -> object:
-        self._pipe.send(question)
+    def request(self, name: str) -> object:
+        self._pipe.send(name)
         return self._pipe.recv()
 
 
-def work(pipe: Connection, detector: type, picture: np.ndarray, min_face_px: float, batch: int) -> None:
-    """Answer "detections" with what the detector finds, "round" with the CPU seconds of one pass over the pictures."""
+def work(pipe: Connection, detector: type, images: np.ndarray, min_face_px: float, batch: int) -> None:
+    """Answer "detections" with what the detector finds, "round" with the CPU seconds of one pass over the images."""
     torch.set_num_threads(1)
     detect = detector(min_face_px).detect
     while question := pipe.recv():
         start = time.process_time()
-        parts = [(i, detect(picture[i : i + batch])) for i in range(0, len(picture), batch)]
+        parts = [(i, detect(images[i : i + batch])) for i in range(0, len(images), batch)]
         pipe.send(time.process_time() - start if question == "round" else _joined(parts))
 
 
@@ -114,12 +114,12 @@ class Ours:
     def __init__(self, min_face_px: float) -> None:
         self._net, self._min_face_px = MTCNN(), min_face_px
 
-    def detect(self, picture: np.ndarray) -> Detections:
-        return self._net.detect(picture, self._min_face_px)
+    def detect(self, images: np.ndarray) -> Detections:
+        return self._net.detect(images, self._min_face_px)
 
 
 class Reference:
-    """facenet-pytorch, one picture at a time."""
+    """facenet-pytorch, one image at a time."""
 
     def __init__(self, min_face_px: float) -> None:
         with warnings.catch_warnings():
@@ -129,9 +129,9 @@ class Reference:
             self._net = FacenetMTCNN(keep_all=True, min_face_size=min_face_px, device="cpu")
 
     @one_thread
-    def detect(self, picture: np.ndarray) -> Detections:
+    def detect(self, images: np.ndarray) -> Detections:
         columns: list[list[np.ndarray]] = [[], [], [], []]
-        for i, one in enumerate(picture):
+        for i, one in enumerate(images):
             box, score, landmarks = self._net.detect(one, landmarks=True)
             if box is not None:
                 for column, part in zip(columns, (np.full(len(box), i), box, score, landmarks)):
@@ -142,7 +142,7 @@ class Reference:
 
 
 def match(expected: Detections, found: Detections) -> tuple[np.ndarray, np.ndarray]:
-    """Pair boxes of the same picture one to one, by falling overlap -> pairs (p, 2), IoU (p,)."""
+    """Pair boxes of the same image one to one, by descending overlap -> pairs (p, 2), IoU (p,)."""
     a, b = expected.box_px[:, None].astype(np.float64), found.box_px[None].astype(np.float64)
     shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(2)
     iou = shared / ((a[..., 2:] - a[..., :2]).prod(2) + (b[..., 2:] - b[..., :2]).prod(2) - shared)
@@ -164,7 +164,7 @@ def _joined(parts: list[tuple[int, Detections]]) -> Detections:
 
 
 def _shares(expected: Detections, found: Detections, pairs: np.ndarray, least: float) -> str:
-    """How many boxes of at least this score the other side has too, both ways."""
+    """Format how many boxes of at least this score the other side has too, both ways."""
     recalled = int((expected.score[pairs[:, 0]] >= least).sum())
     right = int((found.score[pairs[:, 1]] >= least).sum())
     ours, theirs = int((found.score >= least).sum()), int((expected.score >= least).sum())

@@ -1,10 +1,10 @@
-"""How faces lie in a data set's pictures, and which crop a classifier likes best.
+"""How faces are aligned in the images of a data set, and which crop suits a classifier best.
 
 `python -m tests.benchmarks.framing DATA [--split public] [--n 1500] [--weights seresnet]`
 
-Enlarges pictures, surrounds them with their own edge so that boxes may reach over it, and detects. Prints the medians
-that faces.Framing needs; then the accuracy on the pictures as they are, and on crops laid over them by box alone and by
-landmarks and box, upright and turned, at several zooms.
+Enlarge images, pad them with their own edge so that boxes may reach beyond it, and detect faces. Print the medians that
+FaceAlignment needs; then the accuracy on the images as they are, and on crops by the box alone and by landmarks and
+box, upright and rotated, at several scales.
 """
 
 import argparse
@@ -21,23 +21,23 @@ from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data.datasets import load_faces
 from fervid.lab.data.face_alignment import alignment_of
 
-ENLARGE, MARGIN_PX, SURE = 4, 64, 0.9
+ENLARGE, MARGIN_PX, MIN_SCORE = 4, 64, 0.9
 
 
 def enlarge(images: np.ndarray) -> np.ndarray:
-    """(n, s, s) -> four times as large, within a margin."""
+    """Enlarge images (n, s, s) four times, and pad them."""
     size = images.shape[1] * ENLARGE
     large = [np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)) for image in images]
     return np.pad(np.stack(large), ((0, 0), (MARGIN_PX, MARGIN_PX), (MARGIN_PX, MARGIN_PX)), "edge")
 
 
 def best_faces(large: np.ndarray, face_px: float) -> Detections:
-    """The surest face of each picture that has one."""
+    """Detect the face with the highest score in each image that has one."""
     detector, parts = MTCNN(device="cpu"), []
     for first in range(0, len(large), 32):
         found = detector.detect(np.repeat(large[first : first + 32, ..., None], 3, 3), face_px / 3)
-        sure = np.flatnonzero(found.score >= SURE)
-        frame, index = np.unique(found.frame[sure], return_index=True)  # by falling score within a frame
+        sure = np.flatnonzero(found.score >= MIN_SCORE)
+        frame, index = np.unique(found.frame[sure], return_index=True)  # by descending score within a frame
         chosen = sure[index]
         parts.append((frame + first, found.box_px[chosen], found.score[chosen], found.landmarks_px[chosen]))
     return Detections(*map(np.concatenate, zip(*parts)))
@@ -56,7 +56,7 @@ def main() -> None:
     large, size = enlarge(image), image.shape[1] * ENLARGE
     found = best_faces(large, size)
     alignment = alignment_of((found.box_px - MARGIN_PX) / size, (found.landmarks_px - MARGIN_PX) / size)
-    print(f"faces found in {len(found)} of {len(image)} pictures")
+    print(f"faces found in {len(found)} of {len(image)} images")
     print(f"landmarks {alignment.landmarks}\nbox {alignment.box:.3f}")
 
     classifier = TorchClassifier(args.weights, "cpu")
@@ -65,19 +65,19 @@ def main() -> None:
     def accuracy(crops: np.ndarray) -> float:
         return float((classifier.predict(crops)[:, order].argmax(1) == label[found.frame]).mean())
 
-    print(f"accuracy on these pictures as they are: {accuracy(image[found.frame]):.4f}")
-    print(f"{'zoom':>6s} {'box alone':>10s} {'upright':>10s} {'turned':>10s}")
-    for zoom in (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5):
-        turned = replace(alignment, crop_scale=zoom).squares(found.box_px, found.landmarks_px)
-        upright = turned * [1, 1, 1, 0]
+    print(f"accuracy on these images as they are: {accuracy(image[found.frame]):.4f}")
+    print(f"{'scale':>6s} {'box alone':>10s} {'upright':>10s} {'rotated':>10s}")
+    for scale in (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5):
+        rotated = replace(alignment, crop_scale=scale).squares(found.box_px, found.landmarks_px)
+        upright = rotated * [1, 1, 1, 0]
         middle = (found.box_px[:, :2] + found.box_px[:, 2:]) / 2
         width, height = (found.box_px[:, i + 2] - found.box_px[:, i] for i in (0, 1))
-        by_box = np.column_stack([middle, zoom * np.sqrt(width * height) / alignment.box, np.zeros(len(middle))])
+        by_box = np.column_stack([middle, scale * np.sqrt(width * height) / alignment.box, np.zeros(len(middle))])
         shown = [
             accuracy(np.stack([crop_face(large[i], s, image.shape[1]) for i, s in zip(found.frame, squares)]))
-            for squares in (by_box, upright, turned)
+            for squares in (by_box, upright, rotated)
         ]
-        print(f"{zoom:6.2f} " + " ".join(f"{value:10.4f}" for value in shown))
+        print(f"{scale:6.2f} " + " ".join(f"{value:10.4f}" for value in shown))
 
 
 if __name__ == "__main__":

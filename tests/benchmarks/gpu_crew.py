@@ -18,8 +18,8 @@ import torch
 
 from fervid.config import load_config
 from fervid.cuda.pipeline import DevicePipeline
-from fervid.models import load_models
-from fervid.pipeline import Models, process_video
+from fervid.models import Models, load_models
+from fervid.pipeline import process_video
 from fervid.video.open import open_video
 
 #: Where containers mount the driver, whose libnvcuvid.so.1 decodes; processes that are started later search there.

@@ -1,7 +1,7 @@
-"""How the line grows with the length of a film and the number of faces in it: `python -m tests.benchmarks.growth`.
+"""Time and memory by the length of a film and the number of faces in it: `python -m tests.benchmarks.growth`.
 
-Draws films (films.py), processes each in a process of its own at 5 looks a second, and prints CPU seconds a second of
-video, without what starting takes and with bare decoding beside it, and the peak resident size.
+Draw films (films.py), process each in a process of its own at 5 sampled frames per second, and print the CPU seconds
+per second of video, without start-up and compared with bare decoding, and the peak resident size.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.benchmarks.films import ENCODERS, make
 from tests.benchmarks.line import decoded
 
-COLUMNS = ("faces", "minutes", "looks", "readings", "CPU s/s", "decoding", "ratio", "peak MB")
+COLUMNS = ("faces", "minutes", "frames", "readings", "CPU s/s", "decoding", "ratio", "peak MB")
 
 
 def main() -> None:
@@ -35,26 +35,26 @@ def main() -> None:
                 results = context.Queue()
                 child = context.Process(target=measure, args=(film, minutes * 60, results))
                 child.start()
-                looks, readings, line_s, bare_s, peak = results.get()
+                frames, readings, process_s, bare_s, peak = results.get()
                 child.join()
-                figures = f"{line_s:.4f}", f"{bare_s:.4f}", f"{line_s / bare_s:.2f}", f"{peak:.0f}"
-                print(*(f"{x!s:>9s}" for x in (faces, f"{minutes:g}", looks, readings, *figures)), flush=True)
+                figures = f"{process_s:.4f}", f"{bare_s:.4f}", f"{process_s / bare_s:.2f}", f"{peak:.0f}"
+                print(*(f"{x!s:>9s}" for x in (faces, f"{minutes:g}", frames, readings, *figures)), flush=True)
 
 
 def measure(film: Path, seconds: float, results: multiprocessing.Queue) -> None:
-    """Tell looks, readings, CPU seconds a second of the line and of bare decoding (its first minute), peak MB."""
+    """Send frames, readings, CPU seconds per second of fervid and of bare decoding (of the first minute), peak MB."""
     import fervid
 
     models = fervid.load_models(device="cpu")
     fervid.process(film, models=models, device="cpu", end_s=2)
-    began = time.process_time()
+    started = time.process_time()
     counters = fervid.process(film, film.with_suffix(".parquet"), models=models, device="cpu").provenance["counters"]
-    line_s = (time.process_time() - began) / seconds
+    process_s = (time.process_time() - started) / seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    began, some = time.process_time(), min(seconds, 60.0)
+    started, some = time.process_time(), min(seconds, 60.0)
     for _ in decoded(film, some):
         pass
-    results.put((counters["looks"], counters["faces"], line_s, (time.process_time() - began) / some, peak))
+    results.put((counters["looks"], counters["faces"], process_s, (time.process_time() - started) / some, peak))
 
 
 if __name__ == "__main__":

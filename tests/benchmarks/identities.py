@@ -1,8 +1,8 @@
-"""Tracks of the line on drawn films with known people: with detection at every look, and between key looks.
+"""Tracks on synthetic films with known people: with detection in every sampled frame, and between keyframes.
 
-Faces are found by MTCNN, shots by shots.py. IDF1, MOTA and switches against who is where; and how the two compare:
-how many of the faces of every look are found (overlap at least 0.5), their overlap, and IDF1 of the one's tracks
-against the other's, which tells whether the same faces share a number.
+Faces are found by MTCNN, shots by fervid.shots. IDF1, MOTA and switches against the truth; and how the two compare: how
+many of the faces of "every" are found (overlap at least 0.5), their overlap, and the IDF1 of the tracks of one against
+those of the other, which shows whether the same faces share a number.
 
 python -m tests.benchmarks.identities [VIDEO ...] [--seeds 2] [--first 1000] [--seconds 12]
 """
@@ -39,34 +39,34 @@ Found = dict[float, tuple[np.ndarray, np.ndarray]]
 
 @one_thread
 def tracked(path: Path, fps: float | None, detection: str, models: Models, seconds: float = 1e9) -> Found:
-    """Boxes and tracks of each look at a video, by its time."""
+    """Return the boxes and tracks of each sampled frame of a video, by its time."""
     config, found = Config(fps=fps, detection=detection), {}
     with open_video(path) as reader:
-        looks = sample_frames(reader.frames(0, seconds), fps)
-        faces = find_faces(looks, reader.info, config, models)
+        frames = sample_frames(reader.frames(0, seconds), fps)
+        faces = find_faces(frames, reader.info, config, models)
         for batch in link(assign_shots(faces, ShotDetector()), Tracker()):
             for t in batch.sampled_s.tolist():
                 found[t] = batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]
     return found
 
 
-def against_truth(looks: list[Sightings], found: Found) -> Scores:
-    """The scores of the looks that were looked at."""
-    truth = {round(look.pts_s, 3): (look.truth, look.present) for look in looks}
-    first = looks[0].pts_s
+def against_truth(frames: list[Sightings], found: Found) -> Scores:
+    """Compute the scores on the sampled frames."""
+    truth = {round(frame.pts_s, 3): (frame.truth, frame.present) for frame in frames}
+    first = frames[0].pts_s
     times = list(found)
     return evaluate([truth[round(t + first, 3)] for t in times], [found[t] for t in times])
 
 
 def compared(every: Found, some: Found) -> tuple[Scores, np.ndarray]:
-    """The scores of some looks' tracks against those of every look, and the overlap of every face with its nearest."""
+    """Compute the scores of the tracks of `some` against those of `every`, and each face's overlap with its nearest."""
     scores = evaluate(list(every.values()), [some[t] for t in every])
     overlap = [iou(box, some[t][0]).max(1, initial=0) for t, (box, _) in every.items() if len(box)]
     return scores, np.concatenate(overlap) if overlap else np.ones(0)
 
 
-def line(scores: list[Scores]) -> str:
-    """Mean IDF1 and MOTA, %, and switches."""
+def format_scores(scores: list[Scores]) -> str:
+    """Format the mean IDF1 and MOTA, %, and switches."""
     figures = (100 * np.mean([s.idf1 for s in scores]), 100 * np.mean([s.mota for s in scores]))
     return "".join(f"{figure:7.1f}" for figure in figures) + f"{np.mean([s.switches for s in scores]):5.1f}"
 
@@ -74,14 +74,14 @@ def line(scores: list[Scores]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", nargs="*", type=Path, help="of which nobody says who is where")
+    parser.add_argument("video", nargs="*", type=Path, help="without known people")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=12)
-    parser.add_argument("--scenes", default="", help="only those with this in their name")
+    parser.add_argument("--scenes", default="", help="only those whose name contains this")
     args = parser.parse_args()
     models = Models(MTCNN(device="cpu"), FakeClassifier(), "cpu")
-    print(f"{'':24}{'every look':>19}{'key looks':>19}   of every look's: found, overlap 50, 5, 1%, IDF1, switches")
+    print(f"{'':24}{'every':>19}{'adaptive':>19}   of every's: found, overlap 50, 5, 1%, IDF1, switches")
     with tempfile.TemporaryDirectory() as folder:
         for name, scene in SCENES.items():
             if args.scenes not in name:
@@ -91,10 +91,10 @@ def main() -> None:
                 scores: list[tuple[Scores, ...]] = []
                 overlaps = []
                 for seed in range(args.first, args.first + args.seeds):
-                    looks = write(film, Scene(**{**vars(scene), "seconds": args.seconds}), seed)
+                    frames = write(film, Scene(**{**vars(scene), "seconds": args.seconds}), seed)
                     every, some = (tracked(film, fps, how, models) for how in ("every", "adaptive"))
                     both, overlap = compared(every, some)
-                    scores.append((against_truth(looks, every), against_truth(looks, some), both))
+                    scores.append((against_truth(frames, every), against_truth(frames, some), both))
                     overlaps.append(overlap)
                 show(f"{name} {fps:g}/s" if fps else f"{name} native", [list(s) for s in zip(*scores)], overlaps)
         for path in args.video:
@@ -105,13 +105,13 @@ def main() -> None:
 
 
 def show(name: str, scores: list[list[Scores]], overlaps: list[np.ndarray]) -> None:
-    """Print one line."""
+    """Print one row."""
     every, some, both = scores
     overlap = np.concatenate(overlaps)
     shares = (100 * (overlap >= 0.5).mean(), *np.percentile(overlap, [50, 5, 1]))
     print(
         f"{name:24}"
-        + (line(every) + line(some) if every else " " * 38)
+        + (format_scores(every) + format_scores(some) if every else " " * 38)
         + f"   {shares[0]:6.1f}"
         + "".join(f"{share:6.2f}" for share in shares[1:])
         + f"{100 * np.mean([s.idf1 for s in both]):7.1f}"

@@ -1,9 +1,8 @@
-"""How many looks are key looks, and whether shots begin with one: on drawn films and on videos.
+"""How many sampled frames are keyframes, and whether shots begin with one: on synthetic films and on videos.
 
 python -m tests.benchmarks.keys [VIDEO ...] [--films 4] [--first 30]
 
-No network is needed: a detector that finds and confirms one face everywhere leaves the key looks that time and picture
-ask for.
+No network is needed: with a detector that finds and confirms one face everywhere, only time and images cause keyframes.
 """
 
 import argparse
@@ -20,25 +19,25 @@ from tests.helpers.films import RATE
 
 
 def count(batches: list[FrameBatch]) -> np.ndarray:
-    """Looks, key looks; cuts and fades, those with a key look on both sides; dissolves, those with one within."""
-    finder, key = ShotDetector(), searched(batches)
+    """Count frames, keyframes; cuts and fades, those between two keyframes; dissolves, those with a keyframe within."""
+    detector, key = ShotDetector(), searched(batches)
     pts_s = np.concatenate([batch.pts_s for batch in batches])
     for batch in batches:
-        finder.push(batch.pts_s, batch.thumb)
-    finder.finish()
-    hard = [key[edge.index - 1] and key[edge.index] for edge in finder.boundaries if edge.kind != "dissolve"]
-    soft = [key[(pts_s >= e.from_s) & (pts_s <= e.to_s)].any() for e in finder.boundaries if e.kind == "dissolve"]
+        detector.push(batch.pts_s, batch.thumb)
+    detector.finish()
+    hard = [key[one.index - 1] and key[one.index] for one in detector.boundaries if one.kind != "dissolve"]
+    soft = [key[(pts_s >= e.from_s) & (pts_s <= e.to_s)].any() for e in detector.boundaries if e.kind == "dissolve"]
     return np.array([len(key), key.sum(), len(hard), sum(hard), len(soft), sum(soft)])
 
 
 def main() -> None:
-    """Print a row a case or video, and rate."""
+    """Print one row per case or video, and rate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="*", type=Path)
     parser.add_argument("--films", type=int, default=4)
     parser.add_argument("--first", type=int, default=30)
     args = parser.parse_args()
-    heads = ("looks", "key", "cuts, fades", "with key", "dissolves", "with key")
+    heads = ("frames", "keyframes", "cuts, fades", "with key", "dissolves", "with key")
     print(f"{'':26}" + "".join(f"{head:>12}" for head in heads))
     total = np.zeros(6, int)
     for case, make in CASES.items():

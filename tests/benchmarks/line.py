@@ -1,11 +1,11 @@
-"""The whole line beside bare decoding and the loop written by hand: `python -m tests.benchmarks.line VIDEO...`.
+"""The pipeline compared with bare decoding and a simple loop: `python -m tests.benchmarks.line VIDEO...`.
 
-Each contestant lives in a process of its own, so that its peak memory is its own, loads its models before the clock
-starts, and runs once to warm up; then all take turns, and medians of the rounds are printed. Everything runs on one
-torch thread and one decoding thread; fervid decodes beside its own work, on a second thread.
+Each contestant runs in a process of its own, for its own peak memory, loads its models before the clock starts, and
+runs once to warm up; then all take turns, and medians of the rounds are printed. Everything runs on one torch thread
+and one decoding thread; fervid decodes concurrently, on a second thread.
 
-By hand: decode with PyAV, facenet_pytorch.MTCNN.detect on each frame looked at (full size, its own defaults), fervid's
-classifier in fp32 on each face, one by one.
+By hand: decode with PyAV, facenet_pytorch.MTCNN.detect on each sampled frame (at full size, with its own defaults),
+fervid's classifier in fp32 on each face, one by one.
 """
 
 import argparse
@@ -40,15 +40,15 @@ def main() -> None:
 
 
 def compare(video: Path, length: float, names: list[str], rounds: int, hand_seconds: float) -> None:
-    """Print a line for each contestant."""
+    """Print one row per contestant."""
     seconds = {name: min(length, hand_seconds) if "by hand" in name else length for name in names}
     workers = {name: Worker(name, video, seconds[name]) for name in names}
-    taken: dict[str, list] = {name: [] for name in names}
+    measured: dict[str, list] = {name: [] for name in names}
     for _ in range(rounds):
         for name, worker in workers.items():
-            taken[name].append(worker.ask())
+            measured[name].append(worker.run())
     base = None
-    for name, times in taken.items():
+    for name, times in measured.items():
         wall, cpu, peak = (statistics.median(column) for column in zip(*times))
         base = base or cpu / seconds[name]
         figures = (
@@ -73,7 +73,7 @@ class Worker:
         self._process.start()
         self._pipe.recv()
 
-    def ask(self) -> tuple[float, float, float]:
+    def run(self) -> tuple[float, float, float]:
         self._pipe.send("go")
         return self._pipe.recv()
 
@@ -83,7 +83,7 @@ class Worker:
 
 
 def work(pipe: Connection, name: str, video: Path, seconds: float) -> None:
-    """Run whenever asked; tell wall and CPU seconds, and the peak memory so far in MB."""
+    """Run on request, and send wall and CPU seconds, and the peak memory so far in MB."""
     job = CONTESTANTS[name](video, seconds)
     job(min(seconds, 2.0))
     pipe.send("ready")
@@ -118,7 +118,7 @@ def decoded(video: Path, seconds: float):
 
 
 def line(detector: str = "mtcnn", **options: object) -> Callable[[Path, float], Job]:
-    """fervid with these options, its models loaded."""
+    """Load fervid's models, and process with these options."""
 
     def load(video: Path, seconds: float) -> Job:
         import fervid
@@ -131,7 +131,7 @@ def line(detector: str = "mtcnn", **options: object) -> Callable[[Path, float], 
 
 
 def by_hand(fps: float | None) -> Callable[[Path, float], Job]:
-    """The loop that people write by hand."""
+    """Load models, and process in a simple loop."""
 
     def load(video: Path, seconds: float) -> Job:
         import torch
@@ -153,10 +153,10 @@ def by_hand(fps: float | None) -> Callable[[Path, float], Job]:
                 if fps and frame.time < next_s - 1e-6:
                     continue
                 next_s = frame.time + (1 / fps if fps else 0)
-                picture = frame.to_ndarray(format="rgb24")
-                boxes, _ = detector.detect(picture)
+                image = frame.to_ndarray(format="rgb24")
+                boxes, _ = detector.detect(image)
                 for x0, y0, x1, y1 in np.clip(boxes, 0, None).astype(int) if boxes is not None else ():
-                    face = Image.fromarray(picture[y0:y1, x0:x1]).convert("L").resize((48, 48))
+                    face = Image.fromarray(image[y0:y1, x0:x1]).convert("L").resize((48, 48))
                     with torch.inference_mode():
                         logits = classifier.net(classifier.prepare(np.asarray(face)[None, None]))
                         torch.softmax(logits[:, :7], 1)

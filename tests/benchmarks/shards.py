@@ -18,7 +18,8 @@ import av
 import fervid
 from fervid.config import Config
 from fervid.jobs.shards import Shards
-from fervid.pipeline import Models, process_video
+from fervid.models import Models
+from fervid.pipeline import process_video
 
 
 def loop(video: Path, out: Path, minutes: float) -> Path:

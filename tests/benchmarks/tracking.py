@@ -1,8 +1,8 @@
-"""Tracks against SORT and ByteTrack as `trackers` ships them, on the same detections: IDF1, MOTA, switches; CPU time.
+"""Tracks compared with SORT and ByteTrack from `trackers`, on the same detections: IDF1, MOTA, switches; CPU time.
 
-All wait for a lost face as long, one second, and are told the time of each look. fervid cuts where shots.py finds cuts
-in pictures that are drawn for the looks; "+cuts" is ByteTrack told the same cuts. Seeds from 1000 on were never looked
-at while tracks.py was made. --parts takes fervid's tracker apart instead, to see what each part buys.
+All keep a lost face for one second, and get the time of each frame. fervid cuts where fervid.shots finds cuts in images
+that are drawn for the frames; "+cuts" is ByteTrack with the same cuts. Seeds from 1000 on were not used during the
+development of fervid.tracks. --parts measures fervid's tracker without each of its parts instead.
 
 pip install trackers supervision opencv-python-headless motmetrics
 python -m tests.benchmarks.tracking [--seeds 3] [--first 1000] [--parts]
@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from fervid import tracks
 from fervid.shots.detect import ShotDetector, assign_shots
+from fervid.tracks import tracker
 from fervid.tracks.tracker import Tracker, link
 from fervid.types import ShotBatch, thumbnails
 from tests.helpers.fakes import Face, Seen, face_batch, shot_batch
@@ -38,56 +38,56 @@ MEMORY_S = 1.0
 Found = list[tuple[np.ndarray, np.ndarray]]
 
 
-def drawn(scene: Scene, looks: list[Sightings], seed: int) -> np.ndarray:
-    """Thumbnails (n, 18, 32, 3) of the looks: a photograph for each shot, an oval for each face that can be seen."""
+def drawn(scene: Scene, frames: list[Sightings], seed: int) -> np.ndarray:
+    """Draw thumbnails (n, 18, 32, 3): a photograph for each shot, an oval for each visible face."""
     random, thumbs, names = np.random.default_rng(seed), [], [""]
-    for number in dict.fromkeys(look.shot for look in looks):
-        here = [look for look in looks if look.shot == number]
+    for number in dict.fromkeys(frame.shot for frame in frames):
+        here = [frame for frame in frames if frame.shot == number]
         names.append(random.choice([name for name in PHOTOGRAPHS if name != names[-1]]))
-        frames = [round((look.pts_s - here[0].pts_s) * RATE) for look in here]
-        pictures = shot(random, names[-1], frames[-1] + 1, speed=0.02 + 0.3 * scene.shake)[frames]
-        for picture, look in zip(pictures, here):
-            scale = picture.shape[1] / scene.size[0]
-            for (x0, y0, x1, y1), who in zip(look.truth * scale, look.present):
-                y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
+        index = [round((frame.pts_s - here[0].pts_s) * RATE) for frame in here]
+        images = shot(random, names[-1], index[-1] + 1, speed=0.02 + 0.3 * scene.shake)[index]
+        for image, frame in zip(images, here):
+            scale = image.shape[1] / scene.size[0]
+            for (x0, y0, x1, y1), person in zip(frame.truth * scale, frame.present):
+                y, x = np.mgrid[: image.shape[0], : image.shape[1]]
                 oval = ((x - (x0 + x1) / 2) / (x1 - x0)) ** 2 + ((y - (y0 + y1) / 2) / (y1 - y0)) ** 2 < 0.25
-                picture[oval] = 90 + 37 * (who + np.arange(3)) % 120
-        thumbs.append(thumbnails(pictures.astype(np.uint8)))
+                image[oval] = 90 + 37 * (person + np.arange(3)) % 120
+        thumbs.append(thumbnails(images.astype(np.uint8)))
     return np.concatenate(thumbs)
 
 
-def divided(looks: list[Sightings], thumb: np.ndarray) -> list[ShotBatch]:
-    """The looks as the line has them, with the shots that shots.py finds."""
-    seen = [Seen(k.pts_s, tuple(Face(tuple(b), s) for b, s in zip(k.box.tolist(), k.score.tolist()))) for k in looks]
-    parts = [slice(i, i + 8) for i in range(0, len(looks), 8)]
+def with_shots(frames: list[Sightings], thumb: np.ndarray) -> list[ShotBatch]:
+    """Return the frames as the pipeline has them, with the shots that fervid finds."""
+    seen = [Seen(k.pts_s, tuple(Face(tuple(b), s) for b, s in zip(k.box.tolist(), k.score.tolist()))) for k in frames]
+    parts = [slice(i, i + 8) for i in range(0, len(frames), 8)]
     return list(assign_shots((face_batch(seen[part], thumb[part]) for part in parts), ShotDetector()))
 
 
-def ours(looks: list[Sightings], shots: list[ShotBatch]) -> Found:
-    """The tracks of the line."""
+def ours(frames: list[Sightings], shots: list[ShotBatch]) -> Found:
+    """Return fervid's tracks."""
     found = []
     for batch in link(shots, Tracker(max_lost_s=MEMORY_S)):
         found += [(batch.box_px[batch.pts_s == t], batch.track[batch.pts_s == t]) for t in batch.sampled_s]
     return found
 
 
-def shipped(name: str, looks: list[Sightings], shots: list[ShotBatch], *, cuts: bool = False) -> Found:
-    """A tracker of the package `trackers`, told the rate and the time of the looks; and our cuts, if asked."""
+def shipped(name: str, frames: list[Sightings], shots: list[ShotBatch], *, cuts: bool = False) -> Found:
+    """Return the tracks of a tracker of the package `trackers`, which gets the times and, on request, our cuts."""
     import supervision
     import trackers
 
-    rate = 1 / np.median(np.diff([look.pts_s for look in looks]))
+    rate = 1 / np.median(np.diff([frame.pts_s for frame in frames]))
     kind = {"SORT": trackers.SORTTracker, "ByteTrack": trackers.ByteTrackTracker}[name]
-    tracker = kind(lost_track_buffer=round(30 * MEMORY_S), frame_rate=float(rate))
+    other = kind(lost_track_buffer=round(30 * MEMORY_S), frame_rate=float(rate))
     found, before, first, most = [], 0, 0, -1
-    for look, number in zip(looks, np.concatenate([batch.shot for batch in shots])):
+    for frame, number in zip(frames, np.concatenate([batch.shot for batch in shots])):
         if cuts and number != before:
-            tracker.reset()
+            other.reset()
             first, before = most + 1, number
-        given = supervision.Detections(
-            xyxy=look.box.astype(float), confidence=look.score.astype(float), class_id=np.zeros(len(look.box), int)
+        detections = supervision.Detections(
+            xyxy=frame.box.astype(float), confidence=frame.score.astype(float), class_id=np.zeros(len(frame.box), int)
         )
-        out = tracker.update(given, timestamp=look.pts_s)
+        out = other.update(detections, timestamp=frame.pts_s)
         track = np.asarray(out.tracker_id if out.tracker_id is not None else [], int)
         known = track >= 0
         found.append((out.xyxy[known], track[known] + first))
@@ -98,26 +98,26 @@ def shipped(name: str, looks: list[Sightings], shots: list[ShotBatch], *, cuts: 
 Method = Callable[[list[Sightings], list[ShotBatch]], Found]
 METHODS: dict[str, Method] = {
     "fervid": ours,
-    "SORT": lambda looks, shots: shipped("SORT", looks, shots),
-    "ByteTrack": lambda looks, shots: shipped("ByteTrack", looks, shots),
-    "ByteTrack+cuts": lambda looks, shots: shipped("ByteTrack", looks, shots, cuts=True),
+    "SORT": lambda frames, shots: shipped("SORT", frames, shots),
+    "ByteTrack": lambda frames, shots: shipped("ByteTrack", frames, shots),
+    "ByteTrack+cuts": lambda frames, shots: shipped("ByteTrack", frames, shots, cuts=True),
 }
 
 
 def without(**parts: object) -> Method:
-    """fervid with some of its parts replaced."""
+    """Replace some parts of fervid's tracker."""
 
-    def run(looks: list[Sightings], shots: list[ShotBatch]) -> Found:
-        with patch.multiple(tracks, **parts):
-            return ours(looks, shots)
+    def run(frames: list[Sightings], shots: list[ShotBatch]) -> Found:
+        with patch.multiple(tracker, **parts):
+            return ours(frames, shots)
 
     return run
 
 
-def uncut(looks: list[Sightings], shots: list[ShotBatch]) -> Found:
-    """fervid as if the film were one shot."""
-    seen = [Seen(k.pts_s, tuple(Face(tuple(b), s) for b, s in zip(k.box.tolist(), k.score.tolist()))) for k in looks]
-    return ours(looks, [shot_batch(seen)])
+def uncut(frames: list[Sightings], shots: list[ShotBatch]) -> Found:
+    """Return fervid's tracks as if the film were one shot."""
+    seen = [Seen(k.pts_s, tuple(Face(tuple(b), s) for b, s in zip(k.box.tolist(), k.score.tolist()))) for k in frames]
+    return ours(frames, [shot_batch(seen)])
 
 
 PARTS: dict[str, Method] = {
@@ -130,7 +130,7 @@ PARTS: dict[str, Method] = {
 
 
 def mean(scores: list[Scores]) -> str:
-    """IDF1, MOTA and switches of several runs."""
+    """Format the mean IDF1, MOTA and switches of several runs."""
     return (
         f"{100 * np.mean([s.idf1 for s in scores]):6.1f}{100 * np.mean([s.mota for s in scores]):6.1f}"
         f"{np.mean([s.switches for s in scores]):6.1f}"
@@ -143,23 +143,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=1000)
     parser.add_argument("--parts", action="store_true")
-    parser.add_argument("--scenes", default="", help="only those with this in their name")
+    parser.add_argument("--scenes", default="", help="only those whose name contains this")
     args = parser.parse_args()
     methods = PARTS if args.parts else METHODS
-    print(f"{'IDF1 MOTA switches':24}" + "".join(f"{name:>18}" for name in methods) + "   CPU ms a look")
+    print(f"{'IDF1 MOTA switches':24}" + "".join(f"{name:>18}" for name in methods) + "   CPU ms per frame")
     for title, scene in SCENES.items():
         if args.scenes not in title:
             continue
         made = [sightings(scene, seed) for seed in range(args.first, args.first + args.seeds)]
-        shots = [divided(looks, drawn(scene, looks, seed)) for seed, looks in enumerate(made)]
-        row, spent = "", []
+        shots = [with_shots(frames, drawn(scene, frames, seed)) for seed, frames in enumerate(made)]
+        row, cpu_ms = "", []
         for method in methods.values():
             start = process_time()
-            found = [method(looks, batches) for looks, batches in zip(made, shots)]
-            spent.append(1e3 * (process_time() - start) / sum(map(len, made)))
-            truth = [[(look.truth, look.present) for look in looks] for looks in made]
+            found = [method(frames, batches) for frames, batches in zip(made, shots)]
+            cpu_ms.append(1e3 * (process_time() - start) / sum(map(len, made)))
+            truth = [[(frame.truth, frame.present) for frame in frames] for frames in made]
             row += mean([evaluate(t, f) for t, f in zip(truth, found)])
-        print(f"{title:24}{row}   {' '.join(f'{ms:.2f}' for ms in spent)}", flush=True)
+        print(f"{title:24}{row}   {' '.join(f'{ms:.2f}' for ms in cpu_ms)}", flush=True)
 
 
 if __name__ == "__main__":

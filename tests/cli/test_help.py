@@ -11,7 +11,8 @@ from typer.core import TyperArgument
 
 import fervid
 from fervid.cli import app
-from fervid.cli.app import GROUPS, PANELS
+from fervid.cli.app import GROUPS
+from fervid.cli.options import PANELS
 from tests.helpers.command_line import run
 
 GROUP: Any = typer.main.get_command(app)

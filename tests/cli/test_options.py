@@ -86,7 +86,7 @@ def tables() -> Iterable[tuple[str, str, Iterable[str]]]:
     from fervid.lab.evaluation.explain import METHODS
     from fervid.lab.training.recipe import BALANCES
     from fervid.studies.disfa_corpus import CAMERAS
-    from fervid.views.export.export import FORMATS
+    from fervid.views.export.formats import FORMATS
     from fervid.views.figures.timeline import KINDS
 
     for command in ("process", "probe", "batch"):
@@ -194,7 +194,7 @@ def test_lags_are_whole_seconds() -> None:
 
 
 def test_every_time_is_read_alike() -> None:
-    times = {option for name in COMMANDS for option, p in options(name).items() if p.metavar == "TIME"}
+    times = {option for name in COMMANDS for option, p in options(name).items() if p.metavar == "S|M:SS"}
     assert times == {"--start", "--end", "--smooth", "--max-lost", "--timeout", "--stall", "--max-lag", "--block"}
     for command, option in (("probe", "--start"), ("process", "--smooth"), ("batch", "--stall"), ("agree", "--block")):
         code, _, error = run(command, "x", "y", option, "soon")

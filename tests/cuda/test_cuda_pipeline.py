@@ -27,8 +27,8 @@ from fervid.faces.detector import Detections
 from fervid.faces.integral_image import IntegralImage, bins
 from fervid.faces.mtcnn import MTCNN
 from fervid.faces.nms import nms as nms_on_cpu
-from fervid.models import load_models
-from fervid.pipeline import Models, find_faces, process_video
+from fervid.models import Models, load_models
+from fervid.pipeline import find_faces, process_video
 from fervid.runtime.cuda_graphs import CUDAGraphModule
 from fervid.runtime.device import deterministic_fp32, is_out_of_memory, wrap_out_of_memory
 from fervid.types import concatenate, thumbnails

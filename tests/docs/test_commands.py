@@ -70,3 +70,12 @@ def test_every_command_runs(command: Command, folder: Path, monkeypatch: pytest.
     monkeypatch.chdir(folder)
     done = CliRunner().invoke(app, list(command.arguments))
     assert done.exit_code == 0, f"{command.text}: {done.output}"
+
+
+def test_the_readme_shows_what_the_first_command_prints(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, ["process", "film.mp4", "--out", "timeline.parquet"])
+    shown = re.search(r"(?m)^    faces .*?(?=\n\n)", PAGES["README.md"], re.S)
+    assert shown
+    said, printed = ([line.split() for line in text.splitlines() if line.split()] for text in (shown[0], done.output))
+    assert [line for line in said if line[0] != "took"] == [line for line in printed if line[0] != "took"]

@@ -7,10 +7,13 @@ import pytest
 from tests.helpers.markdown import PAGES, ROOT
 from tests.helpers.words import WORDS, find, strings
 
-#: Whether help texts, messages and docstrings are held to the words, and with them the pages that are made from them.
-CODE = False
-GENERATED = {"docs/options.md", "docs/api.md"}
-FILES = [*sorted((ROOT / "pipelines").iterdir()), *(sorted((ROOT / "fervid").rglob("*.py")) if CODE else [])]
+#: Files and folders whose docstrings, messages and comments are not yet held to the words.
+UNCONVERTED = ("faces", "cuda", "lab/data", "lab/evaluation", "video/readers", "video/segments.py")
+CODE = sorted((ROOT / "fervid").rglob("*.py"))
+FILES = [
+    *sorted((ROOT / "pipelines").iterdir()),
+    *(path for path in CODE if not str(path.relative_to(ROOT / "fervid")).startswith(UNCONVERTED)),
+]
 
 
 def test_the_words_are_found() -> None:
@@ -18,7 +21,7 @@ def test_the_words_are_found() -> None:
     assert len(find("a row a file, a\ncolumn a class")) >= 2 and len(WORDS) > 40
 
 
-@pytest.mark.parametrize("page", sorted(set(PAGES) - (set() if CODE else GENERATED)))
+@pytest.mark.parametrize("page", sorted(PAGES))
 def test_pages(page: str) -> None:
     assert find(PAGES[page]) == []
 

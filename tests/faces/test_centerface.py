@@ -24,7 +24,7 @@ from fervid.faces.mtcnn import MTCNN
 from fervid.faces.onnx_file import read_onnx
 from tests.benchmarks.adaptive import joined, read
 from tests.benchmarks.detection import match
-from tests.benchmarks.detectors import TRUTH, count, judge, load
+from tests.benchmarks.detectors import TRUTH, count, evaluate, load
 from tests.helpers.hypothesis_settings import steady
 from tests.helpers.portraits import paste, portraits
 
@@ -131,9 +131,9 @@ def test_the_pipeline_uses_it_and_records_it(tmp_path):
 @pytest.mark.parametrize("name, faces", [("one_face.mp4", 4), ("two_faces.mp4", 8), ("cut_to_nobody.mp4", 2)])
 def test_finds_the_annotated_faces(detector, name, faces):
     clip = load(SAMPLES / name, TRUTH, Config(detector="centerface"))
-    judged = judge(detector, clip)
-    assert len(clip.picture) == 4 and len(judged.wrong) == 0
-    assert count([judged], lambda clip: clip.counts, least=0.9) == (faces, faces)
+    found = evaluate(detector, clip)
+    assert len(clip.image) == 4 and len(found.wrong) == 0
+    assert count([found], lambda clip: clip.counts, least=0.9) == (faces, faces)
 
 
 def test_only_faces_of_the_requested_size(detector, images):

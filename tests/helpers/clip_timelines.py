@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from fervid.config import load_config
 from fervid.faces.detector import Detections
-from fervid.pipeline import Models, process_video
+from fervid.models import Models
+from fervid.pipeline import process_video
 from fervid.timeline.write import write_table
 from tests.helpers.clips import add_video, encode
 from tests.helpers.fakes import FakeClassifier, FakeDetector

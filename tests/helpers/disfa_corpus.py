@@ -11,7 +11,7 @@ import numpy as np
 import fervid.jobs.local_engine
 from fervid.config import Config
 from fervid.faces.detector import Detections
-from fervid.pipeline import Models
+from fervid.models import Models
 from fervid.provenance import models_fingerprint
 from fervid.studies.disfa_corpus import UNITS
 from tests.helpers.clips import add_video, encode

@@ -8,12 +8,12 @@ import av
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 RATE = 30
 
-#: A video, and from when to when it is shown.
+#: A video, and the seconds from and to which it is used.
 Part = tuple[Path, float, float]
 
 
 def splice(out: Path, parts: Sequence[Part], size: tuple[int, int] = (640, 360)) -> list[tuple[float, float]]:
-    """Write the parts behind one another, 30 frames a second at the most -> when each begins and ends."""
+    """Write the parts one after another, at up to 30 frames per second -> when each begins and ends."""
     begin, spans = 0, []
     with av.open(str(out), "w") as target:
         stream = target.add_stream("libx264", rate=RATE, options={"crf": "18", "preset": "veryfast"})

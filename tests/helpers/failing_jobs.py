@@ -11,7 +11,7 @@ import fervid.jobs.local_engine
 from fervid.config import Config
 from fervid.errors import RunError, WeightsError
 from fervid.jobs.job import Job, Outcome, run_job
-from fervid.pipeline import Models
+from fervid.models import Models
 from fervid.provenance import models_fingerprint
 from fervid.types import Progress
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fervid.config import load_config
-from fervid.models import load_models
-from fervid.pipeline import Models, Result, process_video
+from fervid.models import Models, load_models
+from fervid.pipeline import Result, process_video
 from fervid.provenance import RESULTS_VERSION
 from tests.helpers.fakes import FakeClassifier, FakeDetector, FakeEmbedder
 from tests.helpers.scenes import scene, write

@@ -24,8 +24,8 @@ from fervid.cuda.pipeline import DevicePipeline
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.faces.crop import crop_face
 from fervid.faces.mtcnn import MTCNN
-from fervid.models import load_models
-from fervid.pipeline import Models, process_video
+from fervid.models import Models, load_models
+from fervid.pipeline import process_video
 from fervid.video.open import open_video
 from tests.benchmarks.detection import match
 from tests.helpers.compare_timelines import differences

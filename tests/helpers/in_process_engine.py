@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from fervid.config import Config
 from fervid.jobs.job import Job, Outcome, run_job
-from fervid.pipeline import Models
+from fervid.models import Models
 from tests.helpers.failing_jobs import load_fakes
 
 __all__ = ["InProcessEngine"]

@@ -1,6 +1,6 @@
-"""Detections with known identities: people who walk, cross, hide, come and go before a shaking camera, with cuts.
+"""Detections with known identities: people who walk, cross, hide, come and go in front of a shaking camera, with cuts.
 
-Boxes and scores only; a detector's noise, misses and false alarms are in them. And the scores of a tracker.
+Boxes and scores only, with a detector's noise, misses and false alarms. And the metrics of a tracker.
 """
 
 from dataclasses import dataclass
@@ -11,37 +11,37 @@ from scipy.optimize import linear_sum_assignment
 
 @dataclass(frozen=True)
 class Scene:
-    """What there is to see."""
+    """The parameters of a scene."""
 
     people: int = 4
     seconds: float = 20.0
     fps: float = 25.0
-    speed: float = 1.0  # faces a second
+    speed: float = 1.0  # faces per second
     shake: float = 0.0  # faces
     misses: float = 0.06
-    alarms: float = 0.03  # false alarms a look
-    dropped: float = 0.0  # share of the looks
+    alarms: float = 0.03  # false alarms per frame
+    dropped: float = 0.0  # share of the frames
     cuts_s: float = 0.0  # mean length of a shot; 0: one shot
     size: tuple[int, int] = (1280, 720)
 
 
 @dataclass(frozen=True)
 class Sightings:
-    """One look: boxes (m, 4) float32, scores (m,) float32, who (m,) int, -1 for a false alarm; and its shot."""
+    """One frame: boxes (m, 4) float32, scores (m,) float32, persons (m,) int, -1 for a false alarm; and its shot."""
 
     pts_s: float
     shot: int
     box: np.ndarray
     score: np.ndarray
-    who: np.ndarray
-    truth: np.ndarray  # boxes (k, 4) of those who can be seen
-    present: np.ndarray  # who they are (k,)
+    person: np.ndarray
+    truth: np.ndarray  # boxes (k, 4) of the visible persons
+    present: np.ndarray  # these persons (k,)
 
 
 def sightings(scene: Scene, seed: int) -> list[Sightings]:
-    """All looks of a scene; a person is somebody else in each shot, for a track must not go on."""
+    """Simulate all frames of a scene; each shot has its own persons, since no track may continue across a cut."""
     random = np.random.default_rng(seed)
-    looks, shot, left = [], 0, 0
+    frames, shot, left = [], 0, 0
     next_person = 0
     for i in range(int(scene.seconds * scene.fps)):
         if i == 0 or (scene.cuts_s and left <= 0):
@@ -52,8 +52,8 @@ def sightings(scene: Scene, seed: int) -> list[Sightings]:
         left -= 1
         cast.step(1 / scene.fps)
         if random.random() >= scene.dropped:
-            looks.append(cast.look(i / scene.fps, shot))
-    return looks
+            frames.append(cast.detect(i / scene.fps, shot))
+    return frames
 
 
 class _Cast:
@@ -69,7 +69,7 @@ class _Cast:
         self.heading = random.choice([-1.0, 1.0], (n, 1)) * [1, 0.15] * random.uniform(0.3, 1.6, (n, 1)) * scene.speed
         self.wander = np.zeros((n, 2))
         self.growth = random.normal(0, 0.05, n)
-        self.away = np.zeros(n)  # seconds for which somebody is still hidden or turned away
+        self.away = np.zeros(n)  # seconds for which a person remains hidden or turned away
         self.camera = np.zeros(2)
 
     def step(self, dt: float) -> None:
@@ -84,7 +84,7 @@ class _Cast:
         gone = (random.random(len(self.size)) < 0.08 * dt) & (self.away <= 0)
         self.away[gone] = random.uniform(0.2, 1.2, gone.sum())
 
-    def look(self, pts_s: float, shot: int) -> Sightings:
+    def detect(self, pts_s: float, shot: int) -> Sightings:
         random, scene = self.random, self.scene
         centre = self.place + self.camera * self.size.mean()
         box = np.concatenate([centre - self.size[:, None] / [2.4, 1.9], centre + self.size[:, None] / [2.4, 1.9]], 1)
@@ -100,20 +100,20 @@ class _Cast:
         wrong = random.uniform(0, 1, (alarms, 2)) * scene.size
         false = np.concatenate([wrong, wrong + random.uniform(25, 90, (alarms, 1))], 1)
         order = random.permutation(int(found.sum()) + alarms)
-        who = np.append(self.first + np.flatnonzero(found), np.full(alarms, -1))
+        person = np.append(self.first + np.flatnonzero(found), np.full(alarms, -1))
         return Sightings(
             pts_s,
             shot,
             np.concatenate([(box + noise)[found], false])[order].astype(np.float32),
             np.append(score[found], random.uniform(0.6, 0.97, alarms))[order].astype(np.float32),
-            who[order],
+            person[order],
             box[seen].astype(np.float32),
             self.first + np.flatnonzero(seen),
         )
 
 
 def _covered(box: np.ndarray, size: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """How much of each face those before it (the larger ones) hide."""
+    """Compute how much of each face is hidden by those in front of it (the larger ones)."""
     low = np.maximum(box[:, None, :2], box[None, :, :2])
     high = np.minimum(box[:, None, 2:], box[None, :, 2:])
     area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
@@ -133,7 +133,7 @@ def iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scores:
-    """IDF1 (Ristani 2016) and MOTA (Bernardin 2008), with what MOTA is made of."""
+    """IDF1 (Ristani 2016) and MOTA (Bernardin 2008), with the counts behind MOTA."""
 
     idf1: float
     mota: float
@@ -144,24 +144,24 @@ class Scores:
 
 
 def evaluate(truth: list[tuple[np.ndarray, np.ndarray]], found: list[tuple[np.ndarray, np.ndarray]]) -> Scores:
-    """Compare (boxes, numbers) of each look, at IoU of at least 0.5."""
+    """Compare (boxes, numbers) of each frame, at an IoU of at least 0.5."""
     together: dict[tuple[int, int], int] = {}
-    held: dict[int, int] = {}
+    current: dict[int, int] = {}
     switches = false = missed = n_truth = n_found = 0
-    for (box, who), (other, track) in zip(truth, found):
+    for (box, person), (other, track) in zip(truth, found):
         overlap = iou(box, other)
         for i, j in np.argwhere(overlap >= 0.5):
-            pair = int(who[i]), int(track[j])
+            pair = int(person[i]), int(track[j])
             together[pair] = together.get(pair, 0) + 1
-        holds = np.array([[held.get(int(w)) == t for t in track] for w in who], float).reshape(overlap.shape)
-        cost = np.where(overlap >= 0.5, 1 - overlap - 100 * holds, 1e6)  # who is followed already stays with it
+        keeps = np.array([[current.get(int(p)) == t for t in track] for p in person], float).reshape(overlap.shape)
+        cost = np.where(overlap >= 0.5, 1 - overlap - 100 * keeps, 1e6)  # a person keeps its track
         rows, columns = linear_sum_assignment(cost)
         kept = cost[rows, columns] < 1e5
         for i, j in zip(rows[kept], columns[kept]):
-            switches += int(who[i]) in held and held[int(who[i])] != track[j]
-            held[int(who[i])] = int(track[j])
-        false, missed = false + len(track) - kept.sum(), missed + len(who) - kept.sum()
-        n_truth, n_found = n_truth + len(who), n_found + len(track)
+            switches += int(person[i]) in current and current[int(person[i])] != track[j]
+            current[int(person[i])] = int(track[j])
+        false, missed = false + len(track) - kept.sum(), missed + len(person) - kept.sum()
+        n_truth, n_found = n_truth + len(person), n_found + len(track)
     return Scores(
         2 * _best_pairs(together) / max(n_truth + n_found, 1),
         1 - (switches + false + missed) / max(n_truth, 1),
@@ -173,7 +173,7 @@ def evaluate(truth: list[tuple[np.ndarray, np.ndarray]], found: list[tuple[np.nd
 
 
 def _best_pairs(together: dict[tuple[int, int], int]) -> int:
-    """The most looks that a one-to-one matching of people and tracks can explain."""
+    """Count the most frames that a one-to-one matching of persons and tracks can explain."""
     if not together:
         return 0
     people, tracks = (sorted({pair[k] for pair in together}) for k in (0, 1))

@@ -15,6 +15,7 @@ from fervid.jobs.job import Job, run_job
 from fervid.jobs.manifest import MANIFEST, open_manifest, read_manifest
 from fervid.networks.weights import bundled
 from fervid.pipeline import process_video
+from fervid.views.batch_progress import print_summary
 from tests.helpers.failing_jobs import load_fakes
 from tests.helpers.in_process_engine import InProcessEngine
 from tests.helpers.killed_batches import read_results
@@ -101,6 +102,20 @@ def test_an_upgrade_that_changes_results_processes_all_videos_again(videos, tmp_
     monkeypatch.setattr("fervid.provenance.RESULTS_VERSION", 99)
     assert len(batch(videos, out=tmp_path / "out")[0]) == 3
     assert batch(videos, out=tmp_path / "out")[0] == []
+
+
+def test_a_folder_that_mixes_versions_is_reported(videos, tmp_path, monkeypatch, capsys):
+    """Timelines of videos that are gone stay; after an upgrade they are of an earlier version than the others."""
+    batch(videos, out=tmp_path / "out")
+    (videos / "a.mp4").unlink()
+    assert batch(videos, out=tmp_path / "out")[1].outdated == 0
+    monkeypatch.setattr("fervid.provenance.RESULTS_VERSION", 99)
+    done, summary = batch(videos, out=tmp_path / "out")
+    assert len(done) == 2 and summary.outdated == summary.to_dict()["outdated"] == 1
+    print_summary(summary)
+    assert "outdated" in (printed := capsys.readouterr().out) and "1 timelines of other videos" in printed
+    assert forget(str(videos / "a.mp4"), tmp_path / "out") == ["a.mp4"]
+    assert batch(videos, out=tmp_path / "out")[1].outdated == 0
 
 
 def test_a_timeline_with_another_key_than_its_row_is_replaced(videos, tmp_path):

@@ -32,7 +32,8 @@ from fervid.jobs.shards import (
     sample_around,
     share_job,
 )
-from fervid.pipeline import Models, process_video, track_faces
+from fervid.models import Models
+from fervid.pipeline import process_video, track_faces
 from fervid.shots.detect import ShotDetector
 from fervid.timeline.read import read_provenance
 from fervid.video.open import open_video

@@ -8,7 +8,8 @@ import pytest
 
 import fervid
 from fervid.config import Config
-from fervid.pipeline import Models, process_video
+from fervid.models import Models
+from fervid.pipeline import process_video
 from tests.helpers.fakes import FakeClassifier, FakeDetector, FakeEmbedder
 from tests.helpers.scenes import scene, write
 

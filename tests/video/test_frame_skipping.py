@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from fervid.config import MAX_PIXELS, Config, load_config
 from fervid.errors import ConfigError
 from fervid.jobs.shards import sample_around
-from fervid.pipeline import Models, process_video
+from fervid.models import Models
+from fervid.pipeline import process_video
 from fervid.video.open import open_video, read_video, sampling_of
 from fervid.video.reader import Health, Reader, RestartNeeded, Sampling, cell_of
 from fervid.video.readers.frame_skipping import FrameSkipper

@@ -18,7 +18,8 @@ from fervid.lab.data.images import SUFFIXES, find_images, is_crop, main_faces, t
 from fervid.lab.evaluation import attribution
 from fervid.lab.evaluation.attribution import METHODS
 from fervid.labels import emotion
-from fervid.pipeline import Models, find_faces, track_faces
+from fervid.models import Models
+from fervid.pipeline import find_faces, track_faces
 from fervid.runtime.threads import one_thread
 from fervid.shots.detect import ShotDetector
 from fervid.types import FrameBatch, TrackBatch, VideoInfo

@@ -3,14 +3,14 @@
 import itertools
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, TypedDict, Unpack, get_origin
 
 from fervid.config import check_choice, make_options, read_toml
 from fervid.errors import ConfigError
 from fervid.lab.training.augment import KINDS
 from fervid.networks.registry import ARCHITECTURES
 
-__all__ = ["BALANCES", "Recipe", "load_grid", "load_recipe"]
+__all__ = ["BALANCES", "Recipe", "RecipeOptions", "load_grid", "load_recipe"]
 
 #: Architectures whose dense layers depend on the grid of the last feature map, so that a smaller window misleads them.
 _FIXED_GRID = ("baseline", "basecnn")
@@ -119,7 +119,45 @@ _RANGES = {
 _TYPES: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
 
 
-def load_recipe(path: Path | None = None, **options: Any) -> Recipe:
+class RecipeOptions(TypedDict, total=False):
+    """The keywords of `load_recipe`: Recipe's fields. None leaves one to the recipe file, or at its default."""
+
+    arch: str | None
+    init: str | None
+    freeze: bool | None
+    dropout: float | None
+    labels: str | None
+    size_px: int | None
+    balance: str | None
+    heads: str | None
+    vote_weight: float | None
+    label_smoothing: float | None
+    mixup: float | None
+    teacher: list[str] | tuple[str, ...] | None
+    teacher_weight: float | None
+    augment: float | None
+    augment_kinds: list[str] | tuple[str, ...] | None
+    window_px: int | None
+    epochs: int | None
+    gentle_epochs: int | None
+    batch_size: int | None
+    optimiser: str | None
+    learning_rate: float | None
+    weight_decay: float | None
+    warmup_epochs: float | None
+    schedule: str | None
+    plateau_epochs: int | None
+    plateau_factor: float | None
+    patience: int | None
+    ema_decay: float | None
+    bf16: str | None
+    workers: int | None
+    seed: int | None
+    refit: bool | None
+    head_vote_weight: float | None
+
+
+def load_recipe(path: Path | None = None, **options: Unpack[RecipeOptions]) -> Recipe:
     """Load a recipe from a TOML file; options that are not None take precedence.
 
     Parameters
