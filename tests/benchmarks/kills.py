@@ -1,7 +1,7 @@
 """SIGKILLs at random moments: `python -m tests.benchmarks.kills [--kills 300] [--videos 24] [--seed 0]`.
 
-Batches with fake models and real workers are killed again and again, one worker or the whole batch, begun again each
-time, and at last let end; every folder is compared with that of an undisturbed run: bytes, names, rows of the manifest.
+Batches with fake models and real workers are killed repeatedly, one worker or the whole batch, rerun each time, and
+finally completed. Each folder is compared with that of an undisturbed run: bytes, names, rows of the manifest.
 """
 
 import argparse
@@ -14,15 +14,15 @@ from pathlib import Path
 from tests.helpers.killed_batches import find_differences, kill_repeatedly, run_to_end
 from tests.helpers.scenes import scene, write
 
-_EACH = 10
+_KILLS_PER_BATCH = 10
 
 
 def make_videos(folder: Path, n: int) -> Path:
-    """Write n clips of a face that stands still, each of another length, half of them in a folder within."""
+    """Write n clips with a still face, of different lengths, half of them in a subfolder."""
     for i in range(n):
-        place = folder / "deep" if i % 2 else folder
-        place.mkdir(parents=True, exist_ok=True)
-        write(place / f"{i:02}.mp4", scene(150 + 10 * i, (8, 8 + 2 * i)))
+        subfolder = folder / "deep" if i % 2 else folder
+        subfolder.mkdir(parents=True, exist_ok=True)
+        write(subfolder / f"{i:02}.mp4", scene(150 + 10 * i, (8, 8 + 2 * i)))
     return folder
 
 
@@ -35,17 +35,17 @@ def main() -> None:
     started, done, found = time.monotonic(), Counter[str](), list[str]()
     with tempfile.TemporaryDirectory(prefix="kills-") as work:
         videos = make_videos(Path(work) / "videos", args.videos)
-        run_to_end(videos, whole := Path(work) / "whole")
+        run_to_end(videos, expected := Path(work) / "expected")
         batches = 0
         while done.total() < args.kills:
             out = Path(work) / f"out{batches}"
-            done += kill_repeatedly(videos, out, args.seed + batches, min(_EACH, args.kills - done.total()))
+            done += kill_repeatedly(videos, out, args.seed + batches, min(_KILLS_PER_BATCH, args.kills - done.total()))
             run_to_end(videos, out)
-            found += find_differences(out, whole)
+            found += find_differences(out, expected)
             batches += 1
             print(
                 f"{done.total()} kills {dict(done)} in {batches} batches, {time.monotonic() - started:.0f} s: "
-                f"{len(found)} videos lost, doubled or different",
+                f"{len(found)} videos missing, unexpected or different",
                 flush=True,
             )
     print("\n".join(found))

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.benchmarks.fuzz import break_files, complaints, run
+from tests.benchmarks.fuzz import find_violations, run, write_damaged_files
 from tests.helpers.mutations import MUTATIONS, SEEDS, mutate, write_seed
 
 
@@ -20,9 +20,9 @@ def test_every_seed_is_intact_and_every_mutation_damages_it(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [0, 100_000])
 def test_every_damaged_file_has_a_row(first, tmp_path):
-    break_files(tmp_path / "videos", 300, first)
+    write_damaged_files(tmp_path / "videos", 300, first)
     summary, engine = run(tmp_path / "videos", tmp_path / "out", 2)
-    assert complaints(tmp_path / "videos", tmp_path / "out", summary) == []
+    assert find_violations(tmp_path / "videos", tmp_path / "out", summary) == []
     reasons = Counter(row.reason for row in summary.rows)
     assert not reasons.keys() & {"crashed", "killed", "stalled", "timeout", "error"}, summary.troubles
     assert {"not_media", "no_moov", "damaged", "truncated"} <= reasons.keys() and reasons[""] > 50
