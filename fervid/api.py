@@ -417,7 +417,7 @@ def info(timeline: Name) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        The summary in `says`, and the metadata of the file.
+        The summary in `summary`, and the metadata of the file.
 
     Raises
     ------
