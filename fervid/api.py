@@ -417,7 +417,7 @@ def info(timeline: Name) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        The summary in `says`, and the metadata of the file.
+        The summary in `summary`, and the metadata of the file.
 
     Raises
     ------
@@ -612,6 +612,7 @@ def report(
 def agree(
     timeline: Name,
     ratings: Name | Iterable[Name],
+    out: Name | None = None,
     *,
     track: int | None = None,
     person: int | None = None,
@@ -628,6 +629,8 @@ def agree(
     timeline : path
     ratings : path or iterable of paths
         CSV files of raters, with any usual columns.
+    out : path, optional
+        Folder for the statistics (JSON, CSV), both sides per second (CSV) and a figure (PNG).
     track, person : int, optional
         Compare one face, rather than everyone on screen.
     scale : str or tuple, optional
@@ -645,19 +648,27 @@ def agree(
     -------
     Agreement
         `facts` has plain values: CCC, correlations, kappa, alpha, ICC, the best lag, coverage, the spread of the
-        raters; `to_pandas()` gives both sides per second.
+        raters; `to_pandas()` gives both sides per second; `written` lists the files in `out`.
 
     Raises
     ------
     UsageError
         If a file is not what it should be, or the two have no second or emotion in common.
     """
+    import dataclasses
+
     from fervid.studies.agreement import compare
     from fervid.studies.ratings import RatingOptions, read_scale
 
     tables = [ratings] if isinstance(ratings, (str, PathLike)) else ratings
     options = RatingOptions(read_scale(scale), ignore_unknown, person, track, gaps)
-    return compare(Path(timeline), [Path(table) for table in tables], options, max_lag_s=max_lag_s, block_s=block_s)
+    files = [Path(table) for table in tables]
+    result = compare(Path(timeline), files, options, max_lag_s=max_lag_s, block_s=block_s)
+    if out is None:
+        return result
+    from fervid.views.figures.agreement import write_agreement
+
+    return dataclasses.replace(result, written=tuple(write_agreement(result, Path(out))))
 
 
 def disfa(
@@ -679,7 +690,7 @@ def disfa(
     root : path
         The folder that DISFA lies in.
     out : path
-        Folder for the results.
+        Folder for the results: a summary (text), tables (CSV), all statistics (JSON) and figures (PNG).
     camera : {"left", "right", "both"}
     workers : int, optional
         Worker processes; by default as for `batch`.
@@ -693,7 +704,8 @@ def disfa(
     Returns
     -------
     DisfaResult
-        `facts` has plain values, with a sentence in `troubles` for whatever is missing or damaged.
+        `facts` has plain values, with a sentence in `troubles` for whatever is missing or damaged; `written` lists the
+        files with the results.
 
     Raises
     ------
@@ -702,13 +714,17 @@ def disfa(
     RunError
         If the run had to stop.
     """
+    import dataclasses
+
     from fervid.config import load_config
     from fervid.jobs.open_engine import EngineOptions, open_engine
     from fervid.studies.disfa_study import run_disfa
+    from fervid.views.figures.disfa import write_report
 
     config = load_config(pipeline, **options)
     engine = open_engine("local", config, EngineOptions(workers), Path(out))
-    return run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
+    result = run_disfa(Path(root), Path(out), config, engine, camera=camera, on_event=on_event)
+    return dataclasses.replace(result, written=tuple(write_report(result, Path(out))))
 
 
 # -- classifiers --------------------------------------------------------------------------------------------

@@ -65,6 +65,9 @@ _METADATA_KEYS = {
 class Config:
     """Every option of the pipeline; all of it is written into the timeline's metadata.
 
+    Functions that take these fields as keywords, and TOML files, also accept the names of the command line (start, end,
+    min_face, smooth) and those of earlier versions (picture_px, birth_score, max_gap_s, cuts).
+
     Raises
     ------
     ConfigError

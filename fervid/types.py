@@ -31,7 +31,25 @@ __all__ = [
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file declares. `width_px` and `height_px` are those of the displayed frame."""
+    """What a video file declares.
+
+    Parameters
+    ----------
+    path : Path
+    container, codec : str
+        As FFmpeg calls them.
+    width_px, height_px : int
+        Size of the displayed frame.
+    rotation_deg : int
+        How far stored frames are rotated for display.
+    frame_rate : Fraction, optional
+        Frames per second.
+    duration_s : float, optional
+    start_s : float
+        Timestamp of the first frame in the file.
+    stream : int
+        Index of the video stream.
+    """
 
     path: Path
     container: str

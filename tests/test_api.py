@@ -176,7 +176,7 @@ def test_info_describes_a_timeline(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", scene(50, (8, 8)))
     fervid.process(path, tmp_path / "t.parquet", models=MODELS, start=1.0, max_gap_s=2)
     facts = fervid.info(str(tmp_path / "t.parquet"))
-    assert facts["says"]["seconds"] == 1 and facts["config"]["start_s"] == 1 and facts["config"]["max_gap_s"] == 2
+    assert facts["summary"]["seconds"] == 1 and facts["config"]["start_s"] == 1 and facts["config"]["max_gap_s"] == 2
 
 
 def test_score_writes_a_table(tmp_path: Path) -> None:

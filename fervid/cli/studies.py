@@ -68,11 +68,12 @@ def agree(
     """
     import fervid
     from fervid.views import terminal
-    from fervid.views.figures import agreement
+    from fervid.views.figures.agreement import print_agreement
 
     result = fervid.agree(
         timeline,
         ratings,
+        out,
         track=track,
         person=person,
         scale=scale,
@@ -81,13 +82,12 @@ def agree(
         max_lag_s=max_lag_s,
         block_s=block_s,
     )
-    written = agreement.write_agreement(result, out) if out else []
     if json_file:
         terminal.write_json(result.facts, json_file)
     if as_json:
         terminal.print_json(result.facts)
     elif not quiet:
-        agreement.print_agreement(result, written)
+        print_agreement(result, list(result.written))
 
 
 @command("Studies", "fervid disfa DISFA/ --out disfa --workers 4", rerun=RESUMES)
@@ -110,17 +110,16 @@ def disfa(
     """
     import fervid
     from fervid.views import batch_progress, terminal
-    from fervid.views.figures import disfa as view
+    from fervid.views.figures.disfa import print_report
 
     with batch_progress.watch_batch(quiet=quiet) as on_event:
-        report = fervid.disfa(
+        result = fervid.disfa(
             root, out, camera=camera, workers=workers, on_event=on_event, weights=weights, device=device
         )
-    written = view.write_report(report, out)
     if json_file:
-        terminal.write_json(report.facts, json_file)
+        terminal.write_json(result.facts, json_file)
     if as_json:
-        terminal.print_json(report.facts)
+        terminal.print_json(result.facts)
     elif not quiet:
-        view.print_report(report, written)
-    return report.exit_code
+        print_report(result, list(result.written))
+    return result.exit_code

@@ -34,6 +34,8 @@ class Agreement:
     """All statistics, as plain values for JSON."""
     aligned: AlignedSeries = field(repr=False)
     """Both sides per second."""
+    written: tuple[Path, ...] = ()
+    """Files that the result was written to."""
 
     def to_pandas(self) -> "pd.DataFrame":
         """Return both sides per second.

@@ -30,6 +30,8 @@ class DisfaResult:
     """All statistics, as plain values for JSON."""
     matched: tuple[MatchedRecording, ...] = field(repr=False)
     """Readings and codes of each recording."""
+    written: tuple[Path, ...] = ()
+    """Files that the result was written to."""
 
     @property
     def median_recording(self) -> int:

@@ -97,7 +97,7 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The provenance. Its first key, `says`, is the `timeline_summary`, or the number of face readings or shots.
+        The provenance. Its first key, `summary`, is the `timeline_summary`, or the number of face readings or shots.
 
     Raises
     ------
@@ -107,8 +107,8 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     provenance = read_provenance(path)
     kind = table_kind(pq.read_schema(path).names)
     if kind == "timeline":
-        return {"says": timeline_summary(load_timeline(path), provenance)} | provenance
-    return {"says": {kind: pq.read_metadata(path).num_rows}} | provenance
+        return {"summary": timeline_summary(load_timeline(path), provenance)} | provenance
+    return {"summary": {kind: pq.read_metadata(path).num_rows}} | provenance
 
 
 def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[str, Any]:

@@ -238,8 +238,9 @@ def agreement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     class Agreement:
         facts = {"n": 3}  # noqa: RUF012
+        written = ()
 
-    monkeypatch.setattr(fervid, "agree", lambda timeline, ratings, **_: Agreement())
+    monkeypatch.setattr(fervid, "agree", lambda timeline, ratings, out, **_: Agreement())
     monkeypatch.setattr("fervid.views.figures.agreement.print_agreement", lambda *_: print("a table"))
     monkeypatch.chdir(tmp_path)
     for name in ("t.parquet", "r.csv", "old.json"):

@@ -23,8 +23,8 @@ def test_probe_of_a_bad_file_exits_1(tmp_path: Path) -> None:
 def test_info_shows_provenance_and_summary(one_face: tuple[Path, Path, str]) -> None:
     code, printed, _ = run("info", one_face[0], "--json")
     assert code == 0
-    says = json.loads(printed)["says"]
-    assert (says["tracks"], says["persons"], says["shots"]) == (1, None, 1)
+    summary = json.loads(printed)["summary"]
+    assert (summary["tracks"], summary["persons"], summary["shots"]) == (1, None, 1)
     assert run("info", one_face[1])[0] == 0
 
 

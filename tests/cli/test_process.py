@@ -67,15 +67,15 @@ def test_persons_and_shots_are_counted(tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     code, printed, _ = run("process", SAMPLES / "cut_to_nobody.mp4", "--out", out, "--persons", "dlib")
     assert code == 0 and "tracks: 2, persons: 2\n" in printed and re.search(r"shots +3\n", printed)
-    says = json.loads(run("info", out, "--json")[1])["says"]
-    assert (says["persons"], says["shots"]) == (2, 3)
+    summary = json.loads(run("info", out, "--json")[1])["summary"]
+    assert (summary["persons"], summary["shots"]) == (2, 3)
 
 
 def test_shots_are_not_counted_without_shot_detection(tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     _, printed, _ = run("process", SAMPLES / "cut_to_nobody.mp4", "--out", out, "--pipeline", "recordings", "--end", 1)
     assert re.search(r"shots +not detected", printed)
-    assert json.loads(run("info", out, "--json")[1])["says"]["shots"] is None
+    assert json.loads(run("info", out, "--json")[1])["summary"]["shots"] is None
 
 
 def test_seconds_without_a_face_are_no_face(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_other_files_are_not_timelines(tmp_path):
 def test_describe_summarizes_the_timeline(timeline):
     facts = describe_timeline(timeline)
     assert facts["version"] == "test"
-    assert facts["says"] == {
+    assert facts["summary"] == {
         "seconds": 4, "seconds_with_face": 2, "seconds_without_data": 1, "tracks": 3, "persons": None,
         "shots": None, "face_seconds": 1.8, "clear": 1.0,
         "dominant": {"happiness": 0.571, "neutral": 0.286, "anger": 0.143},
@@ -269,7 +269,7 @@ def test_a_video_without_faces_can_be_read(tmp_path, by, rows):
     write_table(table_of([Seen(0.0), Seen(0.2)]), tmp_path / "t.parquet")
     frame = load_timeline(tmp_path / "t.parquet", by=by)
     assert len(frame) == rows and frame["happiness"].isna().all() and frame["dominant"].isna().all()
-    assert describe_timeline(tmp_path / "t.parquet")["says"]["seconds_with_face"] == 0
+    assert describe_timeline(tmp_path / "t.parquet")["summary"]["seconds_with_face"] == 0
 
 
 def test_a_folder_is_read_as_one_frame(tmp_path, timeline):
@@ -343,7 +343,7 @@ def test_samples_without_a_face_leave_no_reading(tmp_path):
 def test_the_faces_file_has_its_provenance(tmp_path):
     path = write_faces(tmp_path / "faces.parquet", SAMPLES)
     assert read_provenance(path) == {"version": "test"}
-    assert describe_timeline(path) == {"says": {"face_readings": 7}, "version": "test"}
+    assert describe_timeline(path) == {"summary": {"face_readings": 7}, "version": "test"}
 
 
 def test_the_faces_file_is_not_a_timeline(tmp_path):

@@ -1,4 +1,4 @@
-"""dlib's embeddings re-identify people: real faces, real weights, the whole line."""
+"""dlib's embeddings re-identify people: real faces, real weights, the whole pipeline."""
 
 import importlib.util
 from pathlib import Path

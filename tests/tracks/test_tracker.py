@@ -66,7 +66,7 @@ def test_samples_without_a_face_do_not_matter():
 
 
 def test_a_moving_face_is_found_again_where_it_went():
-    # 120 pixels a second, away for 0.5 s: 60 pixels, a whole face further on
+    # 120 pixels per second, away for 0.5 s: 60 pixels, a whole face further on
     seen = [Seen(i / 5, (face(100 + 24 * i),)) for i in range(10)]
     gone = Seen(1.8 + 0.5, (face(316 + 60),))
     assert numbers([*seen, gone])[-1] == [0]
@@ -121,7 +121,7 @@ def test_link_leaves_unnumbered_faces_out_and_keeps_the_samples():
     assert batch.sampled_s.tolist() == [0.0, 0.2, 0.4, 0.6]
 
 
-# -- births ---------------------------------------------------------------------------------------------
+# -- track starts --------------------------------------------------------------------------------------------
 
 
 def test_a_face_seen_once_among_dense_samples_takes_no_number():

@@ -1,4 +1,4 @@
-"""Measure how faces lie in training images, so that the line aligns its crops alike (faces.crop.FaceAlignment)."""
+"""Measure how faces lie in training images, so that the line aligns its crops in the same way."""
 
 import numpy as np
 from PIL import Image
@@ -62,7 +62,7 @@ def describe_alignment(image: np.ndarray, expected: FaceAlignment) -> str | None
     Returns
     -------
     str or None
-        None if they are aligned alike, or if too few faces are found to tell.
+        None if they are aligned in the same way, or if too few faces are found.
     """
     if len(image) < _MIN_FACES_CHECKED or len(faces := _detect(image, _IMAGES_CHECKED)[1]) < _MIN_FACES_CHECKED:
         return None

@@ -101,13 +101,13 @@ def read_parquet(path: Path) -> Listing:
     voted = bool(set(tags) & set(table.column_names))
     _expect(table.to_pandas().iloc[:0], {"image", *(tags if voted else ["emotion"])}, path)
     source = [f"{path} row {i}" for i in range(len(table))]
-    picture = [p["bytes"] if isinstance(p, dict) else p for p in table["image"].to_pylist()]
+    image = [p["bytes"] if isinstance(p, dict) else p for p in table["image"].to_pylist()]
     raw_label = [""] * len(table)
     if "emotion" in table.column_names:
         raw_label = ["" if value is None else str(value) for value in table["emotion"].to_pylist()]
     usage = table["usage"].to_pylist() if "usage" in table.column_names else [""] * len(table)
     counts = np.stack([table[tag].to_numpy() for tag in tags], 1) if voted else None
-    return Listing(path, picture, raw_label, _splits(usage, source), source, _NUMBERS, counts)
+    return Listing(path, image, raw_label, _splits(usage, source), source, _NUMBERS, counts)
 
 
 def _read_csv(path: Path) -> Any:

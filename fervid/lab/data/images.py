@@ -65,10 +65,10 @@ class Face:
     landmarks_px: np.ndarray
     score: float
 
-    def crop(self, picture: np.ndarray, alignment: FaceAlignment, size_px: int) -> np.ndarray:
+    def crop(self, image: np.ndarray, alignment: FaceAlignment, size_px: int) -> np.ndarray:
         """Crop this face from its image (h, w, 3) as the line does: (size_px, size_px) uint8, grey."""
         (square,) = alignment.squares(self.box_px[None], self.landmarks_px[None])
-        return crop_face(_luma(picture), square, size_px)
+        return crop_face(_luma(image), square, size_px)
 
 
 def find_images(path: Path) -> list[Path]:
@@ -88,7 +88,7 @@ def find_images(path: Path) -> list[Path]:
     Raises
     ------
     DataError
-        If there is no image.
+        If no image is found.
     """
     if not path.is_dir():
         if not path.exists():
@@ -115,7 +115,7 @@ def images_below(folder: Path) -> list[Path]:
     return sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
 
 
-def read_image(picture: Path | bytes, name: str = "") -> np.ndarray:
+def read_image(image: Path | bytes, name: str = "") -> np.ndarray:
     """Read an image, rotated upright by its EXIF tag; of 16-bit pixels the upper eight bits are kept.
 
     Parameters
@@ -135,16 +135,16 @@ def read_image(picture: Path | bytes, name: str = "") -> np.ndarray:
     DataError
         If it cannot be read, or has more than MAX_PIXELS pixels.
     """
-    name = name or str(picture)
+    name = name or str(image)
     try:
-        if isinstance(picture, Path):
-            _check_regular(picture, name)
+        if isinstance(image, Path):
+            _check_regular(image, name)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata, and about a size that is checked here
-            with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{name}: more than {MAX_PIXELS} pixels ({image.width}x{image.height})")
-                upright = ImageOps.exif_transpose(image)
+            with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise DataError(f"{name}: more than {MAX_PIXELS} pixels ({opened.width}x{opened.height})")
+                upright = ImageOps.exif_transpose(opened)
                 if upright.mode.startswith("I"):  # 16 bits, which Pillow would clip
                     grey = (np.asarray(upright).astype(np.int64) >> 8).astype(np.uint8)
                     return np.repeat(grey[..., None], 3, 2)
@@ -189,12 +189,12 @@ def _check_regular(path: Path, name: str) -> None:
         raise DataError(f"{name}: the file is empty")
 
 
-def square_crop(picture: np.ndarray, size_px: int) -> np.ndarray:
+def square_crop(image: np.ndarray, size_px: int) -> np.ndarray:
     """Crop the central square of an image.
 
     Parameters
     ----------
-    picture : np.ndarray
+    image : np.ndarray
         (h, w, 3) or (h, w), uint8.
     size_px : int
 
@@ -203,34 +203,34 @@ def square_crop(picture: np.ndarray, size_px: int) -> np.ndarray:
     np.ndarray
         (size_px, size_px) uint8, grey.
     """
-    grey = Image.fromarray(picture).convert("L")
+    grey = Image.fromarray(image).convert("L")
     side = min(grey.size)
     left, top = (grey.width - side) // 2, (grey.height - side) // 2
     square = grey.crop((left, top, left + side, top + side))
     return np.asarray(square.resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
-def is_crop(picture: np.ndarray) -> bool:
-    """Tell whether an image is so small that it can only be a face crop.
+def is_crop(image: np.ndarray) -> bool:
+    """Check whether an image is so small that it can only be a face crop.
 
     Parameters
     ----------
-    picture : np.ndarray
+    image : np.ndarray
         (h, w, 3) uint8.
 
     Returns
     -------
     bool
     """
-    return max(picture.shape[:2]) <= _CROP_PX
+    return max(image.shape[:2]) <= _CROP_PX
 
 
-def whole(picture: np.ndarray, size_px: int) -> np.ndarray:
+def whole(image: np.ndarray, size_px: int) -> np.ndarray:
     """Resize an image that is a face crop.
 
     Parameters
     ----------
-    picture : np.ndarray
+    image : np.ndarray
         (h, w, 3) uint8.
     size_px : int
 
@@ -239,7 +239,7 @@ def whole(picture: np.ndarray, size_px: int) -> np.ndarray:
     np.ndarray
         (size_px, size_px) uint8, grey.
     """
-    return np.asarray(Image.fromarray(_luma(picture)).resize((size_px, size_px), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(_luma(image)).resize((size_px, size_px), Image.Resampling.BILINEAR))
 
 
 def main_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:
@@ -303,8 +303,8 @@ def batches(items: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
         yield batch
 
 
-def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[list[Face]]:
-    config, (height, width) = Config(), pictures[0].shape[:2]
+def _in_batch(images: list[np.ndarray], detector: FaceDetector) -> list[list[Face]]:
+    config, (height, width) = Config(), images[0].shape[:2]
     small = max(height, width) < _ENLARGED_PX
     longer, least_px = config.detection_scale(width, height)
     if small:  # the least face is 20 pixels there, and a third of the side in tiny images
@@ -312,12 +312,12 @@ def _in_batch(pictures: list[np.ndarray], detector: FaceDetector) -> list[list[F
     least_px *= longer / max(height, width)
     size = (max(1, round(width * longer / max(height, width))), max(1, round(height * longer / max(height, width))))
     resampling, margin = (Image.Resampling.BICUBIC, _MARGIN_PX) if small else (Image.Resampling.BOX, 0)
-    shown = np.stack([np.asarray(Image.fromarray(picture).resize(size, resampling)) for picture in pictures])
+    shown = np.stack([np.asarray(Image.fromarray(image).resize(size, resampling)) for image in images])
     found = detector.detect(np.pad(shown, ((0, 0), (margin, margin), (margin, margin), (0, 0)), "edge"), least_px)
     scale = np.array([width / size[0], height / size[1]], np.float32)
     box, landmarks = (found.box_px - margin) * np.tile(scale, 2), (found.landmarks_px - margin) * scale
     faces = []
-    for i in range(len(pictures)):
+    for i in range(len(images)):
         sure = np.flatnonzero((found.frame == i) & (found.score >= config.track_start_score))
         order = sure[np.argsort(-_prominence(box[sure], width, height), kind="stable")]
         faces.append([Face(box[k], landmarks[k], float(found.score[k])) for k in order])
@@ -330,5 +330,5 @@ def _prominence(box: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.sqrt(np.prod(np.maximum(box[:, 2:] - box[:, :2], 0), 1)) - np.linalg.norm(offset, axis=1) / 2
 
 
-def _luma(picture: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).convert("L"))
+def _luma(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).convert("L"))

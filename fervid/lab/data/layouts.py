@@ -88,38 +88,38 @@ def _read_folder(root: Path) -> Listing:
     for name in _KAGGLE:
         if (root / name).is_file():
             return read_kaggle_csv(root / name)
-    pictures = images_below(root)
-    if not pictures:
+    images = images_below(root)
+    if not images:
         raise DataError(f"{root}: expected images or {' or '.join(_KAGGLE)}; found {_abbreviate(root)}")
-    if rafdb := _rafdb_pictures(pictures):
+    if rafdb := _rafdb_pictures(images):
         lists = _rafdb_lists(root)
-        if lists or all(p.parent.name in _RAFDB_NUMBERS for p in pictures):
+        if lists or all(p.parent.name in _RAFDB_NUMBERS for p in images):
             return _read_rafdb(root, lists, rafdb)
-    frames = {p.stem: p for p in pictures if _CK_PICTURE.match(p.stem)}
+    frames = {p.stem: p for p in images if _CK_PICTURE.match(p.stem)}
     if frames and (labels := [path for path in files_below(root) if path.name.endswith("_emotion.txt")]):
         return _read_ck(root, labels, frames)
-    if not any(_class_folder(p, root) for p in pictures):
+    if not any(_class_folder(p, root) for p in images):
         tables = sorted(root.glob("*.csv"))
         if len(tables) > 1:
             raise DataError(f"{root}: several lists ({', '.join(t.name for t in tables)}); pass the one to read")
         if tables:
             return _read_csv(tables[0])
-    raw_label = _classes(pictures, root)
-    return Listing(root, pictures, raw_label, [_split_folder(p, root) for p in pictures], [str(p) for p in pictures])
+    raw_label = _classes(images, root)
+    return Listing(root, images, raw_label, [_split_folder(p, root) for p in images], [str(p) for p in images])
 
 
-def _classes(pictures: list[Path], root: Path) -> list[str]:
+def _classes(images: list[Path], root: Path) -> list[str]:
     """Label each image by its folder or its name; among class folders, an unknown folder keeps its own name."""
-    by_folder = [_class_folder(p, root) for p in pictures]
-    by_name = [_class_named(p.stem) for p in pictures]
+    by_folder = [_class_folder(p, root) for p in images]
+    by_name = [_class_named(p.stem) for p in images]
     if any(by_name) and not any(by_folder):
         return by_name
-    return [folder or name or _foreign_folder(p, root) for p, folder, name in zip(pictures, by_folder, by_name)]
+    return [folder or name or _foreign_folder(p, root) for p, folder, name in zip(images, by_folder, by_name)]
 
 
-def _foreign_folder(picture: Path, root: Path) -> str:
+def _foreign_folder(image: Path, root: Path) -> str:
     """Give the folders above an image that name neither a class nor a split, or ""."""
-    return "/".join(part for part in picture.relative_to(root).parts[:-1] if not split_named(part))
+    return "/".join(part for part in image.relative_to(root).parts[:-1] if not split_named(part))
 
 
 def _abbreviate(folder: Path) -> str:
@@ -127,9 +127,9 @@ def _abbreviate(folder: Path) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "nothing"
 
 
-def _class_folder(picture: Path, root: Path) -> str:
+def _class_folder(image: Path, root: Path) -> str:
     """Give the emotion named by the nearest folder above an image (`0_angry`, `Happiness`, `fear (h)`), or ""."""
-    for part in reversed(picture.relative_to(root).parts[:-1]):
+    for part in reversed(image.relative_to(root).parts[:-1]):
         if len(names := emotions_in(part)) == 1:
             return names[0]
     return ""
@@ -143,21 +143,21 @@ def _class_named(stem: str) -> str:
     return " and ".join(names)
 
 
-def _split_folder(picture: Path, root: Path) -> str:
+def _split_folder(image: Path, root: Path) -> str:
     """Give the split named by a folder above an image, the topmost first, else by the root itself."""
-    parts = picture.relative_to(root).parts[:-1]
+    parts = image.relative_to(root).parts[:-1]
     name = root.resolve().name
     return next((split for split in map(split_named, parts) if split), split_named(name) if name.isalpha() else "")
 
 
-def _rafdb_pictures(pictures: list[Path]) -> dict[tuple[str, int], Path]:
+def _rafdb_pictures(images: list[Path]) -> dict[tuple[str, int], Path]:
     """Index RAF-DB's images by split and number; an aligned one takes precedence over the original."""
     found: dict[tuple[str, int], Path] = {}
-    for picture in pictures:
-        if match := _RAFDB_PICTURE.match(picture.name):
+    for image in images:
+        if match := _RAFDB_PICTURE.match(image.name):
             key = match[1], int(match[2])
             if key not in found or match[3]:
-                found[key] = picture
+                found[key] = image
     return found
 
 
@@ -170,24 +170,24 @@ def _rafdb_lists(root: Path) -> list[Path]:
     return []
 
 
-def _read_rafdb(path: Path, lists: list[Path], pictures: dict[tuple[str, int], Path]) -> Listing:
+def _read_rafdb(path: Path, lists: list[Path], images: dict[tuple[str, int], Path]) -> Listing:
     """List RAF-DB; without label files its folders are the classes. Splits without images here are skipped."""
-    present = {split for split, _ in pictures}
-    raw_label = {} if lists else {key: picture.parent.name for key, picture in pictures.items()}
+    present = {split for split, _ in images}
+    raw_label = {} if lists else {key: image.parent.name for key, image in images.items()}
     for file in lists:
         for where, key, label in _rafdb_rows(file):
-            if key in pictures:
+            if key in images:
                 raw_label[key] = label
             elif key[0] in present and file.is_relative_to(path):  # otherwise `path` is only a part of the data set
                 raise DataError(f"{where}: no image {key[0]}_{key[1]:05d} in the folder of the list or below it")
     listed = {split for split, _ in raw_label}
-    for key, picture in pictures.items():
+    for key, image in images.items():
         if key not in raw_label and (key[0] in listed or not raw_label):
-            raise DataError(f"{picture}: no label in {' or '.join(str(file) for file in lists)}")
+            raise DataError(f"{image}: no label in {' or '.join(str(file) for file in lists)}")
     keys = sorted(raw_label)
-    found = [pictures[key] for key in keys]
+    found = [images[key] for key in keys]
     splits, labels = [key[0] for key in keys], [raw_label[key] for key in keys]
-    return Listing(path, found, labels, splits, [str(picture) for picture in found], _RAFDB_NUMBERS)
+    return Listing(path, found, labels, splits, [str(image) for image in found], _RAFDB_NUMBERS)
 
 
 def _rafdb_rows(file: Path) -> Iterator[tuple[str, tuple[str, int], str]]:
@@ -214,7 +214,7 @@ def _lines(file: Path) -> list[str]:
 
 def _read_ck(root: Path, labels: list[Path], frames: dict[str, Path]) -> Listing:
     """List the labelled frames of CK+: `S005_001_00000011_emotion.txt` holds "3.0000000e+00"."""
-    pictures, raw_label = [], []
+    images, raw_label = [], []
     for file in labels:
         stem, text = file.name.removesuffix("_emotion.txt"), " ".join(_lines(file)).strip()
         number = text.split(".")[0]
@@ -222,11 +222,9 @@ def _read_ck(root: Path, labels: list[Path], frames: dict[str, Path]) -> Listing
             raise DataError(f"{file}: expected a number from 0 to 7 such as 3.0000000e+00, found {text!r}")
         if stem not in frames:
             raise DataError(f"{file}: no image {stem}.png below {root}")
-        pictures.append(frames[stem])
+        images.append(frames[stem])
         raw_label.append(number)
-    return Listing(
-        root, pictures, raw_label, [""] * len(raw_label), [str(picture) for picture in pictures], _CK_NUMBERS
-    )
+    return Listing(root, images, raw_label, [""] * len(raw_label), [str(image) for image in images], _CK_NUMBERS)
 
 
 def _read_csv(path: Path) -> Listing:
@@ -246,7 +244,7 @@ def _read_list(path: Path) -> Listing:
     if not rows:
         raise DataError(f"{path}: empty; expected one row per file, with its label")
     (at_file, at_label, at_split), first = _columns(rows[0][1], path)
-    known = {key: picture for picture in images_below(path.parent) for key in (picture.stem, picture.name)}
+    known = {key: image for image in images_below(path.parent) for key in (image.stem, image.name)}
     files, raw_label, splits = [], [], []
     for number, cells in rows[first:]:
         where = f"{path} row {number}"

@@ -48,7 +48,7 @@ class Listing:
     """
 
     path: Path
-    picture: Sequence[Path | bytes | str]
+    image: Sequence[Path | bytes | str]
     raw_label: Sequence[str]
     split: Sequence[str]
     source: Sequence[str]
@@ -56,15 +56,15 @@ class Listing:
     counts: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.picture)
+        return len(self.image)
 
     def take(self, rows: np.ndarray) -> "Listing":
         """Select entries by their indices."""
-        picture, raw_label, split, source = (
-            [column[i] for i in rows] for column in (self.picture, self.raw_label, self.split, self.source)
+        image, raw_label, split, source = (
+            [column[i] for i in rows] for column in (self.image, self.raw_label, self.split, self.source)
         )
         counts = None if self.counts is None else self.counts[rows]
-        return Listing(self.path, picture, raw_label, split, source, self.numbers, counts)
+        return Listing(self.path, image, raw_label, split, source, self.numbers, counts)
 
 
 def split_named(text: str) -> str:
@@ -200,9 +200,9 @@ def read_images(listing: Listing, size_px: int) -> np.ndarray:
     """
     image = np.empty((len(listing), size_px, size_px), np.uint8)
     broken: list[DataError] = []
-    for i, (picture, source) in enumerate(zip(listing.picture, listing.source)):
+    for i, (entry, source) in enumerate(zip(listing.image, listing.source)):
         try:
-            pixels = _pixels(picture, source) if isinstance(picture, str) else read_image(picture, source)
+            pixels = _pixels(entry, source) if isinstance(entry, str) else read_image(entry, source)
         except DataError as e:
             broken.append(e)
             continue

@@ -309,12 +309,12 @@ def _crops(faces: FaceSet, predictors: list[Predictor], name: str) -> tuple[np.n
         [np.zeros((0, j.classifier.crop_px, j.classifier.crop_px), np.uint8)] for j in predictors
     ]
     found: list[bool] = []
-    for pictures in batches(_original(faces, i) for i in range(len(faces))):
-        detected = main_faces(pictures, detector)
+    for images in batches(_original(faces, i) for i in range(len(faces))):
+        detected = main_faces(images, detector)
         found += [face is not None for face in detected]
         for predictor, kept in zip(predictors, crops):
             size_px, alignment = predictor.classifier.crop_px, predictor.classifier.alignment
-            kept += [face.crop(picture, alignment, size_px)[None] for face, picture in zip(detected, pictures) if face]
+            kept += [face.crop(image, alignment, size_px)[None] for face, image in zip(detected, images) if face]
     return np.array(found), [np.concatenate(kept) for kept in crops]
 
 

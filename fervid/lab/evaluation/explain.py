@@ -69,7 +69,7 @@ class ExplainedImage:
 
     Parameters
     ----------
-    picture : np.ndarray
+    image : np.ndarray
         RGB (h, w, 3) uint8.
     faces : tuple of Explained
     square_px : np.ndarray
@@ -78,7 +78,7 @@ class ExplainedImage:
         Time of the frame; None for an image.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     faces: tuple[Explained, ...]
     square_px: np.ndarray
     pts_s: float | None = None
@@ -163,7 +163,7 @@ def explain(
     explainer = Explainer(TorchClassifier(weights, device), options.method, options.emotion)
     detector = MTCNN(device=explainer.classifier.device)
     if source.is_dir() or source.suffix.lower() in SUFFIXES:
-        return draw(_pictures(find_images(source), explainer, detector if options.detect else None, on_skipped))
+        return draw(_images(find_images(source), explainer, detector if options.detect else None, on_skipped))
     config = load_config(fps=options.fps, weights=weights, device=device)
     result, _ = read_video(source, config, lambda reader: draw(_video(reader, explainer, detector, config, options)))
     return result
@@ -216,35 +216,35 @@ class Explainer:
         return heat.float().cpu().numpy()[:, None], (self.method,)
 
 
-def _pictures(
+def _images(
     paths: list[Path], explainer: Explainer, detector: FaceDetector | None, on_skipped: Callable[[SkippedImage], None]
 ) -> Iterator[ExplainedImage]:
     """Explain the main face of each image, and report the images that were skipped."""
     skipped = []
     for path in paths:
-        picture, reason = try_read_image(path)
-        found = None if picture is None else _main_crop(picture, explainer.classifier, detector)
-        if picture is None or found is None:
-            skipped.append(SkippedImage(path, reason or "no face found", picture is not None))
+        image, reason = try_read_image(path)
+        found = None if image is None else _main_crop(image, explainer.classifier, detector)
+        if image is None or found is None:
+            skipped.append(SkippedImage(path, reason or "no face found", image is not None))
             on_skipped(skipped[-1])
             continue
         crop, square = found
-        yield ExplainedImage(picture, tuple(explainer.explain(crop[None], [path.name])), square)
+        yield ExplainedImage(image, tuple(explainer.explain(crop[None], [path.name])), square)
     if len(skipped) == len(paths):
         raise _all_skipped(skipped)
 
 
 def _main_crop(
-    picture: np.ndarray, classifier: TorchClassifier, detector: FaceDetector | None
+    image: np.ndarray, classifier: TorchClassifier, detector: FaceDetector | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Crop the main face of an image; a small image, or any without a detector, is a face crop itself."""
-    if detector is None or is_crop(picture):
-        return whole(picture, classifier.crop_px), np.zeros((0, 4))
-    (face,) = main_faces([picture], detector)
+    if detector is None or is_crop(image):
+        return whole(image, classifier.crop_px), np.zeros((0, 4))
+    (face,) = main_faces([image], detector)
     if face is None:
         return None
     square = classifier.alignment.squares(face.box_px[None], face.landmarks_px[None])
-    return face.crop(picture, classifier.alignment, classifier.crop_px), square
+    return face.crop(image, classifier.alignment, classifier.crop_px), square
 
 
 def _all_skipped(skipped: list[SkippedImage]) -> DataError:

@@ -26,23 +26,18 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Summary:
-    """Numbers of images by outcome.
-
-    Parameters
-    ----------
-    out : Path
-        The table.
-    pictures : int
-        All images.
-    scored, no_face, unreadable : int
-        Images with a score, without a face, and that cannot be read.
-    """
+    """Numbers of images by outcome."""
 
     out: Path
+    """The table."""
     pictures: int
+    """All images."""
     scored: int
+    """Images with a score."""
     no_face: int
+    """Images without a face."""
     unreadable: int
+    """Images that cannot be read."""
 
     @property
     def hint(self) -> str:
@@ -109,20 +104,20 @@ def _check_out(out: Path) -> None:
 def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector | None) -> Iterator[Row]:
     """Score a few images into one row each, in order."""
     read = [try_read_image(path) for path in paths]
-    pictures = [picture for picture, _ in read if picture is not None]
-    faces = iter(_faces(pictures, detector))
+    images = [image for image, _ in read if image is not None]
+    faces = iter(_faces(images, detector))
     crops, rows = [], []
-    for picture, reason in read:
+    for image, reason in read:
         row: Row = {"face": "", "reason": reason}
-        if picture is not None:
+        if image is not None:
             face = next(faces)
             row = {"face": "none" if face is None else "given", "reason": "no face found" if face is None else ""}
             if isinstance(face, Face):
                 row |= {"face": "found", "score": f"{face.score:.4f}"}
                 row |= {name: f"{value:.1f}" for name, value in zip(_BOX, face.box_px)}
-                crops.append(face.crop(picture, classifier.alignment, classifier.crop_px))
+                crops.append(face.crop(image, classifier.alignment, classifier.crop_px))
             elif face is not None:
-                crops.append(whole(picture, classifier.crop_px))
+                crops.append(whole(image, classifier.crop_px))
         rows.append(row)
     prob = iter(classifier.predict(np.stack(crops)) if crops else ())
     for row in rows:
@@ -131,9 +126,9 @@ def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector
         yield row
 
 
-def _faces(pictures: list[np.ndarray], detector: FaceDetector | None) -> list[Face | str | None]:
+def _faces(images: list[np.ndarray], detector: FaceDetector | None) -> list[Face | str | None]:
     """Find the main face of each image; None where there is none, "given" where the image is a face crop."""
     if detector is None:
-        return ["given"] * len(pictures)
-    seen = iter(main_faces([picture for picture in pictures if not is_crop(picture)], detector))
-    return ["given" if is_crop(picture) else next(seen) for picture in pictures]
+        return ["given"] * len(images)
+    seen = iter(main_faces([image for image in images if not is_crop(image)], detector))
+    return ["given" if is_crop(image) else next(seen) for image in images]

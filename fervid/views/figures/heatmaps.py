@@ -104,8 +104,8 @@ def overlay(explained: "ExplainedImage") -> np.ndarray:
     np.ndarray
         RGB, (h, w, 3) uint8; small images are enlarged by an integer factor.
     """
-    scale = max(1, -(-_MIN_SIDE_PX // max(explained.picture.shape[:2])))
-    image = Image.fromarray(explained.picture)
+    scale = max(1, -(-_MIN_SIDE_PX // max(explained.image.shape[:2])))
+    image = Image.fromarray(explained.image)
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     for face, square in zip(explained.faces, explained.square_px):
         _draw_heatmap(image, face, square * [scale, scale, scale, 1])
