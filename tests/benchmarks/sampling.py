@@ -1,9 +1,9 @@
 """How much decoding sampling saves, and what fast sampling changes: `python -m tests.benchmarks.sampling VIDEO...`.
 
 For each video: the CPU seconds of decoding every frame, and of decoding for exact and for fast sampling at 5 frames per
-second, interleaved, as medians of --rounds. Then (unless --no-timeline) the timeline of fast sampling compared with that of
-exact sampling. With --deblocking, the pipeline with every sampled frame searched, on the same frames with deblocking
-and without it on B-frames, on all but keyframes, and on all: the error of the luma and of the readings.
+second, interleaved, as medians of --rounds. Then (unless --no-timeline) the timeline of fast sampling compared with
+that of exact sampling. With --deblocking, the pipeline with every sampled frame searched, on the same frames with
+deblocking and without it on B-frames, on all but keyframes, and on all: the error of the luma and of the readings.
 """
 
 import argparse
