@@ -92,13 +92,17 @@ def test_typed_options_of_training_are_the_fields_of_the_recipe() -> None:
 # -- predict ------------------------------------------------------------------------------------------------
 
 
-def picture(*boxes: tuple[int, int, int, int]) -> np.ndarray:
-    """RGB with faces of brightness 250."""
+def rgb_with_faces(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    """Make an RGB image with faces of brightness 250."""
     return np.repeat(draw_faces(*boxes, size=(320, 240))[..., None], 3, 2)
 
 
 def test_every_face_of_every_image_is_a_row(tmp_path: Path) -> None:
-    one, two, none = picture((40, 60, 100, 120)), picture((20, 20, 60, 60), (150, 90, 250, 190)), picture()
+    one, two, none = (
+        rgb_with_faces((40, 60, 100, 120)),
+        rgb_with_faces((20, 20, 60, 60), (150, 90, 250, 190)),
+        rgb_with_faces(),
+    )
     Image.fromarray(two).save(tmp_path / "two.png")
     frame = fervid.predict([one, tmp_path / "two.png", Image.fromarray(none)], models=MODELS)
     assert list(frame.columns) == ["image", "source", "face", "x0", "y0", "x1", "y1", "score", *LABELS, "dominant"]
@@ -113,7 +117,7 @@ def test_every_face_of_every_image_is_a_row(tmp_path: Path) -> None:
 
 
 def test_images_may_be_one_a_folder_or_a_stack(tmp_path: Path) -> None:
-    image = picture((40, 60, 100, 120))
+    image = rgb_with_faces((40, 60, 100, 120))
     for name in ("b.png", "a.png", "deep/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / name)
@@ -125,7 +129,7 @@ def test_images_may_be_one_a_folder_or_a_stack(tmp_path: Path) -> None:
 
 
 def test_face_crops_are_taken_whole() -> None:
-    crop, large = np.full((48, 48), 250, np.uint8), picture()
+    crop, large = np.full((48, 48), 250, np.uint8), rgb_with_faces()
     for frame in (fervid.predict(crop, models=MODELS), fervid.predict(crop, models=MODELS, detect=False)):
         assert frame[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[0, 0, 48, 48]]
         assert np.isnan(frame["score"][0]) and frame["happiness"][0] == pytest.approx(250 / 510, abs=0.01)
@@ -180,13 +184,13 @@ def test_info_describes_a_timeline(tmp_path: Path) -> None:
 
 
 def test_score_writes_a_table(tmp_path: Path) -> None:
-    Image.fromarray(picture()).save(tmp_path / "a.png")
+    Image.fromarray(rgb_with_faces()).save(tmp_path / "a.png")
     tally = fervid.score(tmp_path, str(tmp_path / "s.csv"), detect=False)
     assert (tally.pictures, tally.scored) == (1, 1) and (tmp_path / "s.csv").read_text().count("\n") == 2
 
 
 def test_explain_writes_a_figure(tmp_path: Path) -> None:
-    Image.fromarray(picture()).save(tmp_path / "a.png")
+    Image.fromarray(rgb_with_faces()).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("text")
     facts = fervid.explain(tmp_path, tmp_path / "why.png", detect=False)
     assert facts["faces"] == 1 and facts["written"] == str(tmp_path / "why.png") and facts["unreadable"] == 1

@@ -185,7 +185,7 @@ def test_names_in_all_exist(module):
 CLASSES: dict[str, str] = vars(fervid)["_CLASSES"]
 
 
-def test_public_classes_are_where_the_package_says():
+def test_public_classes_are_defined_in_their_modules():
     for name, module in CLASSES.items():
         assert name in names_in_all(module.removeprefix("fervid."))
 

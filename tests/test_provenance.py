@@ -29,7 +29,7 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path / "mine.safetensors"
 
 
-def test_whatever_decides_a_result_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_covers_everything_that_determines_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [
         resume_key("a", Config(), "m"),
         resume_key("b", Config(), "m"),

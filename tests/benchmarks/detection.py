@@ -109,7 +109,7 @@ def work(pipe: Connection, detector: type, images: np.ndarray, min_face_px: floa
 
 
 class Ours:
-    """fervid, a batch of pictures at a time."""
+    """MTCNN of fervid, run on batches of images."""
 
     def __init__(self, min_face_px: float) -> None:
         self._net, self._min_face_px = MTCNN(), min_face_px

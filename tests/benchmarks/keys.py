@@ -14,13 +14,13 @@ from fervid.shots.detect import ShotDetector
 from fervid.types import FrameBatch
 from tests.benchmarks.adaptive import read
 from tests.benchmarks.shots import CASES
-from tests.faces.test_keyframes_in_films import looks_of, searched
 from tests.helpers.films import RATE
+from tests.helpers.keyframes import keyframes_of, to_batch
 
 
 def count(batches: list[FrameBatch]) -> np.ndarray:
     """Count frames, keyframes; cuts and fades, those between two keyframes; dissolves, those with a keyframe within."""
-    detector, key = ShotDetector(), searched(batches)
+    detector, key = ShotDetector(), keyframes_of(batches)
     pts_s = np.concatenate([batch.pts_s for batch in batches])
     for batch in batches:
         detector.push(batch.pts_s, batch.thumb)
@@ -43,7 +43,7 @@ def main() -> None:
     for case, make in CASES.items():
         films = [make(seed, shots=5) for seed in range(args.first, args.first + args.films)]
         for fps in (RATE, 5):
-            row = np.sum([count([looks_of(shown, fps)]) for shown in films], axis=0)
+            row = np.sum([count([to_batch(film, fps)]) for film in films], axis=0)
             total += row
             print(f"{f'{case} {fps}/s':26}" + "".join(f"{n:12}" for n in row), flush=True)
     print(f"{'all':26}" + "".join(f"{n:12}" for n in total))

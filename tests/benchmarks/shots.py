@@ -1,12 +1,12 @@
 """Cuts compared with PySceneDetect (pip install scenedetect opencv-python-headless): F1, milliseconds.
 
-python -m tests.benchmarks.shots [FILMS] [FIRST_SEED]
+python -m tests.benchmarks.shots [FILMS] [FIRST]
 
 Seeds from 1000 on were not used during the development of fervid.shots (0 to 5 were). A change counts as found if its
 true span and its found span meet, within half a frame at 25 and at 5 frames per second.
 """
 
-import sys
+import argparse
 from collections.abc import Callable
 from functools import partial
 from time import process_time
@@ -79,14 +79,18 @@ METHODS = {
 }
 
 
-def main(films: int = 4, first: int = 1000) -> None:
+def main() -> None:
     """Print the table, with the false and the missed changes of fervid, and the CPU time per frame."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("films", nargs="?", type=int, default=4, help="films per case (default %(default)s)")
+    parser.add_argument("first", nargs="?", type=int, default=1000, help="first seed (default %(default)s)")
+    args = parser.parse_args()
     print(f"{'F1, %':15}" + "".join(f"{f'{name} {fps}/s':>16}" for fps in (RATE, 5) for name in METHODS))
     seconds = dict.fromkeys(METHODS, 0.0)
     n = 0
     for case, make in CASES.items():
         counts = {(name, fps): np.zeros(3) for fps in (RATE, 5) for name in METHODS}
-        for seed in range(first, first + films):
+        for seed in range(args.first, args.first + args.films):
             whole = make(seed)
             for fps in (RATE, 5):
                 shown = whole.sampled(fps)
@@ -107,4 +111,4 @@ def main(films: int = 4, first: int = 1000) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))
+    main()

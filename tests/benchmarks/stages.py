@@ -106,14 +106,13 @@ def tracking() -> None:
 
 
 def parquet() -> None:
-    looks = [Seen(i / 5, tuple(Face(track=k) for k in range(4))) for i in range(5 * 600)]
-    rows = fill_gaps(summarise([emotion_batch(looks)], LABELS, video()), LABELS, 0, lambda: 600.0)
+    samples = [Seen(i / 5, tuple(Face(track=k) for k in range(4))) for i in range(5 * 600)]
+    rows = fill_gaps(summarise([emotion_batch(samples)], LABELS, video()), LABELS, 0, lambda: 600.0)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "t.parquet"
         each = cpu_ms(lambda: write_table(to_table(rows, LABELS, "v", {}), out), len(rows["second"]))
-        print(
-            f"Parquet: {1e3 / each:.0f} rows a CPU second, {out.stat().st_size / len(rows['second']):.0f} bytes a row"
-        )
+        size = out.stat().st_size / len(rows["second"])
+        print(f"Parquet: {1e3 / each:.0f} rows per CPU second, {size:.0f} bytes per row")
 
 
 if __name__ == "__main__":

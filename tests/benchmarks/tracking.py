@@ -125,7 +125,7 @@ PARTS: dict[str, Method] = {
     "no cuts": uncut,
     "no weak": without(_GATE_WEAK=-1.0),
     "no speed": without(_SPEED=np.array([1e-3, 1e-3, 1e-3])),
-    "no births": without(_CONFIRM_S=-1.0, _DENSE_S=-1.0),
+    "no track start": without(_CONFIRM_S=-1.0, _DENSE_S=-1.0),
 }
 
 

@@ -62,7 +62,7 @@ def usage_errors() -> dict[str, tuple[list[object], str]]:
             ["--out", "t.parquet", "--pipeline", "movies", "--end", "-1"],
             "fervid: --end -1: expected",
         ),
-        "larger than the picture": (["--out", "t.parquet", "--min-face", "999"], "smaller --min-face"),
+        "larger than the image": (["--out", "t.parquet", "--min-face", "999"], "smaller --min-face"),
         "shards": (["--out", "t.parquet", "--shards", "a: b"], "fervid: --shards 'a: b': expected"),
         "end before start": (["--out", "t.parquet", "--start", "3", "--end", "2"], "after start"),
         "no such stream": (["--out", "t.parquet", "--stream", "9"], "stream 9"),
@@ -112,7 +112,7 @@ def test_only_parquet_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command, words", [("process", "start over"), ("batch", "rerun to resume")])
-def test_an_interruption_says_what_a_rerun_does(
+def test_message_of_an_interruption_explains_a_rerun(
     command: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:

@@ -54,7 +54,7 @@ def test_every_option_has_help_and_is_in_a_panel(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_common_options_are_alike(name: str) -> None:
+def test_common_options_are_the_same_everywhere(name: str) -> None:
     options = {option: p for p in COMMANDS[name].params for option in p.opts}
     assert options["--json"].is_flag and "--debug" in options
     assert ("--quiet" in options) == ("-q" in options) == (name not in ("probe", "info", "doctor"))

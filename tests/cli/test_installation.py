@@ -23,7 +23,7 @@ def test_doctor_checks_the_weights() -> None:
     assert limits["workers"] >= 1 and limits["memory_gb_a_worker"] > 0.5
 
 
-def test_doctor_says_how_to_install_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_explains_how_to_install_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     from fervid import diagnostics
 
     project = tomllib.loads((SAMPLES.parent / "pyproject.toml").read_text())["project"]
@@ -37,7 +37,7 @@ def test_doctor_says_how_to_install_missing_extras(monkeypatch: pytest.MonkeyPat
     assert diagnostics._version("no-such-package", "ray") == "not installed; pip install 'fervid[ray]'"
 
 
-def test_selftest_passes_and_says_so() -> None:
+def test_selftest_reports_success() -> None:
     code, printed, error = run("selftest", "--device", "cpu")
     assert code == 0 and error == "" and "FAILED" not in printed
     assert "passed  dominant expression per second" in printed and "this installation works" in printed

@@ -132,7 +132,7 @@ def test_choices_without_a_table_are_accepted_by_the_recipe(command: str, option
         load_recipe(**{name: "other"})
 
 
-def test_a_wrong_choice_says_what_is_expected_and_found() -> None:
+def test_error_for_a_wrong_choice_states_expected_and_found() -> None:
     wrong = [
         (command, option)
         for command, one in COMMANDS.items()
@@ -193,7 +193,7 @@ def test_lags_are_whole_seconds() -> None:
         parse_whole_time("1.5")
 
 
-def test_every_time_is_read_alike() -> None:
+def test_options_parse_times_the_same_way() -> None:
     times = {option for name in COMMANDS for option, p in options(name).items() if p.metavar == "S|M:SS"}
     assert times == {"--start", "--end", "--smooth", "--max-lost", "--timeout", "--stall", "--max-lag", "--block"}
     for command, option in (("probe", "--start"), ("process", "--smooth"), ("batch", "--stall"), ("agree", "--block")):
@@ -211,7 +211,7 @@ def test_probe_shows_the_part_that_would_be_processed() -> None:
 
 
 def test_earlier_names_of_options_work_but_are_not_shown() -> None:
-    """All of them: whoever renames an option adds a row to ALIASES, and here."""
+    """All of them: renaming an option adds a row to ALIASES, and here."""
     assert ALIASES == {
         "train": {"--size-px": "--size", "--window-px": "--window"},
         "evaluate": {"--apart-from": "--exclude-duplicates-of"},

@@ -369,7 +369,7 @@ def test_float32_is_exact_until_the_last_thread_is_done():
     assert _precision() == before
 
 
-def test_float32_is_exact_whatever_the_settings_of_the_program():
+def test_float32_is_exact_under_any_torch_settings():
     backends = torch.backends.cudnn.conv, torch.backends.cuda.matmul
     before = [backend.fp32_precision for backend in backends]
     try:
@@ -523,7 +523,7 @@ def test_recognition_crops_and_thumbnails_are_those_of_the_cpu(models):
     np.testing.assert_array_equal(expected.thumb, found.thumb, strict=True)
 
 
-def test_every_sample_is_searched_whatever_the_configuration(models):
+def test_every_sample_is_searched_under_any_configuration(models):
     config = load_config(device="cpu", fps=2, end_s=1.0)
     found = process_video(SAMPLES / "one_face.mp4", None, config, replace(models, on_device=DevicePipeline("cpu")))
     assert found.provenance["config"]["detection"] == "adaptive"

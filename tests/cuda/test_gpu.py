@@ -38,7 +38,7 @@ def breaks(run: Run) -> None:
 
 
 def crashes(run: Run) -> None:
-    run.tell("before the crash", 1)
+    run.report("before the crash", 1)
     os.abort()
 
 
@@ -47,25 +47,25 @@ def hangs(run: Run) -> None:
         time.sleep(1)
 
 
-def goes_on(run: Run) -> None:
-    run.tell("after it", 2)
+def continues(run: Run) -> None:
+    run.report("after it", 2)
 
 
-def perform_these(pipe: Connection, *given: Any) -> None:
-    """Perform a task in the other process, which has these tasks too."""
-    gpu.TASKS.update(THESE)
-    gpu.perform(pipe, *given)
+def perform_faulty(pipe: Connection, *args: Any) -> None:
+    """Perform tasks in the child process, with the faulty ones added."""
+    gpu.TASKS.update(FAULTY_TASKS)
+    gpu.perform(pipe, *args)
 
 
-THESE = {
-    "breaks": (breaks, 0, 60), "crashes": (crashes, 0, 60), "hangs": (hangs, 0, 2), "goes on": (goes_on, 0, 60),
+FAULTY_TASKS = {
+    "breaks": (breaks, 0, 60), "crashes": (crashes, 0, 60), "hangs": (hangs, 0, 2), "continues": (continues, 0, 60),
 }  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_failed_task_does_not_stop_the_others(monkeypatch, tmp_path):
-    monkeypatch.setattr(gpu, "TASKS", THESE)
-    monkeypatch.setattr(gpu, "perform", perform_these)
+    monkeypatch.setattr(gpu, "TASKS", FAULTY_TASKS)
+    monkeypatch.setattr(gpu, "perform", perform_faulty)
     facts = main(["--device", "cpu", "--out", str(tmp_path / "facts.json")])
     assert facts["breaks: FAILED"] == "ValueError: broken"
     assert facts["before the crash"] == 1 and "ended with code -6" in facts["crashes: FAILED"]

@@ -77,5 +77,7 @@ def test_the_readme_shows_what_the_first_command_prints(folder: Path, monkeypatc
     done = CliRunner().invoke(app, ["process", "film.mp4", "--out", "timeline.parquet"])
     shown = re.search(r"(?m)^    faces .*?(?=\n\n)", PAGES["README.md"], re.S)
     assert shown
-    said, printed = ([line.split() for line in text.splitlines() if line.split()] for text in (shown[0], done.output))
-    assert [line for line in said if line[0] != "took"] == [line for line in printed if line[0] != "took"]
+    documented, printed = (
+        [line.split() for line in text.splitlines() if line.split()] for text in (shown[0], done.output)
+    )
+    assert [line for line in documented if line[0] != "took"] == [line for line in printed if line[0] != "took"]

@@ -35,7 +35,7 @@ def test_the_wheel_in_examples_has_the_present_version() -> None:
             assert version == fervid.__version__
 
 
-def test_ci_runs_what_the_readme_says() -> None:
+def test_ci_runs_the_commands_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     for part in (
         "readme_command 1",

@@ -195,7 +195,7 @@ def test_non_square_pixels_give_square_faces():
         size=(128, 48),
         alignment=scaled(2.0),
     )
-    # twice the side: the face fills the middle 4 of 8 pixels, across and down alike
+    # twice the side: the face fills the middle 4 of 8 pixels, across and down
     bright = wider.crop[0] > 200
     assert (bright.any(0).sum(), bright.any(1).sum()) == (4, 4)
 

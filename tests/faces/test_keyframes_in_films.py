@@ -8,45 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.faces.detector import Detections
-from fervid.faces.keyframes import detect_keyframes
 from fervid.shots.detect import ShotDetector
 from fervid.types import FrameBatch
 from fervid.video.sampling import KEYFRAME_GRID_S
-from tests.benchmarks.adaptive import joined, read
+from tests.benchmarks.adaptive import read
 from tests.helpers.edited_films import splice
-from tests.helpers.fakes import FakeDetector, split
+from tests.helpers.fakes import split
 from tests.helpers.films import RATE, Film, film
 from tests.helpers.hypothesis_settings import steady
+from tests.helpers.keyframes import keyframes_of, to_batch
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 cached_film = cache(film)  # for tests that use one film at several rates and do not modify it
-ONE = np.float32([[4, 4, 20, 20]])
-
-
-class Certain(FakeDetector):
-    """Finds one face in every sample, with the score 1 if it was searched and 0.5 if it was confirmed."""
-
-    def detect(self, images: np.ndarray, min_face_px: float) -> Detections:
-        n = len(images)
-        return Detections(np.arange(n), ONE.repeat(n, 0), np.ones(n, np.float32), np.zeros((n, 5, 2), np.float32))
-
-    def confirm(self, images, frame, box_px):
-        n = len(frame)
-        half = np.full(n, 0.5, np.float32)
-        return Detections(frame, box_px, half, np.zeros((n, 5, 2), np.float32)), np.ones(n, bool)
-
-
-def to_batch(shown: Film, fps: int, first: int = 0, stop: int | None = None) -> FrameBatch:
-    """Make one batch of the images of a film, or of some of them."""
-    images = shown.sampled(fps).frames[first:stop]
-    times = np.arange(first, first + len(images)) / fps
-    return FrameBatch(times, np.full(len(images), 1 / fps), images, tuple(images[..., 1]))
-
-
-def keyframes_of(batches: list[FrameBatch]) -> np.ndarray:
-    """Which samples (n,) were keyframes."""
-    return joined(detect_keyframes(batches, Certain(), 0.05)).score == 1
 
 
 def check(batches: list[FrameBatch]) -> list[str]:

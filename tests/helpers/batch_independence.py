@@ -1,4 +1,4 @@
-"""Whether a result depends on what shares its batch: every network of the line, in several groupings.
+"""Compare results across batches of different composition, for every network of the pipeline.
 
 `python -m tests.helpers.batch_independence` prints, as JSON, how many results differ per subject. The environment AVX2
 makes torch, OpenVINO and NumPy's BLAS compute as on a CPU without AVX-512, where the last bits depend more on shapes.
@@ -22,12 +22,12 @@ AVX2 = {
 }
 #: Computes the results of some of the items, by index: one row of bytes per item.
 Compute = Callable[[np.ndarray], list[bytes]]
-#: So low that hundreds of candidates pass.
+#: Thresholds so low that hundreds of candidates pass.
 _LOW = (0.2, 0.05, 0.005)
 
 
 def differences(subject: str) -> int:
-    """Compare the results of all items together with those of other groupings, and count those that differ."""
+    """Count the results that differ between one batch of all items and batches of some of them."""
     n, compute = SUBJECTS[subject]()
     expected = compute(np.arange(n))
     assert len(expected) == n and any(expected)
@@ -36,31 +36,31 @@ def differences(subject: str) -> int:
 
 
 def _groupings(n: int) -> Iterator[np.ndarray]:
-    """All in another order, two, three, and one alone (each of a few): each at several places of its batch."""
+    """All items in reverse order, two, three, and single ones, so that items get several positions in a batch."""
     order = np.random.default_rng(0).permutation(n)
     groups = [order[::-1], order[:2], order[-3:], *order[: 5 if n <= 5 else 1, None]]
     yield from {group.tobytes(): group for group in groups}.values()
 
 
 def _by_frame(found: Any, n: int) -> list[bytes]:
-    """Detections -> the bytes of each of n pictures."""
+    """Detections -> the bytes of each of n images."""
     columns = (found.box_px, found.score, found.landmarks_px)
     return [b"".join(column[found.frame == i].tobytes() for column in columns) for i in range(n)]
 
 
 def _detect(detector: Any) -> tuple[int, Compute]:
-    pictures = portraits()
-    return len(pictures), lambda some: _by_frame(detector.detect(pictures[some], 20), len(some))
+    images = portraits()
+    return len(images), lambda some: _by_frame(detector.detect(images[some], 20), len(some))
 
 
 def _confirm(detector: Any) -> tuple[int, Compute]:
-    pictures = portraits()
-    found = detector.detect(pictures, 20)
+    images = portraits()
+    found = detector.detect(images, 20)
     box = np.concatenate([found.box_px + np.float32(shift) for shift in (0, 3, -5)])
     frame = np.tile(found.frame, 3)
 
     def compute(some: np.ndarray) -> list[bytes]:
-        confirmed, _ = detector.confirm(list(pictures), frame[some], box[some])
+        confirmed, _ = detector.confirm(list(images), frame[some], box[some])
         columns = (confirmed.box_px, confirmed.score, confirmed.landmarks_px)
         return [b"".join(column[i].tobytes() for column in columns) for i in range(len(some))]
 
@@ -68,11 +68,11 @@ def _confirm(detector: Any) -> tuple[int, Compute]:
 
 
 def _near(detector: Any) -> tuple[int, Compute]:
-    pictures = portraits()
-    found = detector.detect(pictures, 20)
+    images = portraits()
+    found = detector.detect(images, 20)
 
     def compute(some: np.ndarray) -> list[bytes]:
-        seen = [pictures[i] for i in found.frame[some]]
+        seen = [images[i] for i in found.frame[some]]
         return _by_frame(
             detector.detect_near(seen, np.arange(len(some)), found.box_px[some] + np.float32(2)), len(some)
         )
@@ -81,7 +81,7 @@ def _near(detector: Any) -> tuple[int, Compute]:
 
 
 def _rows(n: int, compute: Callable[[np.ndarray], np.ndarray], *shape: int) -> tuple[int, Compute]:
-    """A function of n grey crops of this shape."""
+    """A function of n random grey crops of this shape."""
     crops = np.random.default_rng(1).integers(0, 256, (n, *shape), np.uint8)
     return n, lambda some: [row.tobytes() for row in compute(crops[some])]
 
@@ -101,8 +101,8 @@ def _centerface() -> Any:
 def _centerface_network() -> tuple[int, Compute]:
     from fervid.faces.centerface_network import OpenVinoNetwork
 
-    pictures, net = portraits(), OpenVinoNetwork("fp32")
-    return len(pictures), lambda some: [maps.tobytes() for maps in net(pictures[some])]
+    images, net = portraits(), OpenVinoNetwork("fp32")
+    return len(images), lambda some: [maps.tobytes() for maps in net(images[some])]
 
 
 def _classifier() -> tuple[int, Compute]:
@@ -120,7 +120,7 @@ def _dlib() -> tuple[int, Compute]:
 
 
 def _facenet() -> tuple[int, Compute]:
-    """With weights that are not trained."""
+    """FaceNet with untrained weights."""
     import torch
     from facenet_pytorch import InceptionResnetV1
 
@@ -133,7 +133,7 @@ def _facenet() -> tuple[int, Compute]:
 
 
 def _faces() -> tuple[np.ndarray, np.ndarray]:
-    """200 boxes and the landmarks in them."""
+    """200 random boxes with landmarks inside."""
     random = np.random.default_rng(2)
     low, side = random.uniform(0, 600, (200, 2)), random.uniform(20, 200, (200, 2))
     marks = low[:, None] + side[:, None] * random.uniform(0, 1, (200, 5, 2))

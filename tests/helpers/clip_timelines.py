@@ -55,9 +55,9 @@ FACE = 48
 class BlindDetector(FakeDetector):
     """Finds no face in any frame."""
 
-    def detect(self, picture: np.ndarray, min_face_px: float) -> Detections:
+    def detect(self, images: np.ndarray, min_face_px: float) -> Detections:
         """Detect in a black image."""
-        return super().detect(np.zeros_like(picture), min_face_px)
+        return super().detect(np.zeros_like(images), min_face_px)
 
 
 SEEING = Models(FakeDetector(), FakeClassifier(), "cpu")

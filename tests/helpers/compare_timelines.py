@@ -1,4 +1,4 @@
-"""Whether two timelines of one video say the same."""
+"""Measure the differences between two timelines of one video."""
 
 import numpy as np
 import pandas as pd
@@ -7,11 +7,15 @@ from fervid.labels import EMOTIONS
 
 
 def differences(expected: pd.DataFrame, found: pd.DataFrame) -> dict[str, float]:
-    """How far two timelines of one video are apart.
+    """Measure the largest differences between two timelines of one video.
 
-    rows_that_differ: rows of which (second, track, status, looks, faces) are not in both; of the rest prob: the largest
-    difference of a probability; box: of a mean box's edge, in parts of the picture; score; other_dominant: rows with
-    another dominant emotion, unless the two stood within 0.02 of each other.
+    Returns
+    -------
+    dict
+        rows_that_differ: rows whose second, track, status, n_sampled and n_faces do not occur in both timelines. For
+        the other rows, prob: the largest difference of a probability; box: of an edge of the mean box, relative to the
+        image; score: of the detection score; other_dominant: rows with another dominant emotion, except where the two
+        highest probabilities differ by at most 0.02.
     """
     keys = ["second", "track", "status", "n_sampled", "n_faces"]
     one, other = (
@@ -28,11 +32,11 @@ def differences(expected: pd.DataFrame, found: pd.DataFrame) -> dict[str, float]
     return {
         "rows_that_differ": len(expected) + len(found) - 2 * len(shared),
         "prob": np.abs(before - after).max(initial=0),
-        "box": _apart(one, other, ["x", "y", "w", "h"])[faces].max(initial=0),
-        "score": _apart(one, other, ["score"])[faces].max(initial=0),
+        "box": _difference(one, other, ["x", "y", "w", "h"])[faces].max(initial=0),
+        "score": _difference(one, other, ["score"])[faces].max(initial=0),
         "other_dominant": int((clear & (before.argmax(1) != after.argmax(1))).sum()),
     }
 
 
-def _apart(one: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> np.ndarray:
+def _difference(one: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> np.ndarray:
     return np.abs(one[columns].to_numpy(np.float64) - other[columns].to_numpy(np.float64))

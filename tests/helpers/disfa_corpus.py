@@ -28,9 +28,9 @@ Intensity = Callable[[int, int], int]
 class CertainDetector(FakeDetector):
     """The fake detector with score 1 for every face, however dark."""
 
-    def detect(self, picture: np.ndarray, min_face_px: float) -> Detections:
+    def detect(self, images: np.ndarray, min_face_px: float) -> Detections:
         """Find the patches."""
-        found = super().detect(picture, min_face_px)
+        found = super().detect(images, min_face_px)
         return replace(found, score=np.ones_like(found.score))
 
 

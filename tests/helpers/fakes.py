@@ -1,6 +1,6 @@
-"""Stand-ins for the models and the reader, and small builders of batches: real behaviour, computed from pixels.
+"""Fakes of the models and the reader, which compute plausible results from pixels, and builders of small batches.
 
-A face is a bright square on a dark ground: its brightness is its detection score, and what the classifier sees.
+A face is a bright square on a dark background; its brightness is its detection score and determines its emotions.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +21,10 @@ from fervid.video.reader import Health
 T = TypeVar("T")
 Box = tuple[float, float, float, float]
 
-LABELS = ("happiness", "anger", "neutral")  # in another order than EMOTIONS, on purpose
+LABELS = ("happiness", "anger", "neutral")  # deliberately in another order than EMOTIONS
 MARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 DARK, DIM = 20, 100
-#: A crop shows a square box as it is.
+#: A crop shows its square box unchanged.
 PLAIN = FaceAlignment(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, crop_scale=1.0)
 
 
@@ -32,13 +32,13 @@ PLAIN = FaceAlignment(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, crop
 
 
 class FakeDetector:
-    """Every bright patch is a face, its score the brightness in its middle. Looks at one picture at a time."""
+    """Detects every bright patch as a face, with the brightness of its centre as score, one image at a time."""
 
     name = "bright-squares"
 
-    def detect(self, picture: np.ndarray, min_face_px: float) -> Detections:
+    def detect(self, images: np.ndarray, min_face_px: float) -> Detections:
         """Find the patches brighter than DIM of at least min_face_px."""
-        found = [(i, *face) for i, one in enumerate(picture) for face in _patches(one[..., 1], min_face_px)]
+        found = [(i, *face) for i, one in enumerate(images) for face in _patches(one[..., 1], min_face_px)]
         box = np.array([box for _, box, _ in found], np.float32).reshape(-1, 4)
         return Detections(
             frame=np.array([i for i, _, _ in found], np.int64),
@@ -48,12 +48,12 @@ class FakeDetector:
         )
 
     def confirm(
-        self, pictures: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray
+        self, images: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray
     ) -> tuple[Detections, np.ndarray]:
-        """Give the patch under the middle of each box, whatever its size."""
+        """Find the patch at the centre of each box, of any size."""
         box, score = box_px.copy(), np.zeros(len(frame), np.float32)
-        for i, (picture, (x, y)) in enumerate(zip((pictures[k] for k in frame), (box[:, :2] + box[:, 2:]) / 2)):
-            for (x0, y0, x1, y1), bright in _patches(picture[..., 1], 0):
+        for i, (image, (x, y)) in enumerate(zip((images[k] for k in frame), (box[:, :2] + box[:, 2:]) / 2)):
+            for (x0, y0, x1, y1), bright in _patches(image[..., 1], 0):
                 if x0 <= x < x1 and y0 <= y < y1:
                     box[i], score[i] = (x0, y0, x1, y1), bright
         landmarks = box[:, None, :2] + MARKS * (box[:, None, 2:] - box[:, None, :2])
@@ -69,7 +69,7 @@ def _patches(grey: np.ndarray, least_px: float) -> Iterator[tuple[Box, float]]:
 
 
 class FakeEmbedder:
-    """Knows people by the brightness of their crops, 40 levels a person; counts the crops that it was shown."""
+    """Identifies people by the brightness of their crops, 40 levels per person, and counts the crops."""
 
     name, sha256, recognition_px, threshold = "fake", "0" * 64, 4, 0.3
 
@@ -77,17 +77,17 @@ class FakeEmbedder:
         self.seen = 0
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
-        """The boxes."""
+        """Return square boxes, not rotated."""
         return square_boxes(box_px)
 
     def embed(self, recognition_crop: np.ndarray) -> np.ndarray:
-        """One axis a person."""
+        """Return one axis per person."""
         self.seen += len(recognition_crop)
         return np.eye(8, dtype=np.float32)[(recognition_crop.mean((1, 2)) / 40).round().astype(int)]
 
 
 class FakeClassifier:
-    """Half neutral always; the brighter the crop, the happier, the darker, the angrier is the other half."""
+    """Predicts 0.5 for neutral; of the rest, the more happiness the brighter the crop, and anger for dark crops."""
 
     name = "brightness"
     labels = LABELS
@@ -98,7 +98,7 @@ class FakeClassifier:
         self.batch_size = batch_size
 
     def predict(self, crop: np.ndarray) -> np.ndarray:
-        """Crops (m, 8, 8) -> (m, 3), one by one."""
+        """Classify crops (m, 8, 8) one by one -> (m, 3)."""
         bright = np.array([one.mean() / 510 for one in crop])
         return np.stack([bright, 0.5 - bright, np.full(len(crop), 0.5)], 1).astype(np.float32)
 
@@ -108,30 +108,30 @@ class FakeClassifier:
 
 @dataclass
 class FakeFrame:
-    """A frame by its time. One without an image fails when its pixels are asked for: it should not have been."""
+    """A frame at a time. Without an image it fails when its pixels are requested."""
 
     pts_s: float
     duration_s: float = 0.0
     image: np.ndarray | None = None
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
-        """The nearest pixels, as RGB."""
+        """Resize to the nearest pixels, as RGB."""
         luma = self.luma()
         rows = np.arange(height_px) * len(luma) // height_px
         columns = np.arange(width_px) * luma.shape[1] // width_px
         return np.repeat(luma[np.ix_(rows, columns)][:, :, None], 3, 2)
 
     def luma(self) -> np.ndarray:
-        """The image itself."""
-        assert self.image is not None, f"the pixels of the frame at {self.pts_s} s were converted in vain"
+        """Return the image."""
+        assert self.image is not None, f"the pixels of the frame at {self.pts_s} s were converted unnecessarily"
         return self.image
 
     def luma_preview(self) -> np.ndarray | None:
-        """Every eighth row."""
+        """Return every eighth row."""
         return self.luma()[::8].copy()
 
     def stored_luma(self) -> tuple[np.ndarray, bool]:
-        """The same."""
+        """Return the image, at full range."""
         return self.luma(), False
 
 
@@ -140,21 +140,21 @@ class FakeReader:
     """A Reader over frames in a list."""
 
     info: VideoInfo
-    shown: Sequence[FakeFrame]
+    all_frames: Sequence[FakeFrame]
     health: Health = field(default_factory=Health)
     end_s: float | None = None
     closed: bool = False
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[FakeFrame]:
-        """The frames in [start_s, stop_s)."""
-        for frame in self.shown:
+        """Yield the frames in [start_s, stop_s)."""
+        for frame in self.all_frames:
             if start_s <= frame.pts_s and (stop_s is None or frame.pts_s < stop_s):
                 self.health.decoded += 1
                 self.end_s = frame.pts_s + frame.duration_s
                 yield frame
 
     def close(self) -> None:
-        """Note that it was closed."""
+        """Record that the reader was closed."""
         self.closed = True
 
     def __enter__(self) -> Self:
@@ -165,19 +165,19 @@ class FakeReader:
 
 
 def video(width_px: int = 64, height_px: int = 48, **other: Any) -> VideoInfo:
-    """A VideoInfo of this size."""
+    """Make a VideoInfo of this size."""
     plain = VideoInfo(Path("fake.mp4"), "mp4", "h264", width_px, height_px, 0, None, None, 0.0, 0)
     return replace(plain, **other)
 
 
 def at_rate(rate: int | Fraction, seconds: float, image: np.ndarray | None = None) -> list[FakeFrame]:
-    """The frames of a video of constant rate, each with the duration that it declares."""
+    """Make the frames of a video of constant rate."""
     step = 1 / Fraction(rate)
     return [FakeFrame(float(i * step), float(step), image) for i in range(round(seconds / step))]
 
 
 def draw_faces(*boxes: Box, size: tuple[int, int] = (64, 48), bright: int = 250) -> np.ndarray:
-    """Give a dark image (h, w) with a bright patch in each box (x0, y0, x1, y1)."""
+    """Draw a dark image (h, w) with a bright patch in each box (x0, y0, x1, y1)."""
     image = np.full(size[::-1], DARK, np.uint8)
     for x0, y0, x1, y1 in boxes:
         image[int(y0) : int(y1), int(x0) : int(x1)] = bright
@@ -189,7 +189,7 @@ def draw_faces(*boxes: Box, size: tuple[int, int] = (64, 48), bright: int = 250)
 
 @dataclass(frozen=True)
 class Face:
-    """One face in one look."""
+    """One face in one sampled frame."""
 
     box: Box = (10, 10, 30, 40)
     score: float = 1.0
@@ -199,7 +199,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Seen:
-    """One look and the faces in it."""
+    """One sampled frame and its faces."""
 
     pts_s: float
     faces: tuple[Face, ...] = ()
@@ -207,27 +207,27 @@ class Seen:
     shot: int = 0
 
 
-def face_batch(looks: Sequence[Seen], thumb: np.ndarray | None = None) -> FaceBatch:
-    """The looks as a FaceBatch; each crop is as bright as its box's coordinates are large, so that they differ.
+def face_batch(samples: Sequence[Seen], thumb: np.ndarray | None = None) -> FaceBatch:
+    """Make a FaceBatch; the brightness of each crop is the mean of its box's coordinates, so that crops differ.
 
-    Unless thumbnails (n, 18, 32, 3) are given, all of them are grey.
+    Thumbnails (n, 18, 32, 3) are grey by default.
     """
-    columns = _columns(looks)
+    columns = _columns(samples)
     del columns["shot"]
-    grey = np.full((len(looks), 18, 32, 3), 128, np.uint8)
+    grey = np.full((len(samples), 18, 32, 3), 128, np.uint8)
     return FaceBatch(**columns, thumb=grey if thumb is None else thumb)
 
 
-def shot_batch(looks: Sequence[Seen]) -> ShotBatch:
-    """The looks as a ShotBatch."""
-    return ShotBatch(**_columns(looks))
+def shot_batch(samples: Sequence[Seen]) -> ShotBatch:
+    """Make a ShotBatch."""
+    return ShotBatch(**_columns(samples))
 
 
-def emotion_batch(looks: Sequence[Seen]) -> EmotionBatch:
-    """The looks as an EmotionBatch."""
-    columns = _columns(looks)
+def emotion_batch(samples: Sequence[Seen]) -> EmotionBatch:
+    """Make an EmotionBatch."""
+    columns = _columns(samples)
     del columns["crop"], columns["recognition_crop"], columns["prob"]
-    faces = [face for look in looks for face in look.faces]
+    faces = [face for sample in samples for face in sample.faces]
     return EmotionBatch(
         **columns,
         track=np.array([face.track for face in faces], np.int32),
@@ -235,15 +235,15 @@ def emotion_batch(looks: Sequence[Seen]) -> EmotionBatch:
     )
 
 
-def _columns(looks: Sequence[Seen]) -> dict[str, np.ndarray]:
-    pairs = [(look.pts_s, face) for look in looks for face in look.faces]
+def _columns(samples: Sequence[Seen]) -> dict[str, np.ndarray]:
+    pairs = [(sample.pts_s, face) for sample in samples for face in sample.faces]
     box = np.array([face.box for _, face in pairs], np.float32).reshape(-1, 4)
     mean = box.mean(1).astype(int) % 256
     return {
-        "sampled_s": np.array([look.pts_s for look in looks], np.float64),
-        "duration_s": np.array([look.duration_s for look in looks], np.float64),
+        "sampled_s": np.array([sample.pts_s for sample in samples], np.float64),
+        "duration_s": np.array([sample.duration_s for sample in samples], np.float64),
         "quality": np.ones(len(pairs), np.float32),
-        "shot": np.array([look.shot for look in looks], np.int32),
+        "shot": np.array([sample.shot for sample in samples], np.int32),
         "pts_s": np.array([pts_s for pts_s, _ in pairs], np.float64),
         "box_px": box,
         "score": np.array([face.score for _, face in pairs], np.float32),
@@ -255,19 +255,19 @@ def _columns(looks: Sequence[Seen]) -> dict[str, np.ndarray]:
 
 
 def split(items: Sequence[T], cuts: Sequence[int]) -> list[Sequence[T]]:
-    """Cut a sequence at these places, which need not be sorted or inside; the parts are never empty."""
-    places = sorted({0, len(items)} | {cut % len(items) for cut in cuts})
-    return [items[i:j] for i, j in pairwise(places)]
+    """Split a sequence at these positions, taken modulo its length, into parts that are not empty."""
+    positions = sorted({0, len(items)} | {cut % len(items) for cut in cuts})
+    return [items[i:j] for i, j in pairwise(positions)]
 
 
 def same(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Whether two lists of batches hold the same values, bit for bit, however they are split."""
+    """Return whether two lists of batches hold the same values, bit for bit, regardless of their division."""
     left, right = vars(concatenate(list(one))), vars(concatenate(list(other)))
     return all(np.array_equal(left[name], right[name]) for name in left)
 
 
 def counted(items: Iterable[T], taken: list[T]) -> Iterator[T]:
-    """Pass the items on, and note each that was asked for."""
+    """Yield the items, and record each one that is consumed."""
     for item in items:
         taken.append(item)
         yield item

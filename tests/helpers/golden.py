@@ -1,4 +1,4 @@
-"""The values of two small runs that belong to the current RESULTS_VERSION, kept in tests/golden/results.json.
+"""Expected values of two small runs for the current RESULTS_VERSION, stored in tests/golden/results.json.
 
 python -m tests.helpers.golden        # after raising RESULTS_VERSION in fervid/provenance.py
 """
@@ -22,7 +22,7 @@ __all__ = ["GOLDEN", "RUNS", "largest_difference"]
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "results.json"
-#: A face moves, is gone, comes back with another one; then the picture is cut to a third.
+#: A face moves, disappears, and returns with a second one; after a cut a third one, a bright scene, and a last face.
 STORY = [
     *scene(25, (8, 8), step=1),
     *scene(15),
@@ -34,7 +34,7 @@ STORY = [
 
 
 def story() -> dict[str, list[Any]]:
-    """Run the line with fake models on a lossless clip, with every column that can be requested."""
+    """Run the pipeline with fake models on a lossless clip, with all optional columns."""
     models = Models(FakeDetector(), FakeClassifier(), "cpu", FakeEmbedder())
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder) / "story.mkv", STORY, codec="ffv1")
@@ -43,7 +43,7 @@ def story() -> dict[str, list[Any]]:
 
 
 def sample() -> dict[str, list[Any]]:
-    """Run the line with its real models on two seconds of a sample video."""
+    """Run the pipeline with its real models on two seconds of a sample video."""
     config = load_config(fps=2, end_s=2, device="cpu", precision="fp32")
     path = ROOT / "sample_videos" / "one_face.mp4"
     return columns(process_video(path, None, config, load_models(config), name="one_face.mp4"))
@@ -53,7 +53,7 @@ RUNS = {"story": story, "sample": sample}
 
 
 def columns(result: Result) -> dict[str, list[Any]]:
-    """The timeline as plain values, numbers rounded far below anything that a change of the code would do."""
+    """Convert the timeline to plain values, with numbers rounded to 6 decimals."""
     table = result.table.to_pydict()
     return {name: [_plain(value) for value in values] for name, values in table.items()}
 
@@ -65,7 +65,7 @@ def _plain(value: Any) -> Any:
 
 
 def largest_difference(found: dict[str, list[Any]], kept: dict[str, list[Any]]) -> float:
-    """The largest difference of two numbers; infinity where texts, lengths, columns or gaps differ."""
+    """Compute the largest difference of two numbers; infinity where texts, lengths, columns or gaps differ."""
     if found.keys() != kept.keys():
         return math.inf
     largest = 0.0

@@ -1,4 +1,4 @@
-"""Hypothesis on a busy machine. Apart from fakes.py, which workers import: they have no use for Hypothesis."""
+"""Settings of Hypothesis. Separate from fakes.py, which worker processes import without Hypothesis."""
 
 from hypothesis import settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["PAGES", "ROOT", "Command", "anchors", "blocks", "commands", "links", "spans", "table"]
 
 ROOT = Path(__file__).parents[2]
-#: Every page that a user reads, by its path in the repository.
+#: Every page of the documentation, by its path in the repository.
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text("utf-8")
     for path in [
@@ -23,7 +23,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 
 @dataclass(frozen=True)
 class Command:
-    """One `fervid ...` command. `whole`: it stands in a block, and is meant to run as it is written."""
+    """One `fervid ...` command; `whole` if it is in a block and runs as written."""
 
     page: str
     text: str
@@ -32,23 +32,23 @@ class Command:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """Fenced code blocks of a language."""
+    """Find the fenced code blocks of a language."""
     return [body for name, body in _FENCE.findall(text) if name == language]
 
 
 def _indented(text: str) -> list[str]:
-    """Lines of indented code blocks; continuation lines of lists are indented by less than four spaces."""
+    """Find the lines of indented code blocks; continuation lines of lists are indented by less than four spaces."""
     return [line[4:] for line in _FENCE.sub("", text).splitlines() if line.startswith("    ")]
 
 
 def spans(text: str) -> list[str]:
-    """Inline code, with line breaks as spaces."""
+    """Find inline code, with line breaks replaced by spaces."""
     prose = "\n".join("" if line.startswith("    ") else line for line in _FENCE.sub("", text).splitlines())
     return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
 
 
 def commands(page: str) -> list[Command]:
-    """Every `fervid` command of a page, in blocks and in inline code."""
+    """Find all `fervid` commands of a page, in blocks and in inline code."""
     text, found = PAGES[page], []
     lines = _indented(text) + [
         line for language in ("sh", "bash") for b in blocks(text, language) for line in b.splitlines()
@@ -65,18 +65,18 @@ def commands(page: str) -> list[Command]:
 
 
 def links(text: str) -> list[str]:
-    """The targets of a page's links and images."""
+    """Find the targets of a page's links and images."""
     return re.findall(r"\]\(([^)\s]+)\)", _FENCE.sub("", text))
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Compute the anchors of a page's headings as GitHub does."""
     titles = re.findall(r"^#+ (.+)$", _FENCE.sub("", text), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def table(text: str, heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading, without its first two lines."""
+    """Return the cells of the first table below a heading, without its first two lines."""
     section = text.split(f"\n{heading}\n", 1)[1]
     rows = re.search(r"(?:^\|.*\|$\n?)+", section, re.M)
     assert rows, f"no table below {heading}"

@@ -83,13 +83,13 @@ def _flip(data: bytearray, _: bytes, rng: Rng) -> bytearray:
 
 
 def _truncate(data: bytearray, _: bytes, rng: Rng) -> bytearray:
-    """Remove the end, the beginning or a piece in between."""
+    """Remove the end, the beginning or a part in between."""
     start, stop = sorted(int(at) for at in rng.integers(len(data) + 1, size=2))
     return (data[:stop], data[start:], data[:start] + data[stop:])[int(rng.integers(3))]
 
 
 def _splice(data: bytearray, other: bytes, rng: Rng) -> bytearray:
-    """Insert a piece of another file, or replace a piece by one."""
+    """Insert a part of another file, or replace a part with one."""
     start, stop = sorted(int(at) for at in rng.integers(len(other) + 1, size=2))
     at = int(rng.integers(len(data)))
     end = at if rng.random() < 0.3 else at + stop - start
@@ -121,11 +121,11 @@ def _runs(data: bytearray, _: bytes, rng: Rng) -> bytearray:
 
 
 def _flood(data: bytearray, _: bytes, rng: Rng) -> bytearray:
-    """Repeat a header, or a piece of one, up to a thousand times."""
+    """Repeat a header, or a part of one, up to a thousand times."""
     start = int(rng.integers(min(len(data), 2000))) if rng.random() < 0.7 else 0
-    piece = data[start : start + int(2 ** rng.uniform(3, 10))]
-    times = min(int(2 ** rng.uniform(3, 10)), 100_000 // max(len(piece), 1) + 1)
-    return data[:start] + piece * times + data[start:]
+    part = data[start : start + int(2 ** rng.uniform(3, 10))]
+    times = min(int(2 ** rng.uniform(3, 10)), 100_000 // max(len(part), 1) + 1)
+    return data[:start] + part * times + data[start:]
 
 
 def _shuffle(data: bytearray, _: bytes, rng: Rng) -> bytearray:

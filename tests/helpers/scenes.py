@@ -1,4 +1,4 @@
-"""Clips in which faces, bright squares on a dark ground, stand still or move."""
+"""Clips with still or moving faces, as bright squares on a dark background."""
 
 from pathlib import Path
 
@@ -29,6 +29,6 @@ def write(
 
 
 def scene(n: int, *corners: tuple[int, int], step: int = 0, bright: int = 250) -> list[np.ndarray]:
-    """Draw n images with faces of 24 pixels, which move `step` pixels to the right in each."""
+    """Draw n images with faces of 24 pixels that move right by `step` pixels per image."""
     moved = ([(x + step * i, y, x + 24 + step * i, y + 24) for x, y in corners] for i in range(n))
     return [draw_faces(*boxes, size=SIZE, bright=bright) for boxes in moved]

@@ -41,7 +41,7 @@ def edited() -> Film:
 
 
 @pytest.mark.parametrize("fps", [25, 5])
-def test_hard_cuts_lie_between_two_frames(fps):
+def test_hard_cuts_are_between_two_frames(fps):
     whole = photographs(40, 35, 50)
     step = RATE // fps
     expected = [-(-frame // step) for frame, *_ in whole.changes]
@@ -66,12 +66,12 @@ def test_one_portrait_before_a_smooth_wall_is_not_similar_to_the_next(fps):
 
 
 def test_a_camera_that_turns_in_changing_light_is_one_shot():
-    pictures = shot(np.random.default_rng(2), "coffee", 60, speed=0.8) * np.linspace(1, 0.6, 60)[:, None, None, None]
-    assert detect(Film(pictures.astype(np.uint8))).boundaries == []
+    images = shot(np.random.default_rng(2), "coffee", 60, speed=0.8) * np.linspace(1, 0.6, 60)[:, None, None, None]
+    assert detect(Film(images.astype(np.uint8))).boundaries == []
 
 
 @pytest.mark.parametrize("disturb", ["flash", "flicker", "pan"])
-def test_flashes_flicker_and_pans_are_no_cuts(disturb):
+def test_flashes_flicker_and_pans_are_not_cuts(disturb):
     one = film(3, ("cut",), disturb=disturb, shots=1)
     assert detect(one).boundaries == [] and detect(one.sampled(5), 5).boundaries == []
 
@@ -129,7 +129,7 @@ def test_batches_are_passed_on_while_the_film_runs():
         assert len(taken) - n <= 3
 
 
-def test_black_is_no_shot_of_its_own():
+def test_black_frames_are_not_a_shot():
     film = photographs(40, 40)
     film.frames[36:44] = 0
     assert [(one.index, one.kind) for one in detect(film).boundaries] == [(44, "cut")]
@@ -161,8 +161,8 @@ def test_time_that_runs_backwards_does_no_harm():
 
 
 @pytest.mark.parametrize("size", [(90, 160), (360, 640), (37, 53), (1, 1), (640, 360)])
-def test_a_thumbnail_is_the_image_made_small(size):
-    picture = np.zeros((2, *size, 3), np.uint8)
-    picture[1] = 200
-    thumb = thumbnails(picture)
+def test_thumbnail_is_the_image_resized(size):
+    images = np.zeros((2, *size, 3), np.uint8)
+    images[1] = 200
+    thumb = thumbnails(images)
     assert thumb.shape == (2, 18, 32, 3) and (thumb[0] == 0).all() and (thumb[1] == 200).all()

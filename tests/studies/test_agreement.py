@@ -34,20 +34,20 @@ def face(happy: float, track: int = 0) -> Face:
     return Face(track=track, prob=(happy, 0.1, 0.9 - happy))
 
 
-def write_timeline(path: Path, looks: list[Seen], end_s: float) -> Path:
+def write_timeline(path: Path, samples: list[Seen], end_s: float) -> Path:
     info: VideoInfo = video()
-    rows = fill_gaps(summarise([emotion_batch(looks)], LABELS, info, lambda: end_s), LABELS, 0, lambda: end_s)
+    rows = fill_gaps(summarise([emotion_batch(samples)], LABELS, info, lambda: end_s), LABELS, 0, lambda: end_s)
     write_table(to_table(rows, LABELS, "film.mp4", {"model": {"name": "fake"}, "version": "0"}), path)
     return path
 
 
 @pytest.fixture
 def timeline(tmp_path: Path) -> Path:
-    looks = [
+    samples = [
         Seen(float(s), () if value is None else (face(value),), duration_s=1.0)
         for s, value in enumerate(HAPPY) if value != "lost"
     ]  # fmt: skip
-    return write_timeline(tmp_path / "film.parquet", looks, float(len(HAPPY)))
+    return write_timeline(tmp_path / "film.parquet", samples, float(len(HAPPY)))
 
 
 @pytest.fixture
@@ -203,8 +203,8 @@ def test_labels_by_hand(timeline: Path, table) -> None:
 
 def test_a_single_track_is_compared(tmp_path: Path, table) -> None:
     """Track 1 falls while track 0 rises; their mean is constant."""
-    looks = [Seen(float(s), (face(0.1 + 0.05 * s), face(0.55 - 0.05 * s, track=1)), 1.0) for s in range(10)]
-    film = write_timeline(tmp_path / "two.parquet", looks, 10.0)
+    samples = [Seen(float(s), (face(0.1 + 0.05 * s), face(0.55 - 0.05 * s, track=1)), 1.0) for s in range(10)]
+    film = write_timeline(tmp_path / "two.parquet", samples, 10.0)
     ratings = table(rows(*[[s, s] for s in range(10)], header="second,happiness"))
     found = {track: fervid.agree(film, ratings, track=track).facts["emotions"]["happiness"] for track in (0, 1, None)}
     assert found[0]["pearson"]["value"] == pytest.approx(1)
@@ -218,8 +218,8 @@ def test_a_single_track_is_compared(tmp_path: Path, table) -> None:
 
 def test_a_person_is_compared_over_several_tracks(tmp_path: Path, table) -> None:
     """The person has one track before and one after a cut."""
-    looks = [Seen(float(s), (face(0.08 * s, track=int(s > 4)), face(0.5, track=2)), 1.0) for s in range(10)]
-    film = write_timeline(tmp_path / "two.parquet", looks, 10.0)
+    samples = [Seen(float(s), (face(0.08 * s, track=int(s > 4)), face(0.5, track=2)), 1.0) for s in range(10)]
+    film = write_timeline(tmp_path / "two.parquet", samples, 10.0)
     stored = pq.read_table(film)
     person = pa.array([None if t is None else int(t == 2) for t in stored["track"].to_pylist()], pa.int32())
     stored = stored.append_column("person", person)

@@ -107,8 +107,8 @@ def test_real_models_on_a_sample_video(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     with av.open(ROOT / "sample_videos" / "one_face.mp4") as source, av.open(path, "w") as out:
         stream = mini.add_video(out, "mpeg4", mini.RATE, (640, 360))
-        pictures = [frame.to_ndarray(format="rgb24") for frame, _ in zip(source.decode(video=0), range(12))]
-        out.mux(list(mini.encode(stream, pictures, range(12), stream.codec_context.time_base)))
+        images = [frame.to_ndarray(format="rgb24") for frame, _ in zip(source.decode(video=0), range(12))]
+        out.mux(list(mini.encode(stream, images, range(12), stream.codec_context.time_base)))
     mini.write_codes(root / "ActionUnit_Labels", 1, lambda unit, frame: frame % 6 if unit == 12 else 0, n=12)
     report = fervid.disfa(root, tmp_path / "out", workers=1)
     assert report.facts["troubles"] == []

@@ -34,14 +34,14 @@ def hopper() -> Image.Image:
     return Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("RGB").crop((100, 0, 420, 320))
 
 
-def embedded(network: DlibFaces, pictures: list[Image.Image]) -> np.ndarray:
-    """The largest face of each, found and cut as the line does it."""
+def embedded(network: DlibFaces, images: list[Image.Image]) -> np.ndarray:
+    """Embed the best face of each image, detected and cropped as in the pipeline."""
     crops = []
-    for picture in pictures:
-        found = MTCNN(device="cpu").detect(np.asarray(picture)[None], 30.0)
+    for image in images:
+        found = MTCNN(device="cpu").detect(np.asarray(image)[None], 30.0)
         best = [int(np.argmax(found.score))]
         square = network.squares(found.box_px[best], found.landmarks_px[best])[0]
-        crops.append(crop_face(np.asarray(picture.convert("L")), square, network.recognition_px))
+        crops.append(crop_face(np.asarray(image.convert("L")), square, network.recognition_px))
     return network.embed(np.stack(crops))
 
 

@@ -33,7 +33,7 @@ def test_embeddings_have_length_one_and_do_not_depend_on_batches(weights: Path) 
     assert len(net.sha256) == 64
 
 
-def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_error_without_a_network_suggests_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def offline(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no route to host")
 

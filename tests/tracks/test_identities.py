@@ -16,18 +16,18 @@ SCENE = Scene(3, seconds=6, fps=15, speed=0.8, cuts_s=2.0, size=(640, 360))
 
 
 def test_heads_fill_the_boxes_of_their_faces():
-    """MTCNN finds each of the portraits where the scene says that it is."""
+    """MTCNN finds each portrait in its true box."""
     detector = MTCNN(device="cpu")
     scene = Scene(1, seconds=1, fps=2, speed=0, size=(640, 360))
     samples = sightings(scene, 4)
     (box,) = samples[0].truth
-    for who in (0, 1, 6, 7):
-        samples[0].present[0] = who
-        picture = next(frames(scene, samples, 4))
-        found = detector.detect(np.asarray(picture)[None], 20.0)
+    for person in (0, 1, 6, 7):
+        samples[0].present[0] = person
+        image = next(frames(scene, samples, 4))
+        found = detector.detect(np.asarray(image)[None], 20.0)
         best = found.box_px[found.score.argmax()]
         assert np.abs(best - box).max() < 0.15 * (box[3] - box[1])
-        assert head(who)[0].mode == "RGBA"
+        assert head(person)[0].mode == "RGBA"
 
 
 @pytest.mark.slow

@@ -16,19 +16,19 @@ SIDE = 48
 
 
 def passed(faces: Sequence[tuple[float, int, int]], quality: float = 1.0, cuts: Sequence[int] = ()) -> PersonClusterer:
-    """Faces as (time, track, who): who stands in the brightness of the crop, and FakeEmbedder reads it there."""
-    gallery = PersonClusterer(FakeEmbedder())
+    """Cluster faces (time, track, person); the brightness of the crop encodes the person for FakeEmbedder."""
+    clusterer = PersonClusterer(FakeEmbedder())
     seen_at: dict[float, list[tuple[float, int, int]]] = {}
     for face in faces:
         seen_at.setdefault(face[0], []).append(face)
     parts = [batch_of([f for t in part for f in seen_at[t]], part, quality) for part in split(sorted(seen_at), cuts)]
-    assert list(gallery.watch(iter(parts))) == parts
-    return gallery
+    assert list(clusterer.watch(iter(parts))) == parts
+    return clusterer
 
 
 def batch_of(faces: list[tuple[float, int, int]], sampled_s: Sequence[float], quality: float) -> TrackBatch:
     m, random = len(faces), np.random.default_rng(0)
-    bright = np.array([40 * who for _, _, who in faces], np.uint8)
+    bright = np.array([40 * person for _, _, person in faces], np.uint8)
     box = np.tile(np.array([10, 10, 10 + SIDE, 10 + SIDE], np.float32), (m, 1))
     marks = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)
     return TrackBatch(
@@ -47,31 +47,33 @@ def batch_of(faces: list[tuple[float, int, int]], sampled_s: Sequence[float], qu
     )
 
 
-def persons(gallery: PersonClusterer, tracks: Sequence[int]) -> list[int]:
-    return gallery.columns({"track": np.array(tracks)})["person"].tolist()
+def persons(clusterer: PersonClusterer, tracks: Sequence[int]) -> list[int]:
+    return clusterer.columns({"track": np.array(tracks)})["person"].tolist()
 
 
 def test_tracks_of_one_face_are_one_person_however_many_there_are():
     faces = [
-        (i / 5, track, who) for track, who in enumerate((0, 1, 0, 2, 1, 0)) for i in range(5 * track, 5 * track + 5)
+        (i / 5, track, person)
+        for track, person in enumerate((0, 1, 0, 2, 1, 0))
+        for i in range(5 * track, 5 * track + 5)
     ]
-    gallery = passed(faces)
-    columns = gallery.columns({"track": np.array([0, 1, 2, 3, 4, 5, -1])})
+    clusterer = passed(faces)
+    columns = clusterer.columns({"track": np.array([0, 1, 2, 3, 4, 5, -1])})
     assert columns["person"].tolist() == [0, 1, 0, 2, 1, 0, -1]
     assert (columns["person_confidence"][[0, 1, 2, 4, 5]] > 0.9).all() and np.isnan(columns["person_confidence"][6])
 
 
 def test_tracks_visible_at_once_are_two_persons():
     twins = [(i / 5, track, 1) for i in range(10) for track in (0, 1)]
-    gallery = passed([*twins, *[(5 + i / 5, 2, 1) for i in range(10)]])
-    first, second, third = persons(gallery, [0, 1, 2])
+    clusterer = passed([*twins, *[(5 + i / 5, 2, 1) for i in range(10)]])
+    first, second, third = persons(clusterer, [0, 1, 2])
     assert first != second and third in (first, second)
-    assert gallery.columns({"track": np.array([2])})["person_confidence"][0] < 0.1  # it may be either
+    assert clusterer.columns({"track": np.array([2])})["person_confidence"][0] < 0.1  # it may be either
 
 
 def test_faces_of_low_quality_stay_unknown():
-    gallery = passed([(i / 5, 0, 1) for i in range(5)], quality=0.2)
-    assert persons(gallery, [0]) == [-1] and gallery.embedder.seen == 0
+    clusterer = passed([(i / 5, 0, 1) for i in range(5)], quality=0.2)
+    assert persons(clusterer, [0]) == [-1] and clusterer.embedder.seen == 0
 
 
 def test_no_faces_at_all():
@@ -80,8 +82,8 @@ def test_no_faces_at_all():
 
 
 def test_an_hour_of_one_face_costs_a_few_crops():
-    gallery = passed([(i / 5, 0, 1) for i in range(18_000)], cuts=range(0, 18_000, 100))
-    assert gallery.embedder.seen < 20 and len(gallery._embeddings[0].embedding) <= 5
+    clusterer = passed([(i / 5, 0, 1) for i in range(18_000)], cuts=range(0, 18_000, 100))
+    assert clusterer.embedder.seen < 20 and len(clusterer._embeddings[0].embedding) <= 5
 
 
 FACES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5), st.integers(0, 4)), max_size=40)
@@ -90,7 +92,7 @@ FACES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5), st.integers(0,
 @steady
 @given(FACES.filter(bool), st.lists(st.integers(0, 99), max_size=5))
 def test_persons_do_not_depend_on_batches(seen, cuts):
-    faces = sorted({(t / 5, track): (t / 5, track, who) for t, track, who in seen}.values())
+    faces = sorted({(t / 5, track): (t / 5, track, person) for t, track, person in seen}.values())
     one, other = (g.columns({"track": np.arange(6)}) for g in (passed(faces), passed(faces, cuts=cuts)))
     assert all(np.array_equal(one[name], other[name], equal_nan=True) for name in one)
 

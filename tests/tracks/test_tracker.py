@@ -86,7 +86,7 @@ def test_a_face_that_comes_nearer_keeps_its_number():
     assert numbers([Seen(i / 5, (face(100, size=30 * 1.15**i),)) for i in range(15)]) == [[0]] * 15
 
 
-def test_two_samples_at_almost_one_time_say_nothing_about_speed():
+def test_samples_at_almost_the_same_time_do_not_determine_speed():
     # as in files of variable rate, or where two clips were joined
     times = [0.0, 0.001, *(0.001 + i / 30 for i in range(1, 30))]
     for seed in range(20):
@@ -243,7 +243,7 @@ def test_reset_ends_every_track_and_uses_no_number_again():
 
 @steady
 @given(st.integers(0, 9999))
-def test_numbers_are_dense_and_given_once_a_sample(seed):
+def test_track_numbers_are_dense_and_unique_per_sample(seed):
     tracks = numbers(crowd(seed))
     alive = [t for sample in tracks for t in sample if t >= 0]
     assert sorted(set(alive)) == list(range(len(set(alive))))

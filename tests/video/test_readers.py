@@ -274,7 +274,7 @@ def test_nvdec_needs_a_gpu_and_auto_does_not(clean):
             assert (video.health.decoder, video.health.fallback_reason) == ("cpu", "")
 
 
-def test_auto_falls_back_to_the_cpu_and_says_why(clean, monkeypatch):
+def test_auto_falls_back_to_the_cpu_and_reports_why(clean, monkeypatch):
     def refuse(path: Path, device: str, **_: object) -> None:
         assert device == "cuda:0"
         raise NotOnGPU(path, "ffv1 in yuv444p")

@@ -67,7 +67,7 @@ def test_native_samples_every_frame():
 @pytest.mark.parametrize(
     "fps, duration_s, reach_s", [(5, 0.04, 0.24), (5, 0.0, 0.24), (None, 0.04, 0.04), (None, 0.0, 0.04), (2, 0.1, 0.6)]
 )
-def test_a_sample_stands_for_its_cell_and_its_frame(fps, duration_s, reach_s):
+def test_duration_of_a_sample_covers_its_cell_and_frame(fps, duration_s, reach_s):
     (_, _, reach), *_ = sample_frames([FakeFrame(0, duration_s), FakeFrame(0.5, duration_s)], fps)
     assert reach == pytest.approx(reach_s)  # a frame of unknown duration counts as 1/25 s
 
@@ -153,7 +153,7 @@ def test_one_broken_duration_does_not_give_samples_for_years():
 # -- still images ---------------------------------------------------------------------------------------
 
 
-def test_a_frame_stands_for_later_ones_with_the_same_image():
+def test_frame_represents_later_frames_with_the_same_image():
     base = np.full((48, 64), 100, np.uint8)
     drifting = [base + np.uint8(3 * i) for i in range(7)]  # 0, 3, 6 are one image; 9, 12, 15 the next; 18
     shown = [FakeFrame(i / 5, 0.2, image) for i, image in enumerate(drifting)]

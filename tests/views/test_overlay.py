@@ -76,7 +76,7 @@ def test_each_frame_keeps_its_time(tmp_path: Path, name: str, options: dict) -> 
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_a_rotated_video_stands_upright(tmp_path: Path, rotation: int) -> None:
+def test_rotated_video_is_drawn_upright(tmp_path: Path, rotation: int) -> None:
     clip = clips.write_clip(tmp_path / "turned.mp4", n=10, rotation=rotation)
     timeline, _ = process(clip, BLIND)
     fervid.overlay(clip, timeline, tmp_path / "out.mp4")
@@ -147,9 +147,9 @@ def test_sound_that_mp4_cannot_hold_is_converted_to_aac_in_sync(tmp_path: Path) 
     assert fervid.overlay(clip, timeline, tmp_path / "out.mp4")["sound"] == "mp2 as aac"
     with av.open(str(tmp_path / "out.mp4")) as made:
         assert made.streams.audio[0].codec_context.name == "aac"
-        heard = list(made.decode(audio=0))
-    assert sum(f.samples for f in heard) / 48_000 == pytest.approx(2, abs=0.06)
-    assert heard[0].time == pytest.approx(0, abs=0.05)
+        audio = list(made.decode(audio=0))
+    assert sum(f.samples for f in audio) / 48_000 == pytest.approx(2, abs=0.06)
+    assert audio[0].time == pytest.approx(0, abs=0.05)
 
 
 def test_damaged_sound_is_skipped_and_reported(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_a_click_stays_in_sync_with_a_flash(tmp_path: Path) -> None:
     fervid.overlay(clip, timeline, tmp_path / "out.mp4")
     shown_s = next(f.time for f in frames(tmp_path / "out.mp4") if luma(f)[:20].mean() > 128)
     with av.open(str(tmp_path / "out.mp4")) as made:
-        heard = [(f.time, f.to_ndarray()) for f in made.decode(audio=0)]
-    at, loud = max(heard, key=lambda item: np.abs(item[1]).max())
+        audio = [(f.time, f.to_ndarray()) for f in made.decode(audio=0)]
+    at, loud = max(audio, key=lambda item: np.abs(item[1]).max())
     assert at + np.abs(loud).argmax() / 48_000 == pytest.approx(shown_s, abs=0.025)
 
 

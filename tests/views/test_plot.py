@@ -73,7 +73,7 @@ def test_longer_bins_weight_faces_by_visible_time(story: Path, tmp_path: Path) -
     assert np.isnan(first.prob[:2]).all() and second.faces[2] == pytest.approx(1)
 
 
-def test_a_long_timeline_is_averaged_and_the_caption_says_so(hours: Path) -> None:
+def test_long_timeline_is_averaged_and_captioned(hours: Path) -> None:
     timeline = open_timeline(hours)
     figure, caption = draw(timeline, [], Style())
     assert "one value per 30 s" in caption

@@ -251,9 +251,9 @@ def loud_from(video: Path) -> float:
     with av.open(video) as container:
         start = container.start_time / av.time_base
         for frame in container.decode(audio=0):
-            heard = np.flatnonzero(np.abs(frame.to_ndarray()).max(0) > 0.1)
-            if len(heard):
-                return float(frame.time) + heard[0] / frame.sample_rate - start
+            audible = np.flatnonzero(np.abs(frame.to_ndarray()).max(0) > 0.1)
+            if len(audible):
+                return float(frame.time) + audible[0] / frame.sample_rate - start
     raise AssertionError("silent")
 
 

@@ -85,7 +85,7 @@ def test_lines_of_progress_leave_stdout_to_json(capsys):
         assert (captured.out, captured.err) == (out, err)
 
 
-def test_a_failed_self_test_says_what_to_do(capsys):
+def test_failed_self_test_suggests_what_to_do(capsys):
     checks = (Check("tracks", True, "2", "2"), Check("dominant", False, "anger", f"fear{EVIL}"))
     terminal.print_self_test(SelfTest(checks, 3.0))
     passed, failed, _, *advice = capsys.readouterr().out.splitlines()
