@@ -20,12 +20,12 @@ __all__ = ["Models", "OnDevice", "load_models"]
 class OnDevice(Protocol):
     """The pipeline from sampled frames to faces on a GPU: what batch_frames and faces.detect do on a CPU."""
 
-    def stage(self, looks: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Any]:
+    def upload(self, samples: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Any]:
         """Copy frames to the device, in batches.
 
         Parameters
         ----------
-        looks : Iterable[SampledFrame]
+        samples : Iterable[SampledFrame]
         video : VideoInfo
         size_px : tuple[int, int]
             Width and height of the images in which faces are detected.
@@ -33,10 +33,10 @@ class OnDevice(Protocol):
         Yields
         ------
         Any
-            What `find` takes.
+            What `detect` takes.
         """
 
-    def find(
+    def detect(
         self,
         batches: Iterable[Any],
         video: VideoInfo,
@@ -51,7 +51,7 @@ class OnDevice(Protocol):
         Parameters
         ----------
         batches : Iterable
-            What `stage` yields.
+            What `upload` yields.
         video, alignment, crop_px, min_face_px, recognition
             As for faces.detect.detect.
 
@@ -111,7 +111,7 @@ def load_models(config: Config) -> Models:
         embedder = load_embedder(config.persons, classifier.device)
     detector, on_device = load_detector(config.detector, classifier.device, config.precision), None
     if classifier.device != "cpu" and config.detector == "mtcnn":
-        from fervid.cuda.pipeline import DeviceLine
+        from fervid.cuda.pipeline import DevicePipeline
 
-        on_device = DeviceLine(classifier.device)
+        on_device = DevicePipeline(classifier.device)
     return Models(detector, classifier, classifier.device, embedder, on_device, models_fingerprint(config))

@@ -16,7 +16,7 @@ from fervid.config import Config
 from fervid.emotions.classify import classify
 from fervid.errors import VideoError
 from fervid.faces.detect import detect, detect_all
-from fervid.faces.keyframes import FAST_STRIDE, STRIDE, detect_keyframes
+from fervid.faces.keyframes import FAST_INTERVAL, INTERVAL, detect_keyframes
 from fervid.files import check_paths, wrap_video_errors, write_atomically
 from fervid.models import Models
 from fervid.provenance import RESULTS_VERSION, describe_source, resume_key
@@ -412,15 +412,15 @@ def find_faces(
 
         if models.on_device:
             decoded = ahead((sample for sample in samples), depth=_DECODED_AHEAD)
-            staged = ahead(models.on_device.stage(decoded, video, size_px))
-            yield from ahead(models.on_device.find(staged, video, **crops))
+            staged = ahead(models.on_device.upload(decoded, video, size_px))
+            yield from ahead(models.on_device.detect(staged, video, **crops))
             return
         strategy, fast = detect_all, config.sampling == "fast"
         if config.detection == "adaptive":
             samples = skip_static(samples)
-            strategy = partial(detect_keyframes, stride=FAST_STRIDE if fast else STRIDE)
+            strategy = partial(detect_keyframes, interval=FAST_INTERVAL if fast else INTERVAL)
         frames = ahead(_pass_on(batch_frames(samples, video, size_px), on_frames))
-        crops |= {"find": lambda *batches: ahead(strategy(*batches)), "rough": fast}
+        crops |= {"strategy": lambda *batches: ahead(strategy(*batches)), "rough": fast}
         yield from detect(frames, models.detector, video, **crops)
 
 

@@ -29,7 +29,7 @@ MAY_IMPORT_HEAVY = {
     "cuda.batch_size", "cuda.boxes", "cuda.crops", "cuda.mtcnn", "cuda.pipeline",
     "diagnostics",
     "emotions.torch_classifier",
-    "faces.centerface_network", "faces.integral_image", "faces.mtcnn", "faces.mtcnn_networks",
+    "faces.centerface_network", "faces.integral_image", "faces.mtcnn", "faces.mtcnn_boxes", "faces.mtcnn_networks",
     "jobs.ray_actor", "jobs.ray_engine",
     "lab.evaluation.attribution", "lab.evaluation.explain",
     "lab.training.augment", "lab.training.distributed", "lab.training.export_model", "lab.training.pretrained",

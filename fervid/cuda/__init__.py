@@ -1,1 +1,1 @@
-"""The line on an NVIDIA GPU."""
+"""The pipeline from sampled frames to faces on an NVIDIA GPU."""

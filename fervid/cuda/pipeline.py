@@ -1,10 +1,10 @@
-"""The line from frames to faces with all pixels on one device, for a GPU.
+"""The pipeline from sampled frames to faces with all pixels on one device, for a GPU.
 
-    looks -> stage (picture and luma on the device) -> search every look -> cut out -> FaceBatch
+    samples -> upload (image and luma to the device) -> detect in every image -> cut out -> FaceBatch
 
-The two stages replace video.sampling.batch_frames and faces.detect.detect, agree with them within the tolerances of
-tests/cuda/test_cuda_line.py, and run on a CPU too, where they are slower. Every look is searched: "adaptive" detection
-saves arithmetic, which is not what is scarce here.
+The two stages replace video.sampling.batch_frames and faces.detect.detect and agree with them within the tolerances of
+tests/cuda/test_cuda_pipeline.py. They run on a CPU too, but more slowly. Every sample is searched: adaptive detection
+saves arithmetic, which is not scarce here.
 """
 
 import threading
@@ -27,12 +27,12 @@ from fervid.types import FaceBatch, VideoInfo
 from fervid.video.reader import Frame
 from fervid.video.sampling import SampledFrame
 
-__all__ = ["DeviceLine", "Staged"]
+__all__ = ["DeviceBatch", "DevicePipeline"]
 
 
 @dataclass(frozen=True)
-class _Pixels:
-    """One look off its frame: picture (h, w, 3), luma (H, W), both uint8, in NumPy or on the device already."""
+class _Sample:
+    """The pixels of one sample: image (h, w, 3), luma (H, W), both uint8, in NumPy or on the device already."""
 
     pts_s: float
     duration_s: float
@@ -40,14 +40,24 @@ class _Pixels:
     luma: np.ndarray | Tensor
     limited: bool
 
-    def fits(self, other: "_Pixels") -> bool:
-        """Whether the two can lie in one batch; they cannot where the resolution changes."""
+    def fits(self, other: "_Sample") -> bool:
+        """Whether the two can be in one batch; they cannot where the resolution changes."""
         return self.luma.shape == other.luma.shape and self.limited == other.limited
 
 
 @dataclass(frozen=True)
-class Staged:
-    """n looks on the device: picture (n, h, w, 3), luma (n, H, W), uint8; `ready` once their copies have arrived."""
+class DeviceBatch:
+    """n samples on the device, with the meaning of the columns of FrameBatch.
+
+    Parameters
+    ----------
+    pts_s, duration_s : ndarray, shape (n,), float64
+    image : Tensor, shape (n, h, w, 3), uint8
+    luma : Tensor, shape (n, H, W), uint8
+    limited : bool
+    ready : torch.cuda.Event, optional
+        Marks the end of the copies to the device.
+    """
 
     pts_s: np.ndarray
     duration_s: np.ndarray
@@ -61,51 +71,89 @@ class Staged:
 
     @property
     def thumb(self) -> np.ndarray:
-        """What is left of each picture, as in FrameBatch."""
+        """Thumbnails (n, 18, 32, 3) uint8, as in FrameBatch."""
         return thumbnails_of(self.image)
 
-    def __getitem__(self, part: slice) -> "Staged":
+    def __getitem__(self, part: slice) -> "DeviceBatch":
         names = ("pts_s", "duration_s", "image", "luma")
         return replace(self, **{name: getattr(self, name)[part] for name in names})
 
 
-class DeviceLine:
-    """Both stages on one device; one video at a time."""
+class DevicePipeline:
+    """Both stages on one device; one video at a time.
+
+    Parameters
+    ----------
+    device : str
+    detector : DeviceMTCNN, optional
+        Loaded by default.
+
+    Attributes
+    ----------
+    batch_size : int
+        Samples per batch, which falls where memory does not suffice.
+
+    Raises
+    ------
+    DeviceError
+        If the memory of the device is too small for the networks.
+    MissingDependency
+        If the weights of the detector are not installed.
+    """
 
     def __init__(self, device: str, detector: DeviceMTCNN | None = None) -> None:
-        """Load the detector, unless it is given."""
         self.device = torch.device(device)
         with wrap_out_of_memory(device):
             self.detector = detector or DeviceMTCNN(device)
-        self._copies = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        self._searching = threading.Lock()
-        self.most = 0
+        self._copy_stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._lock = threading.Lock()
+        self.batch_size = 0
 
-    def stage(self, looks: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Staged]:
-        """Convert the chosen frames to pictures of size_px (width, height) and luma, and bring them to the device."""
-        bind_thread(self.device)  # each stage has a thread of its own
-        self.most = max_batch_size(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
-        waiting: list[_Pixels] = []
-        before = None
+    def upload(
+        self, samples: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]
+    ) -> Generator[DeviceBatch]:
+        """Convert sampled frames to images and luma planes and copy them to the device, in batches.
+
+        Parameters
+        ----------
+        samples : Iterable[SampledFrame]
+        video : VideoInfo
+        size_px : tuple[int, int]
+            Width and height of the images in which faces are detected.
+
+        Yields
+        ------
+        DeviceBatch
+            The copies may still be under way.
+
+        Raises
+        ------
+        VideoError
+            If the memory of the device does not suffice for one sample.
+        """
+        bind_thread(self.device)  # each stage has its own thread
+        self.batch_size = max_batch_size(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
+        waiting: list[_Sample] = []
+        previous = None
 
         def convert(one: Sequence[Frame]) -> tuple:
             return (one[0].rgb(*size_px), *one[0].stored_luma())
 
-        for frame, pts_s, duration_s in looks:
-            if frame is not before:
-                with stage("scale"):  # NVDEC's frames are converted on the device, where room for one may be missing
-                    before, pixels = frame, retry_smaller([frame], convert, self._lower, _named(video))[0]
-            look = _Pixels(pts_s, duration_s, *pixels)
-            if waiting and (len(waiting) >= self.most or not look.fits(waiting[0])):
-                yield from self._sent(waiting, video)
+        for frame, pts_s, duration_s in samples:
+            if frame is not previous:
+                with stage("scale"):  # frames of NVDEC are converted on the device, where memory may not suffice
+                    previous, pixels = frame, retry_smaller([frame], convert, self._set_batch_size, _describe(video))[0]
+            sample = _Sample(pts_s, duration_s, *pixels)
+            if waiting and (len(waiting) >= self.batch_size or not sample.fits(waiting[0])):
+                yield from self._upload(waiting, video)
                 waiting = []
-            waiting.append(look)
+            waiting.append(sample)
         if waiting:
-            yield from self._sent(waiting, video)
+            yield from self._upload(waiting, video)
 
-    def find(
+    def detect(
         self,
-        batches: Iterable[Staged],
+        batches: Iterable[DeviceBatch],
         video: VideoInfo,
         *,
         alignment: FaceAlignment,
@@ -113,60 +161,78 @@ class DeviceLine:
         min_face_px: float,
         recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
-        """Search every look and cut the faces out; the arguments are those of faces.detect."""
-        bind_thread(self.device)
-        task = partial(self._look, video=video, alignment=alignment, crop_px=crop_px, recognition=recognition)
-        look = partial(task, min_face_px=min_face_px)
-        for batch in batches:
-            yield from retry_smaller(batch, look, self._lower, _named(video))
+        """Search every sample and cut the faces out.
 
-    def _lower(self, most: int) -> None:
-        self.most = most
+        Parameters
+        ----------
+        batches : Iterable[DeviceBatch]
+        video, alignment, crop_px, min_face_px, recognition
+            As for faces.detect.detect.
+
+        Yields
+        ------
+        FaceBatch
+
+        Raises
+        ------
+        VideoError
+            If the memory of the device does not suffice for one sample.
+        """
+        bind_thread(self.device)
+        crops = partial(self._detect, video=video, alignment=alignment, crop_px=crop_px, recognition=recognition)
+        work = partial(crops, min_face_px=min_face_px)
+        for batch in batches:
+            yield from retry_smaller(batch, work, self._set_batch_size, _describe(video))
+
+    def _set_batch_size(self, n: int) -> None:
+        self.batch_size = n
 
     # -- to the device ---------------------------------------------------------------------------------------------
 
-    def _sent(self, looks: list[_Pixels], video: VideoInfo) -> list[Staged]:
+    def _upload(self, samples: list[_Sample], video: VideoInfo) -> list[DeviceBatch]:
         with stage("upload"):
-            return retry_smaller(looks, self._send, self._lower, _named(video))
+            return retry_smaller(samples, self._copy, self._set_batch_size, _describe(video))
 
-    def _send(self, looks: list[_Pixels]) -> Staged:
-        """Copy the looks there; where memory is short, after the search that has it just now."""
+    def _copy(self, samples: list[_Sample]) -> DeviceBatch:
+        """Copy samples to the device; if memory does not suffice, once more after the search that runs just now."""
         try:
-            return self._copied(looks)
+            return self._to_batch(samples)
         except RuntimeError as e:
             if not is_out_of_memory(e):
                 raise
-        with self._searching:
-            return self._copied(looks)
+        with self._lock:
+            return self._to_batch(samples)
 
-    def _copied(self, looks: list[_Pixels]) -> Staged:
-        picture, luma = self._together([one.image for one in looks]), self._together([one.luma for one in looks])
+    def _to_batch(self, samples: list[_Sample]) -> DeviceBatch:
+        image, luma = self._stack([one.image for one in samples]), self._stack([one.luma for one in samples])
         ready = None
-        if self._copies is not None:
+        if self._copy_stream is not None:
             ready = torch.cuda.Event()
-            ready.record(self._copies)
-        pts_s, duration_s = (np.array([getattr(one, name) for one in looks]) for name in ("pts_s", "duration_s"))
-        return Staged(pts_s, duration_s, picture, luma, looks[0].limited, ready)
+            ready.record(self._copy_stream)
+        pts_s, duration_s = (np.array([getattr(one, name) for one in samples]) for name in ("pts_s", "duration_s"))
+        return DeviceBatch(pts_s, duration_s, image, luma, samples[0].limited, ready)
 
-    def _together(self, arrays: Sequence[np.ndarray | Tensor]) -> Tensor:
-        """Stack n arrays on the device: from page-locked memory on a stream of its own, beside what is computed there.
+    def _stack(self, arrays: Sequence[np.ndarray | Tensor]) -> Tensor:
+        """Stack n arrays on the device: from page-locked memory, on a stream of its own, beside the computations there.
 
-        torch keeps page-locked memory until the copies from it are done, and hands it out again.
+        torch keeps page-locked memory until the copies from it are done, and reuses it afterwards.
         """
         if isinstance(arrays[0], Tensor):
             return torch.stack([one for one in arrays if isinstance(one, Tensor)])
-        pinned = torch.empty((len(arrays), *arrays[0].shape), dtype=torch.uint8, pin_memory=self._copies is not None)
+        pinned = torch.empty(
+            (len(arrays), *arrays[0].shape), dtype=torch.uint8, pin_memory=self._copy_stream is not None
+        )
         np.stack([np.asarray(one) for one in arrays], out=pinned.numpy())
-        if self._copies is None:
+        if self._copy_stream is None:
             return pinned
-        with torch.cuda.stream(self._copies):
+        with torch.cuda.stream(self._copy_stream):
             return pinned.to(self.device, non_blocking=True)
 
     # -- on the device ---------------------------------------------------------------------------------------------
 
-    def _look(
+    def _detect(
         self,
-        batch: Staged,
+        batch: DeviceBatch,
         *,
         video: VideoInfo,
         alignment: FaceAlignment,
@@ -174,7 +240,7 @@ class DeviceLine:
         recognition: RecognitionCrops | None,
         min_face_px: float,
     ) -> FaceBatch:
-        with self._searching:
+        with self._lock:
             self._wait_for(batch)
             with stage("detect"):
                 found = self.detector.detect(batch.image, min_face_px / video.width_px * batch.image.shape[2])
@@ -184,15 +250,15 @@ class DeviceLine:
                 batch, found, video, cut, alignment=alignment, crop_px=crop_px, recognition=recognition
             )
 
-    def _wait_for(self, batch: Staged) -> None:
-        """Let this thread's stream wait for the copies, and keep their memory until this stream is done with it."""
+    def _wait_for(self, batch: DeviceBatch) -> None:
+        """Make the stream of this thread wait for the copies, and keep their memory until the stream has used it."""
         if batch.ready is None:
             return
-        here = torch.cuda.current_stream(self.device)
-        here.wait_event(batch.ready)
+        current = torch.cuda.current_stream(self.device)
+        current.wait_event(batch.ready)
         for tensor in (batch.image, batch.luma):
-            tensor.record_stream(here)
+            tensor.record_stream(current)
 
 
-def _named(video: VideoInfo) -> str:
+def _describe(video: VideoInfo) -> str:
     return f"{video.path}: a frame of {video.width_px}x{video.height_px}"

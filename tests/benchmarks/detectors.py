@@ -22,7 +22,7 @@ import numpy as np
 
 from fervid.config import Config
 from fervid.faces.centerface import CenterFace
-from fervid.faces.centerface_network import TorchNet
+from fervid.faces.centerface_network import TorchNetwork
 from fervid.faces.detect import detect_all
 from fervid.faces.detector import Detections, FaceDetector
 from fervid.faces.keyframes import detect_keyframes
@@ -37,7 +37,7 @@ from tests.benchmarks.detection import match
 def on_torch() -> CenterFace:
     """Make centerface run on the CPU as on a GPU."""
     detector = CenterFace()
-    detector._net = TorchNet(detector.precision, "cpu")
+    detector._net = TorchNetwork(detector.precision, "cpu")
     return detector
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 
 from fervid.config import load_config
-from fervid.cuda.pipeline import DeviceLine
+from fervid.cuda.pipeline import DevicePipeline
 from fervid.models import Models, load_models
 from fervid.pipeline import process_video
 from fervid.video.open import open_video
@@ -30,7 +30,7 @@ _FIRST_LINE_S = 3
 
 def warm_models(device: str) -> Models:
     models = load_models(load_config(device=device))
-    return models if models.on_device else replace(models, on_device=DeviceLine(device))
+    return models if models.on_device else replace(models, on_device=DevicePipeline(device))
 
 
 def finish(device: str) -> None:

@@ -1,4 +1,4 @@
-"""The line on a GPU, held to the CPU: `python -m pytest -m gpu tests/cuda/test_gpu.py`. Not run yet on one."""
+"""The pipeline on a GPU compared with the CPU: `python -m pytest -m gpu tests/cuda/test_gpu.py`."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.benchmarks import gpu
 from tests.benchmarks.gpu import Run, main
 from tests.helpers.gpu_checks import CHECKS, missing
 
-#: What torch has to say about a GPU differs from release to release: warnings there are read, and fail nothing.
+#: Warnings about GPUs differ between releases of torch: they are shown and fail no test.
 ON_A_GPU = (
     pytest.mark.gpu,
     pytest.mark.filterwarnings("default"),
@@ -27,7 +27,7 @@ ON_A_GPU = (
     [pytest.param("cuda:0", marks=ON_A_GPU), pytest.param("cpu", marks=pytest.mark.slow)],
 )
 def test_a_gpu_finds_what_the_cpu_finds(name, device):
-    """On the CPU the checks themselves are tried."""
+    """On the CPU, this tests the checks themselves."""
     if reason := missing(name, device):
         pytest.skip(reason)
     CHECKS[name](device)
@@ -52,7 +52,7 @@ def goes_on(run: Run) -> None:
 
 
 def perform_these(pipe: Connection, *given: Any) -> None:
-    """In the other process: it has these tasks, too."""
+    """Perform a task in the other process, which has these tasks too."""
     gpu.TASKS.update(THESE)
     gpu.perform(pipe, *given)
 
@@ -63,7 +63,7 @@ THESE = {
 
 
 @pytest.mark.slow
-def test_what_fails_costs_nothing_else(monkeypatch, tmp_path):
+def test_a_failed_task_does_not_stop_the_others(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "TASKS", THESE)
     monkeypatch.setattr(gpu, "perform", perform_these)
     facts = main(["--device", "cpu", "--out", str(tmp_path / "facts.json")])
@@ -75,7 +75,7 @@ def test_what_fails_costs_nothing_else(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_script_itself(tmp_path, capsys):
+def test_the_whole_script(tmp_path, capsys):
     facts = main(["--device", "cpu", "--tiny", "--out", str(tmp_path / "facts.json")])
     assert not [name for name in facts if "FAILED" in name]
     assert facts["check detector"]["faces"] > 10

@@ -1,4 +1,4 @@
-"""Boxes and crops: where they lie, in whose pixels, and what they show."""
+"""Boxes and crops: their position, their pixels, and their content."""
 
 from dataclasses import replace
 
@@ -14,20 +14,20 @@ from tests.helpers.fakes import DARK, MARKS, PLAIN, FakeDetector, draw_faces, sa
 from tests.helpers.hypothesis_settings import steady
 
 
-def zoomed(zoom: float) -> FaceAlignment:
-    return replace(PLAIN, crop_scale=zoom)
+def scaled(crop_scale: float) -> FaceAlignment:
+    return replace(PLAIN, crop_scale=crop_scale)
 
 
 def upright(box: tuple[float, float, float, float]) -> np.ndarray:
-    """The square over a square box (x0, y0, x1, y1) in luma pixels."""
+    """Place an upright crop on a square box (x0, y0, x1, y1), in luma pixels."""
     x0, y0, x1, y1 = box
     return np.array([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, 0.0])
 
 
-def frame_batch(*luma: np.ndarray, picture: list[np.ndarray] | None = None, first: int = 0) -> FrameBatch:
-    """One look each 0.2 s; the pictures are the luma planes unless told."""
+def frame_batch(*luma: np.ndarray, image: list[np.ndarray] | None = None, first: int = 0) -> FrameBatch:
+    """One sample per 0.2 s; the images are the luma planes by default."""
     times = (first + np.arange(len(luma))) / 5
-    grey = np.stack(picture or luma)
+    grey = np.stack(image or luma)
     return FrameBatch(times, np.full(len(luma), 0.24), np.repeat(grey[..., None], 3, 3), luma)
 
 
@@ -71,7 +71,7 @@ def test_a_ramp_is_cut_at_the_fraction_of_a_pixel(x, y, side, size):
         ((0.2, 1.0, 0.6, 1.4), (-1, slice(None))),
     ],
 )
-def test_what_lies_outside_repeats_the_edge(box, edge):
+def test_pixels_outside_the_frame_repeat_its_edge(box, edge):
     luma = np.full((40, 40), 7, np.uint8)
     luma[edge] = 200
     assert (crop_face(luma, upright(np.array(box) * 40), 8) == 200).all()
@@ -80,7 +80,7 @@ def test_what_lies_outside_repeats_the_edge(box, edge):
 def test_half_a_box_outside():
     luma = np.full((40, 40), 250, np.uint8)
     luma[:, 0] = 50
-    crop = crop_face(luma, upright((-8, 0, 8, 16)), 16)  # one source pixel to a pixel: columns -8 .. 7
+    crop = crop_face(luma, upright((-8, 0, 8, 16)), 16)  # one source pixel per pixel: columns -8 .. 7
     assert (crop[:, :9] == 50).all() and (crop[:, 9:] == 250).all()
 
 
@@ -90,7 +90,7 @@ def test_a_box_larger_than_the_frame():
 
 
 def test_large_boxes_are_antialiased():
-    board = np.indices((64, 64)).sum(0) % 2 * 255  # a chessboard has no place in 8 x 8 pixels but as grey
+    board = np.indices((64, 64)).sum(0) % 2 * 255  # a chessboard fits into 8 x 8 pixels only as grey
     crop = crop_face(board.astype(np.uint8), upright((0, 0, 64, 64)), 8)
     assert np.abs(crop.astype(int) - 127).max() <= 2
 
@@ -114,18 +114,18 @@ def test_rough_crops_are_nearly_the_same(side, limited):
     assert np.abs(one - rough).max() <= 3
 
 
-def test_turned_luma_is_cut_as_any_other():
+def test_rotated_luma_is_cut_as_any_other():
     luma = np.random.default_rng(0).integers(0, 255, (40, 60), np.uint8)
     box = np.array([25.0, 18.0, 20.0, 0.3])
-    turned = np.rot90(np.ascontiguousarray(np.rot90(luma)), -1)  # not contiguous, as readers give it
-    assert np.array_equal(crop_face(turned, box, 8), crop_face(luma, box, 8))
+    rotated = np.rot90(np.ascontiguousarray(np.rot90(luma)), -1)  # not contiguous, as readers return it
+    assert np.array_equal(crop_face(rotated, box, 8), crop_face(luma, box, 8))
 
 
-# -- framing --------------------------------------------------------------------------------------------
+# -- alignment ------------------------------------------------------------------------------------------
 
 
-def test_a_tilted_square_is_turned_upright():
-    # the right half of the square is bright; turned by a quarter, its lower half
+def test_a_rotated_square_becomes_upright():
+    # the lower half of the frame is bright: in a square rotated by a quarter turn, the right half
     luma = np.zeros((60, 60), np.uint8)
     luma[30:] = 200
     crop = crop_face(luma, np.array([30, 30, 20, np.pi / 2]), 8)
@@ -134,14 +134,13 @@ def test_a_tilted_square_is_turned_upright():
 
 @steady
 @given(st.floats(-3, 3), st.floats(5, 200), st.floats(-50, 300), st.floats(-50, 300))
-def test_framing_finds_the_similarity_that_placed_the_landmarks(angle, side, x, y):
+def test_squares_recover_the_similarity_that_placed_the_landmarks(angle, side, x, y):
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     landmarks = (MARKS.astype(float) - 0.5) * side @ turn.T + [x, y]
     box = np.array([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
     assert PLAIN.squares(box, landmarks[None])[0] == pytest.approx([x, y, side, angle], abs=1e-3)
-    larger = replace(
-        PLAIN, box=0.25, crop_scale=1.5
-    )  # a box of half the side each way would be half: geometric mean 2 x 1
+    # the box is four times as large as expected, the landmarks as large as expected: geometric mean 2
+    larger = replace(PLAIN, box=0.25, crop_scale=1.5)
     assert larger.squares(box, landmarks[None])[0, 2] == pytest.approx(side * 1.5 * 2)
 
 
@@ -160,7 +159,7 @@ def test_limited_luma_is_stretched_in_the_crop():
     assert (found(batch)[0].crop == 127).all()
 
 
-def test_a_face_without_extent_gives_a_crop_all_the_same():
+def test_a_face_without_extent_has_a_crop():
     square = PLAIN.squares(np.array([[5.0, 5, 5, 5]]), np.full((1, 5, 2), 5.0))[0]
     assert crop_face(np.full((20, 20), 90, np.uint8), square, 8).shape == (8, 8)
 
@@ -170,29 +169,31 @@ def test_a_face_without_extent_gives_a_crop_all_the_same():
 
 def test_boxes_come_out_in_displayed_pixels():
     small, large = draw_faces((8, 6, 20, 18)), draw_faces((16, 12, 40, 36), size=(128, 96))
-    (batch,) = found(frame_batch(large, picture=[small]), size=(128, 96))
+    (batch,) = found(frame_batch(large, image=[small]), size=(128, 96))
     assert batch.box_px.tolist() == [[16, 12, 40, 36]]
     assert batch.landmarks_px[0, 2].tolist() == pytest.approx([16 + 0.5 * 24, 12 + 0.6 * 24])
     assert (batch.crop[0] > 127).all()
     assert batch.score.tolist() == pytest.approx([250 / 255])
 
 
-def test_width_and_height_scale_apart():
-    # a picture of 32 x 48 for a video of 64 x 48
-    (batch,) = found(frame_batch(draw_faces(), picture=[draw_faces((8, 6, 16, 22), size=(32, 48))]))
+def test_width_and_height_have_their_own_scales():
+    # an image of 32 x 48 for a video of 64 x 48
+    (batch,) = found(frame_batch(draw_faces(), image=[draw_faces((8, 6, 16, 22), size=(32, 48))]))
     assert batch.box_px.tolist() == [[16, 6, 32, 22]]
 
 
 def test_non_square_pixels_give_square_faces():
     # stored 64 x 48, displayed 128 x 48: a face displayed at 40..72 x 8..40 lies in stored columns 20..36
     stored = draw_faces((20, 8, 36, 40))
-    (batch,) = found(frame_batch(stored, picture=[draw_faces((40, 8, 72, 40), size=(128, 48))]), size=(128, 48))
+    (batch,) = found(frame_batch(stored, image=[draw_faces((40, 8, 72, 40), size=(128, 48))]), size=(128, 48))
     assert batch.box_px.tolist() == [[40, 8, 72, 40]]
-    assert (batch.crop[0, 1:-1, 1:-1] == 250).all() and (batch.crop > 127).all()  # the rim sees its surroundings
+    assert (batch.crop[0, 1:-1, 1:-1] == 250).all() and (
+        batch.crop > 127
+    ).all()  # the border is mixed with its surroundings
     (wider,) = found(
-        frame_batch(stored, picture=[draw_faces((40, 8, 72, 40), size=(128, 48))]),
+        frame_batch(stored, image=[draw_faces((40, 8, 72, 40), size=(128, 48))]),
         size=(128, 48),
-        alignment=zoomed(2.0),
+        alignment=scaled(2.0),
     )
     # twice the side: the face fills the middle 4 of 8 pixels, across and down alike
     bright = wider.crop[0] > 200
@@ -200,13 +201,13 @@ def test_non_square_pixels_give_square_faces():
 
 
 @pytest.mark.parametrize("min_face_px, faces", [(16, 1), (24, 1), (25, 0)])
-def test_the_smallest_face_counts_in_pixels_of_the_video(min_face_px, faces):
+def test_the_smallest_face_is_in_pixels_of_the_video(min_face_px, faces):
     small, large = draw_faces((8, 6, 20, 18)), draw_faces((16, 12, 40, 36), size=(128, 96))  # 24 pixels, 12 here
-    (batch,) = found(frame_batch(large, picture=[small]), size=(128, 96), min_face_px=min_face_px)
+    (batch,) = found(frame_batch(large, image=[small]), size=(128, 96), min_face_px=min_face_px)
     assert len(batch) == faces
 
 
-def test_looks_without_a_face_are_passed_on():
+def test_samples_without_a_face_are_passed_on():
     empty = draw_faces()
     (batch,) = found(frame_batch(empty, draw_faces((4, 4, 20, 20)), empty))
     assert batch.sampled_s.tolist() == [0, 0.2, 0.4] and batch.duration_s.tolist() == [0.24] * 3
@@ -234,14 +235,14 @@ def test_faces_do_not_depend_on_batches(seed, cuts):
         images.append(draw_faces(*boxes, bright=int(random.integers(DARK, 255))))
     parts = split(list(enumerate(images)), cuts)
     batches = [frame_batch(*(image for _, image in part), first=part[0][0]) for part in parts]
-    whole = found(frame_batch(*images), alignment=zoomed(1.4))
-    assert same(found(*batches, alignment=zoomed(1.4)), whole)
+    whole = found(frame_batch(*images), alignment=scaled(1.4))
+    assert same(found(*batches, alignment=scaled(1.4)), whole)
 
 
 # -- FaceBatch ------------------------------------------------------------------------------------------
 
 
-def test_a_batch_holds_its_arrays_to_their_shapes():
+def test_a_batch_checks_the_shapes_of_its_arrays():
     (batch,) = found(frame_batch(draw_faces((4, 4, 20, 20))))
     columns = vars(batch)
     for name, wrong in (
@@ -255,12 +256,12 @@ def test_a_batch_holds_its_arrays_to_their_shapes():
             FaceBatch(**{**columns, name: wrong})
 
 
-def test_a_batch_shows_shapes_and_no_pixels():
+def test_the_repr_of_a_batch_has_shapes_and_no_pixels():
     (batch,) = found(frame_batch(draw_faces((4, 4, 20, 20))))
     assert "crop=uint8[1, 8, 8]" in repr(batch) and len(repr(batch)) < 250
 
 
-def test_taking_faces_keeps_the_looks():
+def test_taking_faces_keeps_the_samples():
     (batch,) = found(frame_batch(draw_faces((4, 4, 20, 20), (30, 4, 50, 20)), draw_faces()))
     kept = batch.take(batch.box_px[:, 0] > 25)
     assert kept.box_px.tolist() == [[30, 4, 50, 20]] and kept.sampled_s.tolist() == [0, 0.2]

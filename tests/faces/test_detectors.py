@@ -1,4 +1,4 @@
-"""One contract for every detector: what batches, pictures and threads may expect of it. What each finds is its own."""
+"""The contract of every detector for batches, images and threads. What each one finds is tested in its own file."""
 
 import numpy as np
 import pytest
@@ -9,18 +9,19 @@ from fervid.faces.centerface import CenterFace
 from fervid.faces.detector import Detections, FaceDetector
 from fervid.faces.detectors import load_detector
 from fervid.faces.mtcnn import MTCNN
+from fervid.registry import DETECTORS
 from tests.helpers.portraits import portraits
 
 COLUMNS = ("frame", "box_px", "score", "landmarks_px")
 
 
-@pytest.fixture(scope="module", params=["mtcnn", "centerface"])
+@pytest.fixture(scope="module", params=DETECTORS)
 def detector(request) -> FaceDetector:
     return load_detector(request.param, "cpu", "fp32")
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def images() -> np.ndarray:
     return portraits()
 
 
@@ -32,42 +33,42 @@ def _assert_equal(one: Detections, other: Detections) -> None:
 # -- batches ----------------------------------------------------------------------------------------------
 
 
-def _one_by_one(detector: FaceDetector, picture: np.ndarray) -> Detections:
-    parts = [(i, detector.detect(picture[i : i + 1], 20)) for i in range(len(picture))]
+def _one_by_one(detector: FaceDetector, images: np.ndarray) -> Detections:
+    parts = [(i, detector.detect(images[i : i + 1], 20)) for i in range(len(images))]
     return Detections(
         np.concatenate([part.frame + i for i, part in parts]),
         *(np.concatenate([getattr(part, name) for _, part in parts]) for name in COLUMNS[1:]),
     )
 
 
-def test_the_batch_makes_no_difference(detector, picture):
-    found = detector.detect(picture, 20)
+def test_the_batch_makes_no_difference(detector, images):
+    found = detector.detect(images, 20)
     assert len(found) >= 5
-    _assert_equal(found, _one_by_one(detector, picture))
+    _assert_equal(found, _one_by_one(detector, images))
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_how_many_centerface_sees_at_once_makes_no_difference(picture, at_once, monkeypatch):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_batch_size_of_centerface_makes_no_difference(images, batch_size, monkeypatch):
     detector = CenterFace(precision="fp32")
-    alone = _one_by_one(detector, picture)
-    monkeypatch.setattr(detector, "_at_once", at_once)  # on a GPU there are several
-    _assert_equal(detector.detect(picture, 20), alone)
+    alone = _one_by_one(detector, images)
+    monkeypatch.setattr(detector, "_batch_size", batch_size)  # on a GPU it is larger
+    _assert_equal(detector.detect(images, 20), alone)
 
 
-def test_faces_come_in_order(detector, picture):
-    found = detector.detect(picture[::-1], 20)
+def test_faces_are_sorted_by_image_and_score(detector, images):
+    found = detector.detect(images[::-1], 20)
     assert (np.diff(found.frame) >= 0).all()
     for frame in set(found.frame):
         assert (np.diff(found.score[found.frame == frame]) <= 0).all()
 
 
-def test_leaves_the_pictures_and_the_threads_alone(detector, picture):
-    before, threads = picture.copy(), torch.get_num_threads()
-    detector.detect(picture, 20)
-    assert (picture == before).all() and torch.get_num_threads() == threads
+def test_images_and_number_of_threads_are_unchanged(detector, images):
+    before, threads = images.copy(), torch.get_num_threads()
+    detector.detect(images, 20)
+    assert (images == before).all() and torch.get_num_threads() == threads
 
 
-# -- pictures without faces, and what is no picture -------------------------------------------------------
+# -- images without faces, and invalid images -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_nothing_to_find(detector, shape, grey):
 
 
 @pytest.mark.parametrize(
-    "picture, min_face_px",
+    "images, min_face_px",
     [
         (np.zeros((90, 120, 3), np.uint8), 20),
         (np.zeros((1, 90, 120, 4), np.uint8), 20),
@@ -104,12 +105,12 @@ def test_nothing_to_find(detector, shape, grey):
         (np.zeros((1, 90, 120, 3), np.uint8), float("nan")),
     ],
 )
-def test_rejects_what_is_no_picture(detector, picture, min_face_px):
-    with pytest.raises(ValueError, match="expected picture uint8"):
-        detector.detect(picture, min_face_px)
+def test_rejects_invalid_images(detector, images, min_face_px):
+    with pytest.raises(ValueError, match="expected images uint8"):
+        detector.detect(images, min_face_px)
 
 
-# -- what cannot work -------------------------------------------------------------------------------------
+# -- invalid options --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [MTCNN, CenterFace])

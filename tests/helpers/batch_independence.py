@@ -73,7 +73,9 @@ def _near(detector: Any) -> tuple[int, Compute]:
 
     def compute(some: np.ndarray) -> list[bytes]:
         seen = [pictures[i] for i in found.frame[some]]
-        return _by_frame(detector.near(seen, np.arange(len(some)), found.box_px[some] + np.float32(2)), len(some))
+        return _by_frame(
+            detector.detect_near(seen, np.arange(len(some)), found.box_px[some] + np.float32(2)), len(some)
+        )
 
     return len(found), compute
 
@@ -97,9 +99,9 @@ def _centerface() -> Any:
 
 
 def _centerface_network() -> tuple[int, Compute]:
-    from fervid.faces.centerface_network import OpenVinoNet
+    from fervid.faces.centerface_network import OpenVinoNetwork
 
-    pictures, net = portraits(), OpenVinoNet("fp32")
+    pictures, net = portraits(), OpenVinoNetwork("fp32")
     return len(pictures), lambda some: [maps.tobytes() for maps in net(pictures[some])]
 
 

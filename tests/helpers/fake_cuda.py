@@ -1,9 +1,9 @@
-"""A GPU that is not there: tensors that say they lie on cuda:0, whose numbers lie in plain memory.
+"""A simulated GPU: tensors that claim to be on cuda:0, with their numbers in plain memory.
 
-What a GPU refuses is refused here too: tensors of two devices in one operation, an array made of a tensor that is not
-copied back first, and, while a graph is recorded, whatever waits for the device, copies from elsewhere, or takes its
-shape from the numbers. A recorded graph is replayed operation by operation, on the memory it was recorded with.
-What its kernels compute, how fast, and in what order over several streams, no pretence shows.
+It refuses what a GPU refuses: tensors of two devices in one operation, an array made of a tensor that is not copied
+back first, and, while a graph is recorded, everything that waits for the device, copies from elsewhere, or takes its
+shape from the numbers. A recorded graph is replayed operation by operation, on the memory with which it was recorded.
+It does not show what kernels compute, how fast, and in what order on several streams.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -15,13 +15,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-__all__ = ["DEVICE", "Device", "Pretended", "pretend"]
+__all__ = ["DEVICE", "FakeDevice", "FakeTensor", "fake_cuda", "on_device"]
 
 T = TypeVar("T")
 DEVICE = torch.device("cuda", 0)
 _COPIES = ("aten::_to_copy", "aten::copy_")
-#: What asks the device for numbers, and so may not stand in a graph.
-_QUESTIONS = (
+#: Operations that read numbers from the device, which a graph cannot contain.
+_SYNCHRONISING = (
     "aten::_local_scalar_dense",
     "aten::nonzero",
     "aten::bincount",
@@ -34,13 +34,13 @@ _QUESTIONS = (
 _recorded: list[tuple[Any, ...]] | None = None
 
 
-class Pretended(torch.Tensor):
-    """A tensor on the GPU that is not there."""
+class FakeTensor(torch.Tensor):
+    """A tensor on the simulated GPU."""
 
     held: torch.Tensor
 
     @staticmethod
-    def __new__(cls, real: torch.Tensor) -> "Pretended":
+    def __new__(cls, real: torch.Tensor) -> "FakeTensor":
         made = torch.Tensor._make_wrapper_subclass(
             cls,
             real.shape,
@@ -60,28 +60,28 @@ class Pretended(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _computed(func, args, kwargs or {})
+        return _compute(func, args, kwargs or {})
 
 
-class Device(TorchDispatchMode):
-    """Within it, what is asked for on a GPU is made there."""
+class FakeDevice(TorchDispatchMode):
+    """Context in which tensors that are created on a GPU are FakeTensors."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _computed(func, args, kwargs or {})
+        return _compute(func, args, kwargs or {})
 
 
-def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     given = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
-    there = any(isinstance(x, Pretended) for x in given)
+    there = any(isinstance(x, FakeTensor) for x in given)
     name = func.name()
-    asked = next((x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.device)), None)
+    requested = next((x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.device)), None)
     crosses = name.split(".")[0] in _COPIES
-    if there and not crosses and any(not isinstance(x, Pretended) and x.dim() for x in given):
+    if there and not crosses and any(not isinstance(x, FakeTensor) and x.dim() for x in given):
         raise RuntimeError(f"{name}: expected all tensors on one device, found cuda:0 and cpu")
     made_there = (
-        (there if asked is None else asked.type == "cuda")
+        (there if requested is None else requested.type == "cuda")
         if name != "aten::copy_"
-        else (isinstance(args[0], Pretended))
+        else (isinstance(args[0], FakeTensor))
     )
     if _recorded is not None and (there or made_there):
         _check_recording(name, args, given, made_there)
@@ -91,26 +91,26 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         _recorded.append((func, *plain, found))
     if not made_there:
         return found
-    inner = {id(x.held): x for x in given if isinstance(x, Pretended)}  # in place: the tensor that came in goes out
-    return tree_map_only(torch.Tensor, lambda x: inner.get(id(x)) if id(x) in inner else Pretended(x), found)
+    passed = {id(x.held): x for x in given if isinstance(x, FakeTensor)}  # operations in place return these
+    return tree_map_only(torch.Tensor, lambda x: passed.get(id(x)) if id(x) in passed else FakeTensor(x), found)
 
 
 def _real(tree: Any) -> Any:
-    here = tree_map_only(Pretended, lambda x: x.held, tree)
+    here = tree_map_only(FakeTensor, lambda x: x.held, tree)
     return tree_map_only(torch.device, lambda _: torch.device("cpu"), here)
 
 
 def _check_recording(name: str, args: Any, given: list[torch.Tensor], made_there: bool) -> None:
-    mixed = {isinstance(x, Pretended) for x in given} | {made_there}
+    mixed = {isinstance(x, FakeTensor) for x in given} | {made_there}
     masked = name.startswith("aten::index") and any(
         isinstance(x, torch.Tensor) and x.dtype in (torch.bool, torch.uint8) for x in tree_flatten(args[1])[0]
     )
-    if name in _QUESTIONS or masked or (len(mixed) > 1 and given):
+    if name in _SYNCHRONISING or masked or (len(mixed) > 1 and given):
         raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
 
 
 class _Graph:
-    """What torch.cuda.CUDAGraph is."""
+    """Replaces torch.cuda.CUDAGraph."""
 
     def __init__(self) -> None:
         self.operations: list[tuple[Any, ...]] = []
@@ -134,7 +134,7 @@ def _recording(graph: _Graph, **_: Any) -> Iterator[None]:
 
 
 class _Stream:
-    """A stream and an event: here all is done when the call returns."""
+    """Replaces streams and events: here each call completes before it returns."""
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -145,8 +145,8 @@ class _Stream:
     def record(self, stream: "_Stream") -> None: ...
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make torch.cuda answer for a GPU of 140 GB; compute within `Device()`, in each thread."""
+def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make torch.cuda describe a GPU of 140 GB; each thread has to compute within `FakeDevice()`."""
     torch._C._ensureCUDADeviceGuardSet()
     memory = {"mem_get_info": (140 * 2**30, 141 * 2**30), "memory_reserved": 0, "memory_allocated": 0}
     answers: dict[str, Callable] = {
@@ -159,7 +159,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     }  # fmt: skip
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, answer)
-    monkeypatch.setattr(torch._C, "_InferenceMode", lambda _: torch.no_grad())  # which takes no such tensors
+    monkeypatch.setattr(torch._C, "_InferenceMode", lambda _: torch.no_grad())  # which does not accept such tensors
     load, tensor = torch.load, torch.tensor
     monkeypatch.setattr(torch, "tensor", lambda data, device=None, **kwargs: tensor(data, **kwargs).to(device))
     monkeypatch.setattr(
@@ -175,6 +175,6 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on_device(stage: Generator[T]) -> Generator[T]:
-    """A stage whose thread computes on the device."""
-    with Device():
+    """Make the thread of a stage compute on the simulated GPU."""
+    with FakeDevice():
         yield from stage

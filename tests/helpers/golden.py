@@ -81,7 +81,7 @@ def largest_difference(found: dict[str, list[Any]], kept: dict[str, list[Any]]) 
 
 
 def main() -> None:
-    """Write the values anew, under a number that was raised if they differ."""
+    """Rewrite the values; if they differ, RESULTS_VERSION must have been raised."""
     runs = {name: run() for name, run in RUNS.items()}
     if GOLDEN.exists():
         kept = json.loads(GOLDEN.read_text("utf-8"))

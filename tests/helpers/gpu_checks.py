@@ -1,7 +1,7 @@
-"""What must be the same on a GPU as on the CPU, as functions of the device: for test_gpu.py and benchmarks/gpu.py.
+"""Checks that a GPU gives the results of the CPU, as functions of the device: for test_gpu.py and benchmarks/gpu.py.
 
-Each gives what it measured, and raises AssertionError beyond its tolerance. On "cpu" they hold the same code to the
-same tolerances, but for what only a GPU has.
+Each returns its measurements and raises AssertionError beyond its tolerance. On "cpu" they hold the same code to the
+same tolerances, except for what only a GPU has.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ import torch
 from fervid.config import load_config
 from fervid.cuda.crops import cut_faces
 from fervid.cuda.mtcnn import DeviceMTCNN
-from fervid.cuda.pipeline import DeviceLine
+from fervid.cuda.pipeline import DevicePipeline
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.faces.crop import crop_face
 from fervid.faces.mtcnn import MTCNN
@@ -36,12 +36,12 @@ Facts = dict[str, float | str]
 
 
 def detector(device: str) -> Facts:
-    """Boxes and scores in the sample videos: IoU >= 0.98, scores within 0.01."""
+    """Compare boxes and scores in the sample videos: IoU >= 0.98, scores within 0.01."""
     worst: Facts = {"faces": 0, "iou": 1.0, "score": 0.0}
     found_by, expected_by = DeviceMTCNN(device), MTCNN()
     for name in NAMES[:2]:
-        picture = _pictures(name, 20, 6)
-        expected, found = expected_by.detect(picture), found_by.detect(torch.from_numpy(picture).to(device), 20)
+        images = _images(name, 20, 6)
+        expected, found = expected_by.detect(images), found_by.detect(torch.from_numpy(images).to(device), 20)
         pairs, overlap = match(expected, found)
         assert len(pairs) == len(expected) == len(found), (name, len(expected), len(found))
         off = np.abs(expected.score[pairs[:, 0]] - found.score[pairs[:, 1]]).max()
@@ -55,9 +55,9 @@ def detector(device: str) -> Facts:
 
 
 def crops(device: str) -> Facts:
-    """Greys of tilted crops: within 2 of 255."""
+    """Compare greys of rotated crops: within 2 of 255."""
     r = np.random.default_rng(0)
-    luma = _pictures("two_faces.mp4", 10, 4)[..., 1].copy()
+    luma = _images("two_faces.mp4", 10, 4)[..., 1].copy()
     square = np.stack([r.uniform(0, 640, 64), r.uniform(0, 360, 64), r.uniform(8, 400, 64), r.uniform(-2, 2, 64)], 1)
     frame = np.arange(64) % 4
     expected = np.stack([crop_face(luma[f], s, 48, limited=True) for f, s in zip(frame, square)])
@@ -68,8 +68,8 @@ def crops(device: str) -> Facts:
 
 
 def classifier(device: str) -> Facts:
-    """Probabilities of 300 crops beside the CPU's in fp32: within 0.002 in fp32, within 0.05 in bf16."""
-    crop = np.stack([crop_face(one[..., 1], s, 48) for one in _pictures("one_face.mp4", 10, 12) for s in _around()])
+    """Compare probabilities of 300 crops with those of the CPU in fp32: within 0.002 in fp32, 0.05 in bf16."""
+    crop = np.stack([crop_face(one[..., 1], s, 48) for one in _images("one_face.mp4", 10, 12) for s in _around()])
     expected = TorchClassifier("seresnet", "cpu", precision="fp32").predict(crop)
     off: Facts = {}
     for precision, tolerance in (("fp32", 0.002), ("bf16", 0.05)):
@@ -82,9 +82,9 @@ def classifier(device: str) -> Facts:
 def timelines(
     device: str, *, reader: str = "av", precision: str = "fp32", box: float = 0.005, prob: float = 0.02
 ) -> Facts:
-    """Timelines of the sample videos: the same rows and dominant emotions, boxes within `box` of the picture's size.
+    """Compare timelines of the sample videos: same rows and dominant emotions, boxes within `box` of the image's size.
 
-    The reference is the CPU's own line in fp32, which shares no code with the GPU's from frames to faces.
+    The reference is the pipeline on the CPU in fp32, which shares little code with the GPU's from frames to faces.
     """
     worst: Facts = {"box": 0.0, "prob": 0.0}
     on_device = _models(device, precision)
@@ -109,13 +109,13 @@ def _timelines_of_the_cpu() -> dict[str, pd.DataFrame]:
     return {name: process_video(SAMPLES / name, None, _CONFIG, models).to_pandas() for name in NAMES}
 
 
-def as_asked(device: str) -> Facts:
-    """The same in the precision that the device has by default."""
+def default_precision(device: str) -> Facts:
+    """Compare timelines in the default precision of the device."""
     return timelines(device, precision="auto", prob=0.06)
 
 
 def twice(device: str) -> Facts:
-    """One video twice with the same models: the same timeline, to the bit."""
+    """Process one video twice with the same models: identical timelines."""
     models, config = _models(device), load_config(fps="native", end_s=3.0, precision="fp32")
     one, other = (process_video(SAMPLES / "two_faces.mp4", None, config, models).table for _ in range(2))
     assert one.equals(other)
@@ -123,69 +123,77 @@ def twice(device: str) -> Facts:
 
 
 def memory(device: str) -> Facts:
-    """With too little memory for a batch the batches get smaller, and the timeline stays what it was."""
+    """With too little memory for a batch, batches become smaller and the timeline stays the same."""
     models, config = _models(device), load_config(fps=10, precision="fp32")
     whole = process_video(SAMPLES / "two_faces.mp4", None, config, models).to_pandas()
     with _scarce(device):
         scarce = process_video(SAMPLES / "two_faces.mp4", None, config, models).to_pandas()
     off = differences(whole, scarce)
     assert off["rows_that_differ"] == off["other_dominant"] == 0 and off["box"] < 1e-3, off
-    line = models.on_device
-    assert isinstance(line, DeviceLine)
+    pipeline = models.on_device
+    assert isinstance(pipeline, DevicePipeline)
     if device != "cpu":
-        assert line.most < 64, "memory did not run out: the check checks nothing"
-    return {"looks_at_once": line.most}
+        assert pipeline.batch_size < 64, "memory sufficed: this check tests nothing"
+    return {"batch_size": pipeline.batch_size}
 
 
 def nvdec_frames(device: str) -> Facts:
-    """Frames of NVDEC at their own times with the CPU's luma, to the bit; pictures within 3 in the mean."""
-    worst: Facts = {"luma": 0, "picture": 0.0, "frames": 0}
+    """Compare frames of NVDEC: the same times and luma as on the CPU, images within 3 on average."""
+    worst: Facts = {"luma": 0, "image": 0.0, "frames": 0}
     for name in NAMES:
         with (
-            open_video(SAMPLES / name) as sure,
+            open_video(SAMPLES / name) as reference,
             open_video(SAMPLES / name, reader="nvdec", device=device) as video,
         ):
-            for expected, found in zip(sure.frames(), video.frames(), strict=True):
+            for expected, found in zip(reference.frames(), video.frames(), strict=True):
                 assert abs(expected.pts_s - found.pts_s) < 1e-9
                 luma = np.abs(expected.luma().astype(int) - found.luma()).max()
                 seen = torch.as_tensor(found.rgb(320, 180)).cpu().numpy()
-                picture = np.abs(expected.rgb(320, 180).astype(int) - seen).mean()
+                image = np.abs(expected.rgb(320, 180).astype(int) - seen).mean()
                 worst["luma"] = max(int(worst["luma"]), int(luma))
-                worst["picture"] = max(float(worst["picture"]), float(picture))
+                worst["image"] = max(float(worst["image"]), float(image))
                 worst["frames"] = int(worst["frames"]) + 1
             assert video.health.decoder == "nvdec"
-    assert int(worst["luma"]) == 0 and float(worst["picture"]) < 3, worst
+    assert int(worst["luma"]) == 0 and float(worst["image"]) < 3, worst
     return worst
 
 
 def nvdec(device: str) -> Facts:
-    """The timelines by NVDEC, as `timelines`; pictures differ by roundings, so boxes may by 0.01."""
+    """Compare timelines with NVDEC; images differ by rounding, so boxes may differ by 0.01."""
     return timelines(device, reader="nvdec", box=0.01, prob=0.06)
 
 
 def by_torchcodec(device: str) -> Facts:
-    """The timelines by torchcodec, whose luma goes through RGB, as `timelines`."""
+    """Compare timelines with torchcodec, whose luma is computed from RGB."""
     return timelines(device, reader="torchcodec", box=0.02, prob=0.10)
 
 
-#: Name -> check. Those in ONLY_ON_A_GPU have nothing to check elsewhere.
+#: Name -> check. Those in ONLY_ON_A_GPU check nothing elsewhere.
 CHECKS: dict[str, Callable[[str], Facts]] = {
-    "detector": detector, "crops": crops, "classifier": classifier, "timelines": timelines, "as_asked": as_asked,
-    "twice": twice, "memory": memory, "nvdec_frames": nvdec_frames, "nvdec": nvdec, "torchcodec": by_torchcodec,
-}  # fmt: skip
+    "detector": detector,
+    "crops": crops,
+    "classifier": classifier,
+    "timelines": timelines,
+    "default_precision": default_precision,
+    "twice": twice,
+    "memory": memory,
+    "nvdec_frames": nvdec_frames,
+    "nvdec": nvdec,
+    "torchcodec": by_torchcodec,
+}
 ONLY_ON_A_GPU = ("nvdec_frames", "nvdec")
 BY_NVDEC = (*ONLY_ON_A_GPU, "torchcodec")
 
 
 def missing(name: str, device: str) -> str:
-    """Why a check cannot run here; "" if it can."""
+    """The reason why a check cannot run here; "" if it can."""
     if name in ONLY_ON_A_GPU and device == "cpu":
         return "needs a GPU"
     if name in BY_NVDEC and device != "cpu":
         try:
             ctypes.CDLL("libnvcuvid.so.1")
         except OSError as e:
-            return f"the driver's decoder library is not to be found ({e}): put its folder into LD_LIBRARY_PATH"
+            return f"the driver's decoder library was not found ({e}): add its folder to LD_LIBRARY_PATH"
     if name == "torchcodec":
         try:
             import torchcodec.decoders  # noqa: F401
@@ -196,23 +204,23 @@ def missing(name: str, device: str) -> str:
 
 def _models(device: str, precision: str = "fp32") -> Models:
     models = load_models(load_config(device=device, precision=precision))
-    return models if models.on_device else replace(models, on_device=DeviceLine(device))
+    return models if models.on_device else replace(models, on_device=DevicePipeline(device))
 
 
-def _pictures(name: str, every: int, n: int) -> np.ndarray:
+def _images(name: str, every: int, n: int) -> np.ndarray:
     with av.open(str(SAMPLES / name)) as container:
         chosen = islice(container.decode(video=0), 0, n * every, every)
         return np.stack([frame.to_ndarray(format="rgb24") for frame in chosen])
 
 
 def _around() -> np.ndarray:
-    """25 squares about the middle of a sample's picture."""
+    """25 squares around the middle of the image of a sample video."""
     return np.array([(320 + 20 * i, 170 + 20 * j, 160, 0.05 * i) for i in range(-2, 3) for j in range(-2, 3)])
 
 
 @contextmanager
 def _scarce(device: str) -> Iterator[None]:
-    """Leave torch 300 MB beyond what it has: a batch of 64 pictures of 640x360 takes more."""
+    """Limit torch to 300 MB more than it has: a batch of 64 images of 640x360 takes more."""
     if device == "cpu":
         yield
         return

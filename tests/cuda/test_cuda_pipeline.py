@@ -1,4 +1,4 @@
-"""The line for a GPU, run here on a CPU: the same code, held to what the CPU's own line finds."""
+"""The pipeline for a GPU, run on a CPU: the same code, compared with the pipeline of the CPU."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,21 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid.config import load_config
-from fervid.cuda import batch_size as device_memory
-from fervid.cuda import boxes as device_boxes
-from fervid.cuda import crops as device_crops
+from fervid.cuda import batch_size, boxes, crops
 from fervid.cuda.batch_size import max_batch_size, retry_smaller
 from fervid.cuda.boxes import nms
 from fervid.cuda.crops import cut_faces, thumbnails_of
 from fervid.cuda.mtcnn import DeviceMTCNN
-from fervid.cuda.pipeline import DeviceLine
+from fervid.cuda.pipeline import DevicePipeline
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import DeviceError, VideoError
 from fervid.faces.crop import crop_face, square_boxes
 from fervid.faces.detector import Detections
 from fervid.faces.integral_image import IntegralImage, bins
 from fervid.faces.mtcnn import MTCNN
-from fervid.faces.nms import nms as suppress_on_cpu
+from fervid.faces.nms import nms as nms_on_cpu
 from fervid.models import Models, load_models
 from fervid.pipeline import find_faces, process_video
 from fervid.runtime.cuda_graphs import CUDAGraphModule
@@ -36,7 +34,7 @@ from fervid.runtime.device import deterministic_fp32, is_out_of_memory, wrap_out
 from fervid.types import concatenate, thumbnails
 from fervid.video.open import open_video
 from fervid.video.reader import full_range
-from fervid.video.readers import tensor_resize as device_areas
+from fervid.video.readers import tensor_resize
 from fervid.video.readers.nvdec import Nv12Frame
 from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
 from fervid.video.readers.tensor_frame import full_range_of
@@ -72,7 +70,7 @@ def models() -> Models:
     return load_models(load_config(device="cpu", precision="fp32"))
 
 
-def _pictures(name: str, *, every: int, n: int) -> np.ndarray:
+def _images(name: str, *, every: int, n: int) -> np.ndarray:
     with av.open(str(SAMPLES / name)) as container:
         chosen = islice(container.decode(video=0), 0, n * every, every)
         return np.stack([frame.to_ndarray(format="rgb24") for frame in chosen])
@@ -91,20 +89,20 @@ def _assert_same(expected: Detections, found: Detections) -> None:
 @pytest.mark.parametrize("name", ["one_face.mp4", "two_faces.mp4"])
 @pytest.mark.parametrize("min_face_px", [12, 20, 61.5])
 def test_finds_what_the_cpu_finds(detector, name, min_face_px):
-    picture = _pictures(name, every=40, n=3)
-    expected = MTCNN().detect(picture, min_face_px)
+    images = _images(name, every=40, n=3)
+    expected = MTCNN().detect(images, min_face_px)
     assert len(expected) >= 3
-    _assert_same(expected, detector.detect(torch.from_numpy(picture), min_face_px))
+    _assert_same(expected, detector.detect(torch.from_numpy(images), min_face_px))
 
 
 @pytest.mark.parametrize("pairs", [2**24, 100])
-def test_finds_the_same_where_nothing_passes_easily(monkeypatch, pairs):
-    """Low thresholds let thousands of weak candidates through; with few pairs a picture is left to overlap.py."""
-    monkeypatch.setattr(device_boxes, "_PAIRS", pairs)
-    picture, thresholds = skimage.data.coffee()[None, ::3, ::3].repeat(2, 0), (0.2, 0.05, 0.005)
-    expected = MTCNN(thresholds=thresholds).detect(picture)
+def test_agrees_on_weak_candidates(monkeypatch, pairs):
+    """Low thresholds pass thousands of weak candidates; with few pairs, faces/nms.py processes whole images."""
+    monkeypatch.setattr(boxes, "_PAIRS", pairs)
+    images, thresholds = skimage.data.coffee()[None, ::3, ::3].repeat(2, 0), (0.2, 0.05, 0.005)
+    expected = MTCNN(thresholds=thresholds).detect(images)
     assert len(expected) > 5
-    found = DeviceMTCNN("cpu", thresholds=thresholds).detect(torch.from_numpy(picture), 20)
+    found = DeviceMTCNN("cpu", thresholds=thresholds).detect(torch.from_numpy(images), 20)
     assert np.bincount(found.frame).tolist() == np.bincount(expected.frame).tolist()
     _assert_same(expected, found)
 
@@ -123,39 +121,39 @@ def test_nothing_to_find(detector, shape):
 
 @given(st.data())
 @steady
-def test_suppresses_what_the_cpu_suppresses(data):
+def test_nms_is_that_of_the_cpu(data):
     m = data.draw(st.integers(0, 60))
     r = np.random.default_rng(data.draw(st.integers(0, 99)))
     corner = r.integers(0, 60, (m, 2))
     box = np.concatenate([corner, corner + r.integers(5, 40, (m, 2))], 1).astype(np.float32)
     score, frame, group = r.random(m).astype(np.float32), r.integers(0, 4, m), r.integers(0, 3, m)
     of_smaller = data.draw(st.booleans())
-    for names in (np.zeros(m, np.int64), group):
-        expected = suppress_on_cpu(box, score, frame * 3 + names, 0.5, of_smaller=of_smaller)
+    for groups in (np.zeros(m, np.int64), group):
+        expected = nms_on_cpu(box, score, frame * 3 + groups, 0.5, of_smaller=of_smaller)
         columns = map(torch.from_numpy, (box, score, frame))
-        kept = nms(*columns, 0.5, group=torch.from_numpy(names), of_smaller=of_smaller).numpy()
+        kept = nms(*columns, 0.5, group=torch.from_numpy(groups), of_smaller=of_smaller).numpy()
         assert sorted(kept) == sorted(expected)
         assert kept.tolist() == sorted(kept, key=lambda i: (frame[i], -score[i]))
 
 
-@pytest.mark.parametrize("whole", [device_areas._PIXELS_32, 0])
-def test_areas_are_those_of_the_table(monkeypatch, whole):
-    """With no sums in 32 bits all are in 64, as they are for pictures of more than 8 million pixels."""
-    monkeypatch.setattr(device_areas, "_PIXELS_32", whole)
-    picture = np.random.default_rng(1).integers(0, 256, (2, 90, 131, 3), np.uint8)
-    table, areas = IntegralImage(picture, CPU), TensorIntegralImage(torch.from_numpy(picture))
+@pytest.mark.parametrize("whole", [tensor_resize._PIXELS_32, 0])
+def test_area_means_are_those_of_the_cpu(monkeypatch, whole):
+    """With the limit 0, sums have 64 bits, as for images of more than 8 million pixels."""
+    monkeypatch.setattr(tensor_resize, "_PIXELS_32", whole)
+    images = np.random.default_rng(1).integers(0, 256, (2, 90, 131, 3), np.uint8)
+    table, found = IntegralImage(images, CPU), TensorIntegralImage(torch.from_numpy(images))
     level = table.mean(np.arange(2), bins(0, 90, 40), bins(0, 131, 77))
-    torch.testing.assert_close(areas.level(40, 77), level, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.level(40, 77), level, rtol=0, atol=1e-4)
     frame, box = np.array([0, 1, 1]), np.array([[0, 0, 131, 90], [5, 6, 7, 8], [100, 3, 130, 80]])
     crop = table.crop(frame, box, (24, 24))
-    torch.testing.assert_close(areas.crop(torch.tensor(frame), torch.tensor(box), 24), crop, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.crop(torch.tensor(frame), torch.tensor(box), 24), crop, rtol=0, atol=1e-4)
 
 
 # -- crops ------------------------------------------------------------------------------------------------
 
 
 def _squares(m: int) -> np.ndarray:
-    """Of all sizes and angles, some partly or wholly out of the picture."""
+    """Squares of all sizes and angles, some partly or wholly outside the image."""
     r = np.random.default_rng(0)
     return np.stack([r.uniform(-30, 530, m), r.uniform(-30, 390, m), r.uniform(6, 500, m), r.uniform(-2, 2, m)], 1)
 
@@ -172,11 +170,11 @@ def test_crops_are_those_of_the_cpu(stretch, limited, size_px):
     assert off.mean() < 0.05
 
 
-def test_crops_do_not_depend_on_who_shares_the_batch(monkeypatch):
+def test_crops_do_not_depend_on_the_batch(monkeypatch):
     luma, square = torch.from_numpy(GREY[None]), _squares(20)
     frame = np.zeros(20, np.int64)
     together = cut_faces(luma, frame, square, 48)
-    monkeypatch.setattr(device_crops, "_PIXELS", 1)
+    monkeypatch.setattr(crops, "_PIXELS", 1)
     apart = cut_faces(luma, frame, square, 48)
     assert np.abs(together.astype(int) - apart).max() <= 1  # float sums in another order
     assert cut_faces(luma, frame[:0], square[:0], 48).shape == (0, 48, 48)
@@ -185,9 +183,9 @@ def test_crops_do_not_depend_on_who_shares_the_batch(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(360, 640), (480, 600), (100, 50), (17, 20)])
 def test_thumbnails_are_those_of_the_cpu(shape):
-    picture = np.random.default_rng(2).integers(0, 256, (3, *shape, 3), np.uint8)
-    np.testing.assert_array_equal(thumbnails_of(torch.from_numpy(picture)), thumbnails(picture), strict=True)
-    assert thumbnails_of(torch.from_numpy(picture[:0])).shape == (0, 18, 32, 3)
+    images = np.random.default_rng(2).integers(0, 256, (3, *shape, 3), np.uint8)
+    np.testing.assert_array_equal(thumbnails_of(torch.from_numpy(images)), thumbnails(images), strict=True)
+    assert thumbnails_of(torch.from_numpy(images[:0])).shape == (0, 18, 32, 3)
 
 
 def test_stretches_luma_as_the_cpu_does():
@@ -195,7 +193,7 @@ def test_stretches_luma_as_the_cpu_does():
     np.testing.assert_array_equal(full_range_of(torch.from_numpy(every).float()).numpy(), full_range(every))
 
 
-# -- frames that lie on the device ------------------------------------------------------------------------
+# -- frames on the device ---------------------------------------------------------------------------------
 
 
 def _decoded(path: Path) -> av.VideoFrame:
@@ -209,8 +207,8 @@ def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size_px", [(640, 360), (320, 180), (333, 187)])
 @pytest.mark.parametrize("matrix", [1, 2, 9])
-def test_nv12_becomes_the_picture_that_the_cpu_makes(size_px, matrix):
-    """On a GPU the planes come by DLPack out of NVDEC; here out of a frame of NV12 in memory, on the same way."""
+def test_nv12_becomes_the_image_of_the_cpu(size_px, matrix):
+    """On a GPU the planes come from NVDEC by DLPack, here in the same way from an NV12 frame in memory."""
     frame = _decoded(SAMPLES / "one_face.mp4")
     frame.colorspace = matrix
     planes = frame.reformat(format="nv12")
@@ -222,11 +220,11 @@ def test_nv12_becomes_the_picture_that_the_cpu_makes(size_px, matrix):
     np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
     off = _apart(found.rgb(*size_px).numpy(), expected.rgb(*size_px))
     assert off.mean() < 2
-    assert np.percentile(off, 99) <= (3 if 640 % size_px[0] == 0 else 12)  # swscale rounds odd ratios its own way
+    assert np.percentile(off, 99) <= (3 if 640 % size_px[0] == 0 else 12)  # swscale rounds odd ratios differently
 
 
-def test_lines_may_be_longer_than_they_are_wide(tmp_path):
-    """As a GPU's are, to multiples of 256 bytes and more."""
+def test_rows_may_be_padded(tmp_path):
+    """As on a GPU, to multiples of 256 bytes and more."""
     frame = _decoded(write_clip(tmp_path / "narrow.mp4", n=1, size=(126, 94)))
     planes = frame.reformat(format="nv12", width=126, height=94)
     assert planes.planes[0].line_size > planes.width
@@ -243,7 +241,7 @@ def test_ten_bits_become_eight():
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_nv12_stands_upright(tmp_path, rotation):
+def test_nv12_is_rotated_upright(tmp_path, rotation):
     frame = _decoded(write_clip(tmp_path / "turned.mp4", n=2, rotation=rotation))
     expected = PyAVFrame(frame, 0.0, 0.04, Scalers())
     found = Nv12Frame(frame.reformat(format="nv12"), 0.0, 0.04)
@@ -261,17 +259,17 @@ def test_torchcodec_frames_on_a_device_are_those_of_the_cpu(torchcodec):
             assert isinstance(found.stored_luma()[0], torch.Tensor)
 
 
-def test_a_line_of_device_frames(models, torchcodec):
-    """Frames that are on the device already are staged as they are, and found to hold the same faces."""
+def test_a_pipeline_of_device_frames(models, torchcodec):
+    """Frames that are on the device already are used as they are, with the same faces."""
     config = load_config(device="cpu", reader="torchcodec", fps=2, end_s=2.0, detection="every", precision="fp32")
-    line = replace(models, on_device=DeviceLine("cpu"))
-    seen = []
+    models = replace(models, on_device=DevicePipeline("cpu"))
+    results = []
     for kind in (None, DeviceFrame):
         with open_video(SAMPLES / "two_faces.mp4", reader="torchcodec") as video:
             chosen = sample_frames(video.frames(0.0, 2.0), 2)
-            looks = [(kind(video, f._number, f.pts_s, 0.1) if kind else f, t, d) for f, t, d in chosen]
-            seen.append(list(find_faces(iter(looks), video.info, config, line)))
-    one, other = seen
+            samples = [(kind(video, f._number, f.pts_s, 0.1) if kind else f, t, d) for f, t, d in chosen]
+            results.append(list(find_faces(iter(samples), video.info, config, models)))
+    one, other = results
     assert [len(batch) for batch in one] == [len(batch) for batch in other] and sum(map(len, one)) == 8
     for a, b in zip(one, other):
         np.testing.assert_allclose(a.box_px, b.box_px, atol=1.0)
@@ -282,7 +280,7 @@ def test_a_line_of_device_frames(models, torchcodec):
 
 @given(n=st.integers(1, 100), fits=st.integers(1, 100))
 @steady
-def test_what_does_not_fit_is_halved_and_nothing_is_lost(n, fits):
+def test_batches_that_do_not_fit_are_halved_and_nothing_is_lost(n, fits):
     tried = []
 
     def work(items: list[int]) -> list[int]:
@@ -298,7 +296,7 @@ def test_what_does_not_fit_is_halved_and_nothing_is_lost(n, fits):
     assert len(tried) < 2 * n
 
 
-def test_one_that_does_not_fit_is_told():
+def test_an_item_that_does_not_fit_is_reported():
     def work(items: list[int]) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
@@ -307,7 +305,7 @@ def test_one_that_does_not_fit_is_told():
     assert caught.value.reason == "too_large"
 
 
-def test_no_room_for_the_networks_is_told():
+def test_too_little_memory_for_the_networks_is_reported():
     with (
         pytest.raises(DeviceError, match="cuda:1 has too little free memory for the networks"),
         wrap_out_of_memory("cuda:1"),
@@ -315,8 +313,8 @@ def test_no_room_for_the_networks_is_told():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
 
-def test_memory_runs_out_in_the_words_of_cuda_too():
-    for words in (
+def test_out_of_memory_errors_of_cuda_are_recognised():
+    for message in (
         "CUDA error: out of memory\nmore",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
     ):
@@ -324,7 +322,7 @@ def test_memory_runs_out_in_the_words_of_cuda_too():
             pytest.raises(DeviceError, match=r"cuda:0 has too little free memory for the networks \(CUDA error"),
             wrap_out_of_memory("cuda:0"),
         ):
-            raise RuntimeError(words)
+            raise RuntimeError(message)
     with pytest.raises(RuntimeError, match="misaligned address"), wrap_out_of_memory("cuda:0"):
         raise RuntimeError("CUDA error: misaligned address")
     try:
@@ -336,19 +334,19 @@ def test_memory_runs_out_in_the_words_of_cuda_too():
         assert is_out_of_memory(e)
 
 
-def test_copies_wait_for_the_search_that_has_the_memory(monkeypatch):
-    line = DeviceLine("cpu", _Forgetful(100))  # type: ignore[arg-type]
-    whole = line._together
+def test_copies_wait_for_the_search_that_holds_the_memory(monkeypatch):
+    pipeline = DevicePipeline("cpu", _Scarce(100))  # type: ignore[arg-type]
+    stack = pipeline._stack
 
     def scarce(arrays: Sequence) -> torch.Tensor:
-        if not line._searching.locked():
+        if not pipeline._lock.locked():
             raise RuntimeError("CUDA error: out of memory")
-        return whole(arrays)
+        return stack(arrays)
 
-    monkeypatch.setattr(line, "_together", scarce)
+    monkeypatch.setattr(pipeline, "_stack", scarce)
     with open_video(SAMPLES / "one_face.mp4") as video:
-        looks = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 9)]
-        assert [len(batch) for batch in line.stage(looks, video.info, (64, 36))] == [8, 1]
+        samples = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 9)]
+        assert [len(batch) for batch in pipeline.upload(samples, video.info, (64, 36))] == [8, 1]
 
 
 # -- precision --------------------------------------------------------------------------------------------
@@ -359,7 +357,7 @@ def _precision() -> tuple:
     return cudnn.deterministic, cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
 
 
-def test_float32_is_float32_until_the_last_thread_is_done():
+def test_float32_is_exact_until_the_last_thread_is_done():
     before = _precision()
     assert before[1] == "tf32"
     one, other = deterministic_fp32(), deterministic_fp32()
@@ -371,19 +369,19 @@ def test_float32_is_float32_until_the_last_thread_is_done():
     assert _precision() == before
 
 
-def test_float32_is_float32_whatever_the_program_asked_for():
-    places = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    asked = [place.fp32_precision for place in places]
+def test_float32_is_exact_whatever_the_settings_of_the_program():
+    backends = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = [backend.fp32_precision for backend in backends]
     try:
-        for place, precision in zip(places, ("ieee", "tf32")):  # torch's older names for these now raise
-            place.fp32_precision = precision
+        for backend, precision in zip(backends, ("ieee", "tf32")):  # torch's older names for these now raise
+            backend.fp32_precision = precision
         with pytest.raises(ValueError, match="within"), deterministic_fp32():
             assert _precision() == (True, "ieee", "ieee")
             raise ValueError("within")
         assert _precision() == (False, "ieee", "tf32")
     finally:
-        for place, precision in zip(places, asked):
-            place.fp32_precision = precision
+        for backend, precision in zip(backends, before):
+            backend.fp32_precision = precision
 
 
 def test_the_classifier_takes_the_largest_batch_that_fits(monkeypatch):
@@ -404,7 +402,7 @@ def test_the_classifier_takes_the_largest_batch_that_fits(monkeypatch):
     assert tried == [32, 16, 8]
 
 
-def test_room_is_what_the_free_memory_holds(monkeypatch):
+def test_the_batch_size_follows_from_the_free_memory(monkeypatch):
     free = {"bytes": 140 * 2**30}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free["bytes"], 0))
     for name in ("memory_reserved", "memory_allocated"):
@@ -418,55 +416,55 @@ def test_room_is_what_the_free_memory_holds(monkeypatch):
     assert max_batch_size(gpu, 640 * 360, 1920 * 1080) == 1
 
 
-class _Forgetful(FakeDetector):
-    """A detector for pictures on a device, which has no memory for more than `most`."""
+class _Scarce(FakeDetector):
+    """A detector for images on a device that has memory for at most `most` of them."""
 
     def __init__(self, most: int) -> None:
         self.most, self.failed = most, 0
 
-    def detect(self, picture: torch.Tensor, min_face_px: float) -> Detections:
-        if len(picture) > self.most:
+    def detect(self, images: torch.Tensor, min_face_px: float) -> Detections:
+        if len(images) > self.most:
             self.failed += 1
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super().detect(picture.numpy(), min_face_px)
+        return super().detect(images.numpy(), min_face_px)
 
 
-def test_the_line_gets_over_a_lack_of_memory(monkeypatch):
-    monkeypatch.setattr(device_memory, "_MOST_ON_CPU", 7)
+def test_the_pipeline_recovers_from_a_lack_of_memory(monkeypatch):
+    monkeypatch.setattr(batch_size, "_MAX_ON_CPU", 7)
     config = load_config(fps="native", detection="every")
     with open_video(SAMPLES / "one_face.mp4") as video:
-        seen, looks = [], [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 30)]
+        results, samples = [], [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 30)]
         for most in (2, 100):
-            detector = _Forgetful(most)
-            line = DeviceLine("cpu", detector)  # type: ignore[arg-type]
-            models = Models(detector, FakeClassifier(), "cpu", on_device=line)
-            seen.append(list(find_faces(iter(looks), video.info, config, models)))
+            detector = _Scarce(most)
+            pipeline = DevicePipeline("cpu", detector)  # type: ignore[arg-type]
+            models = Models(detector, FakeClassifier(), "cpu", on_device=pipeline)
+            results.append(list(find_faces(iter(samples), video.info, config, models)))
             assert (detector.failed > 0) == (most == 2)
-    short, long = (np.concatenate([batch.sampled_s for batch in batches]) for batches in seen)
+    short, long = (np.concatenate([batch.sampled_s for batch in batches]) for batches in results)
     np.testing.assert_array_equal(short, long)
     assert detector.failed == 0
-    assert max(len(batch.sampled_s) for batch in seen[0]) <= 2
+    assert max(len(batch.sampled_s) for batch in results[0]) <= 2
 
 
 def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
-    line = DeviceLine("cpu", _Forgetful(100))  # type: ignore[arg-type]
-    whole = line._together
+    pipeline = DevicePipeline("cpu", _Scarce(100))  # type: ignore[arg-type]
+    stack = pipeline._stack
 
     def scarce(arrays: Sequence) -> torch.Tensor:
         if len(arrays) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return whole(arrays)
+        return stack(arrays)
 
-    monkeypatch.setattr(line, "_together", scarce)
+    monkeypatch.setattr(pipeline, "_stack", scarce)
     with open_video(SAMPLES / "one_face.mp4") as video:
-        looks = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 20)]
-        staged = list(line.stage(looks, video.info, (64, 36)))
-    assert np.concatenate([batch.pts_s for batch in staged]).tolist() == [pts_s for _, pts_s, _ in looks]
+        samples = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 20)]
+        staged = list(pipeline.upload(samples, video.info, (64, 36)))
+    assert np.concatenate([batch.pts_s for batch in staged]).tolist() == [pts_s for _, pts_s, _ in samples]
     assert [len(batch) for batch in staged[2:]] == [2] * (len(staged) - 3) + [len(staged[-1])]
 
 
 class _TooLarge:
-    """A frame of NVDEC for whose picture there is no memory."""
+    """A frame of NVDEC for whose image there is no memory."""
 
     pts_s, duration_s = 0.0, 0.04
 
@@ -474,21 +472,21 @@ class _TooLarge:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
-def test_a_frame_that_cannot_be_converted_there_is_told():
-    line = DeviceLine("cpu", _Forgetful(100))  # type: ignore[arg-type]
-    told = pytest.raises(VideoError, match=r"one_face.mp4: a frame of 640x360 does not fit")
-    with open_video(SAMPLES / "one_face.mp4") as video, told:
-        list(line.stage([(_TooLarge(), 0.0, 0.04)], video.info, (64, 36)))  # type: ignore[list-item]
+def test_a_frame_that_does_not_fit_on_the_device_is_reported():
+    pipeline = DevicePipeline("cpu", _Scarce(100))  # type: ignore[arg-type]
+    error = pytest.raises(VideoError, match=r"one_face.mp4: a frame of 640x360 does not fit")
+    with open_video(SAMPLES / "one_face.mp4") as video, error:
+        list(pipeline.upload([(_TooLarge(), 0.0, 0.04)], video.info, (64, 36)))  # type: ignore[list-item]
 
 
-# -- the whole line ---------------------------------------------------------------------------------------
+# -- the whole pipeline -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["one_face.mp4", "two_faces.mp4", "cut_to_nobody.mp4"])
 def test_the_timeline_is_that_of_the_cpu(models, name):
     config = load_config(device="cpu", fps=2, end_s=3.0, detection="every", precision="fp32")
     expected = process_video(SAMPLES / name, None, config, models)
-    found = process_video(SAMPLES / name, None, config, replace(models, on_device=DeviceLine("cpu")))
+    found = process_video(SAMPLES / name, None, config, replace(models, on_device=DevicePipeline("cpu")))
     off = differences(expected.to_pandas(), found.to_pandas())
     assert off["rows_that_differ"] == 0
     assert off["other_dominant"] == 0
@@ -499,7 +497,7 @@ def test_the_timeline_is_that_of_the_cpu(models, name):
 
 
 class _Upright:
-    """An embedder, as far as it says what to cut out."""
+    """An embedder that only describes its crops."""
 
     name, sha256, recognition_px, threshold = "square_boxes", "", 96, 0.5
 
@@ -507,35 +505,36 @@ class _Upright:
         return square_boxes(box_px)
 
     def embed(self, recognition_crop: np.ndarray) -> np.ndarray:
-        raise AssertionError("nobody asks who it is")
+        raise AssertionError("not called in this test")
 
 
-def test_portraits_and_thumbnails_are_those_of_the_cpu(models):
+def test_recognition_crops_and_thumbnails_are_those_of_the_cpu(models):
     config = load_config(device="cpu", fps=2, end_s=1.5, detection="every", persons="square_boxes")
-    asked = replace(models, embedder=_Upright())
-    seen = []
-    for line in (asked, replace(asked, on_device=DeviceLine("cpu"))):
+    with_embedder = replace(models, embedder=_Upright())
+    results = []
+    for one in (with_embedder, replace(with_embedder, on_device=DevicePipeline("cpu"))):
         with open_video(SAMPLES / "two_faces.mp4") as video:
-            seen.append(concatenate(list(find_faces(sample_frames(video.frames(0, 1.5), 2), video.info, config, line))))
-    expected, found = seen
+            samples = sample_frames(video.frames(0, 1.5), 2)
+            results.append(concatenate(list(find_faces(samples, video.info, config, one))))
+    expected, found = results
     assert len(expected) == len(found) == 6 and expected.recognition_crop.shape == (6, 96, 96)
     for name in ("crop", "recognition_crop"):
         assert _apart(getattr(expected, name), getattr(found, name)).max() <= 2
     np.testing.assert_array_equal(expected.thumb, found.thumb, strict=True)
 
 
-def test_every_look_is_searched_whatever_is_asked(models):
+def test_every_sample_is_searched_whatever_the_configuration(models):
     config = load_config(device="cpu", fps=2, end_s=1.0)
-    found = process_video(SAMPLES / "one_face.mp4", None, config, replace(models, on_device=DeviceLine("cpu")))
+    found = process_video(SAMPLES / "one_face.mp4", None, config, replace(models, on_device=DevicePipeline("cpu")))
     assert found.provenance["config"]["detection"] == "adaptive"
     assert found.provenance["searched"] == "every"
 
 
 def test_the_resolution_may_change(tmp_path):
-    path, detector = two_sizes(tmp_path / "two_sizes.mkv"), _Forgetful(100)
+    path, detector = two_sizes(tmp_path / "two_sizes.mkv"), _Scarce(100)
     config = load_config(fps="native", detection="every")
     expected = process_video(path, None, config, Models(FakeDetector(), FakeClassifier(), "cpu"))
-    models = Models(detector, FakeClassifier(), "cpu", on_device=DeviceLine("cpu", detector))  # type: ignore[arg-type]
+    models = Models(detector, FakeClassifier(), "cpu", on_device=DevicePipeline("cpu", detector))  # type: ignore[arg-type]
     found = process_video(path, None, config, models)
     assert found.table.num_rows == expected.table.num_rows
     assert found.provenance["counters"] == expected.provenance["counters"]
