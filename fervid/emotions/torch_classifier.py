@@ -84,7 +84,7 @@ class TorchClassifier:
         self.head = self._choose(head)
         self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px = int(facts["input_px"])
-        self.alignment = FaceAlignment.from_facts(facts["framing"])
+        self.alignment = _read_alignment(facts["framing"], self.path)
         self._mean, self._std = float(facts["mean"]), float(facts["std"])
         self.device = resolve_device(device)
         self.precision = precision
@@ -209,6 +209,14 @@ def _read_facts(weights: Path) -> dict[str, Any]:
     if missing := [name for name in FACTS if name not in facts]:
         raise WeightsError(f"{path}: {', '.join(missing)} missing; `fervid train` writes this file")
     return facts
+
+
+def _read_alignment(facts: dict[str, Any], weights: Path) -> FaceAlignment:
+    try:
+        return FaceAlignment.from_facts(facts)
+    except (KeyError, TypeError, ValueError) as e:
+        path = weights.with_suffix(".json")
+        raise WeightsError(f"{path}: framing: expected landmarks (five points), box and zoom ({e!r})") from None
 
 
 def _read_heads(facts: list[dict[str, Any]], weights: Path) -> tuple[Head, ...]:
