@@ -179,7 +179,18 @@ class TorchClassifier:
         return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.precision]
 
     def prepare(self, crop: np.ndarray) -> torch.Tensor:
-        """Normalise crops (m, 1, crop_px, crop_px) uint8 into the input of `net`, on its device."""
+        """Normalise crops into the input of `net`.
+
+        Parameters
+        ----------
+        crop : np.ndarray
+            (m, 1, crop_px, crop_px) uint8.
+
+        Returns
+        -------
+        torch.Tensor
+            (m, 1, crop_px, crop_px) float32, on the device of `net`.
+        """
         return self._scaled(torch.tensor(crop, device=self.device))
 
     def _scaled(self, crop: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Whether two timelines of one video say the same."""
+"""Compare two timelines of one video."""
 
 import numpy as np
 import pandas as pd
@@ -7,11 +7,19 @@ from fervid.labels import EMOTIONS
 
 
 def differences(expected: pd.DataFrame, found: pd.DataFrame) -> dict[str, float]:
-    """How far two timelines of one video are apart.
+    """Measure how far two timelines of one video differ.
 
-    rows_that_differ: rows of which (second, track, status, looks, faces) are not in both; of the rest prob: the largest
-    difference of a probability; box: of a mean box's edge, in parts of the picture; score; other_dominant: rows with
-    another dominant emotion, unless the two stood within 0.02 of each other.
+    Parameters
+    ----------
+    expected, found : DataFrame
+
+    Returns
+    -------
+    dict[str, float]
+        rows_that_differ: number of rows whose second, track, status, samples or faces are not in both timelines. Of the
+        other rows, prob: the largest difference of a probability; box: that of an edge of a mean box, in parts of the
+        image; score: that of a mean score; other_dominant: rows with another dominant emotion, unless the first two
+        emotions are within 0.02 of each other.
     """
     keys = ["second", "track", "status", "n_sampled", "n_faces"]
     one, other = (
