@@ -19,6 +19,7 @@ from time import time
 from fervid.errors import DataError, FervidError, OutputError, RunError, VideoError
 
 __all__ = [
+    "Name",
     "check_file",
     "check_output",
     "check_paths",
@@ -36,6 +37,9 @@ __all__ = [
     "write_atomically",
     "write_error",
 ]
+
+#: What the API accepts as the name of a file or folder.
+Name = str | os.PathLike[str]
 
 #: .NAME.MACHINE-PROCESS.tmp, or .NAME.PROCESS.tmp as early versions wrote it.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{12})-)?(?P<process>\d+)\.tmp")

@@ -21,7 +21,7 @@ ORDER = [
     "provenance", "cuda", "models", "pipeline", "self_test", "jobs", "studies", "views", "lab", "diagnostics", "api",
     "", "cli", "__main__",
 ]  # fmt: skip
-#: The one import against the order: the package loads the API by name (PEP 562), and api.py never imports the package.
+#: The one import against the order: the package loads the API by name (PEP 562), and api never imports the package.
 LOADS_ITS_API = ("", "api")
 #: Libraries that are heavy or optional, and every module that may import them, lazily or not.
 HEAVY = {"av", "decord", "openvino", "torch", "torchvision", "torchcodec", "facenet_pytorch", "ray"}

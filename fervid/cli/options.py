@@ -38,7 +38,7 @@ __all__ = [
 
 
 #: The panels of options, in the order of `fervid COMMAND --help`.
-PANELS = ("Output", "Figure", "Data", "Sampling", "Detection", "Model", "Training", "Run")
+PANELS = ("Output", "Figure", "Data", "Sampling", "Detection", "Tracks", "Model", "Training", "Run")
 
 
 def option(*names: str, panel: str, help: str, choices: Iterable[str] | None = None, **more: Any) -> Any:
@@ -354,14 +354,14 @@ class PipelineOptions(TypedDict, total=False):
         bool | None,
         flag(
             "--detect-shots/--no-detect-shots",
-            panel="Detection",
+            panel="Tracks",
             help="Whether cuts, fades and dissolves are detected; they end every track (default yes).",
         ),
     ]
     track_start_score: Annotated[
         float | None,
         option(
-            panel="Detection",
+            panel="Tracks",
             help=f"Detection score that a face needs to start a track (default {Config.track_start_score:g}).",
             metavar="SCORE",
         ),
@@ -370,14 +370,14 @@ class PipelineOptions(TypedDict, total=False):
         float | None,
         time_option(
             "--max-lost",
-            panel="Detection",
+            panel="Tracks",
             help=f"Time for which a track without a face is kept (default {Config.max_lost_s:g} s).",
         ),
     ]
     persons: Annotated[
         str | None,
         option(
-            panel="Detection",
+            panel="Tracks",
             help=f"Network that recognizes a person across tracks: {describe(EMBEDDERS)}; or none (default).",
             metavar="NETWORK",
         ),

@@ -84,7 +84,7 @@ class TorchClassifier:
         self.head = self._choose(head)
         self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px = int(facts["input_px"])
-        self.alignment = FaceAlignment.from_facts(facts["framing"])
+        self.alignment = _read_alignment(facts["framing"], self.path)
         self._mean, self._std = float(facts["mean"]), float(facts["std"])
         self.device = resolve_device(device)
         self.precision = precision
@@ -179,7 +179,18 @@ class TorchClassifier:
         return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.precision]
 
     def prepare(self, crop: np.ndarray) -> torch.Tensor:
-        """Normalise crops (m, 1, crop_px, crop_px) uint8 into the input of `net`, on its device."""
+        """Normalise crops into the input of `net`.
+
+        Parameters
+        ----------
+        crop : np.ndarray
+            (m, 1, crop_px, crop_px) uint8.
+
+        Returns
+        -------
+        torch.Tensor
+            (m, 1, crop_px, crop_px) float32, on the device of `net`.
+        """
         return self._scaled(torch.tensor(crop, device=self.device))
 
     def _scaled(self, crop: torch.Tensor) -> torch.Tensor:
@@ -198,6 +209,14 @@ def _read_facts(weights: Path) -> dict[str, Any]:
     if missing := [name for name in FACTS if name not in facts]:
         raise WeightsError(f"{path}: {', '.join(missing)} missing; `fervid train` writes this file")
     return facts
+
+
+def _read_alignment(facts: dict[str, Any], weights: Path) -> FaceAlignment:
+    try:
+        return FaceAlignment.from_facts(facts)
+    except (KeyError, TypeError, ValueError) as e:
+        path = weights.with_suffix(".json")
+        raise WeightsError(f"{path}: framing: expected landmarks (five points), box and zoom ({e!r})") from None
 
 
 def _read_heads(facts: list[dict[str, Any]], weights: Path) -> tuple[Head, ...]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fervid.errors import ConfigError
 from fervid.faces.centerface_network import OpenVinoNetwork, TorchNetwork
-from fervid.faces.detector import NO_FACES, Detections
+from fervid.faces.detector import NO_FACES, Detections, check_images
 from fervid.faces.nms import nms
 from fervid.runtime.allocator import tune_malloc
 from fervid.runtime.device import has_bf16, resolve_device
@@ -104,11 +104,7 @@ class CenterFace:
         ValueError
             If an argument has another shape, type or range.
         """
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not min_face_px > 0:
-            raise ValueError(
-                "expected images uint8 (n, h, w, 3) and min_face_px > 0, "
-                f"found {images.dtype} {images.shape} and {min_face_px}"
-            )
+        check_images(images, min_face_px)
         found = [NO_FACES]
         with stage("detect: CenterFace"):
             for first, maps in self._run(_pad(images), self._batch_size):

@@ -138,18 +138,15 @@ class TorchNetwork:
     @deterministic_fp32()
     @torch.inference_mode()
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Compute the maps of images.
+        """Compute the maps of images, as `OpenVinoNetwork` does.
 
         Parameters
         ----------
         images : ndarray, shape (n, h, w, 3), uint8
-            RGB; the sides are multiples of 32.
 
         Returns
         -------
         ndarray, shape (n, 15, h / 4, w / 4), float32
-            Per cell: probability that a face has its centre there, logarithms of its height and width, offset of its
-            centre (y, x), and its five landmarks (y, x each).
         """
         held = {_INPUT: torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).to(self._dtype)}
         for layer in self._layers:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-__all__ = ["NO_FACES", "Detections", "FaceDetector"]
+__all__ = ["NO_FACES", "Detections", "FaceDetector", "check_images"]
 
 
 @dataclass(frozen=True)
@@ -91,3 +91,23 @@ class FaceDetector(Protocol):
         ndarray, shape (m,), bool
             Whether there is a face.
         """
+
+
+def check_images(images: np.ndarray, min_face_px: float) -> None:
+    """Check the arguments of `FaceDetector.detect`.
+
+    Parameters
+    ----------
+    images : ndarray
+    min_face_px : float
+
+    Raises
+    ------
+    ValueError
+        If an argument has another shape, type or range.
+    """
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not min_face_px > 0:
+        raise ValueError(
+            "expected images uint8 (n, h, w, 3) and min_face_px > 0, "
+            f"found {images.dtype} {images.shape} and {min_face_px}"
+        )

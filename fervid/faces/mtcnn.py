@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fervid.errors import ConfigError
 from fervid.faces import mtcnn_boxes
-from fervid.faces.detector import NO_FACES, Detections
+from fervid.faces.detector import NO_FACES, Detections, check_images
 from fervid.faces.integral_image import AreaResizer, IntegralImage, bins
 from fervid.faces.mtcnn_boxes import CELL, FACTOR, STRIDE, THRESHOLDS, cell_boxes, on_arrays, pyramid_scales
 from fervid.faces.mtcnn_networks import Weights, load_network, onet, pnet, rnet
@@ -111,11 +111,7 @@ class MTCNN:
         ValueError
             If an argument has another shape, type or range.
         """
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not min_face_px > 0:
-            raise ValueError(
-                "expected images uint8 (n, h, w, 3) and min_face_px > 0, "
-                f"found {images.dtype} {images.shape} and {min_face_px}"
-            )
+        check_images(images, min_face_px)
         n, height, width, _ = images.shape
         scales = list(pyramid_scales(height, width, min_face_px, self._factor))
         if n == 0 or not scales:

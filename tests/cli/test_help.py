@@ -54,6 +54,17 @@ def test_every_option_has_help_and_is_in_a_panel(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_nothing_is_cut_off_in_a_terminal_of_80_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    _, printed, _ = run(name, "--help")
+    assert "…" not in printed
+    for parameter in COMMANDS[name].params:
+        for option in (*parameter.opts, *parameter.secondary_opts):
+            assert option in printed or parameter.hidden or isinstance(parameter, TyperArgument), option
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_common_options_are_the_same_everywhere(name: str) -> None:
     options = {option: p for p in COMMANDS[name].params for option in p.opts}
     assert options["--json"].is_flag and "--debug" in options

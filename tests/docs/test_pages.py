@@ -11,7 +11,7 @@ import typer
 
 import fervid
 from fervid.cli import app
-from tests.helpers.markdown import PAGES, ROOT, Command, anchors, commands, links, table
+from tests.helpers.markdown import PAGES, ROOT, Command, anchors, commands, links, spans, table
 
 GROUP: Any = typer.main.get_command(app)
 COMMANDS = [command for page in PAGES for command in commands(page)]
@@ -29,6 +29,21 @@ def test_links_resolve(page: str) -> None:
         assert file.is_relative_to(ROOT), f"{page}: {target} is outside the repository"
         if anchor:
             assert anchor in anchors(file.read_text("utf-8")), f"{page}: {target}: no such heading"
+
+
+def test_files_that_pages_name_exist() -> None:
+    for page in set(WRITTEN_BY_HAND) - {"docs/extending.md", "CHANGELOG.md"}:
+        for name in spans(PAGES[page]):
+            if re.fullmatch(r"(fervid|tests|docs|pipelines|\.ci)/[\w./-]*", name):
+                assert (ROOT / name).exists(), f"{page}: {name}"
+        for module in re.findall(r"python -m (tests\.[\w.]+)", PAGES[page]):
+            assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), f"{page}: {module}"
+
+
+def test_the_layout_shows_every_folder() -> None:
+    layout = PAGES["CONTRIBUTING.md"].split("## Layout")[1].split("## ")[0]
+    folders = [path.name for path in (ROOT / "fervid").iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert sorted(re.findall(r"^ {6}(\w+)/ ", layout, re.M)) == sorted(folders)
 
 
 def test_every_page_is_linked() -> None:

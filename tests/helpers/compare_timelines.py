@@ -1,4 +1,4 @@
-"""Measure the differences between two timelines of one video."""
+"""Compare two timelines of one video."""
 
 import numpy as np
 import pandas as pd
@@ -7,15 +7,19 @@ from fervid.labels import EMOTIONS
 
 
 def differences(expected: pd.DataFrame, found: pd.DataFrame) -> dict[str, float]:
-    """Measure the largest differences between two timelines of one video.
+    """Measure how far two timelines of one video differ.
+
+    Parameters
+    ----------
+    expected, found : DataFrame
 
     Returns
     -------
-    dict
-        rows_that_differ: rows whose second, track, status, n_sampled and n_faces do not occur in both timelines. For
-        the other rows, prob: the largest difference of a probability; box: of an edge of the mean box, relative to the
-        image; score: of the detection score; other_dominant: rows with another dominant emotion, except where the two
-        highest probabilities differ by at most 0.02.
+    dict[str, float]
+        rows_that_differ: number of rows whose second, track, status, samples or faces are not in both timelines. Of the
+        other rows, prob: the largest difference of a probability; box: that of an edge of a mean box, in parts of the
+        image; score: that of a mean score; other_dominant: rows with another dominant emotion, unless the first two
+        emotions are within 0.02 of each other.
     """
     keys = ["second", "track", "status", "n_sampled", "n_faces"]
     one, other = (
@@ -32,11 +36,11 @@ def differences(expected: pd.DataFrame, found: pd.DataFrame) -> dict[str, float]
     return {
         "rows_that_differ": len(expected) + len(found) - 2 * len(shared),
         "prob": np.abs(before - after).max(initial=0),
-        "box": _difference(one, other, ["x", "y", "w", "h"])[faces].max(initial=0),
-        "score": _difference(one, other, ["score"])[faces].max(initial=0),
+        "box": _apart(one, other, ["x", "y", "w", "h"])[faces].max(initial=0),
+        "score": _apart(one, other, ["score"])[faces].max(initial=0),
         "other_dominant": int((clear & (before.argmax(1) != after.argmax(1))).sum()),
     }
 
 
-def _difference(one: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> np.ndarray:
+def _apart(one: pd.DataFrame, other: pd.DataFrame, columns: list[str]) -> np.ndarray:
     return np.abs(one[columns].to_numpy(np.float64) - other[columns].to_numpy(np.float64))

@@ -70,6 +70,10 @@ class FaceSet:
     def split(self, part: int = 10) -> tuple["FaceSet", "FaceSet"]:
         """Split off every `part`-th face.
 
+        Parameters
+        ----------
+        part : int
+
         Returns
         -------
         rest, held_out : FaceSet
@@ -78,7 +82,19 @@ class FaceSet:
         return self.take(~held_out), self.take(held_out, f"{self.name}, every {part}th face")
 
     def take(self, kept: np.ndarray, name: str | None = None) -> "FaceSet":
-        """Select faces by a mask (n,) or by indices, optionally under another name."""
+        """Select faces.
+
+        Parameters
+        ----------
+        kept : np.ndarray
+            A mask (n,), or indices.
+        name : str, optional
+            Name of the result; by default that of this set.
+
+        Returns
+        -------
+        FaceSet
+        """
         votes = None if self.votes is None else self.votes[kept]
         source = None if self.source is None else self.source[kept]
         return FaceSet(

@@ -58,7 +58,22 @@ class Duplicates:
         )
 
     def drop(self, train: FaceSet) -> FaceSet:
-        """Remove the faces that the held-out set shares from the training set, or from a set in the same order."""
+        """Remove the faces that the held-out set shares.
+
+        Parameters
+        ----------
+        train : FaceSet
+            The training set, or a set in the same order.
+
+        Returns
+        -------
+        FaceSet
+
+        Raises
+        ------
+        ValueError
+            If the set has another number of faces.
+        """
         if len(train) != len(self.train):
             raise ValueError(f"these duplicates are of {len(self.train)} faces, found a set of {len(train)}")
         kept = np.ones(len(train), bool)

@@ -66,7 +66,20 @@ class Face:
     score: float
 
     def crop(self, image: np.ndarray, alignment: FaceAlignment, size_px: int) -> np.ndarray:
-        """Crop this face from its image (h, w, 3) as the line does: (size_px, size_px) uint8, grey."""
+        """Crop this face as the line does.
+
+        Parameters
+        ----------
+        image : np.ndarray
+            The image of the face, (h, w, 3) uint8.
+        alignment : FaceAlignment
+        size_px : int
+
+        Returns
+        -------
+        np.ndarray
+            (size_px, size_px) uint8, grey.
+        """
         (square,) = alignment.squares(self.box_px[None], self.landmarks_px[None])
         return crop_face(_luma(image), square, size_px)
 

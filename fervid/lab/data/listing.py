@@ -59,7 +59,17 @@ class Listing:
         return len(self.image)
 
     def take(self, rows: np.ndarray) -> "Listing":
-        """Select entries by their indices."""
+        """Select entries.
+
+        Parameters
+        ----------
+        rows : np.ndarray
+            Their indices.
+
+        Returns
+        -------
+        Listing
+        """
         image, raw_label, split, source = (
             [column[i] for i in rows] for column in (self.image, self.raw_label, self.split, self.source)
         )

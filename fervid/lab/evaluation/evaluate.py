@@ -82,7 +82,20 @@ class Predictor:
     head: Head
 
     def logits(self, image: np.ndarray, tta: str) -> np.ndarray:
-        """Compute the logits (views, n, K) float64 of grey faces (n, h, h) uint8 under test-time augmentation."""
+        """Compute the logits under test-time augmentation.
+
+        Parameters
+        ----------
+        image : np.ndarray
+            Grey faces (n, h, h) uint8.
+        tta : str
+            One of TTA.
+
+        Returns
+        -------
+        np.ndarray
+            (views, n, K) float64.
+        """
         logits = [
             self.classifier.logits(view)[:, self.head.outputs] for view in views(image, tta, self.classifier.crop_px)
         ]

@@ -193,7 +193,19 @@ class Explainer:
             raise ConfigError(f"{classifier.name} does not know {target!r}; expected {', '.join(classifier.labels)}")
 
     def explain(self, crop: np.ndarray, names: list[str]) -> list[Explained]:
-        """Explain crops (m, S, S) uint8 with the given names."""
+        """Explain crops.
+
+        Parameters
+        ----------
+        crop : np.ndarray
+            (m, S, S) uint8.
+        names : list of str
+            Their m names.
+
+        Returns
+        -------
+        list of Explained
+        """
         if not len(crop):
             return []
         prob, labels = self.classifier.predict(crop), self.classifier.labels

@@ -86,7 +86,18 @@ class Trainer:
         return net.to(self.device).to(memory_format=torch.channels_last)
 
     def targets(self, vote_weight: float) -> Tensor:
-        """Build the targets of all heads (n, outputs), with the share of the teachers."""
+        """Build the targets of all heads, with the share of the teachers.
+
+        Parameters
+        ----------
+        vote_weight : float
+            Weight of the votes in the target of a single head.
+
+        Returns
+        -------
+        Tensor
+            (n, outputs).
+        """
         own = targets_of(self.faces, self.recipe, vote_weight)
         return blend_targets(own, self.teacher_prob, self.tasks, self.recipe.teacher_weight)
 
@@ -191,7 +202,20 @@ class Trainer:
 
     @torch.no_grad()
     def predict(self, image: np.ndarray, call: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply the averaged network, or a part of it, to unaugmented images (n, h, w) uint8; give (n, ...) float32."""
+        """Apply the averaged network, or a part of it, to unaugmented images.
+
+        Parameters
+        ----------
+        image : np.ndarray
+            (n, h, w) uint8.
+        call : Callable
+            The averaged network, or its method.
+
+        Returns
+        -------
+        Tensor
+            (n, ...) float32.
+        """
         parts = []
         for start in range(0, len(image), 256):
             x = self._normalise(torch.from_numpy(image[start : start + 256])[:, None].float() / 255)
@@ -200,7 +224,17 @@ class Trainer:
         return torch.cat(parts)
 
     def validate(self, material: TrainingData) -> dict[str, float]:
-        """Measure the averaged network on the validation faces: the loss, and the accuracy of each head."""
+        """Measure the averaged network on the validation faces.
+
+        Parameters
+        ----------
+        material : TrainingData
+
+        Returns
+        -------
+        dict of str to float
+            The loss, and the accuracy of each head.
+        """
         faces = material.validation
         names = [f"validation_accuracy{f'_{task.name}' if task.first else ''}" for task in self.tasks]
         found = [0.0] * (1 + len(names))
@@ -214,7 +248,13 @@ class Trainer:
         return dict(zip(("validation_loss", *names), broadcast(found)))
 
     def record(self, row: dict[str, float]) -> None:
-        """Append an epoch to the history; keep the best network if the run may stop early."""
+        """Append an epoch to the history; keep the best network if the run may stop early.
+
+        Parameters
+        ----------
+        row : dict of str to float
+            The measures of the epoch.
+        """
         self.history.append(row)
         if row["validation_accuracy"] > self.best["accuracy"]:
             self.best |= {"accuracy": row["validation_accuracy"], "epoch": self.epoch}
@@ -232,7 +272,12 @@ class Trainer:
         return f"epoch {self.epoch}/{self.recipe.epochs}  loss {row['train_loss']:.4f}  {'  '.join(parts)}"
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint from which a later session can resume."""
+        """Write a checkpoint from which a later session can resume.
+
+        Parameters
+        ----------
+        path : Path
+        """
         state = {
             "recipe": asdict(self.recipe),
             "material": self.material,
