@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="+", type=Path, help="videos to process")
     parser.add_argument("--fps", nargs="+", default=["5", "native"], help="frames to sample per second, or native")
-    parser.add_argument("--seconds", type=float, default=20, help="of each video (default 20)")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds to process of each video (default 20)")
     parser.add_argument("--rounds", type=int, default=1, help="repetitions; medians are printed (default %(default)s)")
     parser.add_argument("--fast", action="store_true", help="keyframes as far apart as in fast sampling")
     args = parser.parse_args()

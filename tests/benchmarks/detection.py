@@ -27,8 +27,10 @@ ROUNDS = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="+", type=Path, help="videos to take images from")
-    parser.add_argument("--width", type=int, default=640, help="of the images, in pixels (default 640)")
-    parser.add_argument("--min-face", type=float, default=20, help="pixels of these images (default 20)")
+    parser.add_argument("--width", type=int, default=640, help="width of the images in pixels (default 640)")
+    parser.add_argument(
+        "--min-face", type=float, default=20, help="smallest face in pixels of these images (default 20)"
+    )
     parser.add_argument("--frames", type=int, default=40, help="images per video (default 40)")
     parser.add_argument("--every", type=int, default=6, help="frames from one image to the next (default 6)")
     parser.add_argument("--batch", type=int, default=8, help="images per call of fervid (default 8)")

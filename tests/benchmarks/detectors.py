@@ -86,7 +86,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="+", type=Path, help="clips with labelled faces")
     parser.add_argument("--truth", type=Path, default=TRUTH, help="CSV file of labelled faces (default %(default)s)")
-    parser.add_argument("--min-face", type=float, help="pixels of the video (default: 20 of the image)")
+    parser.add_argument(
+        "--min-face", type=float, help="smallest face in pixels of the video (default: 20 pixels of the image)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are printed (default %(default)s)")
     parser.add_argument(
         "--adaptive",

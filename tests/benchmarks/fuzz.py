@@ -92,9 +92,14 @@ def report(summary: Summary, engine: LocalEngine, taken_s: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=10_000, help="number of damaged files (default %(default)s)")
-    parser.add_argument("--first", type=int, default=0, help="another number gives different files")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        help="number of the first file; another one gives different files (default %(default)s)",
+    )
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default %(default)s)")
-    parser.add_argument("--keep", type=Path, help="working folder, which is not removed")
+    parser.add_argument("--keep", type=Path, help="working folder, which is kept")
     args = parser.parse_args()
     work = args.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:

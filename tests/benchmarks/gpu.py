@@ -40,7 +40,8 @@ from fervid.timeline.aggregate import summarise
 from fervid.tracks.tracker import Tracker, link
 from fervid.video.open import open_video
 from tests.benchmarks.films import draw, make
-from tests.benchmarks.gpu_processes import (
+from tests.helpers.gpu_checks import CHECKS, missing
+from tests.helpers.gpu_processes import (
     ChildProcess,
     Workers,
     decoding_rate,
@@ -48,7 +49,6 @@ from tests.benchmarks.gpu_processes import (
     load_device_models,
     synchronize,
 )
-from tests.helpers.gpu_checks import CHECKS, missing
 
 #: Numbers of processes that share the GPU, largest first.
 WORKERS = (8, 4, 2)

@@ -74,11 +74,13 @@ def format_scores(scores: list[Scores]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", nargs="*", type=Path, help="without known people")
+    parser.add_argument(
+        "video", nargs="*", type=Path, help="videos without known people, for which only the two methods are compared"
+    )
     parser.add_argument("--seeds", type=int, default=2, help="scenes per kind, one seed each (default %(default)s)")
     parser.add_argument("--first", type=int, default=1000, help="first seed (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=12, help="length of each scene (default %(default)s)")
-    parser.add_argument("--scenes", default="", help="only those whose name contains this")
+    parser.add_argument("--scenes", default="", help="run only scenes whose name contains this")
     args = parser.parse_args()
     models = Models(MTCNN(device="cpu"), FakeClassifier(), "cpu")
     print(f"{'':24}{'every':>19}{'adaptive':>19}   of every's: found, overlap 50, 5, 1%, IDF1, switches")

@@ -42,7 +42,12 @@ def main() -> int:
     parser.add_argument("--against", type=Path, help="compare with a file that --save wrote")
     parser.add_argument("--tables", action="store_true", help="compare the tables, without their metadata")
     parser.add_argument(
-        "--only", nargs="+", choices=OPTIONS, default=list(OPTIONS), help="option sets to run (default all)"
+        "--only",
+        nargs="+",
+        choices=OPTIONS,
+        default=list(OPTIONS),
+        metavar="NAME",
+        help=f"option sets to run: {', '.join(OPTIONS)} (default all)",
     )
     args = parser.parse_args()
     before = json.loads(args.against.read_text("utf-8")) if args.against else None

@@ -29,9 +29,16 @@ def main() -> None:
     parser.add_argument("videos", nargs="+", type=Path, help="videos to process")
     parser.add_argument("--rounds", type=int, default=5, help="repetitions; medians are printed (default %(default)s)")
     parser.add_argument(
-        "--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), help="contestants to run (default all)"
+        "--only",
+        nargs="+",
+        choices=CONTESTANTS,
+        default=list(CONTESTANTS),
+        metavar="NAME",
+        help=f"contestants to run: {', '.join(CONTESTANTS)} (default all)",
     )
-    parser.add_argument("--hand-seconds", type=float, default=2, help="of video for the loops by hand (default 2)")
+    parser.add_argument(
+        "--hand-seconds", type=float, default=2, help="seconds of video for the loops by hand (default 2)"
+    )
     args = parser.parse_args()
     for video in args.videos:
         with av.open(str(video)) as container:

@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="scenes per kind, one seed each (default %(default)s)")
     parser.add_argument("--first", type=int, default=1000, help="first seed (default %(default)s)")
     parser.add_argument("--parts", action="store_true", help="measure the tracker of fervid without each of its parts")
-    parser.add_argument("--scenes", default="", help="only those whose name contains this")
+    parser.add_argument("--scenes", default="", help="run only scenes whose name contains this")
     args = parser.parse_args()
     methods = PARTS if args.parts else METHODS
     print(f"{'IDF1 MOTA switches':24}" + "".join(f"{name:>18}" for name in methods) + "   CPU ms per frame")

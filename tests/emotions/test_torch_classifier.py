@@ -63,6 +63,6 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="not the weights of a seresnet"):
         TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")
     for framing in ({"landmarks": [[0, 0]] * 5, "box": 1}, {"landmarks": 3, "box": 1, "zoom": 1}, None):
-        (tmp_path / "m.json").write_text(json.dumps(facts | {"framing": framing}))
+        (tmp_path / "m.json").write_text(json.dumps(metadata | {"framing": framing}))
         with pytest.raises(WeightsError, match=r"m\.json: framing: expected landmarks"):
             TorchClassifier(str(tmp_path / "m.safetensors"), "cpu")
