@@ -91,7 +91,16 @@ def move_edges(box: Tensor, offset: Tensor, *, inclusive: bool = True) -> Tensor
 
 
 def to_squares(box: Tensor) -> Tensor:
-    """Extend each box (m, 4) about its centre to a square with its longer side."""
+    """Extend each box (m, 4) about its centre to a square with its longer side.
+
+    Parameters
+    ----------
+    box : Tensor, shape (m, 4)
+
+    Returns
+    -------
+    Tensor, shape (m, 4)
+    """
     side = box[:, 2:] - box[:, :2]
     longest = side.amax(1, keepdim=True)
     corner = box[:, :2] + side * 0.5 - longest * 0.5
