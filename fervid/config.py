@@ -134,7 +134,7 @@ class Config:
         _within("start_s", self.start_s, 0, 1e9, "seconds")
         _within("end_s", self.end_s, 0, 1e9, "seconds")
         if self.end_s is not None and self.end_s <= self.start_s:
-            raise ConfigError(f"end {self.end_s:g} s must be after start {self.start_s:g} s")
+            raise ConfigError(f"end_s = {self.end_s:g}: expected a time after start_s = {self.start_s:g}")
 
     def detection_scale(self, width_px: int, height_px: int) -> tuple[int, float]:
         """Choose how far frames are scaled down for the detection of faces.
@@ -251,7 +251,7 @@ def _read_pipeline(pipeline: str | PathLike[str]) -> dict[str, Any]:
     known = presets()
     path = known.get(str(pipeline), Path(pipeline))
     if not os.path.exists(path) or path.is_dir():  # noqa: PTH110 - Path.exists may raise
-        raise ConfigError(f"{pipeline}: no such pipeline; expected {', '.join(known)} or a .toml file")
+        raise ConfigError(f"pipeline = {pipeline}: no such preset; expected {', '.join(known)} or a .toml file")
     values = read_toml(path)
     try:
         return _convert_texts(values)
@@ -407,7 +407,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
     fits = bool in kinds if isinstance(value, bool) else isinstance(value, kinds)
     if not fits:
         expected = " or ".join(_TYPE_NAMES[k] for k in kinds if k in _TYPE_NAMES)
-        raise ConfigError(f"{name} = {value!r}: expected {expected}")
+        unit = " of seconds" if float in kinds and name.endswith("_s") else ""
+        raise ConfigError(f"{name} = {value!r}: expected {expected}{unit}")
     return value
 
 

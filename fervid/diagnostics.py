@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from fervid.errors import MissingDependency, WeightsError
+from fervid.errors import MissingDependency, WeightsError, install_extra
 from fervid.files import file_sha256
 from fervid.registry import DETECTORS, EMBEDDERS, Entry
 
@@ -102,7 +102,7 @@ def _version(package: str, extra: str = "") -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return f"not installed; pip install 'fervid[{extra}]'" if extra else "not installed"
+        return f"not installed; {install_extra(extra)}" if extra else "not installed"
 
 
 def _find_weights(entry: Entry) -> str:

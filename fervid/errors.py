@@ -26,6 +26,7 @@ __all__ = [
     "UsageError",
     "VideoError",
     "WeightsError",
+    "install_extra",
 ]
 
 
@@ -79,3 +80,18 @@ class RunError(FervidError, RuntimeError):
     """The run has to stop: the disk is full, or the bundled weights were altered."""
 
     exit_code = 3
+
+
+def install_extra(extra: str) -> str:
+    """Say how to install an extra; fervid is installed from a clone of its repository, not from a package index.
+
+    Parameters
+    ----------
+    extra : str
+        A key of `project.optional-dependencies` in pyproject.toml.
+
+    Returns
+    -------
+    str
+    """
+    return f"pip install -e '.[{extra}]' in the clone of fervid (docs/installation.md#extras)"

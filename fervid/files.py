@@ -124,7 +124,13 @@ def write_error(out: Path, error: OSError | ValueError) -> RunError | OutputErro
     reason = error.strerror or error if isinstance(error, OSError) else error
     if isinstance(error, OSError) and error.errno in _ADVICE:
         return RunError(f"{out}: {reason}; {_ADVICE[error.errno]}")
+    if isinstance(error, FileNotFoundError):
+        return _no_folder(out)
     return OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists and is writable")
+
+
+def _no_folder(out: Path) -> OutputError:
+    return OutputError(f"{out}: cannot be written (no folder {out.parent}); name a file in a folder that exists")
 
 
 def make_folder(out: Path) -> None:
@@ -251,7 +257,7 @@ def check_file(path: Path) -> Path:
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise VideoError(f"{path}: no such file", reason="missing") from None
+        raise VideoError(f"{path}: no such file; check the name", reason="missing") from None
     except OSError as e:
         raise VideoError(f"{path}: cannot be read ({e.strerror or e})", reason="unreadable") from None
     if stat.S_ISDIR(found.st_mode):
@@ -277,7 +283,7 @@ def to_utf8(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def check_output(out: Path, suffixes: tuple[str, ...], *inputs: Path | None) -> str:
+def check_output(out: Path, suffixes: tuple[str, ...], *inputs: Path | None, purpose: str = "") -> str:
     """Check the name of an output.
 
     Parameters
@@ -286,6 +292,8 @@ def check_output(out: Path, suffixes: tuple[str, ...], *inputs: Path | None) -> 
     suffixes : tuple[str, ...]
         The suffixes that it may have, in lower case.
     *inputs : Path or None
+    purpose : str
+        What needs one of the suffixes, such as "--to csv", for the message.
 
     Returns
     -------
@@ -299,7 +307,8 @@ def check_output(out: Path, suffixes: tuple[str, ...], *inputs: Path | None) -> 
     """
     suffix = out.suffix.lower()
     if suffix not in suffixes:
-        raise OutputError(f"{out}: expected a name that ends with {' or '.join(suffixes)}")
+        needed = f" (for {purpose})" if purpose else ""
+        raise OutputError(f"{out}: expected a name that ends with {' or '.join(suffixes)}{needed}")
     for given in inputs:
         if given is not None and out.exists() and given.exists() and out.samefile(given):
             raise OutputError(f"{out}: is the input {given} itself; name another file with --out")
@@ -454,7 +463,7 @@ def check_paths(path: Path, *outputs: Path | None) -> None:
         except OSError as e:
             raise write_error(out, e) from e
         if not placed:
-            raise OutputError(f"{out}: cannot be written (no folder {out.parent}); name a file in a folder that exists")
+            raise _no_folder(out)
         if itself:
             raise OutputError(f"{out}: is the video itself; name another file with --out")
     if len({out.resolve() for out in named}) < len(named):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from fervid._version import __version__
+from fervid.clock import clock
 from fervid.config import Config
 from fervid.emotions.classify import classify
 from fervid.errors import VideoError
@@ -265,9 +266,9 @@ class _VideoRun:
 
     def _check_range(self) -> None:
         if not self.n_sampled and self.config.start_s > 0 and self.config.start_s >= (self.video.end_s or 0.0):
+            start, end = clock(self.config.start_s), clock(self.video.end_s or 0.0)
             raise VideoError(
-                f"{self.name}: nothing at {self.config.start_s:g} s, the video ends at {self.video.end_s or 0:.1f} s",
-                reason="bad_range",
+                f"{self.name}: ends at {end}, before --start {start}; choose an earlier start", reason="bad_range"
             )
 
     def _record(self, emotions: Iterator[EmotionBatch], on_progress: Callable | None) -> Iterator[EmotionBatch]:

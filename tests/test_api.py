@@ -153,6 +153,16 @@ def test_what_is_no_image_is_an_error(wrong: np.ndarray, tmp_path: Path) -> None
         fervid.predict(tmp_path / "none", models=MODELS)
 
 
+def test_unreadable_images_in_a_folder_are_skipped_with_a_warning(tmp_path: Path) -> None:
+    for name in ("a.png", "c.png"):
+        Image.fromarray(rgb_with_faces((40, 60, 100, 120))).save(tmp_path / name)
+    (tmp_path / "b.png").write_text("text")
+    with pytest.warns(UserWarning, match=r"b\.png: skipped, cannot be read as an image"):
+        frame = fervid.predict(tmp_path, models=MODELS)
+    assert frame["source"].tolist() == [str(tmp_path / name) for name in ("a.png", "c.png")]
+    assert frame["image"].tolist() == [0, 2]
+
+
 # -- results in notebooks -----------------------------------------------------------------------------------
 
 

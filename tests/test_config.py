@@ -181,7 +181,7 @@ def test_unknown_values_list_the_known_ones(key, known):
 
 
 def test_the_end_must_be_after_the_start():
-    with pytest.raises(ConfigError, match="end 5 s must be after start 5 s"):
+    with pytest.raises(ConfigError, match="end_s = 5: expected a time after start_s = 5"):
         load_config(start_s=5, end_s=5.0)
 
 
@@ -192,7 +192,7 @@ def test_a_value_out_of_range_names_the_file(toml):
 
 def test_unreadable_pipelines(toml, tmp_path):
     for wrong in ("film", str(tmp_path), str(tmp_path / "none.toml"), ""):
-        with pytest.raises(ConfigError, match="no such pipeline; expected disfa, movies, recordings"):
+        with pytest.raises(ConfigError, match="no such preset; expected disfa, movies, recordings"):
             load_config(wrong)
     for text in ("fps = ", "fps = 5\nfps = 6", "\x00"):
         with pytest.raises(ConfigError, match="not a readable TOML file"):

@@ -1,7 +1,8 @@
 """Process videos and images."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -94,7 +95,8 @@ def process(
         check_paths(video, timeline, readings, boundaries)
         if models is None:  # opening the file takes a hundredth of loading the models: fail on a non-video first
             read_video(video, config, lambda reader: None)
-            models = load(config)
+            with _name_the_pipeline(pipeline, options):
+                models = load(config)
         sharding = None
         if shards is not None:
             from fervid.jobs.engine import default_workers
@@ -192,7 +194,8 @@ def batch(
     config = load_config(pipeline, **options)
     given = (inputs,) if isinstance(inputs, (str, PathLike)) else tuple(inputs)
     request = Request(tuple(os.fspath(item) for item in given), Path(out), tuple(listed), retry_failed, fresh)
-    return run_batch(request, config, open_engine(engine, config, engine_options, Path(out)), on_event)
+    with _name_the_pipeline(pipeline, options):
+        return run_batch(request, config, open_engine(engine, config, engine_options, Path(out)), on_event)
 
 
 def forget(video: Name, out: Name) -> list[str]:
@@ -284,7 +287,7 @@ def predict(
     Raises
     ------
     DataError
-        If an image cannot be read, or is not an image.
+        If an image that is passed is none, or cannot be read. One in a folder is skipped with a warning.
     UsageError
         If an option is wrong or a model is not installed.
     """
@@ -293,7 +296,10 @@ def predict(
     from fervid.models import load_models as load
 
     config = load_config(pipeline, **options)
-    return predict_images(images, models or load(config), detect=detect)
+    if models is None:
+        with _name_the_pipeline(pipeline, options):
+            models = load(config)
+    return predict_images(images, models, detect=detect)
 
 
 def load_models(pipeline: Name | None = None, **options: "Unpack[ConfigOptions]") -> "Models":
@@ -320,4 +326,22 @@ def load_models(pipeline: Name | None = None, **options: "Unpack[ConfigOptions]"
     from fervid.config import load_config
     from fervid.models import load_models as load
 
-    return load(load_config(pipeline, **options))
+    config = load_config(pipeline, **options)
+    with _name_the_pipeline(pipeline, options):
+        return load(config)
+
+
+@contextmanager
+def _name_the_pipeline(pipeline: Name | None, options: Mapping[str, Any]) -> Iterator[None]:
+    """Name the pipeline in the error about an optional package if the pipeline, not an option, requested persons."""
+    from fervid.errors import MissingDependency
+
+    try:
+        yield
+    except MissingDependency as e:
+        option, _, need = str(e).partition(" needs ")
+        if pipeline is None or options.get("persons") is not None or not option.startswith("--persons "):
+            raise
+        network = option.removeprefix("--persons ")
+        message = f"--pipeline {pipeline} sets persons = {network}, which needs {need}"
+        raise MissingDependency(message) from None

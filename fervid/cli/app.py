@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from fervid.cli.options import PANELS, flag
+from fervid.clock import clock
 from fervid.errors import ConfigError, FervidError
+from fervid.registry import EMBEDDERS
 
 __all__ = ["ALIASES", "GROUPS", "RESTARTS", "RESUMES", "RESUMES_UNLESS_FRESH", "app", "command"]
 
@@ -28,13 +30,53 @@ ALIASES: dict[str, dict[str, str]] = {
 #: Parameters that most commands have.
 _COMMON = ("quiet", "as_json", "json_file", "debug")
 
+#: Values of options, by how their help shows them.
+_VALUES = {
+    "DEVICE": "auto, cpu, cuda or cuda:N",
+    "FILE": "a file",
+    "INCHES": "inches",
+    "M:SS": "m:ss",
+    "MB": "megabytes",
+    "GB": "gigabytes",
+    "N": "a number",
+    "NETWORK": f"{', '.join(EMBEDDERS)}, a file or none",
+    "NAME": "a name",
+    "PRESET": "a preset",
+    "PX": "pixels",
+    "S": "seconds",
+    "SCORE": "a score",
+}
+
 #: What a rerun does after an interruption.
 RESTARTS = "nothing unfinished is kept; rerun to start over"
 RESUMES = "finished work is kept; rerun to resume"
 RESUMES_UNLESS_FRESH = f"{RESUMES} (without --fresh)"
 
+
+class Group(TyperGroup):
+    """The application, whose help shows no value beside options that take none."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """List the options, without a value for those that take none.
+
+        Parameters
+        ----------
+        ctx : Context
+
+        Returns
+        -------
+        list
+        """
+        found = super().get_params(ctx)
+        for param in found:
+            if param.name in ("install_completion", "show_completion", "help"):
+                param.metavar = ""
+        return found
+
+
 app = typer.Typer(
     name="fervid",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -88,7 +130,50 @@ class Command(TyperCommand):
             current.append(f"{names.get(name, name)}{equals}{value}")
         if any(param.name == "json_file" for param in self.params):
             current = _json_as_flag(current)
-        return super().parse_args(ctx, [*current, *args[end:]])
+        if not ctx.resilient_parsing:
+            self._check_values(ctx, current)
+        ctx.allow_extra_args = True
+        extra = super().parse_args(ctx, [*current, *args[end:]])
+        if extra and not ctx.resilient_parsing:
+            ctx.fail(self._too_many(extra[0]))
+        return extra
+
+    def _check_values(self, ctx: Any, args: list[str]) -> None:
+        """Refuse an option that is followed by another one in place of its value, and -out for --out."""
+        options = {name: p for p in self.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
+        rest = iter(args)
+        for arg in rest:
+            name = arg.partition("=")[0]
+            if re.match("-[a-z]{2}", name) and f"-{name}" in options:
+                ctx.fail(f"{name}: did you mean -{name}?")
+            if re.fullmatch("-[a-z]{2,}", arg):
+                arg = f"-{arg[-1]}"  # -qo is -q -o
+            if arg in options and not getattr(options[arg], "is_flag", False):
+                value = next(rest, None)
+                if value is None or value.partition("=")[0] in options:
+                    ctx.fail(f"{arg} needs a value{_values(options[arg])}")
+
+    def _too_many(self, extra: str) -> str:
+        """The message about an argument that no parameter took."""
+        expected = [str(param.metavar).lower() for param in self.params if isinstance(param, TyperArgument)]
+        if not expected:
+            return f"{extra}: fervid {self.name} takes no argument"
+        found = "found a second" if len(expected) == 1 else "found one more"
+        advice = "; fervid batch processes several" if self.name == "process" else ""
+        return f"one {' and one '.join(expected)} expected, {found}, {extra}{advice}"
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Give the parts of the usage line, with VIDEO for a required argument rather than {VIDEO}.
+
+        Parameters
+        ----------
+        ctx : Context
+
+        Returns
+        -------
+        list of str
+        """
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def get_help_option(self, ctx: Any) -> Any:
         """Give the --help option, in the panel of the run.
@@ -105,6 +190,14 @@ class Command(TyperCommand):
         if option is not None:
             option.rich_help_panel, option.metavar = PANELS[-1], ""
         return option
+
+
+def _values(option: Any) -> str:
+    """Describe the values of an option, as ": dlib, vggface2, a file or none"; "" if its help does not."""
+    if not option.metavar:
+        return ""
+    *most, last = (_VALUES.get(word, word) for word in option.metavar.split("|"))
+    return f": {', '.join(most)} or {last}" if most else f": {last}"
 
 
 def _json_as_flag(args: list[str]) -> list[str]:
@@ -227,6 +320,15 @@ def _name_the_option(message: str, names: Mapping[str, str]) -> str:
 
     A value that comes from a file has the file's name before it, and keeps the file's key.
     """
-    found = re.match(r"(\w+) = (\S+|'.*?'): ", message)
+    found = re.match(r"(\w+) = ('.*?'|\S+|[^:]+): ", message)
     name = names.get(found[1]) if found else None
-    return f"{name} {found[2]}: {message[found.end() :]}" if found and name else message
+    if not found or not name:
+        return message
+    rest = re.sub(r"\bstart_s = (\S+)", lambda start: f"--start {_as_time(start[1])}", message[found.end() :])
+    value = _as_time(found[2]) if found[1] == "end_s" else found[2]
+    return f"{name} {value}: {rest}"
+
+
+def _as_time(seconds: str) -> str:
+    """Write whole seconds as m:ss."""
+    return clock(int(seconds)) if seconds.isdecimal() else seconds

@@ -34,7 +34,9 @@ def batch(
     ] = None,
     stall_s: Annotated[
         float,
-        time_option("--stall", panel="Run", help="Time limit without progress in one video.", show_default="10:00"),
+        time_option(
+            "--stall", panel="Run", help="Time limit without progress in one video (default 10:00).", show_default=False
+        ),
     ] = 600.0,
     memory_gb: Annotated[
         float | None,

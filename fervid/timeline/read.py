@@ -14,6 +14,7 @@ from fervid.files import check_file
 from fervid.labels import EMOTIONS
 from fervid.timeline.aggregate import NO_DATA, OK, entropy, weighted_mean
 from fervid.timeline.schema import ID_COLUMNS, METADATA_KEY, table_kind
+from fervid.video.file_types import looks_like_video
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,16 +52,17 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     try:
         return json.loads((pq.read_metadata(path).metadata or {})[METADATA_KEY])
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError(f"{path}: no such file; check the name") from None
     except KeyError:
         found = "the manifest of a batch" if Path(path).name == "manifest.parquet" else "but not one that fervid wrote"
         raise DataError(f"{path}: a Parquet file, {found}; expected a timeline") from None
     except (OSError, pa.ArrowException, ValueError) as e:
-        folder, foreign = Path(path).is_dir(), "magic bytes" in str(e)
-        why = "a folder" if folder else "not a Parquet file" if foreign else " ".join(str(e).split())
-        raise DataError(
-            f"{path}: not a timeline ({why}); expected a file written by fervid process (check the order of arguments)"
-        ) from None
+        if Path(path).is_dir():
+            raise _folder_error(Path(path)) from None
+        if looks_like_video(Path(path)):
+            raise DataError(f"{path}: is a video, not a timeline; fervid probe describes it") from None
+        why = "not a Parquet file" if "magic bytes" in str(e) else " ".join(str(e).split())
+        raise DataError(f"{path}: not a timeline ({why}); expected a file written by fervid process") from None
 
 
 def find_timelines(folder: Path) -> list[Path]:
@@ -334,7 +336,7 @@ def open_timeline(path: Path, *, allow_empty: bool = False) -> Timeline:
         If `path` is a folder, a file of another kind, damaged, or empty.
     """
     if path.is_dir():
-        raise DataError(f"{path}: is a folder; name one timeline in it, such as {_example(path)}")
+        raise _folder_error(path)
     try:
         check_file(path)
     except VideoError as e:
@@ -353,5 +355,6 @@ def open_timeline(path: Path, *, allow_empty: bool = False) -> Timeline:
     return timeline
 
 
-def _example(folder: Path) -> Path:
-    return next(iter(find_timelines(folder)), folder / "NAME.parquet")
+def _folder_error(folder: Path) -> DataError:
+    example = next(iter(find_timelines(folder)), folder / "NAME.parquet")
+    return DataError(f"{folder}: is a folder; name one timeline in it, such as {example}")

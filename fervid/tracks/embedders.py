@@ -1,5 +1,7 @@
 """Load the network that `--persons` names: a key of registry.EMBEDDERS, or a file with the weights of vggface2."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fervid.errors import MissingDependency
@@ -32,10 +34,8 @@ def find_embedder(name: str) -> Path:
         If the weights cannot be found or downloaded.
     """
     entry = _entry(name)
-    try:
+    with _offer_none():
         return entry.find_weights(name) if "weights" in entry.takes else entry.find_weights()
-    except MissingDependency as e:
-        raise MissingDependency(f"{e}; or leave it out with --persons none") from None
 
 
 def load_embedder(name: str, device: str) -> Embedder:
@@ -53,7 +53,17 @@ def load_embedder(name: str, device: str) -> Embedder:
     Embedder
     """
     find_embedder(name)
-    return _entry(name).create(weights=name, device=device)
+    with _offer_none():
+        return _entry(name).create(weights=name, device=device)
+
+
+@contextmanager
+def _offer_none() -> Iterator[None]:
+    """Add to an error about a missing package that the option can be left out."""
+    try:
+        yield
+    except MissingDependency as e:
+        raise MissingDependency(f"{e}; or add --persons none") from None
 
 
 def _entry(name: str) -> Entry:

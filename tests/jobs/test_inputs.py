@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from fervid.errors import UsageError
-from fervid.jobs.inputs import Input, find_videos, looks_like_video, name_inputs, read_list
+from fervid.jobs.inputs import Input, find_videos, name_inputs, read_list
 from fervid.jobs.job import timeline_path
+from fervid.video.file_types import looks_like_video
 from tests.helpers import broken_clips, clips
 
 # -- finding ----------------------------------------------------------------------------------------------

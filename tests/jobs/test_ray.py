@@ -37,7 +37,7 @@ def test_without_ray_the_error_names_the_command_to_install_it(tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "ray", None)
     for name in ("fervid.jobs.ray_engine", "fervid.jobs.ray_actor"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    with pytest.raises(MissingDependency, match=r"pip install 'fervid\[ray\]'"):
+    with pytest.raises(MissingDependency, match=r"pip install -e '\.\[ray\]' in the clone"):
         open_engine("ray", Config(), EngineOptions(), tmp_path)
 
 

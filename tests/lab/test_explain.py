@@ -82,7 +82,7 @@ def test_unsupported_network_error_suggests_another_method(corners: Tensor) -> N
 
 def test_missing_captum_error_says_what_to_install(corners: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
-    with pytest.raises(MissingDependency, match=r"pip install 'fervid\[lab\]'"):
+    with pytest.raises(MissingDependency, match=r"pip install -e '\.\[lab\]' in the clone"):
         attribution.gradcam(Toy(), corners, torch.tensor([0]))
 
 

@@ -16,6 +16,7 @@ from fervid.errors import DataError, OutputError
 from fervid.lab.data.datasets import FER2013
 from fervid.lab.data.images import find_images, main_faces, read_image
 from fervid.lab.evaluation.score import Summary, score_folder
+from tests.helpers.command_line import ONE_FACE
 from tests.helpers.fakes import FakeDetector, draw_faces
 
 ASTRONAUT = skimage.data.astronaut()
@@ -94,7 +95,7 @@ def test_output_must_be_a_csv_file(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"is a folder; name a file, such as .*scores\.csv"):
         score_folder(folder, tmp_path, device="cpu")
     for name in ("s.parquet", "s"):
-        with pytest.raises(OutputError, match=r"ending in \.csv, found"):
+        with pytest.raises(OutputError, match=r"ends with \.csv"):
             score_folder(folder, tmp_path / name, device="cpu")
     assert not list(tmp_path.iterdir())
 
@@ -115,6 +116,12 @@ def test_hint_at_no_detect_when_many_crops_have_no_face(folder: Path, tmp_path: 
 def test_single_image(folder: Path, tmp_path: Path) -> None:
     code, _, rows = run(folder / "portrait.jpg", "--out", tmp_path / "s.csv")
     assert code == 0 and [row["path"] for row in rows] == ["portrait.jpg"]
+
+
+def test_a_video_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["score", str(ONE_FACE), "--out", str(tmp_path / "s.csv")])
+    assert result.exit_code == 2 and "is not an image; fervid process reads videos" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_folder_without_images_exits_2(tmp_path: Path) -> None:

@@ -71,7 +71,10 @@ def test_the_network_is_found_by_its_name(network: DlibFaces) -> None:
 
 def test_a_missing_package_is_named_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependency, match=r"pip install 'fervid\[persons\]'; or .*--persons none"):
+    with pytest.raises(
+        MissingDependency,
+        match=r"--persons dlib needs .*pip install -e '\.\[persons\]'.*; or add --persons none",
+    ):
         find_embedder("dlib")
 
 

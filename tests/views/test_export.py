@@ -251,6 +251,17 @@ def test_a_timeline_without_a_face_can_be_exported(template: Path, tmp_path: Pat
     assert (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.eaf", "t.srt", "t.xlsx"])
+def test_what_was_written_is_counted(story: Path, template: Path, tmp_path: Path, name: str) -> None:
+    faceless = with_rows(template, tmp_path / "faceless.parquet", [(0, None, "no_face"), (1, None, "no_face")])
+    for path, expected in (
+        (story, {"t.csv": {"rows": len(ROWS)}, "t.srt": {"subtitles": 3}}.get(name, {"intervals": len(MERGED)})),
+        (faceless, {"t.csv": {"rows": 2}, "t.srt": {"subtitles": 0}}.get(name, {"intervals": 1})),
+    ):
+        facts = fervid.export(path, tmp_path / name)
+        assert {unit: count for unit, count in facts.items() if unit not in ("written", "format")} == expected
+
+
 # -- bad input ------------------------------------------------------------------------------------------
 
 
@@ -259,7 +270,7 @@ def test_unknown_formats_and_suffixes_are_errors(story: Path, tmp_path: Path) ->
         fervid.export(story, tmp_path / "t.csv", "spss")
     with pytest.raises(OutputError, match=r"expected --to"):
         fervid.export(story, tmp_path / "t.txt")
-    with pytest.raises(OutputError, match=r"ends with \.eaf"):
+    with pytest.raises(OutputError, match=r"ends with \.eaf \(for --to elan\)"):
         fervid.export(story, tmp_path / "t.csv", "elan")
 
 
@@ -280,7 +291,7 @@ def test_other_files_are_errors(story: Path, tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written_is_an_error(story: Path, tmp_path: Path) -> None:
     code, _, error = run("export", story, "--out", tmp_path / "nowhere" / "t.csv")
-    assert code == 2 and "cannot be written" in error and error.count("\n") == 1
+    assert code == 2 and f"cannot be written (no folder {tmp_path / 'nowhere'})" in error and error.count("\n") == 1
     with pytest.raises(OutputError, match="is the input"):
         fervid.export(story.rename(story.with_suffix(".csv")), story.with_suffix(".csv"))
     story.with_suffix(".csv").rename(story)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fervid.config import MAX_PIXELS, Config
 from fervid.errors import DataError
@@ -105,7 +105,7 @@ def find_images(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         if not path.exists():
-            raise DataError(f"{path}: no such file or folder")
+            raise DataError(f"{path}: no such file or folder; check the name")
         return [path]
     found = images_below(path)
     if not found:
@@ -170,8 +170,16 @@ def read_image(image: Path | bytes, name: str = "") -> np.ndarray:
         raise DataError(f"{name}: no such file (a broken link?)") from None
     except PermissionError:
         raise DataError(f"{name}: no permission to read it") from None
+    except UnidentifiedImageError as e:
+        if isinstance(image, Path) and image.suffix.lower() not in SUFFIXES:
+            raise DataError(f"{name}: is not an image; fervid process reads videos") from None
+        raise _unreadable(name, e) from e
     except Exception as e:  # decoders raise nearly anything on damaged images
-        raise DataError(f"{name}: cannot be read as an image ({type(e).__name__}); remove or replace it") from e
+        raise _unreadable(name, e) from e
+
+
+def _unreadable(name: str, e: Exception) -> DataError:
+    return DataError(f"{name}: cannot be read as an image ({type(e).__name__}); remove or replace it")
 
 
 def try_read_image(path: Path) -> tuple[np.ndarray | None, str]:

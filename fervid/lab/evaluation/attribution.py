@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fervid.errors import ConfigError, MissingDependency
+from fervid.errors import ConfigError, MissingDependency, install_extra
 
 __all__ = ["METHODS", "Stage", "activations", "cam", "gradcam", "occlusion", "stages"]
 
@@ -190,7 +190,7 @@ def _captum(name: str) -> Any:
     try:
         return getattr(importlib.import_module("captum.attr"), name)
     except ImportError:
-        raise MissingDependency("captum is not installed: pip install 'fervid[lab]'") from None
+        raise MissingDependency(f"captum is not installed: {install_extra('lab')}") from None
 
 
 def _outputs(net: nn.Module, layer: nn.Module, x: Tensor) -> Tensor:

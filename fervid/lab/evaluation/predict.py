@@ -1,6 +1,8 @@
 """Emotions in single images: every face of each image as one row of a table."""
 
+import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from PIL import Image
 
 from fervid.errors import DataError
 from fervid.files import to_utf8
-from fervid.lab.data.images import Face, all_faces, batches, find_images, is_crop, read_image, whole
+from fervid.lab.data.images import Face, all_faces, batches, find_images, is_crop, read_image, try_read_image, whole
 from fervid.models import Models
 
 if TYPE_CHECKING:
@@ -20,6 +22,17 @@ __all__ = ["COLUMNS", "predict_images"]
 
 #: The columns before the probabilities.
 COLUMNS = ("image", "source", "face", "x0", "y0", "x1", "y1", "score")
+
+
+@dataclass(frozen=True)
+class _InFolder:
+    """An image that was found in a folder, not named."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
 
 Source = str | PathLike[str] | np.ndarray | Image.Image
 
@@ -47,17 +60,18 @@ def predict_images(images: Source | Iterable[Source], models: Models, *, detect:
     Raises
     ------
     DataError
-        If an image cannot be read, or is not an image.
+        If an image that is passed is none, or cannot be read. One in a folder is skipped with a warning.
     """
     import pandas as pd
 
     labels, rows, prob = models.classifier.labels, [], [np.zeros((0, len(models.classifier.labels)), np.float32)]
     for some in batches(enumerate(_sources(images))):
-        pixels = [_read(source) for _, source in some]
+        read = [(i, source, image) for i, source in some if (image := _read(source)) is not None]
+        pixels = [image for *_, image in read]
         found = _faces(pixels, models, detect)
         crops = []
-        for (i, source), image, faces in zip(some, pixels, found):
-            path = to_utf8(str(source)) if isinstance(source, str | PathLike) else None
+        for (i, source, image), faces in zip(read, found):
+            path = to_utf8(str(source)) if isinstance(source, str | PathLike | _InFolder) else None
             for k, face in enumerate(faces):
                 box, score = ((0, 0, *image.shape[1::-1]), np.nan) if face is None else (face.box_px, face.score)
                 rows.append((i, path, k, *map(float, box), float(score)))
@@ -71,10 +85,11 @@ def predict_images(images: Source | Iterable[Source], models: Models, *, detect:
     return table.assign(dominant=np.array(labels, dtype=object)[probabilities.argmax(1)])
 
 
-def _sources(images: Source | Iterable[Source]) -> Iterator[Source]:
+def _sources(images: Source | Iterable[Source]) -> Iterator[Source | _InFolder]:
     """Give single images: paths of folders become those of their images, and stacks of arrays their parts."""
     if isinstance(images, str | PathLike):
-        yield from find_images(Path(images))
+        folder = Path(images).is_dir()
+        yield from (_InFolder(path) if folder else path for path in find_images(Path(images)))
     elif isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         yield images
     else:
@@ -82,8 +97,13 @@ def _sources(images: Source | Iterable[Source]) -> Iterator[Source]:
             yield from _sources(one) if isinstance(one, str | PathLike) else (one,)
 
 
-def _read(source: Source) -> np.ndarray:
-    """Give an image as (h, w, 3) uint8 RGB."""
+def _read(source: Source | _InFolder) -> np.ndarray | None:
+    """Give an image as (h, w, 3) uint8 RGB; None, with a warning, for one in a folder that cannot be read."""
+    if isinstance(source, _InFolder):
+        image, reason = try_read_image(source.path)
+        if image is None:
+            warnings.warn(f"{source}: skipped, {reason}", stacklevel=4)
+        return image
     if isinstance(source, str | PathLike):
         return read_image(Path(source))
     if isinstance(source, Image.Image):

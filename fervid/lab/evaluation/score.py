@@ -12,7 +12,17 @@ from fervid.errors import OutputError
 from fervid.faces.detector import FaceDetector
 from fervid.faces.mtcnn import MTCNN
 from fervid.files import to_utf8, write_atomically
-from fervid.lab.data.images import Face, batches, find_images, is_crop, main_faces, try_read_image, whole
+from fervid.lab.data.images import (
+    SUFFIXES,
+    Face,
+    batches,
+    find_images,
+    is_crop,
+    main_faces,
+    read_image,
+    try_read_image,
+    whole,
+)
 
 __all__ = ["Summary", "score_folder"]
 
@@ -76,9 +86,13 @@ def score_folder(
     ------
     OutputError
         If the CSV cannot be written.
+    DataError
+        If no image is found, or `folder` is a file that is not an image.
     """
     _check_out(out)
     paths = find_images(folder)
+    if paths == [folder] and folder.suffix.lower() not in SUFFIXES:
+        read_image(folder)  # refuses a video
     classifier = TorchClassifier(weights, device)
     detector = MTCNN(device=classifier.device) if detect else None
     rows: list[Row] = []
@@ -98,7 +112,7 @@ def _check_out(out: Path) -> None:
     if out.is_dir():
         raise OutputError(f"{out}: is a folder; name a file, such as {out / 'scores.csv'}")
     if out.suffix.lower() != ".csv":
-        raise OutputError(f"{out}: expected a name ending in .csv, found {out.suffix or 'no suffix'}")
+        raise OutputError(f"{out}: expected a name that ends with .csv")
 
 
 def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector | None) -> Iterator[Row]:

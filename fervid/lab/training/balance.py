@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fervid.errors import DataError, MissingDependency
+from fervid.errors import DataError, MissingDependency, install_extra
 from fervid.lab.data.datasets import FaceSet
 
 __all__ = ["balance", "class_weights"]
@@ -69,7 +69,8 @@ def _synthesise(faces: FaceSet, method: str, seed: int) -> FaceSet:
     try:
         from imblearn.over_sampling import ADASYN, SMOTE
     except ImportError:
-        raise MissingDependency(f"balance = {method!r} needs imbalanced-learn: pip install 'fervid[lab]'") from None
+        how = install_extra("lab")
+        raise MissingDependency(f"balance = {method!r} needs imbalanced-learn: {how}") from None
     count = np.bincount(faces.label, minlength=len(faces.labels))
     fewest = int(count[count > 0].min())
     if fewest < 2:

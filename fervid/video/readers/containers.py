@@ -8,6 +8,7 @@ from typing import Any
 import av
 
 from fervid.errors import ConfigError, VideoError
+from fervid.video.file_types import looks_like_image
 
 __all__ = ["choose_stream", "duration_tag", "is_file_error", "open_container"]
 
@@ -80,8 +81,10 @@ def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
                 f"{path}: an MP4 without its index (moov): the recording was cut off before it was finished",
                 reason="no_moov",
             ) from e
+        if looks_like_image(path):
+            raise VideoError(f"{path}: is an image; fervid score reads images", reason="not_media") from e
         raise VideoError(
-            f"{path}: not a video container that fervid reads ({type(e).__name__}); expected MP4, MOV, MKV, WebM, AVI, "
+            f"{path}: not a video container that fervid reads; expected MP4, MOV, MKV, WebM, AVI, "
             "MPEG-TS, MPEG, FLV, WMV, MXF, Ogg or raw H.264/HEVC",
             reason="not_media",
         ) from e

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervid.errors import MissingDependency
+from fervid.errors import MissingDependency, install_extra
 from fervid.video.reader import NotOnGPU
 from fervid.video.readers.indexed import IndexedFrame, IndexedReader, resize_image
 from fervid.video.readers.tensor_frame import luma_weights, resize_rgb
@@ -92,8 +92,10 @@ class TorchcodecReader(IndexedReader[Tensor]):
             from torchcodec.decoders import VideoDecoder
         except (ImportError, OSError, RuntimeError) as e:  # RuntimeError where FFmpeg's libraries are missing
             missing = isinstance(e, ImportError) and "torchcodec" in str(e)
-            need = "torchcodec: pip install torchcodec" if missing else "FFmpeg's shared libraries: install ffmpeg"
-            raise MissingDependency(f"--reader torchcodec needs {need} (or use --reader av)") from None
+            need = (
+                f"torchcodec: {install_extra('torchcodec')}" if missing else "FFmpeg's shared libraries: install ffmpeg"
+            )
+            raise MissingDependency(f"--reader torchcodec needs {need}; or use --reader av") from None
         self._decoder_type, self._device, self._on_gpu = VideoDecoder, device, device != "cpu"
         super().__init__(path, stream=stream, max_pixels=max_pixels)
         self.health.decoder = "nvdec" if self._on_gpu else "cpu"

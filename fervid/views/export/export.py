@@ -7,6 +7,7 @@ from fervid.files import check_output, write_atomically
 from fervid.timeline.intervals import merge_seconds
 from fervid.timeline.read import open_timeline
 from fervid.views.export.formats import FORMATS, choose_format
+from fervid.views.export.subtitles import cues
 
 __all__ = ["export"]
 
@@ -26,7 +27,7 @@ def export(path: Path, out: Path, to: str | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        `written` (path), `format`, and the numbers of `rows` and `intervals` in the timeline.
+        `written` (path), `format`, and how many `rows` (csv), `subtitles` (srt) or `intervals` were written.
 
     Raises
     ------
@@ -37,9 +38,10 @@ def export(path: Path, out: Path, to: str | None = None) -> dict[str, Any]:
     """
     name = choose_format(out, to)
     entry = FORMATS[name]
-    check_output(out, entry.suffixes, path)
+    check_output(out, entry.suffixes, path, purpose=f"--to {name}")
     timeline = open_timeline(path)
     intervals = merge_seconds(timeline)
     with write_atomically(out) as part:
         entry.load()(timeline, intervals, part)
-    return {"written": str(out), "format": name, "rows": len(timeline.frame), "intervals": len(intervals)}
+    counts = {"rows": len(timeline.frame), "intervals": len(intervals), "subtitles": len(cues(intervals))}
+    return {"written": str(out), "format": name, entry.unit: counts[entry.unit]}

@@ -21,16 +21,19 @@ class Format(Entry):
     ----------
     suffixes : tuple of str
         The suffixes that its files may have. The first format in the table that has a suffix is its default.
+    unit : str
+        What its files consist of: rows, intervals or subtitles.
     """
 
     suffixes: tuple[str, ...] = ()
+    unit: str = "intervals"
 
 
 #: To add a format, add one row and its module.
 FORMATS: dict[str, Format] = {
-    "csv": Format("fervid.views.export.rows:write_csv", "all rows and columns", suffixes=(".csv",)),
+    "csv": Format("fervid.views.export.rows:write_csv", "all rows and columns", suffixes=(".csv",), unit="rows"),
     "elan": Format("fervid.views.export.elan:write_eaf", "one tier per track, for ELAN", suffixes=(".eaf",)),
-    "srt": Format("fervid.views.export.subtitles:write_srt", "subtitles", suffixes=(".srt",)),
+    "srt": Format("fervid.views.export.subtitles:write_srt", "subtitles", suffixes=(".srt",), unit="subtitles"),
     "boris": Format(
         "fervid.views.export.boris:write_events", "start and stop events, for BORIS", suffixes=(".xlsx", ".csv", ".tsv")
     ),

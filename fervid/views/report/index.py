@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from fervid.clock import clock
 from fervid.errors import ConfigError, DataError, OutputError
 from fervid.files import make_folder, to_utf8, write_atomically
 from fervid.jobs.manifest import MANIFEST, read_manifest
@@ -16,7 +17,6 @@ from fervid.views.batch_progress import sentence
 from fervid.views.report import summary
 from fervid.views.report.data import LanedTimeline, read_lanes
 from fervid.views.report.page import PLAIN, ReportOptions, fill_page, write_page
-from fervid.views.terminal import clock
 
 __all__ = ["write_index"]
 

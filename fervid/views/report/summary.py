@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from fervid.clock import clock
 from fervid.timeline.read import timeline_summary
 from fervid.views.report.data import LanedTimeline
-from fervid.views.terminal import CLEAR, clock
+from fervid.views.terminal import CLEAR
 
 __all__ = ["bar", "duration", "figures", "legend", "provenance", "shares", "subtitle", "warnings"]
 
