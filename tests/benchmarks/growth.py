@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.films import ENCODERS, make
-from tests.benchmarks.line import decoded
+from tests.benchmarks.pipeline import decoded
 
 COLUMNS = ("faces", "minutes", "frames", "readings", "CPU s/s", "decoding", "ratio", "peak MB")
 

@@ -59,7 +59,7 @@ def ours(film: Film, fps: int) -> list[tuple[float, float]]:
 
 
 def scenedetect(name: str, film: Film, fps: int) -> list[tuple[float, float]]:
-    """Return those that a detector of PySceneDetect finds with its defaults, and a minimum scene length of 0.4 s."""
+    """Return the cuts that a detector of PySceneDetect finds with its defaults, and a minimum scene length of 0.4 s."""
     from scenedetect import AdaptiveDetector, ContentDetector
     from scenedetect.common import FrameTimecode
 

@@ -81,12 +81,10 @@ def detection() -> None:
             found = detector.detect(small)
             one = cpu_ms(lambda small=small: detector.detect(small[:1]), 1)
             many = cpu_ms(lambda small=small: detector.detect(small), 8)
-            line = (
-                f"  {width} wide, {faces:2d} drawn, {len(found) / 8:4.1f} found: alone {one:6.1f}, of eight {many:6.1f}"
-            )
+            line = f"  {width} wide, {faces:2d} drawn, {len(found) / 8:4.1f} found: single {one:6.1f}, of 8 {many:6.1f}"
             if len(found):
                 sure = cpu_ms(lambda s=small, f=found: detector.confirm(list(s), f.frame, f.box_px), len(found))
-                line += f"; to confirm a face {sure:5.2f}"
+                line += f"; confirmation per face {sure:5.2f}"
             print(line, flush=True)
 
 

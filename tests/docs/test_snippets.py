@@ -119,7 +119,7 @@ def install(monkeypatch: pytest.MonkeyPatch, block: str) -> None:
 
 def add(monkeypatch: pytest.MonkeyPatch, registry: dict[str, Any], block: str) -> None:
     """Add the row of an example to a registry."""
-    ((key, row),) = eval(block, {"DetectorEntry": DetectorEntry, "Format": Format}).items()
+    ((key, row),) = eval(f"{{{block}}}", {"DetectorEntry": DetectorEntry, "Format": Format}).items()
     monkeypatch.setitem(registry, key, row)
 
 
@@ -127,10 +127,14 @@ def test_extending(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector, detector_row, export, export_row = blocks(PAGES["docs/extending.md"], "python")
     install(monkeypatch, detector)
     add(monkeypatch, DETECTORS, detector_row)
-    result = fervid.process(SAMPLE, "middle.parquet", detector="middle", end_s=2)
+    result = fervid.process(SAMPLE, "skin.parquet", detector="skin", end_s=2)
     frame = result.to_pandas()
-    assert result.provenance["detector"] == "middle" and len(frame) == 2
-    assert frame["h"].tolist() == pytest.approx([0.5, 0.5]) and frame["face_seconds"].tolist() == [1, 1]
+    assert result.provenance["detector"] == "skin" and set(frame["second"]) == {0, 1}
+    assert frame.groupby("second")["track"].nunique().min() >= 2  # both faces, and whatever else has that colour
+    by_default = fervid.load_timeline("timeline.parquet")
+    for face in by_default.itertuples():
+        x, y = face.x + face.w / 2 - frame["x"], face.y + face.h / 2 - frame["y"]
+        assert (x.between(0, frame["w"]) & y.between(0, frame["h"]) & (frame["second"] == face.second)).any()
     install(monkeypatch, export)
     add(monkeypatch, FORMATS, export_row)
     fervid.export("timeline.parquet", "timeline.vtt")

@@ -1,4 +1,4 @@
-"""Waiting for full batches changes neither the rows nor their order, and never waits for long."""
+"""Classification in full batches keeps the rows and their order, and delays them only briefly."""
 
 from itertools import count
 
@@ -15,7 +15,7 @@ from tests.helpers.hypothesis_settings import steady
 
 
 def samples(faces: list[int]) -> list[Seen]:
-    """One sample each second, so many faces in each; every face is as bright as its number, wherever that is."""
+    """Make one sample per second with these numbers of faces; the brightness of a face follows its number."""
     numbered = count()
     return [
         Seen(float(i), tuple(Face(box=(at := 3 * next(numbered) % 250, at, at, at)) for _ in range(n)))
@@ -29,13 +29,13 @@ def tracked(seen: list[Seen], cuts: list[int]) -> list:
 
 @steady
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.lists(st.integers(0, 99)), st.integers(1, 20))
-def test_rows_stay_whole_and_in_order(faces, cuts, batch_size):
+def test_rows_and_their_order_are_kept(faces, cuts, batch_size):
     batches = tracked(samples(faces), cuts)
     out = concatenate(list(classify(batches, FakeClassifier(batch_size))))
-    given_in = concatenate(batches)
+    expected = concatenate(batches)
     for name in ("sampled_s", "duration_s", "pts_s", "box_px", "score", "landmarks_px", "track"):
-        assert np.array_equal(getattr(out, name), getattr(given_in, name)), name
-    assert np.array_equal(out.prob, FakeClassifier().predict(given_in.crop).reshape(-1, 3))
+        assert np.array_equal(getattr(out, name), getattr(expected, name)), name
+    assert np.array_equal(out.prob, FakeClassifier().predict(expected.crop).reshape(-1, 3))
 
 
 @steady
@@ -62,24 +62,24 @@ def test_samples_without_faces_are_passed_on_before_memory_grows():
     assert len(taken) <= 64
 
 
-def test_crops_do_not_pile_up():
+def test_crops_do_not_accumulate():
     taken: list = []
     crowded = (batch for i in count() for batch in tracked(samples([50]), []))
     batch = next(classify(counted(crowded, taken), FakeClassifier(batch_size=4)))
     assert len(taken) == 1 and len(batch) == 50
 
 
-def test_nothing_gives_nothing():
+def test_no_batches():
     assert list(classify([], FakeClassifier())) == []
 
 
 def test_rows_that_do_not_sum_to_one_are_refused():
-    class Careless(FakeClassifier):
+    class NotNormalised(FakeClassifier):
         def predict(self, crop):
             return 2 * super().predict(crop)
 
     with pytest.raises(ValueError, match="sum to 1"):
-        list(classify(tracked(samples([2]), []), Careless()))
+        list(classify(tracked(samples([2]), []), NotNormalised()))
 
 
 def test_equal_crops_are_classified_once():
@@ -98,6 +98,6 @@ def test_equal_crops_are_classified_once():
     assert (batch.prob[0] != batch.prob[1]).any()
 
 
-def test_a_batch_of_no_faces_has_its_columns():
+def test_batch_without_faces_has_all_columns():
     (batch,) = classify(tracked([Seen(0.0)], []), FakeClassifier())
     assert isinstance(batch, EmotionBatch) and batch.prob.shape == (0, 3)

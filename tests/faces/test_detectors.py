@@ -56,6 +56,17 @@ def test_faces_are_sorted_by_image_and_score(detector, images):
         assert (np.diff(found.score[found.frame == frame]) <= 0).all()
 
 
+def test_one_row_per_expected_face_in_their_order(detector, images):
+    expected = detector.detect(images, 20)
+    order = np.arange(len(expected))[::-1]
+    found, confirmed = detector.confirm(list(images), expected.frame[order], expected.box_px[order])
+    assert confirmed.dtype == bool and confirmed.shape == (len(order),) and confirmed.any()
+    np.testing.assert_array_equal(found.frame, expected.frame[order], strict=True)
+    for name in COLUMNS[1:]:
+        one, other = getattr(found, name), getattr(expected, name)
+        assert one.shape == other.shape and one.dtype == other.dtype
+
+
 def test_images_and_number_of_threads_are_unchanged(detector, images):
     before, threads = images.copy(), torch.get_num_threads()
     detector.detect(images, 20)

@@ -108,7 +108,7 @@ def random_bytes(path: Path) -> Path:
 
 
 def png_image(path: Path) -> Path:
-    """A PNG, whatever its name."""
+    """A PNG, under any name."""
     Image.fromarray(draw(7)).save(path, "PNG")
     return path
 

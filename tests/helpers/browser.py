@@ -62,7 +62,7 @@ class Visit:
         return self.page.evaluate(program, *args)
 
     def wait(self, condition: str, seconds: float = 15.0) -> None:
-        """Wait for a condition; the policy of the page forbids Playwright's own way, which evaluates text in it."""
+        """Wait for a condition; the policy of the page forbids Playwright's own way, which evaluates a string."""
         until = monotonic() + seconds
         while not self(condition):
             assert monotonic() < until, f"timed out waiting for {condition}"

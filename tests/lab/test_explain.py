@@ -10,9 +10,7 @@ import skimage.data
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
-from fervid.cli import app
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError, MissingDependency, OutputError
 from fervid.lab.evaluation import attribution
@@ -20,8 +18,8 @@ from fervid.lab.evaluation.explain import ExplainConfig, Explained, ExplainedIma
 from fervid.video.writers.clip import ClipWriter
 from fervid.views.figures import heatmaps as figures
 from fervid.views.figures.heatmaps import overlay, write_clip, write_explanation, write_grid
+from tests.helpers import command_line
 
-SAMPLES = Path(__file__).parents[2] / "sample_videos"
 ASTRONAUT = skimage.data.astronaut()
 
 
@@ -124,10 +122,7 @@ def test_another_emotion_has_different_evidence(seresnet: TorchClassifier, smile
 
 
 def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["explain", *map(str, args), "--device", "cpu"])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
+    return command_line.run("explain", *args, "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -191,18 +186,18 @@ def test_invalid_options_exit_2(
 
 
 def test_grid_of_one_track(tmp_path: Path) -> None:
-    samples = explain(SAMPLES / "two_faces.mp4", list, ExplainConfig(fps="1", track=1), "seresnet", "cpu")
+    samples = explain(command_line.SAMPLES / "two_faces.mp4", list, ExplainConfig(fps="1", track=1), "seresnet", "cpu")
     assert len(samples) == 6
     names = [face.name for sample in samples for face in sample.faces]
     assert names[0] == "track 1, 0.0 s" and all(name.startswith("track 1,") for name in names)
     assert all(len(sample.faces) == len(sample.square_px) for sample in samples)
     assert write_grid(samples, tmp_path / "grid.png") == len(names)
     with pytest.raises(DataError, match="track 9"):
-        explain(SAMPLES / "two_faces.mp4", list, ExplainConfig(fps="1", track=9), "seresnet", "cpu")
+        explain(command_line.SAMPLES / "two_faces.mp4", list, ExplainConfig(fps="1", track=9), "seresnet", "cpu")
 
 
 def test_clip_keeps_the_times_of_the_video(tmp_path: Path) -> None:
-    code, _, _ = run(SAMPLES / "cut_to_nobody.mp4", "--out", tmp_path / "clip.mp4", "--fps", "1")
+    code, _, _ = run(command_line.SAMPLES / "cut_to_nobody.mp4", "--out", tmp_path / "clip.mp4", "--fps", "1")
     assert code == 0 and [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
     with av.open(str(tmp_path / "clip.mp4")) as clip:
         frames = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in clip.decode(video=0)]
@@ -211,7 +206,7 @@ def test_clip_keeps_the_times_of_the_video(tmp_path: Path) -> None:
 
 
 def test_damaged_video_is_explained_again_from_its_start(tmp_path: Path) -> None:
-    data = bytearray((SAMPLES / "one_face.mp4").read_bytes())
+    data = bytearray((command_line.SAMPLES / "one_face.mp4").read_bytes())
     middle = len(data) // 2
     data[middle : middle + 4000] = np.random.default_rng(0).bytes(4000)
     (tmp_path / "damaged.mp4").write_bytes(data)

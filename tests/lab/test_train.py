@@ -15,9 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
-from typer.testing import CliRunner
 
-from fervid import cli
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError, DeviceError, MissingDependency, OutputError, RunError, WeightsError
 from fervid.lab.data.datasets import FER2013, FaceSet
@@ -34,6 +32,7 @@ from fervid.lab.training.train import train
 from fervid.lab.training.trainer import Trainer
 from fervid.labels import EMOTIONS
 from fervid.networks import registry
+from tests.helpers.command_line import run
 from tests.helpers.face_sets import some_faces, write_parquet
 
 #: Architectures that take seconds for an epoch of 16 images; the others are fast.
@@ -79,13 +78,6 @@ def parquet(tmp_path: Path) -> Path:
 
 def facts_of(weights: Path) -> dict[str, Any]:
     return json.loads(weights.with_suffix(".json").read_text())
-
-
-def run_command(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(cli.app, [str(a) for a in ("train", *args)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 # -- the networks -----------------------------------------------------------------------------------
@@ -168,7 +160,7 @@ def test_vggface2_download_error_says_where_to_put_the_file(
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    code, _, error = run_command("--data", parquet, "--out", tmp_path / "out", "--arch", "vggface2", "--epochs", 1)
+    code, _, error = run("train", "--data", parquet, "--out", tmp_path / "out", "--arch", "vggface2", "--epochs", 1)
     assert code == 2 and error.count("\n") == 1
     for words in ("no route to host", "20180402-114759-vggface2.pt", str(tmp_path / "cache"), "--init FILE"):
         assert words in error
@@ -188,7 +180,7 @@ def test_requirements_are_checked_before_reading_faces(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("grid.toml").write_text('init = ["scratch", "gone.pt"]')
-    code, _, error = run_command("--data", "faces that were never read", "--out", "out", *args)
+    code, _, error = run("train", "--data", "faces that were never read", "--out", "out", *args)
     assert code == 2 and words in error and "never read" not in error and not Path("out").exists()
 
 
@@ -564,10 +556,10 @@ def test_repeated_sweep_reports_the_original_training_time(data: TrainingData, t
 def test_command_trains_and_sweeps(parquet: Path, tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("batch_size = 16\nvote_weight = 0\n")
     args = ["--data", parquet, "--recipe", tmp_path / "r.toml", "--arch", "basecnn", "--epochs", 1, "--device", "cpu"]
-    code, printed, _ = run_command(*args, "--out", tmp_path / "one")
+    code, printed, _ = run("train", *args, "--out", tmp_path / "one")
     assert code == 0 and f"weights: {tmp_path / 'one' / 'model.safetensors'}" in printed
     assert facts_of(tmp_path / "one" / "model.safetensors")["recipe"]["batch_size"] == 16
     (tmp_path / "g.toml").write_text('balance = ["none", "weights"]')
-    code, printed, _ = run_command(*args, "--out", tmp_path / "many", "--sweep", tmp_path / "g.toml")
+    code, printed, _ = run("train", *args, "--out", tmp_path / "many", "--sweep", tmp_path / "g.toml")
     assert code == 0 and "balance=weights" in printed.splitlines()[-2] + printed.splitlines()[-3]
     assert (tmp_path / "many" / "results.csv").read_text().count("\n") == 3

@@ -1,4 +1,4 @@
-"""dlib's network: its file is read number by number, and its norms are settled without a change of the answer."""
+"""dlib's network: reading its file, and recalibrating batch normalisation without changing the output."""
 
 import importlib.util
 from pathlib import Path
@@ -14,13 +14,13 @@ from fervid.lab.training.pretrained import recalibrate_bn
 from fervid.networks.dlib_resnet import DlibResNet, find_dlib_weights, read_dlib_weights
 
 SHAPES = [(32, 3, 7)]
-for _count, _inside, _outside in ((3, 32, 32), (4, 32, 64), (3, 64, 128), (3, 128, 256), (1, 256, 256)):
+for _count, _in_channels, _out_channels in ((3, 32, 32), (4, 32, 64), (3, 64, 128), (3, 128, 256), (1, 256, 256)):
     for _i in range(_count):
-        SHAPES += [(_outside, _inside if _i == 0 else _outside, 3), (_outside, _outside, 3)]
+        SHAPES += [(_out_channels, _in_channels if _i == 0 else _out_channels, 3), (_out_channels, _out_channels, 3)]
 
 
 def integer(value: int) -> bytes:
-    """As dlib writes one: the number of bytes, then the bytes, little end first."""
+    """Encode an integer as dlib does: the number of bytes, then the bytes in little-endian order."""
     n = max(1, (value.bit_length() + 7) // 8)
     return bytes([n]) + value.to_bytes(n, "little")
 
@@ -31,11 +31,13 @@ def layer(kind: bytes, head: list[int], values: np.ndarray) -> bytes:
 
 
 def write_network(path: Path, seed: int = 0) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Write random weights as dlib does -> weight, bias, scale and shift of each convolution."""
+    """Write random weights in dlib's format -> weight, bias, scale and shift of each convolution."""
     rng, layers, data = np.random.default_rng(seed), [], b"\x01\x01\x01\x0dloss_metric_2"
-    for outside, inside, side in SHAPES:
-        weight = rng.normal(0, (2 / (inside * side * side)) ** 0.5, (outside, inside, side, side)).astype("f4")
-        bias, scale, shift = (rng.normal(c, 0.1, outside).astype("f4") for c in (0, 1, 0))
+    for out_channels, in_channels, side in SHAPES:
+        weight = rng.normal(
+            0, (2 / (in_channels * side * side)) ** 0.5, (out_channels, in_channels, side, side)
+        ).astype("f4")
+        bias, scale, shift = (rng.normal(c, 0.1, out_channels).astype("f4") for c in (0, 1, 0))
         data += layer(b"con_4", [], np.concatenate([weight.ravel(), bias]))
         data += layer(b"affine_", [], np.concatenate([scale, shift]))
         layers.append(tuple(map(torch.from_numpy, (weight, bias, scale, shift))))
@@ -44,11 +46,11 @@ def write_network(path: Path, seed: int = 0) -> list[tuple[Tensor, Tensor, Tenso
     return layers
 
 
-def dlib_answer(rgb: Tensor, layers: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
-    """The network of dnn_face_recognition_ex.cpp in its own terms: colour pixels (n, 3, 150, 150), 0 to 255."""
+def dlib_output(rgb: Tensor, layers: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Tensor:
+    """Compute the network of dnn_face_recognition_ex.cpp on colour pixels (n, 3, 150, 150) from 0 to 255."""
 
-    def apply(x: Tensor, at: int, stride: int = 1) -> Tensor:
-        weight, bias, scale, shift = layers[at]
+    def apply(x: Tensor, index: int, stride: int = 1) -> Tensor:
+        weight, bias, scale, shift = layers[index]
         padding = weight.shape[2] // 2 if stride == 1 else 0
         return F.conv2d(x, weight, bias, stride, padding) * scale[:, None, None] + shift[:, None, None]
 
@@ -65,7 +67,7 @@ def dlib_answer(rgb: Tensor, layers: list[tuple[Tensor, Tensor, Tensor, Tensor]]
     return x.mean((2, 3))
 
 
-def test_the_file_is_read_as_dlib_applies_it(tmp_path: Path) -> None:
+def test_loaded_network_matches_dlib(tmp_path: Path) -> None:
     layers = write_network(tmp_path / "net.dat")
     net = DlibResNet().eval()
     state = read_dlib_weights(tmp_path / "net.dat")
@@ -73,26 +75,26 @@ def test_the_file_is_read_as_dlib_applies_it(tmp_path: Path) -> None:
     net.load_state_dict(state, strict=False)
     grey = torch.randint(0, 256, (2, 1, 150, 150), generator=torch.Generator().manual_seed(1)).float()
     with torch.inference_mode():
-        expected = dlib_answer(grey.expand(-1, 3, -1, -1), layers)
+        expected = dlib_output(grey.expand(-1, 3, -1, -1), layers)
         torch.testing.assert_close(net((grey / 255 - 0.51) / 0.255), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("content", [b"", b"con_4", b"no network at all", b"con_4\x01\x02\x02\x80\x12\x01\x01"])
-def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"con_4", b"not a network", b"con_4\x01\x02\x02\x80\x12\x01\x01"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "net.dat").write_bytes(content)
     with pytest.raises(WeightsError, match=r"net\.dat: not dlib's face recognition network"):
         read_dlib_weights(tmp_path / "net.dat")
 
 
 @pytest.mark.skipif(
-    not importlib.util.find_spec("face_recognition_models"), reason="face-recognition-models is not there"
+    not importlib.util.find_spec("face_recognition_models"), reason="face-recognition-models is not installed"
 )
-def test_the_package_brings_the_weights() -> None:
+def test_package_contains_the_weights() -> None:
     state = read_dlib_weights(find_dlib_weights())
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
-def test_settled_norms_change_nothing_and_know_what_they_see(tmp_path: Path) -> None:
+def test_recalibrated_batch_norm_keeps_the_output(tmp_path: Path) -> None:
     write_network(tmp_path / "net.dat")
     net = DlibResNet(13)
     net.load_state_dict(read_dlib_weights(tmp_path / "net.dat"), strict=False)
@@ -102,4 +104,4 @@ def test_settled_norms_change_nothing_and_know_what_they_see(tmp_path: Path) -> 
     recalibrate_bn(net, x)
     with torch.inference_mode():
         torch.testing.assert_close(net(x), before, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(net.train()(x), before, rtol=1e-2, atol=1e-2)  # its own statistics are the batch's
+        torch.testing.assert_close(net.train()(x), before, rtol=1e-2, atol=1e-2)  # with batch statistics

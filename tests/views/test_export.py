@@ -31,6 +31,8 @@ MERGED = [
     (None, "no_face", 2, 3),
     (None, "no_data", 3, 4),
 ]
+#: One file of every format.
+FILES = [f"t{entry.suffixes[0]}" for entry in FORMATS.values()]
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +238,7 @@ def test_a_boris_workbook_has_the_same_cells_as_the_tsv(story: Path, tmp_path: P
     assert rows == [line.split("\t") for line in (tmp_path / "t.tsv").read_text("utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.eaf", "t.srt", "t.xlsx"])
+@pytest.mark.parametrize("name", FILES)
 def test_the_same_timeline_gives_the_same_bytes(story: Path, tmp_path: Path, name: str) -> None:
     fervid.export(story, tmp_path / name)
     first = (tmp_path / name).read_bytes()
@@ -244,7 +246,7 @@ def test_the_same_timeline_gives_the_same_bytes(story: Path, tmp_path: Path, nam
     assert (tmp_path / name).read_bytes() == first
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.eaf", "t.srt", "t.xlsx"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_timeline_without_a_face_can_be_exported(template: Path, tmp_path: Path, name: str) -> None:
     path = with_rows(template, tmp_path / "faceless.parquet", [(0, None, "no_face"), (1, None, "no_face")])
     assert run("export", path, "--out", tmp_path / name)[0] == 0
@@ -266,7 +268,8 @@ def test_what_was_written_is_counted(story: Path, template: Path, tmp_path: Path
 
 
 def test_unknown_formats_and_suffixes_are_errors(story: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"--to csv, elan, srt or boris, found spss"):
+    *most, last = FORMATS
+    with pytest.raises(OutputError, match=f"--to {', '.join(most)} or {last}, found spss"):
         fervid.export(story, tmp_path / "t.csv", "spss")
     with pytest.raises(OutputError, match=r"expected --to"):
         fervid.export(story, tmp_path / "t.txt")

@@ -1,4 +1,4 @@
-"""The pipeline compared with bare decoding and a simple loop: `python -m tests.benchmarks.line VIDEO...`.
+"""The pipeline compared with bare decoding and a simple loop: `python -m tests.benchmarks.pipeline VIDEO...`.
 
 Each contestant runs in a process of its own, for its own peak memory, loads its models before the clock starts, and
 runs once to warm up; then all take turns, and medians of the rounds are printed. Everything runs on one torch thread
@@ -126,7 +126,7 @@ def decoded(video: Path, seconds: float):
             yield frame
 
 
-def line(detector: str = "mtcnn", **options: object) -> Callable[[Path, float], Job]:
+def fervid_pipeline(detector: str = "mtcnn", **options: object) -> Callable[[Path, float], Job]:
     """Load fervid's models, and process with these options."""
 
     def load(video: Path, seconds: float) -> Job:
@@ -177,12 +177,12 @@ def by_hand(fps: float | None) -> Callable[[Path, float], Job]:
 
 CONTESTANTS: dict[str, Callable[[Path, float], Job]] = {
     "bare decoding": decoding,
-    "fervid 5 fps": line(fps=5),
-    "fervid 5 fps fast": line(fps=5, sampling="fast"),
-    "fervid native": line(fps="native"),
-    "centerface 5 fps": line("centerface", fps=5),
-    "centerface 5 fps fast": line("centerface", fps=5, sampling="fast"),
-    "centerface native": line("centerface", fps="native"),
+    "fervid 5 fps": fervid_pipeline(fps=5),
+    "fervid 5 fps fast": fervid_pipeline(fps=5, sampling="fast"),
+    "fervid native": fervid_pipeline(fps="native"),
+    "centerface 5 fps": fervid_pipeline("centerface", fps=5),
+    "centerface 5 fps fast": fervid_pipeline("centerface", fps=5, sampling="fast"),
+    "centerface native": fervid_pipeline("centerface", fps="native"),
     "by hand 5 fps": by_hand(5),
     "by hand native": by_hand(None),
 }

@@ -1,6 +1,6 @@
 """How many sampled frames are keyframes, and whether shots begin with one: on synthetic films and on videos.
 
-python -m tests.benchmarks.keys [VIDEO ...] [--films 4] [--first 30]
+python -m tests.benchmarks.keyframes [VIDEO ...] [--films 4] [--first 30]
 
 No network is needed: with a detector that finds and confirms one face everywhere, only time and images cause keyframes.
 """
