@@ -201,7 +201,7 @@ def process_video(
         faces_part = stack.enter_context(write_atomically(faces_out)) if faces_out else None
         shots_part = stack.enter_context(write_atomically(shots_out)) if shots_out else None
         with wrap_video_errors(path):
-            with stage("fingerprint"):
+            with stage("hash"):
                 source = describe_source(path)
             (table, shots, provenance), _ = one_thread(read_video)(path, config, run, device=models.device)
         if part:

@@ -12,7 +12,7 @@ def doctor(as_json: Json = False) -> None:
     import fervid
     from fervid.views import terminal
 
-    terminal.show(fervid.doctor(), as_json=as_json)
+    terminal.show(fervid.doctor(), as_json=as_json, labels={"max_pixels": "pixels per frame, at most"})
 
 
 @command("Installation", "fervid selftest", bare=True)

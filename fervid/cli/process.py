@@ -55,4 +55,8 @@ def info(
     import fervid
     from fervid.views import terminal
 
-    terminal.show(fervid.info(timeline), as_json=as_json)
+    facts = fervid.info(timeline)
+    if as_json:
+        terminal.print_json(facts)
+    else:
+        terminal.print_info(timeline, facts)

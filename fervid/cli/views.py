@@ -107,7 +107,8 @@ def report(
     from fervid.views import terminal
 
     facts = fervid.report(timeline, out, video=video, faces=faces, transcode=transcode, embed_mb=embed_mb, force=force)
-    terminal.show(facts, as_json=as_json, quiet=quiet)
+    boxes = {"boxes": "drawn" if facts["boxes"] else "none"} if "boxes" in facts and not as_json else {}
+    terminal.show(facts | boxes, as_json=as_json, quiet=quiet)
     return 1 if facts.get("unreadable") else 0
 
 

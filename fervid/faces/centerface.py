@@ -106,7 +106,7 @@ class CenterFace:
         """
         check_images(images, min_face_px)
         found = [NO_FACES]
-        with stage("detect: CenterFace"):
+        with stage("detect: search"):
             for first, maps in self._run(_pad(images), self._batch_size):
                 frame, box, score, landmarks = _decode(maps, self._thresholds)
                 kept = nms(box, score, frame, _OVERLAP)
@@ -138,7 +138,7 @@ class CenterFace:
         scale = (region[:, 2:] - region[:, :2]) / np.float32(_TILE_PX)
         tiles = [_cut_tile(images[i], square) for i, square in zip(frame, region)]
         tile = np.stack(tiles) if tiles else np.zeros((0, _TILE_PX, _TILE_PX, 3), np.uint8)
-        with stage("detect: confirm"):
+        with stage("detect: verify"):
             for first, maps in self._run(tile, _TILES):
                 index, *found = _decode(maps, self._thresholds)
                 index = index + first

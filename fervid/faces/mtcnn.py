@@ -120,12 +120,12 @@ class MTCNN:
         step = max(1, _PASS_PIXELS // (height * width))
         with torch.inference_mode():
             for first in range(0, n, step):
-                with stage("detect: P-Net"):
+                with stage("detect: propose"):
                     table = IntegralImage(images[first : first + step], self._device)
                     faces = self._propose(table, scales)
-                with stage("detect: R-Net"):
+                with stage("detect: filter"):
                     faces = self._refine(table, faces)
-                with stage("detect: O-Net"):
+                with stage("detect: locate"):
                     frame, *rest = self._finish(table, faces)
                 found.append((frame + first, *rest))
         return Detections(*map(np.concatenate, zip(*found)))
@@ -150,7 +150,7 @@ class MTCNN:
         ndarray, shape (m,), bool
             Whether there is a face.
         """
-        with torch.inference_mode(), stage("detect: confirm"):
+        with torch.inference_mode(), stage("detect: verify"):
             expected = _Candidates(
                 np.arange(len(frame)), _to_squares(_rescale(box_px, _CONFIRM_SCALE)), np.zeros(len(frame), np.float32)
             )
@@ -177,7 +177,7 @@ class MTCNN:
         -------
         Detections
         """
-        with torch.inference_mode(), stage("detect: near"):
+        with torch.inference_mode(), stage("detect: nearby"):
             window, corner, scale = _windows(images, frame, box_px)
             table = IntegralImage(window, self._device)
             faces = _keep_best(self._propose(table, _NEAR_SCALES), 8)

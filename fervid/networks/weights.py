@@ -4,13 +4,16 @@ A batch calls this before any worker starts, so it must stay cheap to import.
 """
 
 import hashlib
+import json
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fervid.errors import WeightsError
 from fervid.files import file_sha256
 
-__all__ = ["FACTS", "bundled", "find_weights", "model_fingerprint"]
+__all__ = ["FACTS", "Unreliable", "bundled", "find_unreliable", "find_weights", "model_fingerprint"]
 
 #: Keys that the JSON file beside the weights must have.
 FACTS = ("arch", "heads", "input_px", "mean", "std", "framing")
@@ -27,6 +30,61 @@ def bundled() -> dict[str, Path]:
     """
     folder = Path(__file__).parent.parent / "weights"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+@dataclass(frozen=True)
+class Unreliable:
+    """Emotions that a model does not recognise reliably in other data than it was trained on.
+
+    Parameters
+    ----------
+    emotions : tuple of str
+    outside : str
+        The data in which it does.
+    card : str
+        The model card, which has the figures.
+    """
+
+    emotions: tuple[str, ...]
+    outside: str
+    card: str
+
+    def sentence(self, names: Sequence[str] = ()) -> str:
+        """Say it in words.
+
+        Parameters
+        ----------
+        names : sequence of str
+            How to name the emotions; by themselves if empty.
+
+        Returns
+        -------
+        str
+            Such as "fear and disgust are unreliable outside FER2013".
+        """
+        *others, last = names or self.emotions
+        text = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        return f"{text} unreliable outside {self.outside}"
+
+
+def find_unreliable(sha256: str | None) -> Unreliable | None:
+    """Find what the facts of a bundled model say under their optional key `unreliable`.
+
+    Parameters
+    ----------
+    sha256 : str or None
+        Hash of the weights, as in the metadata of timelines.
+
+    Returns
+    -------
+    Unreliable or None
+        None if no bundled model has this hash, or its facts lack the key.
+    """
+    for name, path in bundled().items():
+        facts = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        if facts["sha256"] == sha256 and (found := facts.get("unreliable")):
+            return Unreliable(tuple(found["emotions"]), found["outside"], f"fervid/weights/{name}.md")
+    return None
 
 
 def find_weights(weights: str) -> Path:

@@ -17,10 +17,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["ELSEWHERE", "Profiler", "StageTime", "stage"]
+__all__ = ["OTHER", "Profiler", "StageTime", "stage"]
 
 #: The remainder: Python between the stages, and threads that FFmpeg or torch start by themselves.
-ELSEWHERE = "elsewhere"
+OTHER = "other"
 _START = "start-up"
 
 
@@ -105,7 +105,7 @@ class Profiler:
         start = times.get(_START, StageTime(_START, 0.0, 0.0, 0))
         times[_START] = StageTime(_START, start.cpu_s + self._cpu_before_s, start.wall_s, start.calls)
         rest = max(0.0, self.cpu_s - sum(one.cpu_s for one in times.values()))
-        return sorted([*times.values(), StageTime(ELSEWHERE, rest, 0.0, 0)], key=lambda one: -one.cpu_s)
+        return sorted([*times.values(), StageTime(OTHER, rest, 0.0, 0)], key=lambda one: -one.cpu_s)
 
 
 _RUNNING: ContextVar[Profiler | None] = ContextVar("fervid_profiler", default=None)

@@ -10,7 +10,7 @@ import numpy as np
 from fervid.errors import ConfigError, DataError
 from fervid.labels import emotion
 from fervid.studies import statistics as measures
-from fervid.studies.alignment import AlignedSeries, align, read_timeline_series
+from fervid.studies.alignment import RELIABLE_SECONDS, AlignedSeries, align, read_timeline_series
 from fervid.studies.bootstrap import SEED, MovingBlockBootstrap, Resampler, estimate, undefined
 from fervid.studies.leave_one_out import leave_one_out
 from fervid.studies.raters import read_raters
@@ -43,8 +43,8 @@ class Agreement:
         Returns
         -------
         pandas.DataFrame
-            One row per second: second, status, and for each emotion the value of the timeline, the mean of the raters
-            and each rater; then the labels, if there are any.
+            One row per second: second, status, and for each emotion the value of the model (EMOTION_machine), the mean
+            of the raters and each rater; then the labels, if there are any.
         """
         import pandas as pd
 
@@ -56,7 +56,7 @@ class Agreement:
                 columns |= {f"{name}_{rater}": aligned.score[r, :, k] for r, rater in enumerate(aligned.raters)}
         names = np.array([*aligned.categories, ""], object)
         if (aligned.label >= 0).any():
-            columns |= {"label_machine": names[aligned.machine], "label_consensus": names[aligned.consensus]}
+            columns |= {"label_machine": names[aligned.model_label], "label_consensus": names[aligned.consensus]}
             columns |= {f"label_{rater}": names[aligned.label[r]] for r, rater in enumerate(aligned.raters)}
         return pd.DataFrame(columns)
 
@@ -146,7 +146,7 @@ def _compare_emotion(aligned: AlignedSeries, k: int, resampler: Resampler, max_l
     if len(x) < _MIN_SECONDS:
         found = {name: undefined(f"fewer than {_MIN_SECONDS} seconds") for name in ("ccc", "pearson", "spearman")}
     else:
-        constant = [side for side, values in (("the machine", x), ("the raters", y)) if np.ptp(values) < _MIN_RANGE]
+        constant = [side for side, values in (("the model", x), ("the raters", y)) if np.ptp(values) < _MIN_RANGE]
         reason = ": ".join(filter(None, ("constant", " and ".join(constant))))
         terms, rank_terms = measures.pair_terms(x, y), measures.pair_terms(measures.ranks(x), measures.ranks(y))
         found = {
@@ -155,23 +155,30 @@ def _compare_emotion(aligned: AlignedSeries, k: int, resampler: Resampler, max_l
             "spearman": estimate(rank_terms, measures.pearson, resampler, reason),
         }
     lag, at_lag = find_lag(prob, mean, aligned.second, max_lag_s)
-    facts = {"seconds": len(x), **found, "best_lag_s": lag, "pearson_at_best_lag": at_lag}
+    facts = {
+        "seconds": len(x),
+        **found,
+        "best_lag_s": lag,
+        "pearson_at_best_lag": at_lag,
+        "best_lag_at_limit": lag is not None and abs(lag) == max_lag_s > 0,
+        "best_lag_too_few_seconds": len(x) < RELIABLE_SECONDS,
+    }
     if len(aligned.raters) > 1:
         facts["raters"] = _compare_raters(aligned.score[:, :, k], resampler)
     return facts
 
 
 def find_lag(
-    machine: np.ndarray, rated: np.ndarray, second: np.ndarray, max_lag_s: int
+    model: np.ndarray, rated: np.ndarray, second: np.ndarray, max_lag_s: int
 ) -> tuple[int | None, float | None]:
-    """Find the lag L at which machine[t] and rated[t + L] correlate best.
+    """Find the lag L at which model[t] and rated[t + L] correlate best.
 
-    A positive lag means that the raters follow the machine, as people with a reaction time do. A lag is considered if
+    A positive lag means that the raters follow the model, as people with a reaction time do. A lag is considered if
     at least half of the seconds that can be compared without one remain; of equal correlations the smaller lag counts.
 
     Parameters
     ----------
-    machine, rated : ndarray of shape (n,)
+    model, rated : ndarray of shape (n,)
         The two series; NaN where missing.
     second : ndarray of shape (n,)
         Times of the values, in whole seconds.
@@ -186,14 +193,14 @@ def find_lag(
         Pearson's correlation at this lag.
     """
     index = {int(s): i for i, s in enumerate(second)}
-    least = max(_MIN_SECONDS, (np.isfinite(machine) & np.isfinite(rated)).sum() / 2)
+    least = max(_MIN_SECONDS, (np.isfinite(model) & np.isfinite(rated)).sum() / 2)
     best: tuple[int | None, float | None] = (None, None)
     for lag in sorted(range(-max_lag_s, max_lag_s + 1), key=abs):
         pairs = [(i, index[int(s) + lag]) for i, s in enumerate(second) if int(s) + lag in index]
         if not pairs:
             continue
         i, j = np.array(pairs).T
-        x, y = machine[i], rated[j]
+        x, y = model[i], rated[j]
         valid = np.isfinite(x) & np.isfinite(y)
         if valid.sum() < least:
             continue
@@ -211,7 +218,7 @@ def _compare_raters(score: np.ndarray, resampler: Resampler) -> dict[str, Any]:
     if shared.any():
         alpha = estimate(measures.interval_alpha_terms(score[:, shared]), measures.interval_alpha, resampler)
     if complete.sum() < _MIN_SECONDS:
-        single = mean = undefined(f"{complete.sum()} seconds that every rater scored")
+        single = mean = undefined(f"fewer than {_MIN_SECONDS} seconds that every rater scored")
     else:
         terms = measures.icc_terms(score[:, complete])
         mean = estimate(terms, measures.icc, resampler)
@@ -220,25 +227,26 @@ def _compare_raters(score: np.ndarray, resampler: Resampler) -> dict[str, Any]:
 
 
 def _compare_labels(aligned: AlignedSeries, resampler: Resampler, ratings: Ratings) -> dict[str, Any]:
-    """Return the statistics of labels: the machine with the consensus and each rater, and the raters' agreement."""
+    """Return the statistics of labels: the model with the consensus and each rater, and the raters' agreement."""
     if not (aligned.label >= 0).any() or len(aligned.categories) < 2:
         return {"undefined": "no labels, and no second with one highest score"}
     k, consensus = len(aligned.categories), aligned.consensus
-    valid = (aligned.machine >= 0) & (consensus >= 0)
+    valid = (aligned.model_label >= 0) & (consensus >= 0)
     facts: dict[str, Any] = {
         "from": "labels" if ratings.labelled else "the highest score",
         "categories": list(aligned.categories),
         "seconds": int(valid.sum()),
         "without_consensus": int(((aligned.label >= 0).any(0) & (consensus < 0)).sum()),
-        "kappa": _kappa(aligned.machine, consensus, k, resampler),
-        "agreement": float((aligned.machine == consensus)[valid].mean()) if valid.any() else None,
-        "each": _per_label(aligned.machine, consensus, valid, aligned.categories),
+        "kappa": _kappa(aligned.model_label, consensus, k, resampler),
+        "agreement": float((aligned.model_label == consensus)[valid].mean()) if valid.any() else None,
+        "each": _per_label(aligned.model_label, consensus, valid, aligned.categories),
     }
     if len(aligned.raters) > 1:
-        coders = np.concatenate([aligned.label, aligned.machine[None]])
+        coders = np.concatenate([aligned.label, aligned.model_label[None]])
         facts |= {
             "kappa_by_rater": {
-                rater: _kappa(aligned.machine, aligned.label[r], k, resampler) for r, rater in enumerate(aligned.raters)
+                rater: _kappa(aligned.model_label, aligned.label[r], k, resampler)
+                for r, rater in enumerate(aligned.raters)
             },
             "raters_alpha_nominal": _alpha(aligned.label, k, resampler),
             "alpha_nominal_with_machine": _alpha(coders, k, resampler),
@@ -260,11 +268,11 @@ def _alpha(labels: np.ndarray, k: int, resampler: Resampler) -> dict[str, Any]:
     return estimate(measures.nominal_alpha_terms(labels[:, shared], k), measures.nominal_alpha, resampler)
 
 
-def _per_label(machine: np.ndarray, consensus: np.ndarray, valid: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+def _per_label(model: np.ndarray, consensus: np.ndarray, valid: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
     """Return precision, recall and F1 of each label against the consensus; None where undefined."""
     found = {}
     for c, name in enumerate(names):
-        predicted, actual = valid & (machine == c), valid & (consensus == c)
+        predicted, actual = valid & (model == c), valid & (consensus == c)
         n_predicted, n_actual, hits = (int(mask.sum()) for mask in (predicted, actual, predicted & actual))
         found[name] = {
             "seconds_machine": n_predicted,

@@ -14,7 +14,10 @@ from fervid.timeline.read import load_timeline, read_provenance
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AlignedSeries", "TimelineSeries", "align", "read_timeline_series"]
+__all__ = ["RELIABLE_SECONDS", "AlignedSeries", "TimelineSeries", "align", "read_timeline_series"]
+
+#: With fewer seconds there is neither a verdict nor a best lag to report.
+RELIABLE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,13 @@ class AlignedSeries:
     status: np.ndarray
     """(n,) str: ok, no_face or no_data."""
     prob: np.ndarray
-    """(n, K) float, probabilities of the timeline; NaN without a face."""
+    """(n, K) float, probabilities of the model; NaN without a face."""
     score: np.ndarray
     """(R, n, K) float, scores of the raters; NaN if not rated."""
     label: np.ndarray
     """(R, n) int, labels of the raters; index into `categories`, or -1."""
-    machine: np.ndarray
-    """(n,) int, label of the timeline; index into `categories`, or -1."""
+    model_label: np.ndarray
+    """(n,) int, label of the model; index into `categories`, or -1."""
     facts: dict[str, Any]
     """Emotions of one side only and, once aligned, the coverage."""
 
@@ -186,9 +189,9 @@ def align(timeline: TimelineSeries, ratings: Ratings, options: RatingOptions) ->
     label[:, at] = index[ratings.label[:, inside]]
     seen = np.isfinite(timeline.prob).all(1)
     columns = [timeline.emotions.index(name) for name in categories]
-    machine = np.where(seen, np.nan_to_num(timeline.prob[:, columns]).argmax(1), -1)
+    model_label = np.where(seen, np.nan_to_num(timeline.prob[:, columns]).argmax(1), -1)
     if len(categories) < 2:
-        machine = np.full(n, -1)
+        model_label = np.full(n, -1)
     aligned = AlignedSeries(
         ratings.raters,
         shared,
@@ -198,7 +201,7 @@ def align(timeline: TimelineSeries, ratings: Ratings, options: RatingOptions) ->
         timeline.prob[:, [timeline.emotions.index(name) for name in shared]],
         score,
         label,
-        machine,
+        model_label,
         facts,
     )
     aligned = _fill_gaps(aligned, options.gaps, ratings) if options.gaps else aligned
@@ -229,6 +232,7 @@ def _coverage(aligned: AlignedSeries, outside: int) -> dict[str, Any]:
         "compared_seconds": compared,
         "of_machine": compared / max(int(seen.sum()), 1),
         "of_raters": compared / max(n_rated, 1),
+        "too_few_seconds": compared < RELIABLE_SECONDS,
         "rated_not_compared": {**lost, "outside": int(outside)},
         "machine_not_rated": int((seen & ~rated).sum()),
     }

@@ -158,7 +158,7 @@ def compare_recording(matched: MatchedRecording) -> dict[str, Any]:
 def _correlations(prob: np.ndarray, score: np.ndarray, resampler: Resampler) -> dict[str, Any]:
     if len(prob) < _MIN_FRAMES:
         return dict.fromkeys(("pearson", "spearman"), undefined(f"{len(prob)} frames with a face"))
-    reason = "constant: the codes" if np.ptp(score) == 0 else "constant: the machine"
+    reason = "constant: the codes" if np.ptp(score) == 0 else "constant: the model"
     pairs = {"pearson": (prob, score), "spearman": (measures.ranks(prob), measures.ranks(score))}
     return {
         name: estimate(measures.pair_terms(x, y), measures.pearson, resampler, reason) for name, (x, y) in pairs.items()

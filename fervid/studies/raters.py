@@ -101,4 +101,5 @@ def _join_facts(tables: list[Ratings], names: tuple[str, ...]) -> dict[str, Any]
     }
     if scales:
         facts["scale"] = scales[0] if len(scales) == 1 else scales
+        facts["scale_guessed"] = any(table.facts.get("scale_guessed") for table in tables)
     return facts

@@ -29,7 +29,7 @@ class RatingOptions:
     """How to read a table of ratings."""
 
     scale: tuple[float, float] | None = None
-    """Lowest and highest possible score; None derives them from the scores."""
+    """Lowest and highest possible score; None guesses them from the scores."""
     ignore_unknown: bool = False
     """Whether to skip ratings with an unknown label."""
     person: int | None = None
@@ -270,7 +270,7 @@ def _aggregate(
         score[i], label[i] = _aggregate_rater(own, emotions, first, shape[1], bool(columns.scores))
     if columns.scores:
         score = (score - low) / (high - low)
-        facts["scale"] = [low, high]
+        facts |= {"scale": [low, high], "scale_guessed": options.scale is None}
         if not labelled:
             label = _highest(score)
     rated = (label >= 0).any(0) | np.isfinite(score).any((0, 2))

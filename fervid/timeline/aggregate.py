@@ -49,7 +49,7 @@ def summarise(
     for batch in emotions:
         for now in np.unique(np.floor(batch.sampled_s)).astype(int):
             if second is not None and now > second:
-                with stage("summarise"):
+                with stage("average"):
                     rows = _one_second(second, samples, faces, labels, video)
                 yield rows
                 samples, faces = [], []

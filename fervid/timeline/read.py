@@ -1,7 +1,7 @@
 """Read timelines: provenance, rows as pandas, means over tracks or whole videos, a summary in numbers."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from fervid.errors import DataError, VideoError
 from fervid.files import check_file
 from fervid.labels import EMOTIONS
+from fervid.networks.weights import Unreliable, find_unreliable
 from fervid.timeline.aggregate import NO_DATA, OK, entropy, weighted_mean
 from fervid.timeline.schema import ID_COLUMNS, METADATA_KEY, table_kind
 
@@ -26,8 +27,13 @@ __all__ = [
     "load_timeline",
     "open_timeline",
     "read_provenance",
+    "timeline_notes",
     "timeline_summary",
+    "unreliable_emotions",
 ]
+
+#: Share of the face time from which an emotion that the model recognises unreliably is worth a note.
+LEAST_SHARE = 0.01
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
@@ -97,7 +103,8 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The provenance. Its first key, `summary`, is the `timeline_summary`, or the number of face readings or shots.
+        The provenance. Its first key, `summary`, is the `timeline_summary`, or the number of face readings or shots. A
+        timeline has `notes` too, as `timeline_notes` returns them.
 
     Raises
     ------
@@ -107,7 +114,8 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     provenance = read_provenance(path)
     kind = table_kind(pq.read_schema(path).names)
     if kind == "timeline":
-        return {"summary": timeline_summary(load_timeline(path), provenance)} | provenance
+        summary = timeline_summary(load_timeline(path), provenance)
+        return {"summary": summary, "notes": timeline_notes(summary, provenance)} | provenance
     return {"summary": {kind: pq.read_metadata(path).num_rows}} | provenance
 
 
@@ -144,6 +152,51 @@ def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[
         "clear": round(float(clear) / max(total, 1e-9), 3),
         "dominant": {k: round(float(v) / max(total, 1e-9), 3) for k, v in time.items() if v > 0},
     }
+
+
+def unreliable_emotions(summary: dict[str, Any], provenance: dict[str, Any]) -> Unreliable | None:
+    """Find the emotions that the model of a timeline recognises unreliably, if they matter in it.
+
+    Parameters
+    ----------
+    summary : dict
+        The `timeline_summary`.
+    provenance : dict
+
+    Returns
+    -------
+    Unreliable or None
+        Those of the largest share first; None if none of them is the most probable one for 1% of the face time.
+    """
+    found = find_unreliable(provenance.get("model", {}).get("sha256"))
+    if found is None:
+        return None
+    share = {name: summary["dominant"].get(name, 0.0) for name in found.emotions}
+    if max(share.values(), default=0.0) < LEAST_SHARE:
+        return None
+    return replace(found, emotions=tuple(sorted(share, key=lambda name: -share[name])))
+
+
+def timeline_notes(summary: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
+    """Write what a reader of the summary must know about the model.
+
+    Parameters
+    ----------
+    summary : dict
+        The `timeline_summary`.
+    provenance : dict
+
+    Returns
+    -------
+    list of str
+        Such as "fear (15%) and disgust are unreliable outside FER2013; see fervid/weights/seresnet.md".
+    """
+    found = unreliable_emotions(summary, provenance)
+    if found is None:
+        return []
+    share = summary["dominant"]
+    names = [f"{name} ({share[name]:.0%})" if share.get(name, 0.0) >= LEAST_SHARE else name for name in found.emotions]
+    return [f"{found.sentence(names)}; see {found.card}"]
 
 
 def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":

@@ -94,7 +94,7 @@ def skip_static(samples: Iterable[SampledFrame]) -> Iterator[SampledFrame]:
     cell = -math.inf
     for frame, pts_s, duration_s in samples:
         if frame is not kept:
-            with stage("gate"):
+            with stage("compare"):
                 new = frame.luma_preview()
                 if kept is None or pts_s // KEYFRAME_GRID_S > cell or not _is_same(preview, new):
                     kept, preview = frame, new

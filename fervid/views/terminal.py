@@ -2,10 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,7 +16,8 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from fervid.runtime.profiling import Profiler
-from fervid.timeline.read import timeline_summary
+from fervid.timeline.read import timeline_notes, timeline_summary
+from fervid.views.wording import LABELS, NO_SHOTS, counters, options, shown
 
 if TYPE_CHECKING:
     from fervid.pipeline import Result
@@ -29,6 +31,7 @@ __all__ = [
     "plain",
     "print_evaluation",
     "print_facts",
+    "print_info",
     "print_json",
     "print_profile",
     "print_result",
@@ -85,7 +88,9 @@ def plain(text: str) -> str:
 # -- facts ------------------------------------------------------------------------------------------
 
 
-def show(facts: Mapping[str, Any], *, as_json: bool, quiet: bool = False) -> None:
+def show(
+    facts: Mapping[str, Any], *, as_json: bool, quiet: bool = False, labels: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Print the result of a command as its options request.
 
     Parameters
@@ -96,14 +101,16 @@ def show(facts: Mapping[str, Any], *, as_json: bool, quiet: bool = False) -> Non
         Print JSON instead of aligned lines.
     quiet : bool, default False
         Print nothing, unless JSON is requested.
+    labels : Mapping[str, str], optional
+        Words to print for keys, besides LABELS.
     """
     if as_json:
         print_json(facts)
     elif not quiet:
-        print_facts(facts)
+        print_facts(facts, labels={**LABELS, **labels})
 
 
-def print_facts(facts: Mapping[str, Any], indent: int = 0) -> None:
+def print_facts(facts: Mapping[str, Any], indent: int = 0, *, labels: Mapping[str, str] = MappingProxyType({})) -> None:
     """Print nested facts as aligned lines on stdout.
 
     Parameters
@@ -111,17 +118,17 @@ def print_facts(facts: Mapping[str, Any], indent: int = 0) -> None:
     facts : Mapping[str, Any]
     indent : int, default 0
         Spaces before each line.
+    labels : Mapping[str, str], optional
+        Words to print for keys, at any depth.
     """
-    width = max((len(plain(str(k))) for k in facts), default=0)
-    for key, value in facts.items():
-        name = plain(str(key))
+    rows = [(plain(labels.get(str(key), str(key))), value) for key, value in facts.items()]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
         if isinstance(value, Mapping):
             sys.stdout.write(f"{' ' * indent}{name}\n")
-            print_facts(value, indent + 2)
+            print_facts(value, indent + 2, labels=labels)
         else:
-            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-            shown = "-" if text is None or text == "" else plain(str(text))
-            sys.stdout.write(f"{' ' * indent}{name:<{width}}  {shown}\n")
+            sys.stdout.write(f"{' ' * indent}{name:<{width}}  {plain(shown(value))}\n")
 
 
 def print_json(facts: Any) -> None:
@@ -242,7 +249,8 @@ def summary(result: "Result") -> dict[str, Any]:
     facts |= {"read_whole": result.whole} if result.whole else {}
     facts |= {"decoder_note": result.decoder_note} if result.decoder_note else {}
     facts |= {"status": result.status, "reasons": result.reasons}
-    return facts | timeline_summary(result.to_pandas(), result.provenance)
+    found = timeline_summary(result.to_pandas(), result.provenance)
+    return facts | found | {"notes": timeline_notes(found, result.provenance)}
 
 
 def print_result(result: "Result", taken_s: float) -> None:
@@ -255,17 +263,7 @@ def print_result(result: "Result", taken_s: float) -> None:
         Seconds that the command took.
     """
     facts = summary(result)
-    persons = f", persons: {facts['persons']}" if facts["persons"] is not None else ""
-    rows = {
-        "faces": f"{facts['seconds_with_face']} of {facts['seconds']} seconds, tracks: {facts['tracks']}{persons}",
-        "shots": facts["shots"]
-        or "not detected (detect_shots = false): in an edited film, a track may continue over a cut",
-        "dominant": ", ".join(f"{name} {share:.0%}" for name, share in facts["dominant"].items()) or "no face found",
-    }
-    if facts["tracks"]:
-        rows["clear"] = f"in {facts['clear']:.0%} of the face time one expression reaches 50%"
-        if facts["clear"] < CLEAR:
-            rows["clear"] += "; do not rely on the most frequent one"
+    rows = _content(facts, facts["notes"])
     if facts["status"] != "ok":
         lost = f"; {facts['seconds_without_data']} seconds without data" if facts["seconds_without_data"] else ""
         rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
@@ -275,6 +273,52 @@ def print_result(result: "Result", taken_s: float) -> None:
         rows["decoder"] = f"the CPU, as the decoder of the GPU does not support the video: {result.decoder_note}"
     rows |= {"took": f"{taken_s:.1f} s", "timeline": facts["out"]}
     print_facts(rows)
+
+
+def _content(facts: Mapping[str, Any], notes: Sequence[str]) -> dict[str, Any]:
+    """What the summary of a timeline says, in words."""
+    persons = f", persons: {facts['persons']}" if facts["persons"] is not None else ""
+    rows = {
+        "faces": f"{facts['seconds_with_face']} of {facts['seconds']} seconds, tracks: {facts['tracks']}{persons}",
+        "shots": f"{NO_SHOTS}: in an edited film, a track may continue over a cut"
+        if facts["shots"] is None
+        else facts["shots"],
+        "dominant": ", ".join(f"{name} {share:.0%}" for name, share in facts["dominant"].items()) or "no face found",
+    }
+    if facts["tracks"]:
+        rows["clear"] = f"in {facts['clear']:.0%} of the face time one expression reaches 50%"
+        if facts["clear"] < CLEAR:
+            rows["clear"] += "; do not rely on the most frequent one"
+    return rows | ({"note": "; ".join(notes)} if notes else {})
+
+
+def print_info(path: Path, facts: Mapping[str, Any]) -> None:
+    """Print on stdout how a file was made, in the order of what a reader needs first.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    facts : Mapping[str, Any]
+        As fervid.info returns them.
+    """
+    rest = dict(facts)
+    content, notes = rest.pop("summary", {}), rest.pop("notes", [])
+    rows: dict[str, Any] = {"file": path, "status": rest.pop("status", None), "reasons": rest.pop("reasons", None)}
+    if "seconds" in content:
+        rows |= _content(content, notes)
+        lost = content["seconds_without_data"]
+        rows |= {"no data": f"in {lost} of {content['seconds']} seconds"} if lost else {}
+    else:  # face readings, or shots
+        rows |= content
+    detected = facts.get("config", {}).get("cuts", True)
+    if "shots" in content and not detected and "seconds" not in content:
+        rows["shots"] = f"{NO_SHOTS}: the video is one row"
+    rows["version"] = rest.pop("version", None)
+    groups = {"config": options, "counters": lambda _: counters(facts)}
+    rest = {name: groups[name](value) if name in groups else value for name, value in rest.items()}
+    single = {name: value for name, value in rest.items() if not isinstance(value, Mapping)}
+    print_facts(rows | single | {name: value for name, value in rest.items() if name not in single}, labels=LABELS)
 
 
 def profile(profiler: Profiler) -> dict[str, Any]:
@@ -313,8 +357,9 @@ def print_profile(profiler: Profiler) -> None:
         rows.append((stage, f"{one['cpu_s']:.2f}", f"{one['cpu_s'] / facts['cpu_s']:.0%}", wall, calls))
     rows.append(("total", f"{facts['cpu_s']:.2f}", "", f"{facts['wall_s']:.2f}", ""))
     sys.stdout.write("\n")
+    width = max(len(stage) for stage, *_ in rows)
     for stage, *figures in rows:
-        sys.stdout.write(f"{stage:<16}" + "".join(f"{figure:>9}" for figure in figures).rstrip() + "\n")
+        sys.stdout.write(f"{stage:<{width}}" + "".join(f"{figure:>9}" for figure in figures).rstrip() + "\n")
 
 
 # -- selftest ---------------------------------------------------------------------------------------

@@ -23,6 +23,12 @@ def test_doctor_checks_the_weights() -> None:
     assert limits["workers"] >= 1 and limits["memory_gb_a_worker"] > 0.5
 
 
+def test_doctor_prints_words() -> None:
+    printed = run("doctor")[1]
+    assert "_" not in "".join(line.strip().split("  ")[0] for line in printed.splitlines())
+    assert "optional weights\n" in printed and "memory per worker (GB)  " in printed
+
+
 def test_doctor_explains_how_to_install_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     from fervid import diagnostics
 

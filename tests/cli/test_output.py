@@ -22,7 +22,7 @@ class Scores:
 FACTS = {"written": "out", "rows": 3}
 #: Each command that reports facts: its function's result, arguments, and facts in what it prints.
 COMMANDS: dict[str, tuple[Any, list[str], dict[str, Any]]] = {
-    "info": ({"summary": {"tracks": 2}}, ["t.parquet"], {"summary": {"tracks": 2}}),
+    "info": ({"summary": {"tracks": 2}, "version": "1"}, ["t.parquet"], {"version": "1"}),
     "probe": ({"file": {"codec": "h264"}}, ["v.mp4"], {"file": {"codec": "h264"}}),
     "doctor": ({"fervid": "1"}, [], {"fervid": "1"}),
     "overlay": (FACTS, ["v.mp4", "t.parquet", "--out", "o.mp4"], FACTS),

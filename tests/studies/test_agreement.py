@@ -21,11 +21,12 @@ from fervid.timeline.aggregate import fill_gaps, summarise
 from fervid.timeline.schema import to_table
 from fervid.timeline.write import write_table
 from fervid.types import VideoInfo
+from fervid.views.figures.tables import cell_text
 from tests.helpers.command_line import run
 from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
 from tests.helpers.hypothesis_settings import steady
 
-#: Happiness of the machine per second; None without a face. Second 12 cannot be decoded.
+#: Happiness of the model per second; None without a face. Second 12 cannot be decoded.
 HAPPY = [0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.7, 0.4, 0.2, 0.1, None, 0.1, "lost", 0.3, 0.5, 0.8, 0.6, 0.3, 0.2, 0.1]
 SEEN = [s for s, value in enumerate(HAPPY) if isinstance(value, float)]
 
@@ -140,7 +141,7 @@ def test_any_scale_gives_the_same_scores(tmp_path_factory, values: list[float], 
 # -- both sides -------------------------------------------------------------------------------------------
 
 
-def test_a_rater_identical_to_the_machine_agrees_perfectly(timeline: Path, table, tmp_path: Path) -> None:
+def test_a_rater_identical_to_the_model_agrees_perfectly(timeline: Path, table, tmp_path: Path) -> None:
     ratings = table(rows(*[[s, HAPPY[s]] for s in SEEN], header="second,happiness"))
     facts = fervid.agree(timeline, ratings).facts
     one = facts["emotions"]["happiness"]
@@ -187,13 +188,13 @@ def test_the_lag_is_bounded(timeline: Path, table) -> None:
 
 
 def test_labels_by_hand(timeline: Path, table) -> None:
-    """The machine labels seconds 3-6 and 14-16 happiness, the rater 3-5 and 15; all others are neutral."""
+    """The model labels seconds 3-6 and 14-16 happiness, the rater 3-5 and 15; all others are neutral."""
     happy = {3, 4, 5, 15}
     ratings = table(rows(*[[s, "happy" if s in happy else "neutral"] for s in SEEN], header="t,label"))
     labels = fervid.agree(timeline, ratings).facts["labels"]
-    seen, both, machine, rater = 18, 4, 7, 4
-    chance = (machine * rater + (seen - machine) * (seen - rater)) / seen**2
-    agreed = (seen - (machine - both)) / seen
+    seen, both, model, rater = 18, 4, 7, 4
+    chance = (model * rater + (seen - model) * (seen - rater)) / seen**2
+    agreed = (seen - (model - both)) / seen
     assert labels["agreement"] == pytest.approx(agreed)
     assert labels["kappa"]["value"] == pytest.approx((agreed - chance) / (1 - chance))
     assert labels["each"]["happiness"]["precision"] == pytest.approx(4 / 7)
@@ -209,7 +210,7 @@ def test_a_single_track_is_compared(tmp_path: Path, table) -> None:
     found = {track: fervid.agree(film, ratings, track=track).facts["emotions"]["happiness"] for track in (0, 1, None)}
     assert found[0]["pearson"]["value"] == pytest.approx(1)
     assert found[1]["pearson"]["value"] == pytest.approx(-1)
-    assert found[None]["pearson"]["undefined"] == "constant: the machine"
+    assert found[None]["pearson"]["undefined"] == "constant: the model"
     with pytest.raises(DataError, match="no track 7; it has 0, 1"):
         fervid.agree(film, ratings, track=7)
     with pytest.raises(DataError, match="no column person"):
@@ -263,8 +264,8 @@ def noisy(seed: int, noise: float) -> list[float]:
 
 
 @pytest.mark.parametrize("where", ["above", "below"])
-def test_the_machine_is_compared_with_the_range_of_the_raters(where: str, timeline: Path, table) -> None:
-    """Raters with independent errors agree more with the machine, those with a shared error with each other."""
+def test_the_model_is_compared_with_the_range_of_the_raters(where: str, timeline: Path, table) -> None:
+    """Raters with independent errors agree more with the model, those with a shared error with each other."""
     happy = np.array([HAPPY[s] for s in SEEN])
     errors = np.linalg.qr(np.column_stack([np.ones(18), happy, np.random.default_rng(5).normal(size=(18, 4))]))[0][
         :, 2:
@@ -276,8 +277,119 @@ def test_the_machine_is_compared_with_the_range_of_the_raters(where: str, timeli
     ratings = table(rows(*cells, header="second,happiness_r1,happiness_r2,happiness_r3"))
     spread = fervid.agree(timeline, ratings).facts["spread"]
     assert spread["where"] == where
-    assert f"{where} the range of the raters" in spread["verdict"]
-    assert re.search(r"r -?\d\.\d\d against .* over 3 raters; machine minus mean rater", spread["verdict"])
+    assert spread["too_few_seconds"] and spread["verdict"].startswith("Only 18 seconds are compared: too few to judge")
+
+
+def series(n: int, seed: int = 0) -> np.ndarray:
+    """Return a slow wave with noise (n,), within 0.1 to 0.8."""
+    wave = 0.45 + 0.3 * np.sin(np.arange(n) / 3) + 0.02 * np.random.default_rng(seed).normal(size=n)
+    return np.clip(wave, 0.1, 0.8)
+
+
+def write_long(path: Path, happy: np.ndarray) -> Path:
+    return write_timeline(
+        path, [Seen(float(s), (face(float(v)),), 1.0) for s, v in enumerate(happy)], float(len(happy))
+    )
+
+
+#: Noise of the model and of each of the raters, which all follow the same wave, and what the verdict says.
+VERDICTS = {
+    "two, lower": (0.5, (0.02, 0.03), r"is lower than that between the raters \(0\.\d\d\): .* less than"),
+    "two, chance": (0.1, (0.1, 0.1), r"than that between the raters .*, but the difference \(.*\) may be chance"),
+    "three, below": (0.5, (0.02, 0.03, 0.02), r"is below the range of the 3 raters \(0\.\d\d to 0\.\d\d\): .* less"),
+    "three, within": (0.1, (0.02, 0.1, 0.3), r"is within the range of the 3 raters \(.*\); the difference from"),
+    "three, above": (0.0, (0.2, 0.2, 0.2), r"is above the range of the 3 raters \(.*\): the model agrees .* more than"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VERDICTS)
+def test_the_verdict_compares_the_model_with_the_raters(kind: str, table, tmp_path: Path) -> None:
+    noise, raters, words = VERDICTS[kind]
+    wave, random = series(90), np.random.default_rng(7)
+    film = write_long(tmp_path / "film.parquet", np.clip(wave + noise * random.normal(size=90), 0, 0.9))
+    cells = [[s, *(np.clip(wave[s] + one * random.normal(), 0, 1) for one in raters)] for s in range(90)]
+    header = ",".join(["t", *(f"happiness_r{i}" for i in range(len(raters)))])
+    spread = fervid.agree(film, table(rows(*cells, header=header))).facts["spread"]
+    assert re.search(words, spread["verdict"]), spread["verdict"]
+    assert not spread["too_few_seconds"] and "too few" not in spread["verdict"]
+    assert ("range" in spread["verdict"]) == (len(raters) > 2)
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "No second is"), (1, "Only 1 second is"), (5, "Only 5 seconds are")])
+def test_few_seconds_of_all_raters_give_no_verdict(n: int, words: str, table, tmp_path: Path) -> None:
+    """Both raters rate n seconds, one of them all others."""
+    happy = series(60)
+    film = write_long(tmp_path / "film.parquet", happy)
+    cells = [[s, f"{happy[s]:.2f}", f"{happy[s] / 2:.2f}" if s % 10 == 0 and s < 10 * n else ""] for s in range(60)]
+    cells.append([61, "", 0.5])
+    facts = fervid.agree(film, table(rows(*cells, header="t,happiness_r1,happiness_r2"))).facts
+    assert facts["spread"]["verdict"].startswith(f"{words} compared")
+    assert "too few to judge" in facts["spread"]["verdict"]
+    assert facts["spread"]["too_few_seconds"] and not facts["coverage"]["too_few_seconds"]
+    assert ("undefined" in facts["spread"]) == (n < 3)
+
+
+def test_a_lag_from_few_seconds_is_not_shown(table, tmp_path: Path) -> None:
+    film = write_long(tmp_path / "film.parquet", series(60))
+    ratings = table(rows(*[[s, v] for s, v in zip((0, 3, 7, 11, 15), (2, 7, 3, 5, 1))], header="t,happiness"))
+    code, printed, _ = run("agree", film, ratings, "--out", tmp_path / "out")
+    assert (
+        code == 0
+        and re.search(r"^happiness .* -$", printed, re.M)
+        and re.search(r"^lag +too few seconds", printed, re.M)
+    )
+    assert re.search(r"^caution ", printed, re.M)
+    one = json.loads((tmp_path / "out" / "agreement.json").read_text())["emotions"]["happiness"]
+    assert one["best_lag_too_few_seconds"] and one["best_lag_s"] is not None
+    figures = pd.read_csv(tmp_path / "out" / "agreement.csv").set_index(["of", "measure"])
+    assert figures.loc[("happiness", "best_lag_s"), "note"] == "too few seconds"
+
+
+@pytest.mark.parametrize(("delay", "shown"), [(0, " 0 s"), (3, r"\+3 s"), (4, r"\+4 s \(limit\)")])
+def test_a_lag_at_the_limit_of_the_search_is_marked(delay: int, shown: str, table, tmp_path: Path) -> None:
+    happy = series(90)
+    film = write_long(tmp_path / "film.parquet", happy)
+    ratings = table(rows(*[[s, happy[s - delay]] for s in range(delay, 90)], header="t,happiness"))
+    code, printed, _ = run("agree", film, ratings, "--max-lag", "4", "--out", tmp_path / "out")
+    assert code == 0 and re.search(rf"^happiness .*{shown}$", printed, re.M)
+    assert ("(limit)  the largest lag" in printed) == (delay == 4)
+    figures = pd.read_csv(tmp_path / "out" / "agreement.csv", keep_default_na=False).set_index(["of", "measure"])
+    assert figures.loc[("happiness", "best_lag_s"), "note"] == ("at the limit of --max-lag" if delay == 4 else "")
+    assert "best_lag_at_limit" in (tmp_path / "out" / "agreement.json").read_text()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_guessed_scale_is_marked(several: bool, timeline: Path, table) -> None:
+    cells = [[s, 1 + s % 7] for s in SEEN]
+    tables = [table(rows(*cells, header="t,happiness"), f"{name}.csv") for name in ("a", "b")[: 1 + several]]
+    code, printed, _ = run("agree", timeline, *tables)
+    assert code == 0 and "1 to 7, guessed from the ratings (give --scale LOW:HIGH" in printed
+    code, printed, _ = run("agree", timeline, *tables, "--scale", "1:7")
+    assert code == 0 and "1 to 7 (--scale)\n" in printed and "guessed" not in printed
+
+
+def test_one_word_names_the_side_of_the_model(timeline: Path, table) -> None:
+    cells = [[s, w, "happy" if s < 9 else "neutral", 0.5] for s in SEEN for w in "AB"]
+    for text in (rows(*cells, header="t,rater,label,disgust"), rows(*cells, header="t,rater,x,happiness")):
+        code, printed, _ = run("agree", timeline, table(text))
+        assert code == 0 and re.search(r"^model +fake; all faces", printed, re.M)
+        assert not re.search("machine|moments|on one side", printed)
+    assert re.search(r"^left out +anger, neutral \(not rated\)$", printed, re.M)
+
+
+def test_the_figure_covers_the_whole_video(table, tmp_path: Path, monkeypatch) -> None:
+    film = write_long(tmp_path / "film.parquet", series(60))
+    ratings = table(rows(*[[s, 0.01 * s] for s in range(5, 16)], header="t,happiness"))
+    drawn = []
+    monkeypatch.setattr("fervid.views.figures.agreement.save_figure", lambda figure, out: drawn.append(figure))
+    fervid.agree(film, ratings, tmp_path / "out")
+    assert drawn[0].axes[0].get_xlim() == (0, 60)
+
+
+def test_tables_do_not_show_the_noise_of_rounding() -> None:
+    assert [cell_text(v) for v in (-3.86e-15, 1.2345678, -0.0, None, 0.00012345)] == [
+        "0", "1.23457", "0", "", "0.00012345",
+    ]  # fmt: skip
 
 
 def test_leave_one_out_by_hand(timeline: Path, table) -> None:
@@ -301,7 +413,24 @@ def test_labels_are_compared_by_kappa(timeline: Path, table) -> None:
     assert kappa["rater1"]["value"] == pytest.approx(1)
     assert facts["spread"]["machine"] == pytest.approx((1 + kappa["rater2"]["value"]) / 2)
     assert facts["spread"]["raters"]["rater1"] == pytest.approx(kappa["rater2"]["value"])
-    assert "between the two raters" in facts["spread"]["verdict"]
+    assert facts["spread"]["verdict"].startswith("Only 18 seconds are compared: too few to judge")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_verdict_for_labels(same: bool, table, tmp_path: Path) -> None:
+    """Both raters label as the model does, or differ from it, but not from each other, in every third second."""
+    happy = np.where(np.arange(60) % 4 < 2, 0.8, 0.1)
+    film = write_long(tmp_path / "film.parquet", happy)
+    given = ["happy" if (v > 0.5) == (same or s % 3 > 0) else "neutral" for s, v in enumerate(happy)]
+    ratings = table(rows(*[[s, one, one] for s, one in enumerate(given)], header="t,rater1,rater2"))
+    verdict = fervid.agree(film, ratings).facts["spread"]["verdict"]
+    if same:
+        words = (
+            "kappa with single raters (1.00) equals that between the raters (1.00); the difference is +0.00, 95% +0.00"
+        )
+    else:
+        words = "is lower than that between the raters (1.00): the model agrees with the raters less than they do"
+    assert words in verdict
 
 
 def test_tables_of_different_kinds_are_combined(timeline: Path, table) -> None:
@@ -329,7 +458,7 @@ def test_the_command_prints_results_and_writes_files(timeline: Path, table, tmp_
     )
     code, printed, _ = run("agree", timeline, ratings, "--out", tmp_path / "out", "--json", tmp_path / "a.json")
     assert code == 0
-    assert "moving blocks of 3 s, 1000 draws, seed 0" in printed and "machine is" in printed
+    assert "moving blocks of 3 s, 1000 draws, seed 0" in printed and "too few to judge" in printed
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "agreement.csv", "agreement.json", "agreement.png", "agreement_seconds.csv",
     ]  # fmt: skip

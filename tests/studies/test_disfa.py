@@ -172,7 +172,7 @@ def test_statistics_without_presence_or_movement_are_undefined() -> None:
     assert found["pearson"]["undefined"] == "constant: the codes"
     assert found["auc"]["undefined"].startswith("no positive frame")
     moving = matched(np.full(50, 0.2), mini.as_array(mini.smiles(1), 50), 2)
-    assert compare_recording(moving)["happiness"]["pearson"]["undefined"] == "constant: the machine"
+    assert compare_recording(moving)["happiness"]["pearson"]["undefined"] == "constant: the model"
     overall = compare_subjects([constant, moving], [compare_recording(constant), compare_recording(moving)])[
         "happiness"
     ]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fervid
-from fervid.config import load_config
+from fervid.config import Config, load_config
 from fervid.errors import ConfigError, DataError, OutputError, VideoError
 from fervid.video.open import read_video
 from fervid.video.writers.browser_support import browser_support
@@ -151,6 +151,18 @@ def test_a_degraded_result_has_its_reasons_on_the_page(tmp_path: Path) -> None:
     assert "The file ends before its declared end." in text and "new_reason" in text and "1 second could not" in text
 
 
+def test_options_and_counters_have_the_names_of_today(tmp_path: Path) -> None:
+    facts = provenance() | {"config": Config().to_dict(), "counters": {"looks": 30, "frames_left_out": 5, "shots": 1}}
+    fervid.report(write(tmp_path / "t.parquet", one_row(0), 3, facts=facts), tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert "detect_shots yes" in text and "baseline no" in text and "track_start_score 0.9" in text
+    assert "frames skipped 5, frames sampled 30, shots 1" in text
+    assert not re.search(
+        r"birth_score|max_gap_s|picture_px|\bcuts (True|yes)|looks 30|True\b",
+        text.split("<footer>")[1].split("</footer>")[0],
+    )
+
+
 # -- the video ---------------------------------------------------------------------------------------------
 
 
@@ -160,7 +172,7 @@ def test_the_video_is_embedded_or_linked(tmp_path: Path) -> None:
     facts = fervid.report(timeline, tmp_path / "in.html", video=video)
     text = (tmp_path / "in.html").read_text("utf-8")
     inside = re.search(r'id="video-content">([^<]*)</script>', text)[1]
-    assert base64.b64decode(inside) == video.read_bytes() and "inside the page" in facts["film"]
+    assert base64.b64decode(inside) == video.read_bytes() and "embedded" in facts["film"]
     assert "everyone who receives the page receives the faces" in text and "\0" not in text
     (tmp_path / "pages").mkdir()
     facts = fervid.report(timeline, tmp_path / "pages" / "out.html", video=video, embed_mb=0)
@@ -372,11 +384,14 @@ def test_the_command_writes_reports_and_exits(tmp_path: Path) -> None:
     video, other = write_clip(tmp_path / "a.mp4", n=5), write_clip(tmp_path / "b.mkv", n=6)
     timeline, page = timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html"
     code, printed, _ = run("report", timeline, "--video", video, "--out", page, "--json")
-    assert code == 0 and json.loads(printed)["film"].startswith("inside the page") and page.is_file()
+    assert code == 0 and json.loads(printed)["film"].startswith("embedded") and page.is_file()
     code, _, error = run("report", timeline, "--video", other, "--out", page)
     assert code == 2 and "--force" in error and error.count("\n") == 1
     code, _, error = run("report", timeline, "--video", other, "--out", page, "--force")
     assert code == 1 and "--transcode" in error
+    assert re.search(
+        r"video +embedded \(\d\.\d MB\)\nboxes +none\n", run("report", timeline, "--video", video, "--out", page)[1]
+    )
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "x.parquet").write_text("words")
     code, printed, _ = run("report", tmp_path / "results", "--out", tmp_path / "pages")

@@ -1,14 +1,22 @@
 """File names are data: no control character in one reaches the terminal, whatever the command does with it."""
 
 import json
+import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from fervid.config import Config
 from fervid.self_test import Check, SelfTest
+from fervid.shots.detect import Shot
+from fervid.timeline.read import describe_timeline
+from fervid.timeline.schema import shots_table
 from fervid.views import terminal
 from tests.helpers.command_line import ONE_FACE, run
+from tests.helpers.timelines import one_row, provenance, write
 
 EVIL = "\x1b[31m\x07\x9b2Jred\nline [bold]x[\\bold]\u202e"
 
@@ -71,6 +79,44 @@ def test_facts_are_aligned_lines_or_json(capsys, tmp_path):
     assert (tmp_path / "facts.json").read_text() == printed
     terminal.show(facts, as_json=False, quiet=True)
     assert capsys.readouterr().out == ""
+
+
+def test_facts_are_shown_in_words(capsys):
+    terminal.show({"pictures": 4, "film": "none", "on": True, "off": [False, None], "no": []}, as_json=False)
+    assert capsys.readouterr().out == "images  4\nvideo   none\non      yes\noff     no, -\nno      -\n"
+    terminal.show({"max_pixels": 1}, as_json=False, labels={"max_pixels": "pixels"})
+    assert capsys.readouterr().out == "pixels  1\n"
+
+
+def info(path: Path, capsys) -> list[str]:
+    terminal.print_info(path, describe_timeline(path))
+    return [re.sub(" {2,}", "  ", line.strip()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_info_starts_with_what_matters_and_names_options_as_today(tmp_path, capsys):
+    facts = provenance() | {"status": "degraded", "reasons": ["truncated"]}
+    facts["config"] = Config(detect_shots=False).to_dict()
+    facts["counters"] = {"looks": 30, "frames_left_out": 5, "shots": 1}
+    path = write(tmp_path / "t.parquet", one_row(0), 3, facts=facts, lost=(2,))
+    lines = info(path, capsys)
+    assert lines[:3] == [f"file  {path}", "status  degraded", "reasons  truncated"]
+    names = [line.split("  ")[0] for line in lines]
+    assert names[3:9] == ["faces", "shots", "dominant", "clear", "no data", "version"]
+    assert {"frames sampled  30", "frames skipped  5", "shots  not detected (detect_shots = false)"} <= set(lines)
+    assert {"detect_shots  no", "baseline  no", "track_start_score  0.9", "max_lost_s  1.0"} <= set(lines)
+    assert {field.name for field in fields(Config)} <= set(names)
+    assert not {"picture_px", "birth_score", "max_gap_s", "cuts", "looks"} & set(names)
+    assert not {"True", "False", "None"} & set(" ".join(lines).split())
+
+
+def test_info_of_shots_that_were_not_detected(tmp_path, capsys):
+    facts = provenance() | {"config": {"cuts": False}}
+    pq.write_table(shots_table([Shot(0, 0.0, 1.0, "start", 0.0, 0.0)], "film.mp4", facts), tmp_path / "s.parquet")
+    assert "shots  not detected (detect_shots = false): the video is one row" in info(tmp_path / "s.parquet", capsys)
+    pq.write_table(
+        shots_table([Shot(0, 0.0, 1.0, "start", 0.0, 0.0)], "film.mp4", provenance()), tmp_path / "s.parquet"
+    )
+    assert "shots  1" in info(tmp_path / "s.parquet", capsys)
 
 
 def test_lines_of_progress_leave_stdout_to_json(capsys):

@@ -40,9 +40,9 @@ def cell_text(value: float | str | None) -> str:
     Returns
     -------
     str
-        Six significant digits of a number; empty for None.
+        Six significant digits of a number, without the noise of rounding around 0; empty for None.
     """
-    return "" if value is None else value if isinstance(value, str) else f"{value:.6g}"
+    return "" if value is None else value if isinstance(value, str) else f"{round(value, 12) + 0.0:.6g}"
 
 
 def write_csv(rows: Iterable[Sequence[Any]], out: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from fervid.errors import ConfigError
 from fervid.files import check_output
 from fervid.timeline.aggregate import NO_DATA
-from fervid.timeline.read import Timeline, average_by, open_timeline
+from fervid.timeline.read import Timeline, average_by, open_timeline, timeline_summary, unreliable_emotions
 from fervid.views.figures.axes import (
     can_mark,
     clock_times,
@@ -24,6 +24,7 @@ from fervid.views.figures.axes import (
     show_time,
 )
 from fervid.views.figures.style import PALETTE, new_figure, png_bytes, save_figure
+from fervid.views.wording import as_sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -267,8 +268,15 @@ def _caption(timeline: Timeline, tracks: Sequence[int], bin_s: int) -> str:
     model = " ".join(filter(None, (facts["model"]["name"], (facts["model"].get("sha256") or "")[:8])))
     return (
         f"Mean calibrated probability of each apparent expression, one value per {every}{how}. "
-        f"Length {length}, {shown}. fervid {facts['version']}, model {model}."
+        f"Length {length}, {shown}. fervid {facts['version']}, model {model}.{_caution(timeline)}"
     )
+
+
+def _caution(timeline: Timeline) -> str:
+    """Say which emotions the model recognises unreliably, if they matter in this timeline."""
+    facts = timeline.provenance
+    found = unreliable_emotions(timeline_summary(timeline.frame, facts), facts)
+    return f" {as_sentence(found.sentence())}" if found else ""
 
 
 class _Page:

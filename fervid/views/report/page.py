@@ -126,7 +126,7 @@ def write_page(
         with part.open("wb") as page:
             for chunk in _page(timeline, video, boxes, [note for note in notes if note], index):
                 page.write(chunk)
-    where = "none" if video is None else video.url or f"inside the page ({video.bytes / 1e6:.1f} MB)"
+    where = "none" if video is None else video.url or f"embedded ({video.bytes / 1e6:.1f} MB)"
     return {"report": str(out), "bytes": out.stat().st_size, "film": where, "boxes": options.faces is not None}
 
 

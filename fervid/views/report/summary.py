@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fervid.timeline.read import timeline_summary
+from fervid.timeline.read import timeline_notes, timeline_summary
 from fervid.views.report.data import LanedTimeline
 from fervid.views.terminal import CLEAR, clock
+from fervid.views.wording import as_sentence, counters, options, shown
 
 __all__ = ["bar", "duration", "figures", "legend", "provenance", "shares", "subtitle", "warnings"]
 
@@ -180,6 +181,7 @@ def warnings(timeline: LanedTimeline, more: Iterable[str]) -> str:
             found.append(
                 f"Faces are small: their median height is {height:.0f} pixels. The model was trained on larger ones."
             )
+        found += [as_sentence(note) for note in timeline_notes(facts, timeline.provenance)]
     items = "".join(f"<li>{escape(text)}</li>" for text in [*found, *more])
     return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
 
@@ -200,7 +202,7 @@ def provenance(timeline: LanedTimeline, version: str) -> str:
     """
     facts = timeline.provenance
     model = facts.get("model", {})
-    options = {name: value for name, value in facts.get("config", {}).items() if value is not None}
+    config = {name: value for name, value in facts.get("config", {}).items() if value is not None}
     rows = {
         "Video": timeline.video,
         "SHA-256": timeline.source.get("sha256"),
@@ -208,15 +210,15 @@ def provenance(timeline: LanedTimeline, version: str) -> str:
         "Model SHA-256": model.get("sha256"),
         "Face detector": facts.get("detector"),
         "Made with": f"fervid {facts.get('version')}, schema {facts.get('schema')}; page by fervid {version}",
-        "Options": _listed(options),
-        "Counters": _listed(facts.get("counters", {})),
+        "Options": _listed(options(config)),
+        "Counters": _listed(counters(facts)),
         "Status": ", ".join([str(facts.get("status")), *map(str, facts.get("reasons", []))]),
     }
     return "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(str(v))}</dd></div>" for k, v in rows.items() if v)
 
 
 def _listed(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
+    return ", ".join(f"{name} {shown(value)}" for name, value in facts.items())
 
 
 def _ranked(parts: Mapping[str, float]) -> list[tuple[str, float]]:
