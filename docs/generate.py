@@ -138,6 +138,8 @@ def api_page() -> str:
     classes = [name for name, thing in found.items() if inspect.isclass(thing) and not issubclass(thing, Exception)]
     errors = [name for name, thing in found.items() if inspect.isclass(thing) and issubclass(thing, Exception)]
     others = [name for name in found if name not in {*functions, *classes, *errors}]
+    returned = [(module, cls) for name in functions for module, cls in _returned(found[name])]
+    returned = [(module, cls) for module, cls in dict.fromkeys(returned) if cls not in found.values()]
     lines = [
         "# Python API",
         "`import fervid` loads no heavy package; each function loads what it needs when it is called. The options of "
@@ -158,11 +160,40 @@ def api_page() -> str:
     for name in functions:
         lines += _function(f"fervid.{name}", found[name], level=2)
     for name in classes:
-        lines += _class(name, found[name])
+        lines += _class(f"fervid.{name}", found[name])
+    for module, cls in returned:
+        lines += _class(f"{module}.{cls.__name__}", cls)
     for name in errors:
         bases = ", ".join(base.__name__ for base in found[name].__bases__)
         lines += [f"## fervid.{name}", f"Subclass of {bases}.", *_docstring(found[name])]
-    return NOTE + "\n\n".join(lines) + "\n"
+        others = [cls for cls in found[name].__subclasses__() if cls.__name__ not in found]
+        if others := [cls for cls in others if cls.__module__ == "fervid.errors"]:
+            rows = [f"| `{cls.__name__}` | {_cell(_first(cls.__doc__))} |" for cls in others]
+            lines += ["\n".join(["| subclass, in `fervid.errors` | |", "|---|---|", *rows])]
+    documented = {f"fervid.{name}" for name in classes} | {f"{module}.{cls.__name__}" for module, cls in returned}
+    return NOTE + "\n\n".join(_link(line, documented) for line in lines) + "\n"
+
+
+def _returned(function: Any) -> list[tuple[str, type]]:
+    """The classes of fervid that a function's docstring names, with their modules, as what it returns."""
+    for section in griffe.Docstring(inspect.getdoc(function) or "", parser=griffe.Parser.numpy).parse(warnings=False):
+        if section.kind is griffe.DocstringSectionKind.returns:
+            names = [str(item.annotation).rpartition(".") for item in section.value]
+            return [
+                (module, vars(importlib.import_module(module))[name])
+                for module, _, name in names
+                if module[:7] == "fervid."
+            ]
+    return []
+
+
+def _link(text: str, documented: set[str]) -> str:
+    """Link returned classes to their sections."""
+    head, start, items = text.partition("**Returns**\n\n")
+    for name in documented:
+        for shown in (name, name.removeprefix("fervid.")):
+            items = items.replace(f"- `{shown}`", f"- [`{shown}`](#{name.lower().replace('.', '')})")
+    return head + start + items
 
 
 def _constant(name: str) -> str:
@@ -194,7 +225,7 @@ def _signature(thing: Any) -> str:
 
 def _class(name: str, thing: type) -> list[str]:
     """A class, its fields, and its own public methods and properties."""
-    lines = [f"## fervid.{name}", *_docstring(thing)]
+    lines, name = [f"## {name}", *_docstring(thing)], name.rpartition(".")[2]
     if dataclasses.is_dataclass(thing):
         notes = _field_docs(thing)
         shown = [f for f in dataclasses.fields(thing) if not f.name.startswith("_")]
@@ -203,8 +234,7 @@ def _class(name: str, thing: type) -> list[str]:
         ]
         lines += ["\n".join(["| field | type | default | |", "|---|---|---|---|", *rows])] if rows else []
     for member, value in vars(thing).items():
-        shown_dunder = member == "_repr_html_"
-        if member.startswith("_") and not shown_dunder:
+        if member.startswith("_"):
             continue
         if isinstance(value, property):
             lines += [f"### {name}.{member}", *_docstring(value)]

@@ -279,10 +279,10 @@ def predict(
     Returns
     -------
     pandas.DataFrame
-        One row per face, the main face of an image first: `image`, the number of the image; `source`, its path, missing
-        where it has none; `face`, the number of the face in the image; the box `x0`, `y0`, `x1`, `y1` in pixels;
-        `score` of the detector, NaN for a face crop; one probability per emotion; `dominant`, the most probable one. An
-        image without a face has no row.
+        One row per face; the main face of an image, which is large and central, comes first. The columns: `image`, the
+        number of the image; `source`, its path, missing where it has none; `face`, the number of the face in the image;
+        the box `x0`, `y0`, `x1`, `y1` in pixels; `score` of the detector, NaN for a face crop; one probability per
+        emotion; `dominant`, the most probable one. An image without a face has no row.
 
     Raises
     ------

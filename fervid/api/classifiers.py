@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 if TYPE_CHECKING:
-    from fervid.lab.evaluation.score import Summary as ScoreSummary
+    from fervid.lab.evaluation.score import ScoreSummary
     from fervid.lab.training.recipe import RecipeOptions
 
 from fervid.files import Name
@@ -229,7 +229,8 @@ def score(
 ) -> "ScoreSummary":
     """Score every image in a folder into a CSV file: one row per file, one column per class.
 
-    `predict` does the same without a file, for every face rather than the main one.
+    Of several faces in an image, the main one is scored, which is large and central. `predict` does the same without a
+    file, for every face.
 
     Parameters
     ----------
@@ -244,7 +245,7 @@ def score(
 
     Returns
     -------
-    fervid.lab.evaluation.score.Summary
+    fervid.lab.evaluation.score.ScoreSummary
         How many images were scored, have no face, or cannot be read.
 
     Raises

@@ -115,6 +115,12 @@ def test_the_data_dictionary_names_every_column(made: Path) -> None:
     assert names(table(text, "## Manifest")) == columns(made / "batch" / "manifest.parquet")
 
 
+def test_the_data_dictionary_names_the_columns_of_scores(tmp_path: Path) -> None:
+    fervid.score(ROOT / "sample_videos" / "report.jpg", tmp_path / "scores.csv", detect=False)
+    header = (tmp_path / "scores.csv").read_text("utf-8").splitlines()[0]
+    assert names(table(PAGES["docs/data-dictionary.md"], "## Scores")) == header.split(",")
+
+
 def test_the_data_dictionary_names_what_load_timeline_gives(made: Path) -> None:
     text = PAGES["docs/data-dictionary.md"]
     emotions = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]

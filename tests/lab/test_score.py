@@ -15,7 +15,7 @@ from fervid.cli import app
 from fervid.errors import DataError, OutputError
 from fervid.lab.data.datasets import FER2013
 from fervid.lab.data.images import find_images, main_faces, read_image
-from fervid.lab.evaluation.score import Summary, score_folder
+from fervid.lab.evaluation.score import ScoreSummary, score_folder
 from tests.helpers.command_line import ONE_FACE
 from tests.helpers.fakes import FakeDetector, draw_faces
 
@@ -109,8 +109,8 @@ def test_no_detect_uses_whole_crops(folder: Path, tmp_path: Path) -> None:
 def test_hint_at_no_detect_when_many_crops_have_no_face(folder: Path, tmp_path: Path) -> None:
     code, printed, _ = run(folder / "b", "--out", tmp_path / "s.csv")
     assert code == 0 and "no face was found in 1 of 2 images" in printed and "--no-detect" in printed
-    assert not Summary(tmp_path, pictures=25, scored=19, no_face=1, unreadable=5).hint
-    assert Summary(tmp_path, pictures=24, scored=18, no_face=1, unreadable=5).hint
+    assert not ScoreSummary(tmp_path, pictures=25, scored=19, no_face=1, unreadable=5).hint
+    assert ScoreSummary(tmp_path, pictures=24, scored=18, no_face=1, unreadable=5).hint
 
 
 def test_single_image(folder: Path, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from fervid.views.figures.tables import cell_text
 from tests.helpers.command_line import run
 from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
 from tests.helpers.hypothesis_settings import steady
+from tests.helpers.markdown import PAGES
+from tests.helpers.markdown import table as markdown_table
 
 #: Happiness of the model per second; None without a face. Second 12 cannot be decoded.
 HAPPY = [0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.7, 0.4, 0.2, 0.1, None, 0.1, "lost", 0.3, 0.5, 0.8, 0.6, 0.3, 0.2, 0.1]
@@ -384,6 +386,24 @@ def test_the_figure_covers_the_whole_video(table, tmp_path: Path, monkeypatch) -
     monkeypatch.setattr("fervid.views.figures.agreement.save_figure", lambda figure, out: drawn.append(figure))
     fervid.agree(film, ratings, tmp_path / "out")
     assert drawn[0].axes[0].get_xlim() == (0, 60)
+
+
+def documented(heading: str, column: int = 0) -> list[str]:
+    """Return the names in a column of a table of docs/studies.md."""
+    rows = markdown_table(PAGES["docs/studies.md"], heading)
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row[column])]
+
+
+def test_the_documentation_names_every_column(timeline: Path, table, tmp_path: Path) -> None:
+    cells = [[s, w, "happy" if s % 4 else "neutral"] for s in SEEN for w in "AB"]
+    fervid.agree(timeline, table(rows(*cells, header="t,rater,label")), tmp_path)
+    frame = pd.read_csv(tmp_path / "agreement.csv")
+    assert list(frame) == documented("#### agreement.csv")
+    known = documented("#### agreement.csv", 1)
+    assert {re.sub("_[AB]$", "_RATER", name) for name in frame["measure"]} <= set(known)
+    found = [re.sub("_[AB]$", "_RATER", name) for name in pd.read_csv(tmp_path / "agreement_seconds.csv")]
+    listed = documented("#### agreement_seconds.csv")
+    assert list(dict.fromkeys(name for name in found if not name.startswith("neutral"))) == listed
 
 
 def test_tables_do_not_show_the_noise_of_rounding() -> None:

@@ -1,6 +1,7 @@
 """`fervid disfa` on a miniature in DISFA's exact layout: matching of frames and codes, statistics, missing files."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from fervid.studies.disfa_processing import MatchedRecording, faces_path, match_
 from fervid.studies.emfacs import COMBINATIONS, compare_recording, compare_subjects, intensity_of, presence_of
 from tests.helpers import disfa_corpus as mini
 from tests.helpers.command_line import run
+from tests.helpers.markdown import PAGES
+from tests.helpers.markdown import table as markdown_table
 
 ROOT = Path(__file__).parents[2]
 #: The known probability of happiness changes by at least this much between neighbouring frames.
@@ -222,6 +225,9 @@ def test_the_written_files(done: tuple[int, str, Path]) -> None:
     kept = [f"{kind}/SN00{i}_left.parquet" for kind in ("faces", "timelines") for i in (1, 2, 3)]
     assert names == ["disfa.csv", "disfa.json", "disfa.txt", "disfa_course.png", "disfa_forest.png", *kept]
     table = pd.read_csv(done[2] / "disfa.csv")
+    listed = [row[0] for row in markdown_table(PAGES["docs/studies.md"], "#### disfa.csv")]
+    documented = [name for cell in listed for name in re.findall(r"`(\w+)`", cell)]
+    assert set(documented) == {name for name in table if not re.match("(spearman|auc)_", name)}
     assert len(table) == 3 * 2 + 2 and set(table["subject"]) == {"SN001", "SN002", "SN003", "mean"}
     assert pq.read_metadata(done[2] / "faces" / "SN001_left.parquet").num_rows == mini.N
 

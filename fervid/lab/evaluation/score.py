@@ -24,7 +24,7 @@ from fervid.lab.data.images import (
     whole,
 )
 
-__all__ = ["Summary", "score_folder"]
+__all__ = ["ScoreSummary", "score_folder"]
 
 _BOX = ("x0", "y0", "x1", "y1")
 
@@ -35,7 +35,7 @@ Row = dict[str, object]
 
 
 @dataclass(frozen=True)
-class Summary:
+class ScoreSummary:
     """Numbers of images by outcome."""
 
     out: Path
@@ -63,7 +63,7 @@ class Summary:
 
 def score_folder(
     folder: Path, out: Path, weights: str = "seresnet", device: str = "auto", *, detect: bool = True
-) -> Summary:
+) -> ScoreSummary:
     """Score every image in a folder and its subfolders into a CSV, sorted by path.
 
     Parameters
@@ -80,7 +80,7 @@ def score_folder(
 
     Returns
     -------
-    Summary
+    ScoreSummary
 
     Raises
     ------
@@ -105,7 +105,7 @@ def score_folder(
                 rows.append({"path": to_utf8(inside.as_posix())} | row)
                 writer.writerow(rows[-1])
     face = [row["face"] for row in rows]
-    return Summary(out, len(rows), face.count("found") + face.count("given"), face.count("none"), face.count(""))
+    return ScoreSummary(out, len(rows), face.count("found") + face.count("given"), face.count("none"), face.count(""))
 
 
 def _check_out(out: Path) -> None:

@@ -155,10 +155,10 @@ def _reasons(facts: dict[str, Any]) -> dict[str, str]:
 
 def _label_lines(labels: dict[str, Any]) -> dict[str, Any]:
     several = "kappa_by_rater" in labels
-    undecided = f"; {labels['without_consensus']} without a majority" if labels["without_consensus"] else ""
+    undecided = f"; {labels['without_consensus']} tied" if labels["without_consensus"] else ""
     rows = {
         "labels": f"from {labels['from']}, {labels['seconds']} seconds{undecided}",
-        "Cohen's kappa": f"{interval_text(labels['kappa'])} with the {'majority' if several else 'rater'}",
+        "Cohen's kappa": f"{interval_text(labels['kappa'])} with the {'most frequent label' if several else 'rater'}",
     }
     if several:
         each = ", ".join(f"{rater} {interval_text(one)}" for rater, one in labels["kappa_by_rater"].items())
@@ -342,7 +342,7 @@ def _draw_strips(axes: "Axes", result: "Agreement") -> None:
     used = [c for c in range(len(both.categories)) if any((row == c).any() for row in rows)]
     patches = [Patch(color=PALETTE[both.categories[c]], label=both.categories[c]) for c in used]
     axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.0, 1.1), frameon=False, fontsize=7.5, ncols=2)
-    reference = "the majority label of the raters" if len(both.raters) > 1 else "the rater"
+    reference = "the most frequent label of the raters" if len(both.raters) > 1 else "the rater"
     kappa = f"kappa of the model with {reference} {interval_text(result.facts['labels']['kappa'])}"
     seconds = f"{result.facts['labels']['seconds']} seconds compared"
     labels = "labels" if result.facts["labels"]["from"] == "labels" else "labels from the highest score"
