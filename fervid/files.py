@@ -124,7 +124,7 @@ def write_error(out: Path, error: OSError | ValueError) -> RunError | OutputErro
     reason = error.strerror or error if isinstance(error, OSError) else error
     if isinstance(error, OSError) and error.errno in _ADVICE:
         return RunError(f"{out}: {reason}; {_ADVICE[error.errno]}")
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and not out.parent.is_dir():
         return _no_folder(out)
     return OutputError(f"{out}: cannot be written ({reason}); name a file in a folder that exists and is writable")
 

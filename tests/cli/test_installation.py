@@ -44,6 +44,11 @@ def test_doctor_explains_how_to_install_missing_extras(monkeypatch: pytest.Monke
     assert diagnostics._version("no-such-package", "ray") == f"not installed; {install_extra('ray')}"
 
 
+def test_no_message_installs_fervid_from_a_package_index() -> None:
+    for path in (SAMPLES.parent / "fervid").rglob("*.py"):
+        assert "fervid[" not in path.read_text("utf-8"), path
+
+
 def test_selftest_reports_success() -> None:
     code, printed, error = run("selftest", "--device", "cpu")
     assert code == 0 and error == "" and "FAILED" not in printed
