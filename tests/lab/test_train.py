@@ -219,7 +219,7 @@ def test_class_with_too_few_faces_for_smote_is_named() -> None:
 
 def test_missing_imbalanced_learn_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imblearn.over_sampling", None)
-    with pytest.raises(MissingDependency, match=r"fervid\[lab\]"):
+    with pytest.raises(MissingDependency, match=r"pip install -e .\.\[lab\]"):
         balance(some_faces(14), "adasyn")
 
 
