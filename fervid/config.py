@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_origin
 
 from fervid.errors import ConfigError
+from fervid.files import shipped_folder
 from fervid.registry import DETECTORS, READERS
 
 __all__ = [
@@ -280,9 +281,7 @@ def presets() -> dict[str, Path]:
     dict[str, Path]
         The TOML file of each, by name.
     """
-    inside = Path(__file__).parent / "pipelines"  # in a wheel
-    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "pipelines"  # in a checkout
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for path in sorted(shipped_folder("pipelines").glob("*.toml"))}
 
 
 # -- any dataclass of options -------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ __all__ = [
     "make_folder",
     "remove_stale",
     "remove_temporaries",
+    "shipped_folder",
     "stat_of",
     "temporary_path",
     "to_utf8",
@@ -313,6 +314,23 @@ def check_output(out: Path, suffixes: tuple[str, ...], *inputs: Path | None, pur
         if given is not None and out.exists() and given.exists() and out.samefile(given):
             raise OutputError(f"{out}: is the input {given} itself; name another file with --out")
     return suffix
+
+
+def shipped_folder(name: str) -> Path:
+    """Find a folder that ships with fervid beside its code.
+
+    Parameters
+    ----------
+    name : str
+        Such as "pipelines".
+
+    Returns
+    -------
+    Path
+        Within the package if it comes from a wheel, else in the checkout.
+    """
+    package = Path(__file__).parent
+    return package / name if (package / name).is_dir() else package.parent / name
 
 
 def stat_of(path: Path) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fervid.config import Config
 from fervid.errors import FervidError, UsageError
+from fervid.files import shipped_folder
 from fervid.labels import EMOTIONS
 from fervid.models import load_models
 from fervid.pipeline import Result, process_video
@@ -86,8 +87,7 @@ def sample() -> Path:
     Path
         Within the package if it comes from a wheel, else in the checkout.
     """
-    inside = Path(__file__).parent / "sample_videos"
-    return (inside if inside.is_dir() else Path(__file__).parent.parent / "sample_videos") / _VIDEO
+    return shipped_folder("sample_videos") / _VIDEO
 
 
 def run_self_test(device: str = "auto") -> SelfTest:

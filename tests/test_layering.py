@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent / "fervid"
 #: The folders and files at the top of fervid/, in order: a module may import from its own and from those before it,
 #: lazily too. A new one needs a place here.
 ORDER = [
-    "errors", "_version", "registry", "clock", "labels", "types", "runtime", "config", "files", "networks",
+    "errors", "_version", "registry", "clock", "labels", "types", "runtime", "files", "config", "networks",
     "video", "shots", "faces", "tracks", "emotions", "timeline",
     "provenance", "cuda", "models", "pipeline", "self_test", "jobs", "studies", "views", "lab", "diagnostics", "api",
     "", "cli", "__main__",

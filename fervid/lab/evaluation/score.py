@@ -11,7 +11,7 @@ from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import OutputError
 from fervid.faces.detector import FaceDetector
 from fervid.faces.mtcnn import MTCNN
-from fervid.files import to_utf8, write_atomically
+from fervid.files import check_output, to_utf8, write_atomically
 from fervid.lab.data.images import (
     SUFFIXES,
     Face,
@@ -111,8 +111,7 @@ def score_folder(
 def _check_out(out: Path) -> None:
     if out.is_dir():
         raise OutputError(f"{out}: is a folder; name a file, such as {out / 'scores.csv'}")
-    if out.suffix.lower() != ".csv":
-        raise OutputError(f"{out}: expected a name that ends with .csv")
+    check_output(out, (".csv",))
 
 
 def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector | None) -> Iterator[Row]:
