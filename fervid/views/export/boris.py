@@ -41,7 +41,7 @@ def events(intervals: list[Interval]) -> list[Event]:
     return [event for *_, event in sorted(found, key=lambda item: item[:3])]
 
 
-def write_events(_: Timeline, intervals: list[Interval], part: Path) -> None:
+def write_events(_: Timeline, intervals: list[Interval], part: Path) -> int:
     """Write the events as a spreadsheet or as text.
 
     Parameters
@@ -51,14 +51,20 @@ def write_events(_: Timeline, intervals: list[Interval], part: Path) -> None:
     part : Path
         The temporary file of `fervid.files.write_atomically`. Its name, ".NAME.SUFFIX.PID.tmp", decides the format:
         .xlsx, .tsv or .csv.
+
+    Returns
+    -------
+    int
+        Number of intervals.
     """
     rows, suffix = events(intervals), Path(part.stem).with_suffix("").suffix.lower()
     if suffix == ".xlsx":
         _write_sheet([COLUMNS, *rows], part)
-        return
+        return len(intervals)
     with part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
         table.writerows([COLUMNS, *rows])
+    return len(intervals)
 
 
 def _write_sheet(rows: list[tuple], part: Path) -> None:

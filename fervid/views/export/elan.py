@@ -17,7 +17,7 @@ _NO_DATE = "1970-01-01T00:00:00+00:00"
 _FACELESS = "no face"
 
 
-def write_eaf(timeline: Timeline, intervals: list[Interval], part: Path) -> None:
+def write_eaf(timeline: Timeline, intervals: list[Interval], part: Path) -> int:
     """Write one tier per track, named "track N", and the tier "no face" for seconds without a face.
 
     Times are milliseconds. The emotions are a controlled vocabulary, so that coders can continue with the same words.
@@ -30,6 +30,11 @@ def write_eaf(timeline: Timeline, intervals: list[Interval], part: Path) -> None
         The merged seconds of the timeline.
     part : Path
         The temporary file of `fervid.files.write_atomically`.
+
+    Returns
+    -------
+    int
+        Number of intervals.
     """
     root = ET.Element(
         "ANNOTATION_DOCUMENT",
@@ -61,6 +66,7 @@ def write_eaf(timeline: Timeline, intervals: list[Interval], part: Path) -> None
     ET.register_namespace("xsi", _XSI)
     ET.indent(root)
     ET.ElementTree(root).write(part, "UTF-8", xml_declaration=True)
+    return len(intervals)
 
 
 def _ms(seconds: float) -> int:

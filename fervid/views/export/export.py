@@ -7,7 +7,6 @@ from fervid.files import check_output, write_atomically
 from fervid.timeline.intervals import merge_seconds
 from fervid.timeline.read import open_timeline
 from fervid.views.export.formats import FORMATS, choose_format
-from fervid.views.export.subtitles import cues
 
 __all__ = ["export"]
 
@@ -40,8 +39,6 @@ def export(path: Path, out: Path, to: str | None = None) -> dict[str, Any]:
     entry = FORMATS[name]
     check_output(out, entry.suffixes, path, purpose=f"--to {name}")
     timeline = open_timeline(path)
-    intervals = merge_seconds(timeline)
     with write_atomically(out) as part:
-        entry.load()(timeline, intervals, part)
-    counts = {"rows": len(timeline.frame), "intervals": len(intervals), "subtitles": len(cues(intervals))}
-    return {"written": str(out), "format": name, entry.unit: counts[entry.unit]}
+        count = entry.load()(timeline, merge_seconds(timeline), part)
+    return {"written": str(out), "format": name, entry.unit: count}

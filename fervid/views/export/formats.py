@@ -15,7 +15,7 @@ class Format(Entry):
     """One row of the registry of export formats.
 
     `target` names a function (timeline, intervals, part) that writes the Timeline, or its merged Intervals, to the
-    temporary file `part`.
+    temporary file `part`, and returns how many of `unit` it wrote.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ def cues(intervals: Sequence[Interval]) -> list[tuple[float, float, list[str]]]:
     return [(float(a), float(b), text) for a, b, text in zip(times[:-1], times[1:], lines) if text]
 
 
-def write_srt(_: Timeline, intervals: list[Interval], part: Path) -> None:
+def write_srt(_: Timeline, intervals: list[Interval], part: Path) -> int:
     """Write the cues as SubRip.
 
     Parameters
@@ -45,12 +45,18 @@ def write_srt(_: Timeline, intervals: list[Interval], part: Path) -> None:
         The merged seconds of the timeline.
     part : Path
         The temporary file of `fervid.files.write_atomically`.
+
+    Returns
+    -------
+    int
+        Number of subtitles.
     """
     blocks = [
         f"{n}\n{_timestamp(start)} --> {_timestamp(end)}\n" + "\n".join(lines) + "\n"
         for n, (start, end, lines) in enumerate(cues(intervals), 1)
     ]
     part.write_text("\n".join(blocks), "utf-8")
+    return len(blocks)
 
 
 def _timestamp(seconds: float) -> str:
