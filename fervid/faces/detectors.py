@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fervid.errors import ConfigError
+from fervid.config import check_choice
 from fervid.faces.detector import FaceDetector
 from fervid.registry import DETECTORS, DetectorEntry
 
@@ -61,6 +61,5 @@ def load_detector(name: str, device: str, precision: str) -> FaceDetector:
 
 
 def _entry(name: str) -> DetectorEntry:
-    if name not in DETECTORS:
-        raise ConfigError(f"unknown detector {name!r}: expected one of {', '.join(DETECTORS)}")
+    check_choice("detector", name, DETECTORS)
     return DETECTORS[name]

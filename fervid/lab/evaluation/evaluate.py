@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy.special import softmax
 
+from fervid.config import check_choice
 from fervid.emotions.torch_classifier import Head, TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.faces.detectors import load_detector
@@ -70,8 +71,7 @@ class EvalConfig:
     detector: str = "mtcnn"
 
     def __post_init__(self) -> None:
-        if self.tta not in TTA:
-            raise ConfigError(f"unknown test-time augmentation {self.tta!r}: expected one of {', '.join(TTA)}")
+        check_choice("test-time augmentation", self.tta, TTA)
 
 
 @dataclass(frozen=True)

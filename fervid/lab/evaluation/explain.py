@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from fervid.config import Config, load_config
+from fervid.config import Config, check_choice, load_config
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.faces.detector import FaceDetector
@@ -123,8 +123,7 @@ class ExplainConfig:
     fps: str | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ConfigError(f"unknown method {self.method!r}: expected one of {', '.join(METHODS)}")
+        check_choice("method", self.method, METHODS)
 
 
 def explain(
