@@ -46,7 +46,7 @@ def signature(crop: np.ndarray) -> np.ndarray:
 def trunk(crop: np.ndarray, classifier: TorchClassifier) -> np.ndarray:
     """Crops (m, s, s) uint8 -> (m, 256), the input of the classifier's head, centred and of length 1."""
     with torch.inference_mode():
-        feature = classifier.net.features(classifier.prepare(crop[:, None])).numpy()
+        feature = classifier.net.features(classifier.prepare(crop)).numpy()
     return unit(feature - feature.mean(0))
 
 

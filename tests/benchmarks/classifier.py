@@ -67,7 +67,7 @@ def cpu_s(job: Callable[[], object]) -> float:
 def run_as_trained(classifier: TorchClassifier, crop: np.ndarray, batch: int) -> None:
     """Run the network as trained, in float32."""
     for first in range(0, len(crop), batch):
-        classifier.net(classifier.prepare(crop[first : first + batch, None]))
+        classifier.net(classifier.prepare(crop[first : first + batch]))
 
 
 def accuracy(classifiers: dict[str, TorchClassifier], data: Path) -> None:

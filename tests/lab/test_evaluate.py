@@ -14,7 +14,8 @@ from scipy.special import softmax
 from typer.testing import CliRunner
 
 from fervid.cli import app
-from fervid.emotions.torch_classifier import Head, TorchClassifier
+from fervid.emotions.facts import Head
+from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.lab.data.datasets import FER2013, FaceSet
 from fervid.lab.data.face_alignment import FER2013_ALIGNMENT

@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.special import softmax
 
 from fervid.config import check_choice
-from fervid.emotions.torch_classifier import Head, TorchClassifier
+from fervid.emotions.facts import Head
+from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.faces.detectors import load_detector
 from fervid.lab.data.datasets import FaceSet, compare_classes, load_faces

@@ -218,7 +218,7 @@ class Explainer:
 
     @one_thread
     def _heat(self, crop: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        net, x = self.classifier.net, self.classifier.prepare(crop[:, None])
+        net, x = self.classifier.net, self.classifier.prepare(crop)
         if self.method == "activations":
             names = tuple(f"{stage.name} {stage.cells}x{stage.cells}" for stage in attribution.stages(net, x[:1]))
             return attribution.activations(net, x).cpu().numpy(), names
