@@ -97,8 +97,8 @@ def test_every_network_trains_and_loads(arch: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", [a for a in registry.ARCHITECTURES if a not in HEAVY])
 def test_output_is_the_head_of_the_features_for_every_input_size(arch: str) -> None:
-    net = registry.build(arch, 5).eval()
     for side in (40, 48, 64):
+        net = registry.build(arch, 5, size_px=side).eval()
         x = torch.rand(2, 1, side, side)
         features = net.features(x)
         assert features.shape == (2, net.head.in_features)
@@ -511,7 +511,7 @@ def test_recipe_combines_file_and_options(tmp_path: Path) -> None:
     [
         ("archh = 'x'", r"unknown key 'archh'; did you mean 'arch'\?$"),
         ("zzz = 1", "unknown key 'zzz'; expected one of arch, init, freeze"),
-        ("arch = 'x'", "expected one of seresnet, baseline"),
+        ("arch = 'x'", "expected one of seresnet, mobilefacenet"),
         ("epochs = 0", "epochs = 0: expected 1 to"),
         ("epochs = 1.5", "expected a whole number"),
         ("freeze = 1", "expected true or false"),
