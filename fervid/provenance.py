@@ -62,8 +62,8 @@ def _prior_values(config: Config) -> tuple[float, ...] | None:
     from fervid.emotions.prior import find_prior
     from fervid.networks.weights import find_weights
 
-    facts = read_facts(find_weights(config.weights))
-    return find_prior(config.prior, facts, facts.head(None)).values
+    weights = find_weights(config.weights)
+    return find_prior(config.prior, read_facts(weights).heads[0], weights).values
 
 
 def describe_source(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fervid.emotions.facts import PRIOR_TOLERANCE, Facts, Head
+from fervid.emotions.facts import PRIOR_TOLERANCE, Head
 from fervid.errors import ConfigError, DataError
 from fervid.labels import emotion
 
@@ -64,16 +64,16 @@ class Prior:
         return {"name": self.name, "values": values}
 
 
-def find_prior(prior: str, facts: Facts, head: Head) -> Prior:
+def find_prior(prior: str, head: Head, path: Path) -> Prior:
     """Find the class frequencies that a user requests for a head.
 
     Parameters
     ----------
     prior : str
         A key of PRIORS, or a .toml or .json file that gives every emotion of the head its frequency.
-    facts : Facts
-        Named in errors.
     head : Head
+    path : Path
+        The weights, to name them in errors.
 
     Returns
     -------
@@ -90,12 +90,14 @@ def find_prior(prior: str, facts: Facts, head: Head) -> Prior:
     if prior == "trained":
         requested = head.trained_prior
         if requested is None:
-            raise ConfigError(f"prior = trained: {facts.path} does not state trained_prior for its head {head.name}")
+            raise ConfigError(
+                f"prior = trained: {path} does not state the frequencies in the training data of its head {head.name}"
+            )
     else:
         requested = (1 / k,) * k if prior == "uniform" else _read_file(Path(prior), head)
     if head.prior is None:
         raise ConfigError(
-            f"prior = {prior}: {facts.path} does not state the prior of its head {head.name}, so that its "
+            f"prior = {prior}: {path} does not state the prior of its head {head.name}, so that its "
             "probabilities cannot be re-weighted; leave out --prior"
         )
     name = prior if prior in PRIORS else Path(prior).name
@@ -131,7 +133,8 @@ def _read_file(path: Path, head: Head) -> tuple[float, ...]:
             raise ConfigError(f"{path}: {key} = {value}: expected a number above 0")
         values[name] = float(value)
     if missing := [name for name in head.labels if name not in values]:
-        raise ConfigError(f"{path}: {', '.join(missing)} missing; expected a number for each of {', '.join(head.labels)}")
+        expected = f"expected a number for each of {', '.join(head.labels)}"
+        raise ConfigError(f"{path}: {', '.join(missing)} missing; {expected}")
     if abs((total := math.fsum(values.values())) - 1) > PRIOR_TOLERANCE:
         raise ConfigError(f"{path}: the frequencies sum to {total:.4g}, expected 1")
     return tuple(values[name] for name in head.labels)

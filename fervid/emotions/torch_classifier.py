@@ -66,7 +66,7 @@ class TorchClassifier:
         self.sha256 = _check_hash(self.path, facts.sha256)
         self.heads = facts.heads
         self.head = facts.head(head)
-        self.prior = find_prior(prior, facts, self.head)
+        self.prior = find_prior(prior, self.head, self.path)
         self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px, self.channels, self.alignment = facts.crop_px, facts.channels, facts.alignment
         self.device = resolve_device(device)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.lab.data.fer2013 import FER2013, FERPLUS, majority
+from fervid.lab.data.fer2013 import FER2013, FERPLUS, has_fer2013_labels, majority
 from fervid.lab.data.layouts import read_layout
 from fervid.lab.data.listing import Listing, choose_split, label_rows, name_labels, read_images
 from fervid.labels import EMOTIONS
@@ -41,6 +41,9 @@ class FaceSet:
     placement : np.ndarray, optional
         (n, 2, 3) float32, affine maps from the unit square of the network's input to that of the image: where a face
         lies in it. None: the image is the input.
+    labelling : str
+        Whose labels these are: "fer2013" for FER2013's numbers, "ferplus" for the majority of FER+'s taggers, "" for
+        any others.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class FaceSet:
     vote_labels: tuple[str, ...] = ()
     source: np.ndarray | None = None
     placement: np.ndarray | None = None
+    labelling: str = ""
 
     def __post_init__(self) -> None:
         n, k = len(self.label), len(self.labels)
@@ -272,9 +276,10 @@ def _face_set(whole: Listing, split: str | None, labels: str, form: tuple[int | 
     names = name_labels(whole)
     label = label_rows(chosen, names)
     image, source = read_images(chosen, form[0], colour=form[1]), np.array(chosen.source, str)
+    labelling = "fer2013" if has_fer2013_labels(chosen) else ""
     if labels == "hard" or chosen.counts is None:
-        return FaceSet(name, names, image, label, source=source)
-    return FaceSet(name, names, image, label, _shares(chosen.counts), FERPLUS, source)
+        return FaceSet(name, names, image, label, source=source, labelling=labelling)
+    return FaceSet(name, names, image, label, _shares(chosen.counts), FERPLUS, source, labelling=labelling)
 
 
 def _label_by_votes(listing: Listing, name: str, form: tuple[int | None, bool]) -> FaceSet:
@@ -285,7 +290,8 @@ def _label_by_votes(listing: Listing, name: str, form: tuple[int | None, bool]) 
     clear = listing.take(rows)
     source = np.array(clear.source, str)
     image = read_images(clear, form[0], colour=form[1])
-    return FaceSet(name, FERPLUS, image, label[rows], _shares(kept[rows]), FERPLUS, source)
+    votes = _shares(kept[rows])
+    return FaceSet(name, FERPLUS, image, label[rows], votes, FERPLUS, source, labelling="ferplus")
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
