@@ -404,7 +404,9 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{name} = {value!r}: expected a table")
         part = get_args(kind)[1]
-        return {key: _convert(f"{name}: {key}", one, part) if part in _TYPE_NAMES else one for key, one in value.items()}
+        return {
+            key: _convert(f"{name}: {key}", one, part) if part in _TYPE_NAMES else one for key, one in value.items()
+        }
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if float in kinds and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)

@@ -70,12 +70,37 @@ def change_pixels(x: Tensor, generator: torch.Generator, *, strength: float, kin
 
 
 def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Draw n numbers of low..high."""
+    """Draw numbers from a uniform distribution.
+
+    Parameters
+    ----------
+    n : int
+    low, high : float
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor
+        (n,).
+    """
     return torch.rand(n, generator=generator) * (high - low) + low
 
 
 def select(n: int, share: float, generator: torch.Generator) -> Tensor:
-    """Choose each of n with probability `share`; give their indices."""
+    """Choose each of n items with the same probability.
+
+    Parameters
+    ----------
+    n : int
+    share : float
+        The probability.
+    generator : torch.Generator
+
+    Returns
+    -------
+    Tensor
+        Their indices, int64.
+    """
     return (torch.rand(n, generator=generator) < share).nonzero()[:, 0]
 
 

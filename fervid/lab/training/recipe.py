@@ -8,8 +8,8 @@ from typing import Any, TypedDict, Unpack, get_origin
 
 from fervid.config import check_choice, check_options, make_options, read_toml
 from fervid.errors import ConfigError
-from fervid.labels import EMOTIONS
 from fervid.lab.training.kinds import KINDS, PLAIN_KINDS
+from fervid.labels import EMOTIONS
 from fervid.networks.registry import ARCHITECTURES
 
 __all__ = ["BALANCES", "CorpusRecipe", "Recipe", "RecipeOptions", "load_grid", "load_recipe", "recipes", "same_recipe"]
@@ -196,7 +196,7 @@ class Recipe:
             drawn = [kind for kind in self.augment_kinds if kind not in PLAIN_KINDS]
             if drawn:
                 raise ConfigError(
-                    f'augment_kinds: {drawn[0]} is for images that are drawn: set colour, align, class_power, '
+                    f"augment_kinds: {drawn[0]} is for images that are drawn: set colour, align, class_power, "
                     'logit_adjustment, epoch_pictures, heads = "joint" or corpora'
                 )
             return
@@ -207,14 +207,21 @@ class Recipe:
                     "out, or use class_power"
                 )
         if len(self.corpora) > 1 and self.heads == "both":
-            raise ConfigError('heads = "both" is for one corpus; several need "joint", or "hard" for the joint head alone')
+            raise ConfigError(
+                'heads = "both" is for one corpus; several need "joint", or "hard" for the joint head alone'
+            )
 
     @property
     def draws(self) -> bool:
-        """Whether images are drawn at random and resampled once, instead of passed once per epoch at the input's size."""
+        """Whether images are drawn at random and resampled once, not passed once per epoch at the input's size."""
         return bool(
-            self.corpora or self.colour or self.align != "none" or self.class_power or self.logit_adjustment
-            or self.epoch_pictures or self.heads == "joint"
+            self.corpora
+            or self.colour
+            or self.align != "none"
+            or self.class_power
+            or self.logit_adjustment
+            or self.epoch_pictures
+            or self.heads == "joint"
         )
 
     @property

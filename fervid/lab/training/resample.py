@@ -18,7 +18,17 @@ _REDUCED_FROM = 1.5
 
 
 def identity(n: int) -> Tensor:
-    """Give n affine maps that change nothing, (n, 2, 3)."""
+    """Make affine maps that change nothing.
+
+    Parameters
+    ----------
+    n : int
+
+    Returns
+    -------
+    Tensor
+        (n, 2, 3).
+    """
     return torch.eye(2, 3).repeat(n, 1, 1)
 
 
