@@ -340,7 +340,7 @@ def make_options(
     Parameters
     ----------
     kind : type
-        A dataclass whose fields are str, int, float, bool, optionally None, or tuple[str, ...].
+        A dataclass whose fields are str, int, float, bool, optionally None, tuple[str, ...], or dict[str, ...].
     written : Mapping[str, Any]
         The values of the file.
     options : Mapping[str, Any]
@@ -412,6 +412,13 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
             raise ConfigError(f"{name} = {value!r}: expected a list of texts")
         return tuple(value)
+    if get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name} = {value!r}: expected a table")
+        part = get_args(kind)[1]
+        return {
+            key: _convert(f"{name}: {key}", one, part) if part in _TYPE_NAMES else one for key, one in value.items()
+        }
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if float in kinds and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
