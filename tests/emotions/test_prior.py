@@ -128,7 +128,7 @@ def test_weights_that_state_no_prior_cannot_be_reweighted() -> None:
     assert find_prior("default", head(None), WEIGHTS).to_dict(SEVEN) == {"name": "default", "values": None}
     with pytest.raises(ConfigError, match=r"prior = uniform: m\.safetensors does not state the prior of its head a"):
         find_prior("uniform", head(None), WEIGHTS)
-    with pytest.raises(ConfigError, match="does not state the training frequencies of its head a"):
+    with pytest.raises(ConfigError, match="does not state the frequencies in the training data of its head a"):
         find_prior("trained", head(np.full(7, 1 / 7)), WEIGHTS)
 
 
