@@ -24,7 +24,7 @@ __all__ = ["PRIORS", "Prior", "find_prior"]
 #: The priors with a name; any other is a file.
 PRIORS = {
     "default": "as the weights state it",
-    "uniform": "every class alike",
+    "uniform": "all classes equally frequent",
     "trained": "the frequencies in the training data",
 }
 
