@@ -305,6 +305,7 @@ class _VideoRun:
                 "frame_rate": str(video.frame_rate) if video.frame_rate else None,
                 "duration_s": video.duration_s,
                 "start_s": video.start_s,
+                "origin_s": video.origin_s,
             },
             "model": {
                 "name": classifier.name,

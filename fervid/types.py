@@ -49,6 +49,8 @@ class VideoInfo:
         Timestamp of the first frame in the file.
     stream : int
         Index of the video stream.
+    origin_s : float
+        Time of the first frame on the file's clock, which players show (clock.FileClock).
     """
 
     path: Path
@@ -61,6 +63,7 @@ class VideoInfo:
     duration_s: float | None
     start_s: float
     stream: int
+    origin_s: float = 0.0
 
 
 F = TypeVar("F", bound="_Faces")

@@ -128,7 +128,7 @@ def evaluate(
     device : str
         "auto", "cpu", "cuda" or "cuda:N".
     out : path, optional
-        Folder for the confusion matrix (CSV, PNG) and the reliability diagram (PNG).
+        Folder for the figures per class (CSV), the confusion matrix (CSV, PNG) and the reliability diagram (PNG).
 
     Returns
     -------

@@ -446,6 +446,7 @@ def _evaluation_rows(facts: Mapping[str, Any]) -> dict[str, Any]:
         "classes": facts["classes_compared"],
         "accuracy": f"{facts['accuracy']:.1%} ({interval})",
         "macro-F1": f"{facts['macro_f1']:.3f}",
+        "mean recall": f"{facts['mean_recall']:.3f}",
         "calibration": f"error {facts['ece']:.3f} in 15 bins ({facts['ece_uncalibrated']:.3f} before scaling)",
     }
     if facts["detect"]:

@@ -17,10 +17,11 @@ from fervid.errors import DataError
 from fervid.lab.data.datasets import FER2013, FERPLUS, FaceSet, compare_classes, load_faces, load_validation
 from fervid.lab.data.duplicates import find_duplicates
 from fervid.lab.data.fer2013 import TAGS, majority
+from fervid.lab.data.images import luma
 from fervid.lab.data.layouts import RAFDB
-from fervid.lab.data.listing import split_named
+from fervid.lab.data.listing import OWN_PX, split_named
 from fervid.labels import EMOTIONS, emotions_in
-from tests.helpers.face_sets import encoded
+from tests.helpers.face_sets import encoded, write_parquet
 
 NOISE = np.random.default_rng(0)
 CKPLUS = (*FER2013, "contempt")
@@ -469,6 +470,34 @@ def test_images_of_every_mode_become_grey_squares(tmp_path: Path) -> None:
     assert np.abs(grey["stripes"].astype(int) - 128).max() <= 10  # antialiased, not subsampled
 
 
+def test_colour_images_keep_their_own_resolution(tmp_path: Path) -> None:
+    write_images(tmp_path, "happy/a.png")
+    colours = NOISE.integers(0, 256, (60, 50, 3), np.uint8)
+    Image.fromarray(colours).save(tmp_path / "happy" / "b.png")
+    Image.fromarray(np.full((20, 30), 77, np.uint8)).save(tmp_path / "happy" / "c.png")
+    faces = load_faces(tmp_path, size_px=None, colour=True)
+    assert faces.image.shape == (3, 50, 50, 3) and faces.colour and faces.size_px == 50
+    by_file = {Path(source).stem: image for source, image in zip(faces.source, faces.image)}
+    assert (by_file["b"] == colours[5:55]).all()  # the central square, pixel by pixel
+    assert (by_file["a"][..., :1] == by_file["a"]).all() and (by_file["c"] == 77).all()  # grey in three channels
+    assert load_faces(tmp_path, size_px=None).image.shape == (3, 50, 50)
+    Image.fromarray(np.zeros((400, 300, 3), np.uint8)).save(tmp_path / "happy" / "d.png")
+    assert load_faces(tmp_path, size_px=None).size_px == OWN_PX
+
+
+def test_grey_images_stay_grey_in_a_set_for_a_colour_model(tmp_path: Path) -> None:
+    """Stored as RGB, as WebP always is: a third of the memory."""
+    grey = NOISE.integers(0, 256, (4, 48, 48), np.uint8)
+    write_parquet(tmp_path / "grey.parquet", FaceSet("grey", FER2013, grey, np.arange(4)))
+    faces = load_faces(tmp_path / "grey.parquet", size_px=None, colour=True)
+    assert faces.image.shape == (4, 48, 48) and not faces.colour and (faces.image == grey).all()
+
+
+def test_luma_equals_that_of_pillow() -> None:
+    colours = NOISE.integers(0, 256, (64, 64, 3), np.uint8)
+    assert (luma(colours) == np.asarray(Image.fromarray(colours).convert("L"))).all()
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "cut"])
 def test_error_names_a_damaged_image(damage: str, tmp_path: Path) -> None:
     write_images(tmp_path, "happy/a.png")
@@ -477,6 +506,8 @@ def test_error_names_a_damaged_image(damage: str, tmp_path: Path) -> None:
     (tmp_path / "happy" / "b.png").write_bytes(content)
     with pytest.raises(DataError, match=r"happy/b\.png: (cannot be read as an image|the file is empty)"):
         load_faces(tmp_path)
+    with pytest.raises(DataError, match=r"happy/b\.png: (cannot be read as an image|the file is empty)"):
+        load_faces(tmp_path, size_px=None)
 
 
 def test_damaged_images_are_counted(tmp_path: Path) -> None:
@@ -515,6 +546,21 @@ def test_face_set_split_and_take(little: FaceSet) -> None:
     assert (some.votes == votes[[3, 1]]).all() and some.vote_labels == FERPLUS
 
 
+def test_placement_belongs_to_each_face(little: FaceSet) -> None:
+    places = NOISE.normal(size=(20, 2, 3)).astype(np.float32)
+    placed = replace(little, placement=places)
+    assert (placed.take(np.array([3, 1])).placement == places[[3, 1]]).all()
+    assert (placed.split()[1].placement == places[::10]).all()
+    assert little.take(np.arange(3)).placement is None
+    assert placed.fingerprint != little.fingerprint == replace(little).fingerprint
+
+
+def test_classes_are_renumbered_by_name(little: FaceSet) -> None:
+    other = little.relabelled(EMOTIONS)
+    assert label_names(other) == label_names(little) and other.labels == EMOTIONS
+    assert other.present == little.present == {FER2013[k] for k in set(little.label)}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -522,6 +568,8 @@ def test_face_set_split_and_take(little: FaceSet) -> None:
         {"label": np.full(20, 7)},
         {"image": np.zeros((19, 8, 8), np.uint8)},
         {"image": np.zeros((20, 8, 8), np.float32)},
+        {"image": np.zeros((20, 8, 8, 4), np.uint8)},
+        {"placement": np.zeros((20, 3, 3), np.float32)},
         {"votes": np.zeros((20, 7), np.float32), "vote_labels": FERPLUS},
     ],
 )
@@ -595,6 +643,13 @@ def test_duplicates_between_sets_of_different_sizes_and_classes() -> None:
     found = find_duplicates(ours, other)
     assert sorted(map(tuple, found.pairs.tolist())) == [(i, i) for i in range(6)]
     assert found.disagree.sum() == 3
+
+
+def test_duplicates_between_grey_and_colour() -> None:
+    grey = photos(6, 7)
+    tinted = np.stack([grey * 0.6, grey * 0.9, grey * 0.4], 3).astype(np.uint8)
+    ours, other = (FaceSet(name, FER2013, image, np.zeros(6, int)) for name, image in (("a", grey), ("b", tinted)))
+    assert sorted(map(tuple, find_duplicates(ours, other).pairs.tolist())) == [(i, i) for i in range(6)]
 
 
 def test_sets_without_duplicates() -> None:

@@ -61,6 +61,7 @@ def test_scores_by_hand() -> None:
     assert (b.precision, b.recall, b.support) == (pytest.approx(2 / 3), 1, 2)
     assert (a.f1, b.f1) == (pytest.approx(2 / 3), pytest.approx(4 / 5))
     assert scores.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert scores.mean_recall == (0.5 + 1) / 2
     assert scores.confusion.tolist() == [[1, 1], [0, 2]]
 
 
@@ -71,6 +72,7 @@ def test_undetected_face_counts_as_wrong() -> None:
     assert (scores.accuracy, scores.accuracy_found, scores.coverage) == (0.75, 1, 0.75)
     a = scores.classes["a"]
     assert (a.precision, a.recall, a.support, a.missed) == (1, 0.5, 2, 1)
+    assert scores.mean_recall == (0.5 + 1) / 2
     assert scores.confusion.tolist() == [[1, 0], [0, 2]] and scores.calibrated.n.sum() == 3
 
 
@@ -80,10 +82,10 @@ def test_scores_are_zero_without_detected_faces() -> None:
     assert scores.accuracy == scores.accuracy_found == scores.coverage == scores.calibrated.error == 0
 
 
-def test_class_without_faces_is_left_out_of_macro_f1() -> None:
+def test_class_without_faces_is_left_out_of_the_means() -> None:
     prob = certain(0, 1, k=3)
     scores = score(prob, prob, np.array([0, 1]), ("a", "b", "c"))
-    assert scores.macro_f1 == 1 and scores.classes["c"].recall is None
+    assert scores.macro_f1 == scores.mean_recall == 1 and scores.classes["c"].recall is None
 
 
 def test_accuracy_interval_is_binomial() -> None:
@@ -259,6 +261,9 @@ def test_figures_and_tables_are_written(seresnet: TorchClassifier, raw: FaceSet,
     rows = list(csv.reader((tmp_path / "a" / "confusion.csv").read_text().splitlines()))
     assert rows[0] == ["true", *FER2013, "no face"]
     assert rows[4] == ["happiness", "0", "0", "0", "1", "0", "0", "0", "0"] and rows[7][-1] == "1"
+    classes = {row["class"]: row for row in csv.DictReader((tmp_path / "a" / "classes.csv").read_text().splitlines())}
+    assert classes["happiness"]["recall"] == "1.0" and classes["neutral"]["missed"] == "1"
+    assert classes["fear"]["recall"] == "" and classes["fear"]["support"] == "0"
     for name in ("confusion.png", "reliability.png"):
         with Image.open(tmp_path / "a" / name) as image:
             assert min(image.size) > 400

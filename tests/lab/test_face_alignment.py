@@ -94,7 +94,7 @@ def test_alignment_is_the_median_relative_to_the_side() -> None:
 
 def test_trained_model_stores_its_alignment(tmp_path: Path) -> None:
     faces = replace(some_faces(60), image=jittered_crops(230, 110, 170, 48))
-    data, lines = TrainingData(faces, some_faces(14, "validation")), []
+    data, lines = TrainingData.single(faces, some_faces(14, "validation")), []
     recipe = Recipe(arch="basecnn", epochs=1, batch_size=32, vote_weight=0, warmup_epochs=0)
     weights = train(data, tmp_path, recipe, on_epoch=lines.append)
     measured, source = data.alignment

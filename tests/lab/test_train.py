@@ -23,7 +23,7 @@ from fervid.lab.training import pretrained
 from fervid.lab.training import train as train_module
 from fervid.lab.training.augment import KINDS, augment
 from fervid.lab.training.balance import balance, class_weights
-from fervid.lab.training.data import DataSource, TrainingData
+from fervid.lab.training.data import Corpus, DataSource, TrainingData
 from fervid.lab.training.distributed import spawn
 from fervid.lab.training.recipe import BALANCES, Recipe, load_grid, load_recipe
 from fervid.lab.training.sweep import sweep
@@ -68,7 +68,7 @@ def no_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def data() -> TrainingData:
-    return TrainingData(some_faces(32), some_faces(14, "validation", seed=1))
+    return TrainingData.single(some_faces(32), some_faces(14, "validation", seed=1))
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def facts_of(weights: Path) -> dict[str, Any]:
     "arch", [pytest.param(a, marks=pytest.mark.slow) if a in HEAVY else a for a in registry.ARCHITECTURES]
 )
 def test_every_network_trains_and_loads(arch: str, tmp_path: Path) -> None:
-    data = TrainingData(some_faces(16), some_faces(7, "validation"))
+    data = TrainingData.single(some_faces(16), some_faces(7, "validation"))
     weights = train(data, tmp_path, replace(TINY, arch=arch, init="scratch", batch_size=16))
     classifier = TorchClassifier(str(weights), "cpu")
     classifier.batch_size = 2
@@ -97,8 +97,8 @@ def test_every_network_trains_and_loads(arch: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", [a for a in registry.ARCHITECTURES if a not in HEAVY])
 def test_output_is_the_head_of_the_features_for_every_input_size(arch: str) -> None:
-    net = registry.build(arch, 5).eval()
     for side in (40, 48, 64):
+        net = registry.build(arch, 5, size_px=side).eval()
         x = torch.rand(2, 1, side, side)
         features = net.features(x)
         assert features.shape == (2, net.head.in_features)
@@ -201,7 +201,7 @@ def test_balancing_methods(method: str, tmp_path: Path) -> None:
         assert balanced.votes is not None and len(balanced.votes) == len(balanced)
         assert count.max() == 16 and (count.min() == 16 or method == "adasyn")
     recipe = replace(TINY, balance=method, batch_size=32)
-    trainer = Trainer(TrainingData(faces, some_faces(14, "validation")), recipe, "cpu", tmp_path / "none.pt")
+    trainer = Trainer(TrainingData.single(faces, some_faces(14, "validation")), recipe, "cpu", tmp_path / "none.pt")
     assert 0 < trainer.one_epoch()["train_loss"] < 10
 
 
@@ -226,19 +226,48 @@ def test_missing_imbalanced_learn_error_says_what_to_install(monkeypatch: pytest
 def test_training_on_a_test_split_is_refused(parquet: Path) -> None:
     for name in ("fer2013_private_test", "fer2013/PrivateTest", "test"):
         with pytest.raises(DataError, match="test split"):
-            TrainingData(some_faces(14, name), some_faces(14))
+            TrainingData.single(some_faces(14, name), some_faces(14))
     for split in ("test", "PublicTest", "private", "all"):
         with pytest.raises(DataError, match="test split"):
             DataSource(parquet, split=split)
-    assert TrainingData(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
+    assert TrainingData.single(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
 
 
 def test_validation_classes_are_matched_by_name() -> None:
     faces, other = some_faces(14), some_faces(14)
     reordered = replace(other, labels=FER2013[::-1], label=6 - other.label)
-    assert (TrainingData(faces, reordered).validation.label == other.label).all()
+    assert (TrainingData.single(faces, reordered).validation.label == other.label).all()
     with pytest.raises(DataError, match="contempt, which little lacks"):
-        TrainingData(faces, replace(other, labels=(*FER2013[:6], "contempt")))
+        TrainingData.single(faces, replace(other, labels=(*FER2013[:6], "contempt")))
+
+
+def with_labels(faces: FaceSet, labels: tuple[str, ...], name: str) -> FaceSet:
+    return replace(faces, name=name, labels=labels, label=faces.label % len(labels))
+
+
+def test_corpora_share_one_numbering_of_classes() -> None:
+    faces, other = some_faces(14), some_faces(14)
+    reordered = with_labels(other, ("contempt", "happiness", "anger"), "b")
+    data = TrainingData((Corpus("a", faces, faces), Corpus("b", reordered, reordered)))
+    assert data.labels == (*FER2013, "contempt")
+    for corpus, original in zip(data.corpora, (faces, reordered)):
+        for part in (corpus.faces, corpus.validation):
+            assert [part.labels[k] for k in part.label] == [original.labels[k] for k in original.label]
+    assert len({TrainingData(data.corpora[:n]).fingerprint for n in (1, 2)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("corpora", "words"),
+    [
+        ([], "at least one corpus"),
+        ([("a", FER2013), ("a", FER2013)], "two corpora are called a"),
+        ([("a", ("anger", "fear")), ("b", ("sadness", "neutral"))], "a has anger, fear .* no class in common"),
+    ],
+)
+def test_corpora_that_do_not_fit_are_refused(corpora: list[tuple[str, tuple[str, ...]]], words: str) -> None:
+    sets = [(name, with_labels(some_faces(14), labels, name)) for name, labels in corpora]
+    with pytest.raises(DataError, match=words):
+        TrainingData(tuple(Corpus(name, faces, faces) for name, faces in sets))
 
 
 def test_duplicates_are_reported_and_dropped(parquet: Path) -> None:
@@ -290,7 +319,7 @@ def test_weights_are_reproducible_from_the_seed(data: TrainingData, tmp_path: Pa
 def test_single_class_is_refused(data: TrainingData) -> None:
     happy = data.faces.take(data.faces.label == 3)
     with pytest.raises(DataError, match="faces are happiness; expected at least two classes"):
-        TrainingData(happy, data.validation)
+        TrainingData.single(happy, data.validation)
 
 
 def test_invalid_output_folder_is_refused_before_training(data: TrainingData, tmp_path: Path) -> None:
@@ -319,7 +348,7 @@ def test_stopped_run_resumes(data: TrainingData, tmp_path: Path) -> None:
         train(data, tmp_path / "parts", replace(recipe, epochs=3))
     relabelled = replace(data.faces, labels=data.faces.labels[::-1])
     with pytest.raises(DataError, match="other faces"):
-        train(TrainingData(relabelled, data.validation), tmp_path / "parts", recipe)
+        train(TrainingData.single(relabelled, data.validation), tmp_path / "parts", recipe)
     checkpoint = tmp_path / "parts" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"checkpoint\.pt: not a checkpoint"):
@@ -354,7 +383,7 @@ def test_frozen_backbone_does_not_change(data: TrainingData, tmp_path: Path) -> 
 
 
 def test_two_heads_learn_labels_and_votes(data: TrainingData, tmp_path: Path) -> None:
-    both = TrainingData(with_votes(data.faces), with_votes(data.validation))
+    both = TrainingData.single(with_votes(data.faces), with_votes(data.validation))
     weights = train(both, tmp_path, replace(TINY, heads="both", refit=True, balance="weights", epochs=2))
     first, second = facts_of(weights)["heads"]
     assert (first["name"], second["name"]) == ("fer2013", "ferplus")
@@ -394,7 +423,7 @@ def test_student_approaches_its_teacher(data: TrainingData, tmp_path: Path) -> N
     )
     disgusted = [softmax(classifier.logits(data.validation.image), 1)[:, 1].mean() for classifier in (plain, distilled)]
     assert disgusted[1] > disgusted[0] + 0.2
-    other = TrainingData(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (data.faces, data.validation)))
+    other = TrainingData.single(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (data.faces, data.validation)))
     with pytest.raises(DataError, match="must know"):
         train(other, tmp_path / "x", replace(recipe, teacher=(str(teacher),)))
 
@@ -402,7 +431,7 @@ def test_student_approaches_its_teacher(data: TrainingData, tmp_path: Path) -> N
 def test_teacher_contributes_to_the_heads_whose_classes_it_has(data: TrainingData, tmp_path: Path) -> None:
     """One teacher has only the labels' classes, one has both heads: only the second contributes to the votes."""
     both = replace(TINY, heads="both", bf16="off")
-    data = TrainingData(with_votes(data.faces), with_votes(data.validation))
+    data = TrainingData.single(with_votes(data.faces), with_votes(data.validation))
     labels_teacher = str(train(data, tmp_path / "labels", TINY))
     both_teacher = str(train(data, tmp_path / "both", both))
     tasks = find_tasks(data.faces, both)
@@ -482,7 +511,7 @@ def test_recipe_combines_file_and_options(tmp_path: Path) -> None:
     [
         ("archh = 'x'", r"unknown key 'archh'; did you mean 'arch'\?$"),
         ("zzz = 1", "unknown key 'zzz'; expected one of arch, init, freeze"),
-        ("arch = 'x'", "expected one of seresnet, baseline"),
+        ("arch = 'x'", "expected one of seresnet, mobilefacenet"),
         ("epochs = 0", "epochs = 0: expected 1 to"),
         ("epochs = 1.5", "expected a whole number"),
         ("freeze = 1", "expected true or false"),

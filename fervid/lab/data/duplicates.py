@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fervid.lab.data.datasets import FaceSet
+from fervid.lab.data.images import luma
 
 __all__ = ["Duplicates", "find_duplicates"]
 
@@ -128,7 +129,8 @@ def _cosines(image: np.ndarray) -> np.ndarray:
 
     kept = np.zeros((len(image), _KEPT, _KEPT), np.float32)
     for start in range(0, len(image), 1024):
-        block = dctn(image[start : start + 1024].astype(np.float32), axes=(1, 2), norm="ortho")[:, :_KEPT, :_KEPT]
+        grey = image[start : start + 1024] if image.ndim == 3 else luma(image[start : start + 1024])
+        block = dctn(grey.astype(np.float32), axes=(1, 2), norm="ortho")[:, :_KEPT, :_KEPT]
         kept[start : start + 1024, : block.shape[1], : block.shape[2]] = block
     kept[:, 0, 0] = 0
     length = np.linalg.norm(kept, axis=(1, 2), keepdims=True)

@@ -25,10 +25,13 @@ __all__ = [
     "all_faces",
     "batches",
     "find_images",
+    "has_colour",
     "images_below",
     "is_crop",
+    "luma",
     "main_faces",
     "read_image",
+    "side_px",
     "square_crop",
     "try_read_image",
     "whole",
@@ -214,7 +217,7 @@ def _check_regular(path: Path, name: str) -> None:
         raise DataError(f"{name}: the file is empty")
 
 
-def square_crop(image: np.ndarray, size_px: int) -> np.ndarray:
+def square_crop(image: np.ndarray, size_px: int, *, colour: bool = False) -> np.ndarray:
     """Crop the central square of an image.
 
     Parameters
@@ -222,17 +225,79 @@ def square_crop(image: np.ndarray, size_px: int) -> np.ndarray:
     image : np.ndarray
         (h, w, 3) or (h, w), uint8.
     size_px : int
+    colour : bool
+        Whether to keep the colours of an RGB image.
 
     Returns
     -------
     np.ndarray
-        (size_px, size_px) uint8, grey.
+        (size_px, size_px) uint8, grey; in colour (size_px, size_px, 3), or (size_px, size_px) if the square has none.
     """
-    grey = Image.fromarray(image).convert("L")
-    side = min(grey.size)
-    left, top = (grey.width - side) // 2, (grey.height - side) // 2
-    square = grey.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size_px, size_px), Image.Resampling.BILINEAR))
+    whole = Image.fromarray(image)
+    whole = whole if colour else whole.convert("L")
+    side = min(whole.size)
+    left, top = (whole.width - side) // 2, (whole.height - side) // 2
+    square = whole.crop((left, top, left + side, top + side))
+    pixels = np.asarray(square.resize((size_px, size_px), Image.Resampling.BILINEAR))
+    return pixels[..., 0] if pixels.ndim == 3 and not has_colour(pixels) else pixels
+
+
+def has_colour(image: np.ndarray) -> bool:
+    """Check whether the channels of an image differ anywhere.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (..., 3) uint8.
+
+    Returns
+    -------
+    bool
+    """
+    return bool((image[..., :1] != image[..., 1:]).any())
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """Convert RGB images to grey, to the bit as Pillow does (ITU-R BT.601).
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (..., 3) uint8.
+
+    Returns
+    -------
+    np.ndarray
+        (...) uint8.
+    """
+    red, green, blue = np.moveaxis(image.astype(np.uint32), -1, 0)
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)
+
+
+def side_px(image: Path | bytes) -> int:
+    """Read the shorter side of an image from its header.
+
+    Parameters
+    ----------
+    image : Path or bytes
+        A file, or its content.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
+                return min(opened.size)
+    except Exception as e:  # decoders raise nearly anything on damaged images
+        raise _unreadable(str(image) if isinstance(image, Path) else "image", e) from e
 
 
 def is_crop(image: np.ndarray) -> bool:

@@ -350,7 +350,7 @@ def _facts(predictor: Predictor) -> dict[str, Any]:
 
 def _plain(scores: Scores, classes: tuple[str, ...]) -> dict[str, Any]:
     """Convert scores to plain values, rounded to four digits."""
-    names = ("accuracy", "accuracy_low", "accuracy_high", "coverage", "accuracy_found", "macro_f1")
+    names = ("accuracy", "accuracy_low", "accuracy_high", "coverage", "accuracy_found", "macro_f1", "mean_recall")
     return {
         **{name: round(getattr(scores, name), 4) for name in names},
         "ece": round(scores.calibrated.error, 4),

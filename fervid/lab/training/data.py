@@ -1,9 +1,9 @@
-"""The data of a training run: training and validation faces, checked against each other."""
+"""The data of a training run: corpora of training and validation faces, checked against each other."""
 
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -16,19 +16,24 @@ from fervid.lab.data.duplicates import find_duplicates
 from fervid.lab.data.face_alignment import measure_alignment
 from fervid.lab.training.recipe import Recipe
 
-__all__ = ["DataSource", "TrainingData"]
+__all__ = ["Corpus", "DataSource", "TrainingData"]
 
 #: Names that contain the word test: "fer2013_private_test", "PrivateTest"; not "latest".
 _TEST = re.compile(r"(?<![A-Za-z])test|Test|TEST")
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """Faces to train on, and others to validate and calibrate on; both index the classes of `faces`.
+class Corpus:
+    """One data set of a training run.
 
     Parameters
     ----------
-    faces, validation : FaceSet
+    name : str
+        Unique within the run; the name of its table in a recipe.
+    faces : FaceSet
+        Faces to train on.
+    validation : FaceSet
+        Faces to validate and calibrate on. Their classes are renumbered in the order of `faces`.
 
     Raises
     ------
@@ -37,6 +42,7 @@ class TrainingData:
         that `faces` lacks.
     """
 
+    name: str
     faces: FaceSet
     validation: FaceSet
 
@@ -57,27 +63,108 @@ class TrainingData:
                 "faces from --validation, or leave out --validation to validate on every 10th training face"
             )
         if faces.labels != validation.labels:
-            index = np.array([faces.labels.index(name) for name in validation.labels], np.int64)
-            object.__setattr__(
-                self, "validation", replace(validation, labels=faces.labels, label=index[validation.label])
-            )
+            object.__setattr__(self, "validation", validation.relabelled(faces.labels))
+
+    def relabelled(self, labels: tuple[str, ...]) -> "Corpus":
+        """Renumber the classes of both sets; see `FaceSet.relabelled`.
+
+        Parameters
+        ----------
+        labels : tuple of str
+
+        Returns
+        -------
+        Corpus
+        """
+        if self.faces.labels == labels:
+            return self
+        return Corpus(self.name, self.faces.relabelled(labels), self.validation.relabelled(labels))
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The corpora of a training run. All of them index the same classes.
+
+    Parameters
+    ----------
+    corpora : tuple of Corpus
+        Their classes are renumbered: in the order of the first corpus, then those that only others have.
+
+    Raises
+    ------
+    DataError
+        If there is no corpus, if two have one name, or if one shares no class with the others.
+    """
+
+    corpora: tuple[Corpus, ...]
+
+    def __post_init__(self) -> None:
+        names = [corpus.name for corpus in self.corpora]
+        if not names:
+            raise DataError("expected at least one corpus to train on, found none")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise DataError(f"two corpora are called {twice[0]}: give each a name of its own, as in --data mine=PATH")
+        if len(names) > 1:
+            self._check_overlap()
+        labels = tuple(dict.fromkeys(name for corpus in self.corpora for name in corpus.faces.labels))
+        object.__setattr__(self, "corpora", tuple(corpus.relabelled(labels) for corpus in self.corpora))
+
+    def _check_overlap(self) -> None:
+        for corpus in self.corpora:
+            own = corpus.faces.present
+            others = {name for other in self.corpora if other is not corpus for name in other.faces.present}
+            if not own & others:
+                raise DataError(
+                    f"{corpus.name} has {', '.join(sorted(own))} and the other corpora {', '.join(sorted(others))}: no "
+                    "class in common, so nothing to learn together; train on them one by one"
+                )
+
+    @classmethod
+    def single(cls, faces: FaceSet, validation: FaceSet) -> "TrainingData":
+        """Make the data of a run on one corpus.
+
+        Parameters
+        ----------
+        faces, validation : FaceSet
+            As for `Corpus`.
+
+        Returns
+        -------
+        TrainingData
+        """
+        return cls((Corpus(faces.name, faces, validation),))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that all corpora index."""
+        return self.corpora[0].faces.labels
+
+    @property
+    def faces(self) -> FaceSet:
+        """The training faces of the only corpus."""
+        (corpus,) = self.corpora
+        return corpus.faces
+
+    @property
+    def validation(self) -> FaceSet:
+        """The validation faces of the only corpus."""
+        (corpus,) = self.corpora
+        return corpus.validation
 
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of all faces and labels; a run resumes only with the same ones."""
         digest = hashlib.sha256()
-        for part in (self.faces, self.validation):
-            digest.update(repr((part.labels, part.vote_labels)).encode())
-            for array in (part.image, part.label, part.votes):
-                if array is not None:
-                    digest.update(repr((array.dtype, array.shape)).encode())
-                    digest.update(array.tobytes())
+        for corpus in self.corpora:
+            digest.update(corpus.name.encode())
+            for part in (corpus.faces, corpus.validation):
+                digest.update(part.fingerprint.encode())
         return digest.hexdigest()
 
     @cached_property
     def alignment(self) -> tuple[FaceAlignment, str]:
-        """The alignment of the training faces, and what it was measured on."""
-        return measure_alignment(self.faces.image)
+        """The alignment of the training faces of the first corpus, and what it was measured on."""
+        return measure_alignment(self.corpora[0].faces.image)
 
 
 @dataclass(frozen=True)
@@ -128,14 +215,14 @@ class DataSource:
         """
         faces = load_faces(self.data, self.split, labels=recipe.labels, size_px=recipe.size_px)
         if self.validation is None:
-            material = TrainingData(*faces.split())
+            material = TrainingData.single(*faces.split())
         else:
             validation = load_validation(self.validation, labels=recipe.labels, size_px=recipe.size_px)
-            material = TrainingData(faces, validation)
+            material = TrainingData.single(faces, validation)
         found = find_duplicates(material.faces, material.validation)
         report(found.summary())
         if not self.drop_duplicates:
             return material
         kept = found.drop(material.faces)
         report(f"{len(material.faces) - len(kept)} training faces dropped")
-        return replace(material, faces=kept)
+        return TrainingData.single(kept, material.validation)

@@ -272,7 +272,15 @@ class PyAVReader:
             duration_s=None if end is None else round(end, 6),
             start_s=float(self._origin),
             stream=self._stream.index,
+            origin_s=self._origin_on_file_clock(),
         )
+
+    def _origin_on_file_clock(self) -> float:
+        """Return the time of second 0 as players show it: counted from the first timestamp of any stream."""
+        start = self._container.start_time
+        if start is None or self._synthetic:
+            return 0.0
+        return round(float(self._origin - Fraction(start, av.time_base)), 6)
 
     def _declared_end(self) -> float | None:
         """Return the end that the stream (else the container) declares, in seconds from time zero."""
