@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -282,7 +283,8 @@ def _face_set(whole: Listing, split: str | None, labels: str, form: tuple[int | 
     chosen, name = _choose(whole, split, labels)
     if _by_votes(chosen, labels):
         chosen = chosen.take(np.flatnonzero(_majority(chosen)[0] >= 0))
-    return _make(whole, chosen, name, labels, read_images(chosen, form[0], colour=form[1]))
+    answers = _answers(whole, chosen, labels)
+    return FaceSet(name, image=read_images(chosen, form[0], colour=form[1]), **answers)
 
 
 def _split_faces(
@@ -290,14 +292,16 @@ def _split_faces(
 ) -> tuple[FaceSet, FaceSet]:
     """Load the faces of one split, and hold out a tenth of them."""
     chosen, name = _choose(whole, split, labels)
+    by_votes, own = _by_votes(chosen, labels), any(chosen.raw_label)
+    clear = _majority(chosen)[0] >= 0 if by_votes else np.ones(len(chosen), bool)
+    strata = label_rows(chosen, name_labels(whole)) if own else _majority(chosen)[0]
     image = read_images(chosen, form[0], colour=form[1])
-    own = label_rows(chosen, name_labels(whole)) if any(chosen.raw_label) else _majority(chosen)[0]
-    held = holdout(image, own)
-    clear = _majority(chosen)[0] >= 0 if _by_votes(chosen, labels) else np.ones(len(chosen), bool)
-    parts = []
-    for rows, part in ((~held & clear, name), (held & clear, f"{name}, a tenth held out")):
-        parts.append(_make(whole, chosen.take(np.flatnonzero(rows)), part, labels, image[rows]))
-    return parts[0], parts[1]
+    held = holdout(image if form == (None, False) else read_images(chosen), strata)  # the same for every form
+    rest, aside = (
+        FaceSet(part, image=image[rows], **_answers(whole, chosen.take(np.flatnonzero(rows)), labels))
+        for rows, part in ((~held & clear, name), (held & clear, f"{name}, a tenth held out"))
+    )
+    return rest, aside
 
 
 def _choose(whole: Listing, split: str | None, labels: str) -> tuple[Listing, str]:
@@ -321,17 +325,17 @@ def _majority(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
     return majority(listing.counts)
 
 
-def _make(whole: Listing, listing: Listing, name: str, labels: str, image: np.ndarray) -> FaceSet:
-    """Label the images of a listing; by votes, all of them have a majority."""
+def _answers(whole: Listing, listing: Listing, labels: str) -> dict[str, Any]:
+    """Give the labels, votes and sources of a FaceSet; by votes, all images of the listing have a majority."""
     source = np.array(listing.source, str)
     if _by_votes(listing, labels):
         label, kept = _majority(listing)
-        return FaceSet(name, FERPLUS, image, label, _shares(kept), FERPLUS, source)
+        return {"labels": FERPLUS, "label": label, "votes": _shares(kept), "vote_labels": FERPLUS, "source": source}
     names = name_labels(whole)
-    label = label_rows(listing, names)
+    facts = {"labels": names, "label": label_rows(listing, names), "source": source}
     if labels == "hard" or listing.counts is None:
-        return FaceSet(name, names, image, label, source=source)
-    return FaceSet(name, names, image, label, _shares(listing.counts), FERPLUS, source)
+        return facts
+    return facts | {"votes": _shares(listing.counts), "vote_labels": FERPLUS}
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

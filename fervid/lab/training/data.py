@@ -225,9 +225,7 @@ class CorpusSource:
             both = load_training(self.data, self.split, labels=labels, size_px=size_px, colour=colour)
             return Corpus(self.name, *both)
         faces = load_faces(self.data, self.split, labels=labels, size_px=size_px, colour=colour)
-        return Corpus(
-            self.name, faces, load_validation(self.validation, labels=labels, size_px=size_px, colour=colour)
-        )
+        return Corpus(self.name, faces, load_validation(self.validation, labels=labels, size_px=size_px, colour=colour))
 
 
 @dataclass(frozen=True)
@@ -337,9 +335,7 @@ class DataSource:
         material = TrainingData(tuple(corpora))
         return TrainingData(tuple(self._without_duplicates(material.corpora, report)))
 
-    def _without_duplicates(
-        self, corpora: Sequence[Corpus], report: Callable[[str], None]
-    ) -> Iterator[Corpus]:
+    def _without_duplicates(self, corpora: Sequence[Corpus], report: Callable[[str], None]) -> Iterator[Corpus]:
         """Report near-duplicates, and drop them if so wanted."""
         found = find_duplicates_across([c.faces for c in corpora], [c.validation for c in corpora])
         if len(corpora) > 1 and not any(len(one) for i, ours in enumerate(found) for one in ours[:i] + ours[i + 1 :]):
