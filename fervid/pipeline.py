@@ -301,6 +301,7 @@ class _VideoRun:
                 "width_px": video.width_px,
                 "height_px": video.height_px,
                 "rotation_deg": video.rotation_deg,
+                "mirrored": video.mirrored,
                 "stream": video.stream,
                 "frame_rate": str(video.frame_rate) if video.frame_rate else None,
                 "duration_s": video.duration_s,

@@ -39,9 +39,9 @@ class VideoInfo:
     container, codec : str
         As FFmpeg calls them.
     width_px, height_px : int
-        Size of the displayed frame.
+        Size of the first frame as it is displayed; it may change at any frame.
     rotation_deg : int
-        How far stored frames are rotated for display.
+        How far the first stored frame is rotated counterclockwise for display: 0, 90, 180 or 270.
     frame_rate : Fraction, optional
         Frames per second.
     duration_s : float, optional
@@ -51,6 +51,10 @@ class VideoInfo:
         Index of the video stream.
     origin_s : float
         Time of the first frame on the file's clock, which players show (clock.FileClock).
+    mirrored : bool
+        Whether the first stored frame is mirrored left to right before that rotation.
+    odd_matrix : bool
+        Whether the file's display matrix is neither a rotation by quarter turns nor a mirroring; the nearest is used.
     """
 
     path: Path
@@ -64,6 +68,8 @@ class VideoInfo:
     start_s: float
     stream: int
     origin_s: float = 0.0
+    mirrored: bool = False
+    odd_matrix: bool = False
 
 
 F = TypeVar("F", bound="_Faces")

@@ -23,6 +23,15 @@ class RecipeOptions(TypedDict, total=False):
     size_px: Annotated[
         int | None, option("--size", panel="Data", help="Side of the images, 16 to 1024 (48).", metavar="PX")
     ]
+    colour: Annotated[bool | None, flag("--colour", panel="Data", help="Show the network RGB images.")]
+    align: Annotated[
+        str | None,
+        option(
+            panel="Data",
+            choices=("none", "landmarks"),
+            help="Place faces by their landmarks, as the line does, or as they are (none).",
+        ),
+    ]
     balance: Annotated[
         str | None,
         option(
@@ -30,6 +39,17 @@ class RecipeOptions(TypedDict, total=False):
             choices=("none", "weights", "oversample", "smote", "adasyn"),
             help="How to balance the classes (none).",
         ),
+    ]
+    class_power: Annotated[
+        float | None,
+        option(
+            panel="Data",
+            help="Draw a class of n images n ** (1 - POWER) times as often; 1 draws all equally often (0).",
+            metavar="POWER",
+        ),
+    ]
+    epoch_pictures: Annotated[
+        int | None, option(panel="Data", help="Images per epoch where images are drawn (all).", metavar="N")
     ]
     augment: Annotated[float | None, option(panel="Data", help="Strength of the augmentation (1).", metavar="FACTOR")]
     window_px: Annotated[
@@ -51,13 +71,18 @@ class RecipeOptions(TypedDict, total=False):
         ),
     ]
     freeze: Annotated[bool | None, flag("--freeze", panel="Model", help="Train the head only.")]
+    freeze_blocks: Annotated[
+        int | None,
+        option(panel="Model", help="Keep the first layers and this many blocks as they are (0).", metavar="N"),
+    ]
     dropout: Annotated[float | None, option(panel="Model", help="Dropout before the head (0.3).", metavar="RATE")]
     heads: Annotated[
         str | None,
         option(
             panel="Model",
-            choices=("hard", "both"),
-            help="hard: one head for the labels (default); both: a second head for the votes.",
+            choices=("hard", "both", "joint"),
+            help="hard: one head for the labels (default); both: a second one for the votes; joint: one head that all "
+            "corpora teach, and one for each labelling.",
         ),
     ]
     vote_weight: Annotated[
@@ -66,6 +91,14 @@ class RecipeOptions(TypedDict, total=False):
     label_smoothing: Annotated[
         float | None,
         option(panel="Training", help="Probability spread over all classes (0.05).", metavar="SHARE"),
+    ]
+    logit_adjustment: Annotated[
+        bool | None,
+        flag("--logit-adjustment", panel="Training", help="Correct the loss for rare classes (Menon et al. 2021)."),
+    ]
+    consistency: Annotated[
+        float | None,
+        option(panel="Training", help="Weight of equal attention to mirror images (0).", metavar="WEIGHT"),
     ]
     teacher: Annotated[
         list[str] | None,
@@ -76,11 +109,26 @@ class RecipeOptions(TypedDict, total=False):
         option(panel="Training", help="Weight of the teachers' prediction in the target (0.5).", metavar="WEIGHT"),
     ]
     epochs: Annotated[int | None, option(panel="Training", help="Passes over the training faces (28).", metavar="N")]
+    minutes: Annotated[
+        float | None, option(panel="Training", help="Train for this time instead of --epochs.", metavar="MIN")
+    ]
     batch_size: Annotated[int | None, option(panel="Training", help="Faces per step (128).", metavar="N")]
     optimiser: Annotated[str | None, option(panel="Training", choices=("sgd", "adamw"), help="Optimiser (sgd).")]
     learning_rate: Annotated[
         float | None,
         option(panel="Training", help="Peak learning rate (sgd 0.1, adamw 0.001).", metavar="RATE"),
+    ]
+    layer_decay: Annotated[
+        float | None,
+        option(
+            panel="Training",
+            help="Learning rate of the first layers in parts of the last ones', geometric in between (1).",
+            metavar="FACTOR",
+        ),
+    ]
+    sam: Annotated[
+        float | None,
+        option(panel="Training", help="Radius of sharpness-aware minimisation (0, off).", metavar="RHO"),
     ]
     schedule: Annotated[
         str | None,
@@ -139,7 +187,10 @@ def train(
     ] = False,
     recipe: Annotated[
         Path | None,
-        option(panel="Run", help="A TOML file with any options of training; those given here override it."),
+        option(
+            panel="Run",
+            help="A TOML file or the name of a shipped recipe; options given here override it.",
+        ),
     ] = None,
     sweep: Annotated[
         Path | None,
