@@ -207,7 +207,7 @@ def detection(run: Run) -> None:
 
 
 def classification(run: Run) -> None:
-    crop = np.random.default_rng(0).integers(0, 256, (64 if run.tiny else 2048, 48, 48), np.uint8)
+    crop = np.random.default_rng(0).integers(0, 256, (64 if run.tiny else 2048, 48, 48, 1), np.uint8)
     for precision in ("fp32", "bf16"):
         classifier = TorchClassifier("seresnet", run.device, precision=precision)
         run.report(f"classification {precision}, crops/s", rate(run, lambda c=classifier: c.predict(crop), len(crop)))
