@@ -405,6 +405,7 @@ def find_faces(
     crops: dict[str, Any] = {
         "alignment": classifier.alignment,
         "crop_px": classifier.crop_px,
+        "channels": classifier.channels,
         "min_face_px": min_face_px,
         "recognition": models.embedder if config.persons else None,
     }
