@@ -134,6 +134,8 @@ class FrameBatch(_Batch):
         n arrays (H, W) uint8, at full size and displayed upright, 0 black to 255 white.
     limited : tuple of bool
         Whether each luma plane is 16 black to 235 white instead; a crop of it has to be stretched.
+    size_px : tuple of int
+        Width and height at which all of them are displayed; by default those of the first luma plane.
     """
 
     pts_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
@@ -141,6 +143,7 @@ class FrameBatch(_Batch):
     image: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, 3))]
     luma: tuple[np.ndarray, ...]
     limited: tuple[bool, ...] = ()
+    size_px: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -148,6 +151,8 @@ class FrameBatch(_Batch):
             raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
         if not self.limited:
             object.__setattr__(self, "limited", (False,) * len(self.luma))
+        if self.size_px == (0, 0) and self.luma:
+            object.__setattr__(self, "size_px", self.luma[0].shape[::-1])
 
     @cached_property
     def thumb(self) -> np.ndarray:
@@ -165,10 +170,12 @@ class _Faces(_Batch):
         Timestamp of every sampled frame, with or without a face, (n,) float64.
     duration_s : np.ndarray
         How long each frame can stand for, (n,) float64.
+    frame_px : np.ndarray
+        Displayed width and height of each frame, (n, 2) int32: they may change within a video.
     pts_s : np.ndarray
         Timestamp of each face, (m,) float64.
     box_px : np.ndarray
-        (m, 4) float32.
+        In displayed pixels of its frame, (m, 4) float32.
     score : np.ndarray
         Of the detector, (m,) float32, 0 to 1.
     landmarks_px : np.ndarray
@@ -179,11 +186,17 @@ class _Faces(_Batch):
 
     sampled_s: Annotated[np.ndarray, _Array(np.float64, (None,), per_frame=True)]
     duration_s: Annotated[np.ndarray, _Array(np.float64, (None,), per_frame=True)]
+    frame_px: Annotated[np.ndarray, _Array(np.int32, (None, 2), per_frame=True)]
     pts_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
     box_px: Annotated[np.ndarray, _Array(np.float32, (None, 4))]
     score: Annotated[np.ndarray, _Array(np.float32, (None,))]
     landmarks_px: Annotated[np.ndarray, _Array(np.float32, (None, 5, 2))]
     quality: Annotated[np.ndarray, _Array(np.float32, (None,))]
+
+    @property
+    def size_px(self) -> np.ndarray:
+        """Displayed width and height of the frame of each face, (m, 2) int32."""
+        return self.frame_px[np.searchsorted(self.sampled_s, self.pts_s)]
 
     def take(self: F, kept: np.ndarray) -> F:
         """Keep the faces where the mask (m,) is true, and all sampled frames: one without a face is a fact too.

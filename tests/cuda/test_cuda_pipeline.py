@@ -346,7 +346,7 @@ def test_copies_wait_for_the_search_that_holds_the_memory(monkeypatch):
     monkeypatch.setattr(pipeline, "_stack", scarce)
     with open_video(SAMPLES / "one_face.mp4") as video:
         samples = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 9)]
-        assert [len(batch) for batch in pipeline.upload(samples, video.info, (64, 36))] == [8, 1]
+        assert [len(batch) for batch in pipeline.upload(samples, video.info, lambda frame_px: (64, 36))] == [8, 1]
 
 
 # -- precision --------------------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
     monkeypatch.setattr(pipeline, "_stack", scarce)
     with open_video(SAMPLES / "one_face.mp4") as video:
         samples = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 20)]
-        staged = list(pipeline.upload(samples, video.info, (64, 36)))
+        staged = list(pipeline.upload(samples, video.info, lambda frame_px: (64, 36)))
     assert np.concatenate([batch.pts_s for batch in staged]).tolist() == [pts_s for _, pts_s, _ in samples]
     assert [len(batch) for batch in staged[2:]] == [2] * (len(staged) - 3) + [len(staged[-1])]
 
@@ -466,7 +466,7 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
 class _TooLarge:
     """A frame of NVDEC for whose image there is no memory."""
 
-    pts_s, duration_s = 0.0, 0.04
+    pts_s, duration_s, size_px = 0.0, 0.04, (640, 360)
 
     def rgb(self, width_px: int, height_px: int) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -476,7 +476,7 @@ def test_a_frame_that_does_not_fit_on_the_device_is_reported():
     pipeline = DevicePipeline("cpu", _Scarce(100))  # type: ignore[arg-type]
     error = pytest.raises(VideoError, match=r"one_face.mp4: a frame of 640x360 does not fit")
     with open_video(SAMPLES / "one_face.mp4") as video, error:
-        list(pipeline.upload([(_TooLarge(), 0.0, 0.04)], video.info, (64, 36)))  # type: ignore[list-item]
+        list(pipeline.upload([(_TooLarge(), 0.0, 0.04)], video.info, lambda frame_px: (64, 36)))  # type: ignore[list-item]
 
 
 # -- the whole pipeline -----------------------------------------------------------------------------------
