@@ -256,8 +256,8 @@ class DevicePipeline:
 
             def cut(place: np.ndarray, side_px: int, channels: int) -> np.ndarray:
                 image = batch.image if channels == 3 else None
-                frames: dict[str, Any] = {"stretch": stored, "limited": batch.limited, "image": image}
-                return cut_faces(batch.luma, found.frame, place, side_px, **frames)
+                where = found.frame, place, side_px
+                return cut_faces(batch.luma, *where, stretch=stored, limited=batch.limited, image=image)
 
             return to_face_batch(batch, found, cut, **crops)
 

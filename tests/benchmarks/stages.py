@@ -56,10 +56,8 @@ def cpu_ms(call: Callable[[], object], n: int) -> float:
 def frames(path: Path, n: int) -> None:
     with open_video(path) as reader:
         some = list(islice(reader.frames(), n))
-        size, named = (
-            detection_size((reader.info.width_px, reader.info.height_px), 640),
-            f"{reader.info.width_px}x{reader.info.height_px}",
-        )
+        frame_px = (reader.info.width_px, reader.info.height_px)
+        size, named = detection_size(frame_px, 640), "{}x{}".format(*frame_px)
 
     def decode() -> None:
         with open_video(path) as reader:

@@ -21,8 +21,8 @@ from fervid.files import files_below
 __all__ = [
     "SUFFIXES",
     "Face",
-    "as_channels",
     "all_faces",
+    "as_channels",
     "batches",
     "find_images",
     "has_colour",
