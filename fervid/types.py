@@ -170,10 +170,10 @@ class _Faces(_Batch):
         Timestamp of every sampled frame, with or without a face, (n,) float64.
     duration_s : np.ndarray
         How long each frame can stand for, (n,) float64.
-    frame_px : np.ndarray
-        Displayed width and height of each frame, (n, 2) int32: they may change within a video.
     pts_s : np.ndarray
         Timestamp of each face, (m,) float64.
+    frame_px : np.ndarray
+        Displayed width and height of the frame of each face, (m, 2) int32: they may change within a video.
     box_px : np.ndarray
         In displayed pixels of its frame, (m, 4) float32.
     score : np.ndarray
@@ -186,17 +186,12 @@ class _Faces(_Batch):
 
     sampled_s: Annotated[np.ndarray, _Array(np.float64, (None,), per_frame=True)]
     duration_s: Annotated[np.ndarray, _Array(np.float64, (None,), per_frame=True)]
-    frame_px: Annotated[np.ndarray, _Array(np.int32, (None, 2), per_frame=True)]
     pts_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
+    frame_px: Annotated[np.ndarray, _Array(np.int32, (None, 2))]
     box_px: Annotated[np.ndarray, _Array(np.float32, (None, 4))]
     score: Annotated[np.ndarray, _Array(np.float32, (None,))]
     landmarks_px: Annotated[np.ndarray, _Array(np.float32, (None, 5, 2))]
     quality: Annotated[np.ndarray, _Array(np.float32, (None,))]
-
-    @property
-    def size_px(self) -> np.ndarray:
-        """Displayed width and height of the frame of each face, (m, 2) int32."""
-        return self.frame_px[np.searchsorted(self.sampled_s, self.pts_s)]
 
     def take(self: F, kept: np.ndarray) -> F:
         """Keep the faces where the mask (m,) is true, and all sampled frames: one without a face is a fact too.

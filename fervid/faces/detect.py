@@ -227,9 +227,9 @@ def to_face_batch(
     return FaceBatch(
         sampled_s=batch.pts_s,
         duration_s=batch.duration_s,
-        frame_px=np.tile(np.array(batch.size_px, np.int32), (len(batch.pts_s), 1)),
         thumb=thumb,
         pts_s=batch.pts_s[found.frame],
+        frame_px=np.tile(np.array(batch.size_px, np.int32), (len(found), 1)),
         box_px=box,
         score=found.score,
         landmarks_px=landmarks,

@@ -66,7 +66,7 @@ def _one_second(
     share_s = _time_shares(sampled_s - second, duration_s, end)
     pts_s, track, prob, score, box, size, quality = (
         np.concatenate([getattr(f, name) for f in faces])
-        for name in ("pts_s", "track", "prob", "score", "box_px", "size_px", "quality")
+        for name in ("pts_s", "track", "prob", "score", "box_px", "frame_px", "quality")
     )
     numbers, first, row = np.unique(track, return_index=True, return_inverse=True)
     if len(numbers) == 0:

@@ -63,7 +63,7 @@ class FacesWriter:
         OutputError, RunError
             If the file cannot be written, or the disk is full.
         """
-        size = batch.size_px.astype(np.float64)
+        size = batch.frame_px.astype(np.float64)
         corner, end = batch.box_px[:, :2] / size, batch.box_px[:, 2:] / size
         marks = (batch.landmarks_px / size[:, None]).reshape(len(batch), 2 * len(_LANDMARKS))
         real = np.column_stack([batch.score, corner, end - corner, marks, batch.prob]).astype(np.float32)

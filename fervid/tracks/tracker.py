@@ -57,7 +57,7 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
     for batch in shots:
         if window_px is None and len(batch.frame_px):
             window_px = batch.frame_px[0]
-        box_px = _in_window(batch.box_px, batch.size_px, window_px)
+        box_px = _in_window(batch.box_px, batch.frame_px, window_px)
         track = np.full(len(batch), _NO_TRACK)
         for pts_s, shot in zip(batch.sampled_s, batch.shot):
             if current_shot is not None and shot != current_shot:

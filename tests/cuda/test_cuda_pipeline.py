@@ -32,6 +32,7 @@ from fervid.pipeline import find_faces, process_video
 from fervid.runtime.cuda_graphs import CUDAGraphModule
 from fervid.runtime.device import deterministic_fp32, is_out_of_memory, wrap_out_of_memory
 from fervid.types import concatenate, thumbnails
+from fervid.video.geometry import ORIENTATIONS
 from fervid.video.open import open_video
 from fervid.video.reader import full_range
 from fervid.video.readers import tensor_resize
@@ -242,12 +243,15 @@ def test_ten_bits_become_eight():
     assert off.max() <= 1
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_nv12_is_rotated_upright(tmp_path, rotation):
-    frame = _decoded(write_clip(tmp_path / "turned.mp4", n=2, rotation=rotation))
-    expected = PyAVFrame(frame, 0.0, 0.04, Scalers())
-    found = Nv12Frame(frame.reformat(format="nv12"), 0.0, 0.04)
-    found._turns = expected._turns  # reformat drops the rotation; frames of NVDEC keep it
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_nv12_is_displayed_upright(tmp_path, name):
+    path = write_clip(tmp_path / "turned.mp4", n=2, orientation=ORIENTATIONS[name])
+    with open_video(path) as video:
+        expected = next(iter(video.frames()))
+    nv12 = expected._frame.reformat(format="nv12")
+    nv12.opaque = expected.geometry  # reformat drops it; frames of NVDEC keep it
+    found = Nv12Frame(nv12, 0.0, 0.04)
+    assert found.size_px == expected.size_px == (128, 96)
     assert _apart(found.rgb(64, 48).numpy(), expected.rgb(64, 48)).mean() < 3
     np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
 

@@ -250,7 +250,7 @@ def _columns(samples: Sequence[Seen]) -> dict[str, np.ndarray]:
     return {
         "sampled_s": np.array([sample.pts_s for sample in samples], np.float64),
         "duration_s": np.array([sample.duration_s for sample in samples], np.float64),
-        "frame_px": np.array([sample.frame_px for sample in samples], np.int32).reshape(-1, 2),
+        "frame_px": np.array([one.frame_px for one in samples for _ in one.faces], np.int32).reshape(-1, 2),
         "quality": np.ones(len(pairs), np.float32),
         "shot": np.array([sample.shot for sample in samples], np.int32),
         "pts_s": np.array([pts_s for pts_s, _ in pairs], np.float64),
