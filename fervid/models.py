@@ -43,6 +43,7 @@ class OnDevice(Protocol):
         *,
         alignment: FaceAlignment,
         crop_px: int,
+        channels: int = 1,
         min_face_px: float,
         recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
@@ -52,7 +53,7 @@ class OnDevice(Protocol):
         ----------
         batches : Iterable
             What `upload` yields.
-        video, alignment, crop_px, min_face_px, recognition
+        video, alignment, crop_px, channels, min_face_px, recognition
             As for faces.detect.detect.
 
         Yields

@@ -301,6 +301,7 @@ class _VideoRun:
                 "width_px": video.width_px,
                 "height_px": video.height_px,
                 "rotation_deg": video.rotation_deg,
+                "mirrored": video.mirrored,
                 "stream": video.stream,
                 "frame_rate": str(video.frame_rate) if video.frame_rate else None,
                 "duration_s": video.duration_s,
@@ -404,6 +405,7 @@ def find_faces(
     crops: dict[str, Any] = {
         "alignment": classifier.alignment,
         "crop_px": classifier.crop_px,
+        "channels": classifier.channels,
         "min_face_px": min_face_px,
         "recognition": models.embedder if config.persons else None,
     }

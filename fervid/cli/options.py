@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from fervid.config import DETECTIONS, PRECISIONS, SAMPLINGS, Config, presets
+from fervid.config import DETECTIONS, PRECISIONS, ROTATIONS, SAMPLINGS, Config, presets
 from fervid.registry import DETECTORS, EMBEDDERS, READERS, describe
 
 __all__ = [
@@ -303,6 +303,15 @@ class PipelineOptions(TypedDict, total=False):
     end_s: Annotated[float | None, time_option("--end", panel="Sampling", help="Stop before this time of the video.")]
     stream: Annotated[
         int | None, option(panel="Sampling", help="Video stream to read, as numbered by fervid probe.", metavar="N")
+    ]
+    rotate: Annotated[
+        str | None,
+        option(
+            panel="Sampling",
+            choices=ROTATIONS,
+            help="Turn frames clockwise by these degrees, and mirror them left to right, instead of as the file "
+            "declares.",
+        ),
     ]
     reader: Annotated[
         str | None,

@@ -84,6 +84,7 @@ class TorchClassifier:
         self.head = self._choose(head)
         self.labels, self.temperature = self.head.labels, self.head.temperature
         self.crop_px = int(facts["input_px"])
+        self.channels = 1
         self.alignment = _read_alignment(facts["framing"], self.path)
         self._mean, self._std = float(facts["mean"]), float(facts["std"])
         self.device = resolve_device(device)
@@ -119,7 +120,7 @@ class TorchClassifier:
         Parameters
         ----------
         crop : np.ndarray
-            (m, crop_px, crop_px) uint8.
+            (m, crop_px, crop_px, channels) uint8.
 
         Returns
         -------
@@ -137,7 +138,7 @@ class TorchClassifier:
         Parameters
         ----------
         crop : np.ndarray
-            (m, crop_px, crop_px) uint8.
+            (m, crop_px, crop_px, channels) uint8.
 
         Returns
         -------
@@ -146,10 +147,10 @@ class TorchClassifier:
         """
         parts = [np.zeros((0, self.heads[-1].outputs.stop), np.float32)]
         for start in range(0, len(crop), self.batch_size):
-            full = np.zeros((self.batch_size, 1, self.crop_px, self.crop_px), np.uint8)
+            full = np.zeros((self.batch_size, self.crop_px, self.crop_px, self.channels), np.uint8)
             part = crop[start : start + self.batch_size]
-            full[: len(part), 0] = part
-            parts.append(self._answer(torch.from_numpy(full))[: len(part)].cpu().numpy())
+            full[: len(part)] = part
+            parts.append(self._answer(torch.from_numpy(full).permute(0, 3, 1, 2))[: len(part)].cpu().numpy())
         return np.concatenate(parts)
 
     @cached_property
@@ -165,7 +166,7 @@ class TorchClassifier:
             return self.net.head(fused.features(self._scaled(crop).to(self._dtype)).float())
 
         while True:
-            shape = (self.batch_size, 1, self.crop_px, self.crop_px)
+            shape = (self.batch_size, self.channels, self.crop_px, self.crop_px)
             try:
                 with deterministic_fp32():
                     return CUDAGraphModule(answer, torch.zeros(shape, dtype=torch.uint8, device=self.device))
@@ -184,14 +185,14 @@ class TorchClassifier:
         Parameters
         ----------
         crop : np.ndarray
-            (m, 1, crop_px, crop_px) uint8.
+            (m, crop_px, crop_px, channels) uint8.
 
         Returns
         -------
         torch.Tensor
-            (m, 1, crop_px, crop_px) float32, on the device of `net`.
+            (m, channels, crop_px, crop_px) float32, on the device of `net`.
         """
-        return self._scaled(torch.tensor(crop, device=self.device))
+        return self._scaled(torch.tensor(crop, device=self.device).permute(0, 3, 1, 2))
 
     def _scaled(self, crop: torch.Tensor) -> torch.Tensor:
         return ((crop.float() / 255 - self._mean) / self._std).contiguous(memory_format=torch.channels_last)

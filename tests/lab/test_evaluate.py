@@ -113,11 +113,12 @@ class FakeTwoHeads:
     """Two heads with 15 outputs in all; the logit of output k is k for every image."""
 
     alignment = FER2013_ALIGNMENT
-    name, sha256, path, crop_px, heads = "fake", "0", Path("fake.safetensors"), 4, (SEVEN, EIGHT)
+    name, sha256, path, crop_px, channels = "fake", "0", Path("fake.safetensors"), 4, 1
+    heads = SEVEN, EIGHT
 
     def logits(self, crop: np.ndarray) -> np.ndarray:
-        """Crops (m, 4, 4) -> (m, 15)."""
-        assert crop.shape[1:] == (4, 4)
+        """Crops (m, 4, 4, 1) -> (m, 15)."""
+        assert crop.shape[1:] == (4, 4, 1)
         return np.tile(np.arange(15, dtype=np.float32), (len(crop), 1))
 
 
@@ -174,12 +175,15 @@ def test_error_without_faces_of_known_classes() -> None:
 
 
 def test_tencrop_views() -> None:
-    image = np.arange(144, dtype=np.uint8).reshape(1, 12, 12)
+    image = np.arange(144, dtype=np.uint8).reshape(1, 12, 12, 1)
     shown = list(views(image, "tencrop", 11))
-    assert len(shown) == 10 and all(view.shape == (1, 11, 11) for view in shown)
+    assert len(shown) == 10 and all(view.shape == (1, 11, 11, 1) for view in shown)
     assert all((shown[i + 1] == shown[i][:, :, ::-1]).all() for i in range(0, 10, 2))
-    assert [int(view[0, 0, 0]) for view in shown[2::2]] == [0, 1, 12, 13]  # the corners
-    assert len(list(views(image, "flip", 11))) == 2 and next(views(image, "none", 6)).shape == (1, 6, 6)
+    assert [int(view[0, 0, 0, 0]) for view in shown[2::2]] == [0, 1, 12, 13]  # the corners
+    assert len(list(views(image, "flip", 11))) == 2 and next(views(image, "none", 6)).shape == (1, 6, 6, 1)
+    colour = np.stack([image[..., 0], image[..., 0] // 2, image[..., 0] // 3], 3)
+    for grey, rgb in zip(shown, views(colour, "tencrop", 11), strict=True):
+        assert rgb.shape == (1, 11, 11, 3) and np.array_equal(rgb[..., :1], grey)
 
 
 def test_unknown_augmentation_is_refused() -> None:

@@ -93,7 +93,7 @@ def test_every_network_trains_and_loads(arch: str, tmp_path: Path) -> None:
     weights = train(data, tmp_path, replace(TINY, arch=arch, init="scratch", batch_size=16))
     classifier = TorchClassifier(str(weights), "cpu")
     classifier.batch_size = 2
-    prob = classifier.predict(data.validation.image[:2])
+    prob = classifier.predict(data.validation.image[:2, ..., None])
     assert prob.shape == (2, 7) and np.allclose(prob.sum(1), 1, atol=1e-5)
 
 
@@ -392,7 +392,7 @@ def test_two_heads_learn_labels_and_votes(data: TrainingData, tmp_path: Path) ->
     assert first["temperature"] > 0 and second["temperature"] > 0 and second["labels"] == list(EMOTIONS)
     assert "validation_accuracy_ferplus" in (tmp_path / "curves.csv").read_text()
     classifier = TorchClassifier(str(weights), "cpu", head="ferplus")
-    crops = both.validation.image
+    crops = both.validation.image[..., None]
     assert classifier.predict(crops).shape == (14, 8)
     assert TorchClassifier(str(weights), "cpu").predict(crops).shape == (14, 7)
     votes = np.sort(classifier.logits(crops)[:, 7:], 1)
@@ -423,7 +423,10 @@ def test_student_approaches_its_teacher(data: TrainingData, tmp_path: Path) -> N
         TorchClassifier(str(train(data, tmp_path / name, replace(recipe, teacher=teachers))), "cpu")
         for name, teachers in (("plain", ()), ("distilled", (str(teacher), str(teacher))))
     )
-    disgusted = [softmax(classifier.logits(data.validation.image), 1)[:, 1].mean() for classifier in (plain, distilled)]
+    disgusted = [
+        softmax(classifier.logits(data.validation.image[..., None]), 1)[:, 1].mean()
+        for classifier in (plain, distilled)
+    ]
     assert disgusted[1] > disgusted[0] + 0.2
     other = TrainingData.single(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (data.faces, data.validation)))
     with pytest.raises(DataError, match="must know"):

@@ -16,7 +16,7 @@ from fervid.faces.detectors import load_detector
 from fervid.lab.data.datasets import FaceSet, compare_classes, load_faces
 from fervid.lab.data.duplicates import find_duplicates
 from fervid.lab.data.face_alignment import describe_alignment
-from fervid.lab.data.images import SUFFIXES, batches, main_faces, read_image
+from fervid.lab.data.images import SUFFIXES, as_channels, batches, main_faces, read_image
 from fervid.lab.evaluation.metrics import Reliability, Scores, calibration_error, fit_temperature, score
 
 __all__ = [
@@ -87,7 +87,7 @@ class Predictor:
         Parameters
         ----------
         image : np.ndarray
-            Grey faces (n, h, h) uint8.
+            Faces (n, h, h) or (n, h, h, C) uint8.
         tta : str
             One of TTA.
 
@@ -96,6 +96,7 @@ class Predictor:
         np.ndarray
             (views, n, K) float64.
         """
+        image = as_channels(image, self.classifier.channels)
         logits = [
             self.classifier.logits(view)[:, self.head.outputs] for view in views(image, tta, self.classifier.crop_px)
         ]
@@ -251,7 +252,7 @@ def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
     Parameters
     ----------
     image : np.ndarray
-        Grey faces (n, h, h) uint8.
+        Faces (n, h, h, C) uint8.
     tta : str
         One of TTA.
     size_px : int
@@ -260,7 +261,7 @@ def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
     Yields
     ------
     np.ndarray
-        (n, size_px, size_px) uint8.
+        (n, size_px, size_px, C) uint8.
     """
     if tta == "tencrop":
         side = image.shape[1]
@@ -277,11 +278,13 @@ def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
 
 
 def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
-    if image.shape[1:] == (size_px, size_px):
+    if image.shape[1:3] == (size_px, size_px):
         return image
-    resized = np.zeros((len(image), size_px, size_px), np.uint8)
+    resized = np.zeros((len(image), size_px, size_px, image.shape[3]), np.uint8)
     for i, one in enumerate(image):
-        resized[i] = np.asarray(Image.fromarray(one).resize((size_px, size_px), Image.Resampling.BILINEAR))
+        shown = Image.fromarray(one[..., 0] if image.shape[3] == 1 else one)
+        shown = shown.resize((size_px, size_px), Image.Resampling.BILINEAR)
+        resized[i] = np.asarray(shown).reshape(resized.shape[1:])
     return resized
 
 
@@ -316,18 +319,17 @@ def _score(
 
 
 def _crops(faces: FaceSet, predictors: list[Predictor], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Detect each face in its raw image; give which were found (n,), and the crops (m, S, S) for each predictor."""
+    """Detect each face in its raw image; give which were found (n,), and the crops (m, S, S, C) for each predictor."""
     detector = load_detector(name, predictors[0].classifier.device, "auto")
-    crops: list[list[np.ndarray]] = [
-        [np.zeros((0, j.classifier.crop_px, j.classifier.crop_px), np.uint8)] for j in predictors
-    ]
+    sides = [(one.classifier.crop_px, one.classifier.crop_px, one.classifier.channels) for one in predictors]
+    crops = [[np.zeros((0, *side), np.uint8)] for side in sides]
     found: list[bool] = []
     for images in batches(_original(faces, i) for i in range(len(faces))):
         detected = main_faces(images, detector)
         found += [face is not None for face in detected]
         for predictor, kept in zip(predictors, crops):
-            size_px, alignment = predictor.classifier.crop_px, predictor.classifier.alignment
-            kept += [face.crop(image, alignment, size_px)[None] for face, image in zip(detected, images) if face]
+            to = predictor.classifier.alignment, predictor.classifier.crop_px, predictor.classifier.channels
+            kept += [face.crop(image, *to)[None] for face, image in zip(detected, images) if face]
     return np.array(found), [np.concatenate(kept) for kept in crops]
 
 
@@ -336,7 +338,7 @@ def _original(faces: FaceSet, i: int) -> np.ndarray:
     path = Path(str(faces.source[i])) if faces.source is not None else Path()
     if path.suffix.lower() in SUFFIXES and path.is_file():
         return read_image(path)
-    return np.repeat(faces.image[i][..., None], 3, 2)
+    return as_channels(faces.image[i : i + 1], 3)[0]
 
 
 def _facts(predictor: Predictor) -> dict[str, Any]:

@@ -128,9 +128,9 @@ def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector
             if isinstance(face, Face):
                 row |= {"face": "found", "score": f"{face.score:.4f}"}
                 row |= {name: f"{value:.1f}" for name, value in zip(_BOX, face.box_px)}
-                crops.append(face.crop(image, classifier.alignment, classifier.crop_px))
+                crops.append(face.crop(image, classifier.alignment, classifier.crop_px, classifier.channels))
             elif face is not None:
-                crops.append(whole(image, classifier.crop_px))
+                crops.append(whole(image, classifier.crop_px, classifier.channels))
         rows.append(row)
     prob = iter(classifier.predict(np.stack(crops)) if crops else ())
     for row in rows:

@@ -124,7 +124,7 @@ def teacher_views(
     Yields
     ------
     np.ndarray
-        (m, crop_px, crop_px), or (m, crop_px, crop_px, 3) for a teacher that sees colour; uint8.
+        (m, crop_px, crop_px, channels) uint8.
     """
     side, channels = teacher.crop_px, teacher.channels
     for start in range(0, len(faces), _BLOCK):
@@ -133,12 +133,12 @@ def teacher_views(
             place = _teacher_places(faces.placement[start : start + _BLOCK], aligned, teacher.alignment)
             crop = (resample(image, place, side, channels) * 255).round().byte()
         elif channels == 1 and image.ndim == 3:
-            yield _resized(image, side)
+            yield _resized(image, side)[..., None]
             continue
         else:
             plain = torch.eye(2, 3).repeat(len(image), 1, 1)
             crop = (resample(image, plain, side, channels) * 255).round().byte()
-        yield crop[:, 0].numpy() if channels == 1 else crop.permute(0, 2, 3, 1).contiguous().numpy()
+        yield crop.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _teacher_places(placement: np.ndarray, aligned: FaceAlignment, alignment: FaceAlignment) -> Tensor:
@@ -162,7 +162,7 @@ def mirrored(image: np.ndarray, recipe: Recipe) -> list[np.ndarray]:
     Parameters
     ----------
     image : np.ndarray
-        (n, h, h) or (n, h, h, 3).
+        (n, h, h, channels).
     recipe : Recipe
 
     Returns

@@ -1,4 +1,4 @@
-"""Measure a network on the validation faces of every corpus, under the stated and the corpus's own class frequencies."""
+"""Measure a network on the validation faces of every corpus, under the stated and the corpus's own prior."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
