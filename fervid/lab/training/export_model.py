@@ -111,7 +111,8 @@ def _fold_priors(
     """
     recipe = run.recipe
     evidence = evidence_of(mixture, run.logits_of)
-    heads, rows, figures = [], [], {corpus: {} for corpus in evidence}
+    heads, rows = [], []
+    figures: dict[str, dict[str, Any]] = {corpus: {} for corpus in evidence}
     bias = state["head.bias"]
     for task in mixture.tasks:
         found = {corpus: parts[task.name] for corpus, parts in evidence.items() if task.name in parts}

@@ -205,9 +205,10 @@ class Trainer:
         return loss, logits
 
     def _normalise(self, x: Tensor) -> Tensor:
-        mean, std = self.mean_std
-        if isinstance(mean, tuple):
-            mean, std = (torch.tensor(value, device=self.device)[:, None, None] for value in (mean, std))
+        mean, std = (
+            torch.tensor(value, device=self.device)[:, None, None] if isinstance(value, tuple) else value
+            for value in self.mean_std
+        )
         return ((x.to(self.device) - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
