@@ -1,6 +1,7 @@
 """Train, evaluate and explain classifiers."""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -19,11 +20,11 @@ __all__ = [
 
 
 def train(
-    data: Name,
+    data: Name | Sequence[Name] | None,
     out: Name,
     *,
-    validation: Name | None = None,
-    split: str = "train",
+    validation: Name | Sequence[Name] | None = None,
+    split: str | None = None,
     drop_duplicates: bool = False,
     recipe: Name | None = None,
     sweep: Name | None = None,
@@ -35,16 +36,18 @@ def train(
 
     Parameters
     ----------
-    data : path
-        Training faces: a file or a folder.
+    data : path, or sequence of paths
+        Training faces: files or folders, one per corpus. "NAME=PATH" names a corpus, which otherwise has the name of
+        its file; in a recipe, [corpora.NAME] holds its options. None: the corpora of the recipe.
     out : path
         Folder for the weights, the curves and the checkpoint.
-    validation : path, optional
-        Faces for validation and calibration; by default every tenth of `data`.
-    split : str
-        The split of `data` to learn, where it has several.
+    validation : path, or sequence of paths, optional
+        Faces for validation and calibration: as many as `data`, in the same order, or "NAME=PATH". By default a tenth
+        of each corpus is held out, the same faces every time; `evaluate` measures on it with split="holdout".
+    split : str, optional
+        The split of `data` to learn, where it has several: "train", or that of the recipe.
     drop_duplicates : bool, default False
-        Leave out training faces that are also validation faces.
+        Leave out training faces that are also validation faces, of any corpus.
     recipe : path, optional
         A TOML file of options.
     sweep : path, optional
@@ -79,14 +82,20 @@ def train(
     base = load_recipe(Path(recipe) if recipe is not None else None, **options)
     grid = load_grid(Path(sweep), base) if sweep is not None else [({}, base)]
     training.preflight((one for _, one in grid), device)
+    source = DataSource.of(_paths(data), _paths(validation), base, split=split, drop_duplicates=drop_duplicates)
     folder, say = Path(out), on_message or (lambda message: None)
     make_folder(folder)
-    source = DataSource(Path(data), Path(validation) if validation is not None else None, split, drop_duplicates)
     read = functools.partial(source.read, report=say)
     if sweep is None:
         return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=say))}
     runs = sweeps.sweep(read, grid, folder, device=device, on_epoch=say)
     return {"results": str(folder / "results.csv"), "runs": runs}
+
+
+def _paths(given: Name | Sequence[Name] | None) -> list[str | Path]:
+    """Give the paths of one or several data sets; text may have the form NAME=PATH."""
+    several = [given] if isinstance(given, str | PathLike) else given or ()
+    return [one if isinstance(one, str) else Path(one) for one in several]
 
 
 def evaluate(
@@ -112,7 +121,8 @@ def evaluate(
     weights : str or sequence of str
         Names of bundled models or .safetensors files; several are an ensemble.
     split : str, optional
-        "train", "val", "public", "private", "test" or "all", where `data` has several.
+        "train", "val", "public", "private", "test" or "all", where `data` has several. "holdout": the tenth of the
+        training faces that `train` holds out.
     labels : {"auto", "hard", "ferplus"}
         "ferplus" is the label that most raters of FER+ chose.
     head : str, optional

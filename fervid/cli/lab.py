@@ -161,15 +161,26 @@ class RecipeOptions(TypedDict, total=False):
     rerun=RESUMES,
 )
 def train(
-    data: Annotated[Path, option(panel="Data", help="Training faces: a file or a folder.", show_default=False)],
     out: Annotated[Path, output("The folder for the weights, curves and checkpoint.")],
+    data: Annotated[
+        list[str] | None,
+        option(
+            panel="Data",
+            help="Training faces: a file or a folder; repeat it for several corpora.",
+            metavar="[NAME=]PATH",
+        ),
+    ] = None,
     validation: Annotated[
-        Path | None,
-        option(panel="Data", help="Faces for validation and calibration (default every 10th of --data)."),
+        list[str] | None,
+        option(
+            panel="Data",
+            help="Faces for validation and calibration, one per --data or by name (default a tenth of each --data).",
+            metavar="[NAME=]PATH",
+        ),
     ] = None,
     split: Annotated[
-        str, option(panel="Data", help="Split of --data to learn, where it has several.", metavar="NAME")
-    ] = "train",
+        str | None, option(panel="Data", help="Split of --data to learn, where it has several (train).", metavar="NAME")
+    ] = None,
     drop_duplicates: Annotated[
         bool,
         flag("--drop-duplicates", panel="Data", help="Leave out training faces that are also validation faces."),
@@ -225,7 +236,8 @@ def evaluate(
         str | None,
         option(
             panel="Data",
-            help="train, val, public, private, test or all, where --data has several.",
+            help="train, val, public, private, test or all, where --data has several; holdout: the tenth of the "
+            "training faces that train holds out.",
             metavar="NAME",
         ),
     ] = None,
