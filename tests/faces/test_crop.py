@@ -338,11 +338,11 @@ def film(path: Path, image: np.ndarray, pixels: str = "yuv420p", matrix: int = 6
 def crops_of(path: Path, landmarks_px: np.ndarray, *, detection_px: int = 640, channels: int = 3) -> FaceBatch:
     """Crop the face of each frame as the pipeline does."""
     with open_video(path) as reader:
-        video = reader.info
-        size = detection_px, round(detection_px * video.height_px / video.width_px)
-        frames = batch_frames(sample_frames(reader.frames(), None), video, size)
-        how = {"alignment": AFFINE, "crop_px": 80, "channels": channels, "min_face_px": 20.0}
-        return concatenate(list(detect(frames, Found(landmarks_px, video.width_px), video, **how)))
+        frames = batch_frames(
+            sample_frames(reader.frames(), None), lambda size: (detection_px, round(detection_px * size[1] / size[0]))
+        )
+        how = {"alignment": AFFINE, "crop_px": 80, "channels": channels, "min_face": lambda _: 0.01}
+        return concatenate(list(detect(frames, Found(landmarks_px, reader.info.width_px), **how)))
 
 
 COLOURS = {

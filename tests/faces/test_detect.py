@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fervid.faces.crop import FaceAlignment, crop_face, square_places
 from fervid.faces.detect import detect
 from fervid.types import FaceBatch, FrameBatch
-from tests.helpers.fakes import AFFINE, DARK, PLAIN, FakeDetector, draw_faces, same, split, video
+from tests.helpers.fakes import AFFINE, DARK, PLAIN, FakeDetector, draw_faces, same, split
 from tests.helpers.hypothesis_settings import steady
 
 
@@ -32,8 +32,9 @@ def found(
     min_face_px: float = 4,
     channels: int = 1,
 ):
-    how = {"alignment": alignment, "crop_px": 8, "channels": channels, "min_face_px": min_face_px}
-    return list(detect(batches, FakeDetector(), video(*size), **how))
+    shown = [replace(batch, size_px=size) for batch in batches]
+    how = {"alignment": alignment, "crop_px": 8, "channels": channels}
+    return list(detect(shown, FakeDetector(), **how, min_face=lambda size_px: min_face_px / size_px[0]))
 
 
 def test_limited_luma_is_stretched_in_the_crop():
