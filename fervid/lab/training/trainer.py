@@ -97,7 +97,7 @@ class Trainer:
         self.recipe.check_draws()
         self.mixture = mixture_of(material, self.recipe, str(self.device))
         self.tasks = self.mixture.tasks
-        return DrawnBatches(self.mixture, self.recipe)
+        return DrawnBatches(self.mixture, self.recipe, self.device)
 
     def _build(self) -> Network:
         recipe = self.recipe
