@@ -102,7 +102,8 @@ def write_pack(material: TrainingData, path: Path) -> None:
             key = f"{corpus.name}/{part}/"
             encoded = [_encode(image) for image in faces.image]
             arrays |= {
-                key + "name": np.array(faces.name), key + "labelling": np.array(faces.labelling), key + "labels": np.array(faces.labels),
+                key + "name": np.array(faces.name), key + "labelling": np.array(faces.labelling),
+                key + "labels": np.array(faces.labels),
                 key + "side": np.array(faces.image.shape[1]), key + "colour": np.array(faces.image.ndim == 4),
                 key + "size": np.array([len(one) for one in encoded], np.int64),
                 key + "image": np.frombuffer(b"".join(encoded), np.uint8), key + "label": faces.label,
