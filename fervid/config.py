@@ -22,6 +22,7 @@ __all__ = [
     "DETECTIONS",
     "MAX_PIXELS",
     "PRECISIONS",
+    "ROTATIONS",
     "SAMPLINGS",
     "Config",
     "ConfigOptions",
@@ -39,6 +40,8 @@ MAX_PIXELS = 64_000_000
 DETECTIONS = ("adaptive", "every")
 SAMPLINGS = ("exact", "fast")
 PRECISIONS = ("auto", "fp32", "bf16")
+#: How stored frames are displayed: turned clockwise by these degrees, then mirrored left to right.
+ROTATIONS = ("0", "90", "180", "270", "mirrored", "mirrored-90", "mirrored-180", "mirrored-270")
 #: Side of MTCNN's first network, and so of the smallest face that can be found (Zhang et al. 2016, arXiv 1604.02878).
 _SMALLEST_FACE_PX = 12
 
@@ -87,6 +90,8 @@ class Config:
     """every: search every sampled frame for faces; adaptive: search keyframes and confirm the faces between them."""
     weights: str = "seresnet"
     """Name of a bundled model, or a .safetensors file with its .json beside it."""
+    prior: str = "default"
+    """Class frequencies that the probabilities assume: default (those of the weights), uniform, trained, or a file."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: str = "auto"
@@ -109,6 +114,8 @@ class Config:
     """Whether there are `*_baseline` columns."""
     stream: int | None = None
     """Index of the video stream; None: the one that FFmpeg prefers."""
+    rotate: str | None = None
+    """One of ROTATIONS: how stored frames are displayed, whatever the file declares; None: as the file declares."""
     start_s: float = 0.0
     """Where processing starts, in seconds since the first frame."""
     end_s: float | None = None
@@ -125,6 +132,10 @@ class Config:
         check_choice("detector", self.detector, DETECTORS)
         check_choice("detection", self.detection, DETECTIONS)
         check_choice("precision", self.precision, PRECISIONS)
+        if self.rotate is not None:
+            check_choice("rotate", self.rotate, ROTATIONS)
+            if self.reader != "auto" and "rotate" not in READERS[self.reader].takes:
+                raise ConfigError(f"rotate needs the reader av, found reader {self.reader}")
         _within("fps", self.fps, 1, 1000, "a number or native; every second of a timeline needs a sampled frame")
         _within("min_face_px", self.min_face_px, _SMALLEST_FACE_PX, 100_000, "pixels of the video")
         _within("detection_size_px", self.detection_size_px, 64, 16_384, "pixels")
@@ -200,6 +211,7 @@ class ConfigOptions(TypedDict, total=False):
     detector: str | None
     detection: str | None
     weights: str | None
+    prior: str | None
     device: str | None
     precision: str | None
     detection_size_px: int | None
@@ -211,6 +223,7 @@ class ConfigOptions(TypedDict, total=False):
     smooth_s: float | None
     baseline: bool | None
     stream: int | None
+    rotate: str | int | None
     start_s: float | None
     end_s: float | None
     max_pixels: int | None
@@ -268,6 +281,8 @@ def _convert_texts(options: Mapping[str, Any]) -> dict[str, Any]:
             values["fps"] = None if fps == "native" else float(fps)
         except ValueError:
             raise ConfigError(f'fps = {fps!r}: expected a number or "native"') from None
+    if isinstance(rotate := values.get("rotate"), int | float) and not isinstance(rotate, bool):
+        values["rotate"] = f"{rotate:g}"
     if values.get("persons") == "none":  # disables what a preset enables
         values["persons"] = None
     return values
@@ -328,7 +343,7 @@ def make_options(
     Parameters
     ----------
     kind : type
-        A dataclass whose fields are str, int, float, bool, optionally None, or tuple[str, ...].
+        A dataclass whose fields are str, int, float, bool, optionally None, tuple[str, ...], or dict[str, ...].
     written : Mapping[str, Any]
         The values of the file.
     options : Mapping[str, Any]
@@ -400,6 +415,13 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
             raise ConfigError(f"{name} = {value!r}: expected a list of texts")
         return tuple(value)
+    if get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{name} = {value!r}: expected a table")
+        part = get_args(kind)[1]
+        return {
+            key: _convert(f"{name}: {key}", one, part) if part in _TYPE_NAMES else one for key, one in value.items()
+        }
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if float in kinds and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)

@@ -287,6 +287,7 @@ class _VideoRun:
     def _provenance(self) -> dict[str, Any]:
         """Everything that determined the result, and nothing else: no clock, no host."""
         video, health, classifier = self.video.info, self.video.health, self.models.classifier
+        prior = getattr(classifier, "prior", None)
         return {
             "version": __version__,
             "schema": SCHEMA_VERSION,
@@ -301,16 +302,19 @@ class _VideoRun:
                 "width_px": video.width_px,
                 "height_px": video.height_px,
                 "rotation_deg": video.rotation_deg,
+                "mirrored": video.mirrored,
                 "stream": video.stream,
                 "frame_rate": str(video.frame_rate) if video.frame_rate else None,
                 "duration_s": video.duration_s,
                 "start_s": video.start_s,
+                "origin_s": video.origin_s,
             },
             "model": {
                 "name": classifier.name,
                 "sha256": getattr(classifier, "sha256", None),
                 "labels": list(classifier.labels),
                 "temperature": getattr(classifier, "temperature", None),
+                "prior": prior.to_dict(classifier.labels) if prior else None,
                 "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
@@ -403,6 +407,7 @@ def find_faces(
     crops: dict[str, Any] = {
         "alignment": classifier.alignment,
         "crop_px": classifier.crop_px,
+        "channels": classifier.channels,
         "min_face_px": min_face_px,
         "recognition": models.embedder if config.persons else None,
     }

@@ -129,7 +129,7 @@ READERS: dict[str, Entry] = {
     "av": Entry(
         "fervid.video.readers.pyav:PyAVReader",
         help="whatever FFmpeg decodes, damaged files too",
-        takes=("stream", "max_pixels", "careful", "synthetic_time", "sampling"),
+        takes=("stream", "max_pixels", "careful", "synthetic_time", "sampling", "rotate"),
     ),
     "decord": Entry("fervid.video.readers.decord:DecordReader", help="clean files", takes=("stream", "max_pixels")),
     "torchcodec": Entry(
@@ -141,7 +141,7 @@ READERS: dict[str, Entry] = {
     "nvdec": Entry(
         "fervid.video.readers.nvdec:NvdecReader",
         help="on an NVIDIA GPU",
-        takes=("stream", "max_pixels", "device", "careful", "synthetic_time"),
+        takes=("stream", "max_pixels", "device", "careful", "synthetic_time", "rotate"),
     ),
     "auto": Entry("", help="nvdec for what the GPU decodes, av for the rest"),
 }

@@ -39,9 +39,9 @@ class VideoInfo:
     container, codec : str
         As FFmpeg calls them.
     width_px, height_px : int
-        Size of the displayed frame.
+        Size of the first frame as it is displayed; it may change at any frame.
     rotation_deg : int
-        How far stored frames are rotated for display.
+        How far the first stored frame is rotated counterclockwise for display: 0, 90, 180 or 270.
     frame_rate : Fraction, optional
         Frames per second.
     duration_s : float, optional
@@ -49,6 +49,12 @@ class VideoInfo:
         Timestamp of the first frame in the file.
     stream : int
         Index of the video stream.
+    origin_s : float
+        Time of the first frame on the file's clock, which players show (clock.FileClock).
+    mirrored : bool
+        Whether the first stored frame is mirrored left to right before that rotation.
+    odd_matrix : bool
+        Whether the file's display matrix is neither a rotation by quarter turns nor a mirroring; the nearest is used.
     """
 
     path: Path
@@ -61,6 +67,9 @@ class VideoInfo:
     duration_s: float | None
     start_s: float
     stream: int
+    origin_s: float = 0.0
+    mirrored: bool = False
+    odd_matrix: bool = False
 
 
 F = TypeVar("F", bound="_Faces")
@@ -216,14 +225,15 @@ class _CroppedFaces(_Faces):
     Parameters
     ----------
     crop : np.ndarray
-        What the classifier sees, (m, S, S) uint8 grey; S = 0 if the faces are classified already.
+        What the classifier sees, (m, S, S, C) uint8: grey (C = 1) or RGB (C = 3); S = 0 if the faces are classified
+        already.
     recognition_crop : np.ndarray
         What the embedder sees, (m, P, P) uint8 grey; P = 0 if persons are not distinguished.
     prob : np.ndarray
         Probabilities, (m, K) float32; K = 0 until the faces are classified.
     """
 
-    crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
+    crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, None))]
     recognition_crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
     prob: Annotated[np.ndarray, _Array(np.float32, (None, None))]
 

@@ -4,7 +4,20 @@ from pathlib import Path
 from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
-from fervid.cli.options import Detect, Device, Fps, Json, JsonFile, Quiet, Weights, argument, flag, option, output
+from fervid.cli.options import (
+    Detect,
+    Device,
+    Fps,
+    Json,
+    JsonFile,
+    Prior,
+    Quiet,
+    Weights,
+    argument,
+    flag,
+    option,
+    output,
+)
 from fervid.networks.registry import ARCHITECTURES
 from fervid.registry import DETECTORS, describe
 
@@ -23,6 +36,15 @@ class RecipeOptions(TypedDict, total=False):
     size_px: Annotated[
         int | None, option("--size", panel="Data", help="Side of the images, 16 to 1024 (48).", metavar="PX")
     ]
+    colour: Annotated[bool | None, flag("--colour", panel="Data", help="Show the network RGB images.")]
+    align: Annotated[
+        str | None,
+        option(
+            panel="Data",
+            choices=("none", "landmarks"),
+            help="Place faces by their landmarks, as the line does, or as they are (none).",
+        ),
+    ]
     balance: Annotated[
         str | None,
         option(
@@ -30,6 +52,17 @@ class RecipeOptions(TypedDict, total=False):
             choices=("none", "weights", "oversample", "smote", "adasyn"),
             help="How to balance the classes (none).",
         ),
+    ]
+    class_power: Annotated[
+        float | None,
+        option(
+            panel="Data",
+            help="Draw a class of n images n ** (1 - POWER) times as often; 1 draws all equally often (0).",
+            metavar="POWER",
+        ),
+    ]
+    epoch_pictures: Annotated[
+        int | None, option(panel="Data", help="Images per epoch where images are drawn (all).", metavar="N")
     ]
     augment: Annotated[float | None, option(panel="Data", help="Strength of the augmentation (1).", metavar="FACTOR")]
     window_px: Annotated[
@@ -51,13 +84,18 @@ class RecipeOptions(TypedDict, total=False):
         ),
     ]
     freeze: Annotated[bool | None, flag("--freeze", panel="Model", help="Train the head only.")]
+    freeze_blocks: Annotated[
+        int | None,
+        option(panel="Model", help="Keep the first layers and this many blocks as they are (0).", metavar="N"),
+    ]
     dropout: Annotated[float | None, option(panel="Model", help="Dropout before the head (0.3).", metavar="RATE")]
     heads: Annotated[
         str | None,
         option(
             panel="Model",
-            choices=("hard", "both"),
-            help="hard: one head for the labels (default); both: a second head for the votes.",
+            choices=("hard", "both", "joint"),
+            help="hard: one head for the labels (default); both: a second one for the votes; joint: one head that all "
+            "corpora teach, and one for each labelling.",
         ),
     ]
     vote_weight: Annotated[
@@ -66,6 +104,14 @@ class RecipeOptions(TypedDict, total=False):
     label_smoothing: Annotated[
         float | None,
         option(panel="Training", help="Probability spread over all classes (0.05).", metavar="SHARE"),
+    ]
+    logit_adjustment: Annotated[
+        bool | None,
+        flag("--logit-adjustment", panel="Training", help="Correct the loss for rare classes (Menon et al. 2021)."),
+    ]
+    consistency: Annotated[
+        float | None,
+        option(panel="Training", help="Weight of equal attention to mirror images (0).", metavar="WEIGHT"),
     ]
     teacher: Annotated[
         list[str] | None,
@@ -76,11 +122,26 @@ class RecipeOptions(TypedDict, total=False):
         option(panel="Training", help="Weight of the teachers' prediction in the target (0.5).", metavar="WEIGHT"),
     ]
     epochs: Annotated[int | None, option(panel="Training", help="Passes over the training faces (28).", metavar="N")]
+    minutes: Annotated[
+        float | None, option(panel="Training", help="Train for this time instead of --epochs.", metavar="MIN")
+    ]
     batch_size: Annotated[int | None, option(panel="Training", help="Faces per step (128).", metavar="N")]
     optimiser: Annotated[str | None, option(panel="Training", choices=("sgd", "adamw"), help="Optimiser (sgd).")]
     learning_rate: Annotated[
         float | None,
         option(panel="Training", help="Peak learning rate (sgd 0.1, adamw 0.001).", metavar="RATE"),
+    ]
+    layer_decay: Annotated[
+        float | None,
+        option(
+            panel="Training",
+            help="Learning rate of the first layers in parts of the last ones', geometric in between (1).",
+            metavar="FACTOR",
+        ),
+    ]
+    sam: Annotated[
+        float | None,
+        option(panel="Training", help="Radius of sharpness-aware minimisation (0, off).", metavar="RHO"),
     ]
     schedule: Annotated[
         str | None,
@@ -113,22 +174,36 @@ class RecipeOptions(TypedDict, total=False):
     rerun=RESUMES,
 )
 def train(
-    data: Annotated[Path, option(panel="Data", help="Training faces: a file or a folder.", show_default=False)],
     out: Annotated[Path, output("The folder for the weights, curves and checkpoint.")],
+    data: Annotated[
+        list[str] | None,
+        option(
+            panel="Data",
+            help="Training faces: a file or a folder; repeat it for several corpora.",
+            metavar="[NAME=]PATH",
+        ),
+    ] = None,
     validation: Annotated[
-        Path | None,
-        option(panel="Data", help="Faces for validation and calibration (default every 10th of --data)."),
+        list[str] | None,
+        option(
+            panel="Data",
+            help="Faces for validation and calibration, one per --data or by name (default a tenth of each --data).",
+            metavar="[NAME=]PATH",
+        ),
     ] = None,
     split: Annotated[
-        str, option(panel="Data", help="Split of --data to learn, where it has several.", metavar="NAME")
-    ] = "train",
+        str | None, option(panel="Data", help="Split of --data to learn, where it has several (train).", metavar="NAME")
+    ] = None,
     drop_duplicates: Annotated[
         bool,
         flag("--drop-duplicates", panel="Data", help="Leave out training faces that are also validation faces."),
     ] = False,
     recipe: Annotated[
         Path | None,
-        option(panel="Run", help="A TOML file with any options of training; those given here override it."),
+        option(
+            panel="Run",
+            help="A TOML file or the name of a shipped recipe; options given here override it.",
+        ),
     ] = None,
     sweep: Annotated[
         Path | None,
@@ -174,7 +249,8 @@ def evaluate(
         str | None,
         option(
             panel="Data",
-            help="train, val, public, private, test or all, where --data has several.",
+            help="train, val, public, private, test or all, where --data has several; holdout: the tenth of the "
+            "training faces that train holds out.",
             metavar="NAME",
         ),
     ] = None,
@@ -203,8 +279,14 @@ def evaluate(
             metavar="NAME|FILE",
         ),
     ] = ["seresnet"],  # noqa: B006
+    prior: Prior = "default",
     head: Annotated[
-        str | None, option(panel="Model", help="Head to use (default the one that fits the data best).", metavar="NAME")
+        str | None,
+        option(
+            panel="Model",
+            help="Head to use (default that of these labels, else the first).",
+            metavar="NAME",
+        ),
     ] = None,
     tta: Annotated[
         str, option(panel="Model", choices=("none", "flip", "tencrop"), help="Test-time augmentation.")
@@ -222,6 +304,7 @@ def evaluate(
     facts = fervid.evaluate(
         data,
         weights=weights,
+        prior=prior,
         split=split,
         labels=labels,
         head=head,
@@ -257,6 +340,7 @@ def explain(
     fps: Fps = None,
     detect: Detect = True,
     weights: Weights = "seresnet",
+    prior: Prior = "default",
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -277,6 +361,7 @@ def explain(
         fps=fps,
         detect=detect,
         weights=weights,
+        prior=prior,
         device=device,
     )
     code = 1 if facts["unreadable"] else 0
@@ -293,6 +378,7 @@ def score(
     out: Annotated[Path, output("The table to write (CSV).")],
     detect: Detect = True,
     weights: Weights = "seresnet",
+    prior: Prior = "default",
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -306,7 +392,7 @@ def score(
     import fervid
     from fervid.views import terminal
 
-    tally = fervid.score(folder, out, detect=detect, weights=weights, device=device)
+    tally = fervid.score(folder, out, detect=detect, weights=weights, prior=prior, device=device)
     hint = {"hint": tally.hint} if tally.hint and not as_json else {}
     terminal.show(asdict(tally) | hint, as_json=as_json, quiet=quiet)
     return 1 if tally.unreadable else 0

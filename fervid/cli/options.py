@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 import typer
 
-from fervid.config import DETECTIONS, PRECISIONS, SAMPLINGS, Config, presets
+from fervid.config import DETECTIONS, PRECISIONS, ROTATIONS, SAMPLINGS, Config, presets
 from fervid.registry import DETECTORS, EMBEDDERS, READERS, describe
 
 __all__ = [
@@ -20,7 +20,9 @@ __all__ = [
     "JsonFile",
     "PipelineOptions",
     "PresetDevice",
+    "PresetPrior",
     "PresetWeights",
+    "Prior",
     "Quiet",
     "ShardedOptions",
     "TimelineFile",
@@ -266,6 +268,10 @@ PresetWeights = Annotated[
         panel="Model", help=f"A bundled model (default {Config.weights}) or a .safetensors file.", metavar="NAME|FILE"
     ),
 ]
+_PRIOR = "Class frequencies that the probabilities assume: those of the weights (default), equal ones, those of the "
+_PRIOR += "training data, or a .toml or .json file with one number per emotion."
+Prior = Annotated[str, option(panel="Model", help=_PRIOR, metavar="default|uniform|trained|FILE")]
+PresetPrior = Annotated[str | None, option(panel="Model", help=_PRIOR, metavar="default|uniform|trained|FILE")]
 PresetDevice = Annotated[str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")]
 
 # -- options of the pipeline ------------------------------------------------------------------------
@@ -303,6 +309,15 @@ class PipelineOptions(TypedDict, total=False):
     end_s: Annotated[float | None, time_option("--end", panel="Sampling", help="Stop before this time of the video.")]
     stream: Annotated[
         int | None, option(panel="Sampling", help="Video stream to read, as numbered by fervid probe.", metavar="N")
+    ]
+    rotate: Annotated[
+        str | None,
+        option(
+            panel="Sampling",
+            choices=ROTATIONS,
+            help="Turn frames clockwise by these degrees, and mirror them left to right, instead of as the file "
+            "declares.",
+        ),
     ]
     reader: Annotated[
         str | None,
@@ -383,6 +398,7 @@ class PipelineOptions(TypedDict, total=False):
         ),
     ]
     weights: PresetWeights
+    prior: PresetPrior
     precision: Annotated[
         str | None,
         option(panel="Model", choices=PRECISIONS, help=f"Arithmetic of the networks (default {Config.precision})."),

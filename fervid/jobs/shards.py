@@ -207,7 +207,7 @@ def read_segment(job: Job, config: Config, models: Models, on_progress: Callable
     assert isinstance(job, SegmentJob)
     tune_malloc()
     try:
-        file: dict[str, Any] = {"stream": config.stream, "max_pixels": config.max_pixels}
+        file: dict[str, Any] = {"stream": config.stream, "max_pixels": config.max_pixels, "rotate": config.rotate}
         with SegmentReader(job.path, **file, sampling=sampling_of(config)) as reader:
             start_s, stop_s = reader.bounds_s(job.segment)
             found = find_faces(sample_around(reader, job.segment, config), reader.info, config, models)

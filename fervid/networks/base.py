@@ -30,7 +30,7 @@ class Network(nn.Module):
         Parameters
         ----------
         x : Tensor
-            Normalised grey crops, (n, 1, h, w).
+            Normalised crops, (n, 1, h, w) if grey, else (n, 3, h, w).
 
         Returns
         -------
@@ -40,7 +40,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits (n, n_classes) of normalised grey crops (n, 1, h, w)."""
+        """Compute the logits (n, n_classes) of normalised crops (n, channels, h, w)."""
         return self.head(self.drop(self.features(x)))
 
 

@@ -1,13 +1,13 @@
 """The networks of published systems, to train and to compare with ours. The line loads them only by name.
 
-Each takes normalised grey crops of any size and resizes them to the size it works at.
+Each takes normalised crops of any size and resizes them to the size it works at.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fervid.errors import MissingDependency
+from fervid.errors import ConfigError, MissingDependency
 from fervid.networks.base import Block, Network
 from fervid.networks.dlib_resnet import SIDE_PX, DlibResNet
 
@@ -40,14 +40,22 @@ class Baseline(Network):
         The last feature map is averaged to grid x grid cells.
     dense : tuple of int
         Widths of the dense layers before the head.
+    channels : int
+        1 for grey crops, 3 for colour.
     """
 
     def __init__(
-        self, n_classes: int, convolutions: tuple[tuple[int, int], ...], grid: int, dense: tuple[int, ...]
+        self,
+        n_classes: int,
+        convolutions: tuple[tuple[int, int], ...],
+        grid: int,
+        dense: tuple[int, ...],
+        *,
+        channels: int = 1,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for inside, (outside, kernel) in zip((1, *(width for width, _ in convolutions)), convolutions):
+        for inside, (outside, kernel) in zip((channels, *(width for width, _ in convolutions)), convolutions):
             layers += [nn.Conv2d(inside, outside, kernel, padding="same", bias=False), nn.BatchNorm2d(outside)]
             layers += [nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout(0.25)]
         layers += [nn.AdaptiveAvgPool2d(grid), nn.Flatten()]
@@ -58,7 +66,7 @@ class Baseline(Network):
         self.head = nn.Linear(dense[-1], n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Compute the features (n, dense[-1]) of the crops (n, 1, h, w)."""
+        """Compute the features (n, dense[-1]) of the crops (n, channels, h, w)."""
         return self.layers(x)
 
 
@@ -72,11 +80,14 @@ class SECNN(Network):
     blocks : tuple of int
         Residual blocks per width (64, 128, 256, 512); the first block of a width halves the resolution. Five blocks
         make the network of 13 layers: 1 + 2 x 5 + 2.
+    channels : int
+        1 for grey crops, 3 for colour.
     """
 
-    def __init__(self, n_classes: int, blocks: tuple[int, int, int, int]) -> None:
+    def __init__(self, n_classes: int, blocks: tuple[int, int, int, int], *, channels: int = 1) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
+        first = nn.Conv2d(channels, 32, 3, 1, 1, bias=False)
+        self.stem = nn.Sequential(first, nn.BatchNorm2d(32), nn.ReLU(inplace=True))
         layers: list[nn.Module] = []
         inside = 32
         for outside, count in zip((64, 128, 256, 512), blocks):
@@ -89,7 +100,7 @@ class SECNN(Network):
         self.head = nn.Linear(256, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Compute the features (n, 256) of the crops (n, 1, h, w)."""
+        """Compute the features (n, 256) of the crops (n, channels, h, w)."""
         return self.dense(self.blocks(self.stem(_resize(x, 64))).mean((2, 3)))
 
 
@@ -123,7 +134,7 @@ class Backbone(Network):
         self.head = nn.Linear(n_features, n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Compute the features (n, n_features) of the crops (n, 1, h, w)."""
+        """Compute the features (n, n_features) of the crops (n, 1 or 3, h, w)."""
         return self.backbone((_resize(x, self.side_px) * self.contrast).expand(-1, 3, -1, -1))
 
 
@@ -210,9 +221,18 @@ class DlibFace(Network):
     ----------
     n_classes : int
         Number of outputs.
+    channels : int
+        1, for grey crops.
+
+    Raises
+    ------
+    ConfigError
+        If the crops are to be coloured.
     """
 
-    def __init__(self, n_classes: int) -> None:
+    def __init__(self, n_classes: int, *, channels: int = 1) -> None:
+        if channels != 1:
+            raise ConfigError("the architecture dlibface takes grey crops: set colour = false")
         super().__init__()
         self.backbone = DlibResNet(blocks=13)
         self.drop = nn.Dropout(0.3)

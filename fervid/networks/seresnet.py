@@ -11,7 +11,7 @@ __all__ = ["SEResNet"]
 
 
 class SEResNet(Network):
-    """A residual CNN for 48x48 grey crops: 2.8 million parameters, 0.26 G multiply-adds per crop.
+    """A residual CNN for small crops: 2.8 million parameters, 0.26 G multiply-adds per crop of 48x48.
 
     Parameters
     ----------
@@ -21,12 +21,17 @@ class SEResNet(Network):
         Channels of each pair of blocks; the first block of a pair halves the resolution.
     dropout : float
         Dropout before the head.
+    channels : int
+        1 for grey crops, 3 for colour.
     """
 
-    def __init__(self, n_classes: int, widths: tuple[int, ...] = (64, 128, 256), dropout: float = 0.3) -> None:
+    def __init__(
+        self, n_classes: int, widths: tuple[int, ...] = (64, 128, 256), dropout: float = 0.3, *, channels: int = 1
+    ) -> None:
         super().__init__()
         stem = 32
-        self.stem = nn.Sequential(nn.Conv2d(1, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True))
+        first = nn.Conv2d(channels, stem, 3, 1, 1, bias=False)
+        self.stem = nn.Sequential(first, nn.BatchNorm2d(stem), nn.ReLU(inplace=True))
         blocks = []
         for inside, outside in zip((stem, *widths[:-1]), widths):
             blocks += [Block(inside, outside, 2), Block(outside, outside, 1)]
@@ -35,5 +40,5 @@ class SEResNet(Network):
         self.head = nn.Linear(widths[-1], n_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Compute the features (n, widths[-1]) of the crops (n, 1, h, w)."""
+        """Compute the features (n, widths[-1]) of the crops (n, channels, h, w)."""
         return self.blocks(self.stem(x)).mean((2, 3))

@@ -24,6 +24,7 @@ def open_video(
     synthetic_time: bool = False,
     sampling: Sampling | None = None,
     device: str | None = None,
+    rotate: str | None = None,
 ) -> Reader:
     """Open a video.
 
@@ -46,6 +47,8 @@ def open_video(
     device : str, optional
         Where the pipeline runs: on a GPU, torchcodec and nvdec decode there and leave the frames there. None if no
         pipeline runs; av then reads what nvdec would read.
+    rotate : str, optional
+        One of config.ROTATIONS: how stored frames are displayed, whatever the file declares.
 
     Returns
     -------
@@ -71,6 +74,7 @@ def open_video(
         "synthetic_time": synthetic_time,
         "sampling": sampling,
         "device": device or "cpu",
+        "rotate": rotate,
     }
     fallback_reason = ""
     if reader in ("nvdec", "auto"):
@@ -130,6 +134,7 @@ def read_video(
                 synthetic_time=options["synthetic_time"],
                 sampling=None if any(options.values()) else sampling_of(config),
                 device=device,
+                rotate=config.rotate,
             ) as reader:
                 reader.health.fallback_reason = reader.health.fallback_reason or fallback_reason
                 return work(reader), options

@@ -48,9 +48,11 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
             "stream": video.stream,
             "displayed": f"{video.width_px}x{video.height_px}",
             "rotation_deg": video.rotation_deg,
+            "mirrored": video.mirrored,
             "frame_rate": f"{float(video.frame_rate):.5g}" if video.frame_rate else None,
             "duration_s": video.duration_s,
             "start_s": video.start_s,
+            "origin_s": video.origin_s,
         },
         "plan": {
             "sampled_frames_per_second": config.fps or "every frame",

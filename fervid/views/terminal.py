@@ -446,11 +446,14 @@ def _evaluation_rows(facts: Mapping[str, Any]) -> dict[str, Any]:
         "classes": facts["classes_compared"],
         "accuracy": f"{facts['accuracy']:.1%} ({interval})",
         "macro-F1": f"{facts['macro_f1']:.3f}",
+        "mean recall": f"{facts['mean_recall']:.3f}",
         "calibration": f"error {facts['ece']:.3f} in 15 bins ({facts['ece_uncalibrated']:.3f} before scaling)",
     }
     if facts["detect"]:
         words = f"{facts['accuracy']:.1%} of all, {facts['accuracy_found']:.1%} of the faces found ({interval})"
         rows |= {"accuracy": words, "coverage": f"{facts['coverage']:.1%} of the faces were found"}
+    if requested := [prior for one in facts["weights"] if (prior := one["prior"]) and prior["name"] != "default"]:
+        rows["prior"] = requested[0]["name"]
     if only_in_model := facts["classes_left_out"]["only_in_model"]:
         rows["any class"] = f"{facts['accuracy_any_answer']:.1%} if {', '.join(only_in_model)} may be predicted too"
     if facts["framed_otherwise"]:

@@ -57,7 +57,8 @@ def test_options_of_training_are_fields_of_the_recipe() -> None:
     fields = {field.name for field in dataclasses.fields(Recipe)}
     file_only = {
         "augment_kinds", "gentle_epochs", "weight_decay", "warmup_epochs", "plateau_epochs", "plateau_factor",
-        "head_vote_weight",
+        "head_vote_weight", "corpora", "classes", "head_weights", "export_heads", "prior", "move_strength",
+        "head_factor", "terms",
     }  # fmt: skip
     assert get_type_hints(RecipeOptions).keys() == fields - file_only
 
@@ -114,7 +115,8 @@ def test_choices_are_those_of_the_tables() -> None:
 @pytest.mark.parametrize(
     "command, option, values",
     [
-        ("train", "--heads", ["hard", "both"]),
+        ("train", "--heads", ["hard", "both", "joint"]),
+        ("train", "--align", ["none", "landmarks"]),
         ("train", "--optimiser", ["sgd", "adamw"]),
         ("train", "--schedule", ["cosine", "plateau"]),
         ("train", "--bf16", ["auto", "on", "off"]),

@@ -14,6 +14,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from fervid.video.geometry import UPRIGHT, Orientation
+
 WIDTH, HEIGHT = 128, 96
 SMALL = (64, 48)
 RED, BLUE = (200, 40, 40), (40, 40, 200)
@@ -86,6 +88,8 @@ def write_clip(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     full_range: bool = False,
     rotation: int = 0,
+    orientation: Orientation | None = None,
+    declared: Orientation | None = None,
     sar: Fraction | None = None,
     options: dict[str, str] | None = None,
     mux: dict[str, str] | None = None,
@@ -93,22 +97,36 @@ def write_clip(
     """Write the frames numbered first .. first + n - 1, and return the path.
 
     `pts` are in units of `time_base`, by default 1 / rate. `size` is that of the upright image before `sar` stretches
-    it; `rotation` is how far a player must rotate the stored frames, counter-clockwise. Without `full_range` the file
+    it; `rotation` is how far a player must rotate the stored frames, counter-clockwise, and `orientation` any of the
+    eight ways to display them, which the file declares unless it has `declared` another. Without `full_range` the file
     declares no range. `options` are the encoder's, `mux` the container's.
     """
     time_base = time_base or 1 / Fraction(rate)
+    display = orientation or Orientation(rotation // 90)
     with av.open(path, "w", options=mux or {}) as out:
-        stream = add_video(out, codec, rate, size if rotation % 180 == 0 else size[::-1], pix_fmt, options)
+        stream = add_video(out, codec, rate, size[::-1] if display.swaps_sides else size, pix_fmt, options)
         stream.codec_context.time_base = time_base
         stream.codec_context.color_range = 2 if full_range else 0
         if sar is not None:
             stream.codec_context.sample_aspect_ratio = sar
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if (declared or display) != UPRIGHT:
+            stream.set_display_matrix(display_matrix(declared or display))
         numbers = range(first, first + n)
-        images = (np.rot90(draw(number, *size), -rotation // 90) for number in numbers)
+        images = (stored(draw(number, *size), display) for number in numbers)
         out.mux(list(encode(stream, images, pts or range(n), time_base)))
     return path
+
+
+def stored(image: np.ndarray, display: Orientation) -> np.ndarray:
+    """The stored frame that a player displays as this image."""
+    back = np.rot90(image, -display.turns)
+    return back[:, ::-1] if display.mirrored else back
+
+
+def display_matrix(display: Orientation) -> list[int]:
+    """The display matrix of an orientation, in 16.16 (the last column in 2.30) fixed-point numbers."""
+    (a, c), (b, d) = display.matrix().tolist()
+    return [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
 
 
 def times(

@@ -14,13 +14,23 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from fervid.errors import DataError
-from fervid.lab.data.datasets import FER2013, FERPLUS, FaceSet, compare_classes, load_faces, load_validation
+from fervid.lab.data.datasets import (
+    FER2013,
+    FERPLUS,
+    FaceSet,
+    compare_classes,
+    load_faces,
+    load_training,
+    load_validation,
+)
 from fervid.lab.data.duplicates import find_duplicates
 from fervid.lab.data.fer2013 import TAGS, majority
+from fervid.lab.data.holdout import holdout
+from fervid.lab.data.images import luma
 from fervid.lab.data.layouts import RAFDB
-from fervid.lab.data.listing import split_named
+from fervid.lab.data.listing import OWN_PX, split_named
 from fervid.labels import EMOTIONS, emotions_in
-from tests.helpers.face_sets import encoded
+from tests.helpers.face_sets import encoded, some_faces, write_parquet
 
 NOISE = np.random.default_rng(0)
 CKPLUS = (*FER2013, "contempt")
@@ -469,6 +479,34 @@ def test_images_of_every_mode_become_grey_squares(tmp_path: Path) -> None:
     assert np.abs(grey["stripes"].astype(int) - 128).max() <= 10  # antialiased, not subsampled
 
 
+def test_colour_images_keep_their_own_resolution(tmp_path: Path) -> None:
+    write_images(tmp_path, "happy/a.png")
+    colours = NOISE.integers(0, 256, (60, 50, 3), np.uint8)
+    Image.fromarray(colours).save(tmp_path / "happy" / "b.png")
+    Image.fromarray(np.full((20, 30), 77, np.uint8)).save(tmp_path / "happy" / "c.png")
+    faces = load_faces(tmp_path, size_px=None, colour=True)
+    assert faces.image.shape == (3, 50, 50, 3) and faces.colour and faces.size_px == 50
+    by_file = {Path(source).stem: image for source, image in zip(faces.source, faces.image)}
+    assert (by_file["b"] == colours[5:55]).all()  # the central square, pixel by pixel
+    assert (by_file["a"][..., :1] == by_file["a"]).all() and (by_file["c"] == 77).all()  # grey in three channels
+    assert load_faces(tmp_path, size_px=None).image.shape == (3, 50, 50)
+    Image.fromarray(np.zeros((400, 300, 3), np.uint8)).save(tmp_path / "happy" / "d.png")
+    assert load_faces(tmp_path, size_px=None).size_px == OWN_PX
+
+
+def test_grey_images_stay_grey_in_a_set_for_a_colour_model(tmp_path: Path) -> None:
+    """Stored as RGB, as WebP always is: a third of the memory."""
+    grey = NOISE.integers(0, 256, (4, 48, 48), np.uint8)
+    write_parquet(tmp_path / "grey.parquet", FaceSet("grey", FER2013, grey, np.arange(4)))
+    faces = load_faces(tmp_path / "grey.parquet", size_px=None, colour=True)
+    assert faces.image.shape == (4, 48, 48) and not faces.colour and (faces.image == grey).all()
+
+
+def test_luma_equals_that_of_pillow() -> None:
+    colours = NOISE.integers(0, 256, (64, 64, 3), np.uint8)
+    assert (luma(colours) == np.asarray(Image.fromarray(colours).convert("L"))).all()
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "cut"])
 def test_error_names_a_damaged_image(damage: str, tmp_path: Path) -> None:
     write_images(tmp_path, "happy/a.png")
@@ -477,6 +515,8 @@ def test_error_names_a_damaged_image(damage: str, tmp_path: Path) -> None:
     (tmp_path / "happy" / "b.png").write_bytes(content)
     with pytest.raises(DataError, match=r"happy/b\.png: (cannot be read as an image|the file is empty)"):
         load_faces(tmp_path)
+    with pytest.raises(DataError, match=r"happy/b\.png: (cannot be read as an image|the file is empty)"):
+        load_faces(tmp_path, size_px=None)
 
 
 def test_damaged_images_are_counted(tmp_path: Path) -> None:
@@ -503,16 +543,27 @@ def test_error_for_a_path_that_is_not_a_data_set(tmp_path: Path) -> None:
 # --- sets, classes, names
 
 
-def test_face_set_split_and_take(little: FaceSet) -> None:
+def test_taken_faces_keep_votes_and_sources(little: FaceSet) -> None:
     votes = np.eye(8, dtype=np.float32)[np.arange(20) % 8]
     source = np.array([f"row {i}" for i in range(20)])
     full = FaceSet("little", FER2013, little.image, little.label, votes, FERPLUS, source)
-    rest, aside = full.split()
-    assert (len(rest), len(aside), rest.name) == (18, 2, "little")
-    assert (aside.image == full.image[::10]).all() and list(aside.source) == ["row 0", "row 10"]
     some = full.take(np.array([3, 1]), "some")
     assert some.name == "some" and list(some.source) == ["row 3", "row 1"]
     assert (some.votes == votes[[3, 1]]).all() and some.vote_labels == FERPLUS
+
+
+def test_placement_belongs_to_each_face(little: FaceSet) -> None:
+    places = NOISE.normal(size=(20, 2, 3)).astype(np.float32)
+    placed = replace(little, placement=places)
+    assert (placed.take(np.array([3, 1])).placement == places[[3, 1]]).all()
+    assert little.take(np.arange(3)).placement is None
+    assert placed.fingerprint != little.fingerprint == replace(little).fingerprint
+
+
+def test_classes_are_renumbered_by_name(little: FaceSet) -> None:
+    other = little.relabelled(EMOTIONS)
+    assert label_names(other) == label_names(little) and other.labels == EMOTIONS
+    assert other.present == little.present == {FER2013[k] for k in set(little.label)}
 
 
 @pytest.mark.parametrize(
@@ -522,6 +573,8 @@ def test_face_set_split_and_take(little: FaceSet) -> None:
         {"label": np.full(20, 7)},
         {"image": np.zeros((19, 8, 8), np.uint8)},
         {"image": np.zeros((20, 8, 8), np.float32)},
+        {"image": np.zeros((20, 8, 8, 4), np.uint8)},
+        {"placement": np.zeros((20, 3, 3), np.float32)},
         {"votes": np.zeros((20, 7), np.float32), "vote_labels": FERPLUS},
     ],
 )
@@ -597,9 +650,70 @@ def test_duplicates_between_sets_of_different_sizes_and_classes() -> None:
     assert found.disagree.sum() == 3
 
 
+def test_duplicates_between_grey_and_colour() -> None:
+    grey = photos(6, 7)
+    tinted = np.stack([grey * 0.6, grey * 0.9, grey * 0.4], 3).astype(np.uint8)
+    ours, other = (FaceSet(name, FER2013, image, np.zeros(6, int)) for name, image in (("a", grey), ("b", tinted)))
+    assert sorted(map(tuple, find_duplicates(ours, other).pairs.tolist())) == [(i, i) for i in range(6)]
+
+
+# --- holding out
+
+
+def test_holdout_keeps_copies_of_a_photograph_together_and_classes_in_proportion() -> None:
+    image = np.concatenate([photos(400, 11), photos(400, 11)[:60, :, ::-1]])  # 60 mirrored copies
+    label = np.concatenate([np.arange(400) % 2, np.arange(60) % 2])
+    held = holdout(image, label)
+    assert (held[:60] == held[400:]).all() and 0 < held[400:].sum() < 60
+    for k in (0, 1):
+        assert 23 <= held[label == k].sum() <= 24  # 10% of 230, and at most the copy of the last one
+    assert (held == holdout(image, label)).all()
+
+
+def test_holdout_of_a_few_faces_has_one_of_each_class() -> None:
+    held = holdout(photos(9, 12), np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))
+    assert [held[:4].sum(), held[4:8].sum(), held[8]] == [1, 1, 0]
+
+
+def test_the_same_faces_are_held_out_under_every_labelling(tmp_path: Path) -> None:
+    image = photos(120, 13)
+    table = {"image": [encoded(one) for one in image], "emotion": np.arange(120) % 7}
+    votes = {f"ferplus_{tag}": np.zeros(120, int) for tag in TAGS}
+    votes["ferplus_neutral"][::2] = 9  # half of the faces have a majority
+    pq.write_table(pa.table(table | votes), tmp_path / "f.parquet")
+    rest, held = load_training(tmp_path / "f.parquet")
+    _, by_votes = load_training(tmp_path / "f.parquet", labels="ferplus")
+    assert set(by_votes.source) == {name for name in held.source if int(name.split()[-1]) % 2 == 0}
+    again = load_faces(tmp_path / "f.parquet", "holdout")
+    assert list(again.source) == list(held.source) and again.name == "f, a tenth held out"
+    assert len(rest) + len(held) == 120 and not set(rest.source) & set(held.source) and len(held) == 14
+
+
+def test_holdout_is_of_the_training_split(little: FaceSet, tmp_path: Path) -> None:
+    path = kaggle_csv(tmp_path / "fer2013.csv", little, ["Training"] * 14 + ["PublicTest"] * 6)
+    held = load_faces(path, "holdout")
+    assert 0 < len(held) < 14 and all(int(name.split()[-1]) < 14 for name in held.source)
+
+
 def test_sets_without_duplicates() -> None:
     ours, other = (FaceSet(name, FER2013, photos(9, i), np.zeros(9, int)) for i, name in ((3, "a"), (4, "b")))
     found = find_duplicates(ours, other)
     assert len(found) == 0 and found.summary() == "a and b: no near-duplicates"
     assert len(found.drop(ours)) == 9
     assert len(find_duplicates(ours, other.take(np.zeros(9, bool)))) == 0
+
+
+def test_labelling_says_whose_labels_the_data_have(tmp_path: Path) -> None:
+    faces = some_faces(14)
+    numbers = write_parquet(tmp_path / "numbers.parquet", faces)
+    assert load_faces(numbers).labelling == "fer2013"
+    table = pq.read_table(numbers)
+    names = pa.array([faces.labels[k] for k in faces.label])
+    pq.write_table(table.set_column(1, "emotion", names), tmp_path / "names.parquet")
+    assert load_faces(tmp_path / "names.parquet").labelling == ""
+    for tag in TAGS:
+        table = table.append_column(f"ferplus_{tag}", pa.array([9 if tag == "fear" else 0] * 14))
+    pq.write_table(table, tmp_path / "votes.parquet")
+    assert load_faces(tmp_path / "votes.parquet").labelling == "fer2013"
+    assert load_faces(tmp_path / "votes.parquet", labels="ferplus").labelling == "ferplus"
+    assert load_faces(tmp_path / "votes.parquet").take(np.arange(3)).labelling == "fer2013"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fervid.cli import app
 from fervid.emotions.torch_classifier import TorchClassifier
-from fervid.faces.crop import crop_face
+from fervid.faces.crop import crop_face, square_places
 from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data.face_alignment import FER2013_ALIGNMENT, alignment_of, describe_alignment, measure_alignment
 from fervid.lab.data.images import main_faces
@@ -30,7 +30,7 @@ def jittered_crops(x: float, y: float, side: float, size_px: int, n: int = 60) -
     """Images (n, size_px, size_px) of the same face, each slightly shifted, scaled and rotated."""
     dice = np.random.default_rng(5)
     squares = np.array([x, y, side, 0]) + dice.uniform(-1, 1, (n, 4)) * [0.04 * side, 0.04 * side, 0.06 * side, 0.1]
-    return np.stack([crop_face(LUMA, square, size_px) for square in squares])
+    return np.stack([crop_face(LUMA, place, size_px) for place in square_places(squares)])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_alignment_is_the_median_relative_to_the_side() -> None:
 
 def test_trained_model_stores_its_alignment(tmp_path: Path) -> None:
     faces = replace(some_faces(60), image=jittered_crops(230, 110, 170, 48))
-    data, lines = TrainingData(faces, some_faces(14, "validation")), []
+    data, lines = TrainingData.single(faces, some_faces(14, "validation")), []
     recipe = Recipe(arch="basecnn", epochs=1, batch_size=32, vote_weight=0, warmup_epochs=0)
     weights = train(data, tmp_path, recipe, on_epoch=lines.append)
     measured, source = data.alignment

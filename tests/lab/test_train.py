@@ -1,6 +1,7 @@
 """Training: every network, balancing, resuming, several processes, frozen backbones, distillation, sweeps."""
 
 import json
+import re
 import subprocess
 import sys
 import urllib.error
@@ -21,10 +22,11 @@ from fervid.errors import ConfigError, DataError, DeviceError, MissingDependency
 from fervid.lab.data.datasets import FER2013, FaceSet
 from fervid.lab.training import pretrained
 from fervid.lab.training import train as train_module
-from fervid.lab.training.augment import KINDS, augment
+from fervid.lab.training.augment import augment
 from fervid.lab.training.balance import balance, class_weights
-from fervid.lab.training.data import DataSource, TrainingData
+from fervid.lab.training.data import Corpus, DataSource, TrainingData
 from fervid.lab.training.distributed import spawn
+from fervid.lab.training.kinds import PLAIN_KINDS
 from fervid.lab.training.recipe import BALANCES, Recipe, load_grid, load_recipe
 from fervid.lab.training.sweep import sweep
 from fervid.lab.training.targets import distillation_targets, find_tasks
@@ -68,7 +70,7 @@ def no_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def data() -> TrainingData:
-    return TrainingData(some_faces(32), some_faces(14, "validation", seed=1))
+    return TrainingData.single(some_faces(32), some_faces(14, "validation", seed=1))
 
 
 @pytest.fixture
@@ -87,18 +89,18 @@ def facts_of(weights: Path) -> dict[str, Any]:
     "arch", [pytest.param(a, marks=pytest.mark.slow) if a in HEAVY else a for a in registry.ARCHITECTURES]
 )
 def test_every_network_trains_and_loads(arch: str, tmp_path: Path) -> None:
-    data = TrainingData(some_faces(16), some_faces(7, "validation"))
+    data = TrainingData.single(some_faces(16), some_faces(7, "validation"))
     weights = train(data, tmp_path, replace(TINY, arch=arch, init="scratch", batch_size=16))
     classifier = TorchClassifier(str(weights), "cpu")
     classifier.batch_size = 2
-    prob = classifier.predict(data.validation.image[:2])
+    prob = classifier.predict(data.validation.image[:2, ..., None])
     assert prob.shape == (2, 7) and np.allclose(prob.sum(1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("arch", [a for a in registry.ARCHITECTURES if a not in HEAVY])
 def test_output_is_the_head_of_the_features_for_every_input_size(arch: str) -> None:
-    net = registry.build(arch, 5).eval()
     for side in (40, 48, 64):
+        net = registry.build(arch, 5, size_px=side).eval()
         x = torch.rand(2, 1, side, side)
         features = net.features(x)
         assert features.shape == (2, net.head.in_features)
@@ -201,7 +203,7 @@ def test_balancing_methods(method: str, tmp_path: Path) -> None:
         assert balanced.votes is not None and len(balanced.votes) == len(balanced)
         assert count.max() == 16 and (count.min() == 16 or method == "adasyn")
     recipe = replace(TINY, balance=method, batch_size=32)
-    trainer = Trainer(TrainingData(faces, some_faces(14, "validation")), recipe, "cpu", tmp_path / "none.pt")
+    trainer = Trainer(TrainingData.single(faces, some_faces(14, "validation")), recipe, "cpu", tmp_path / "none.pt")
     assert 0 < trainer.one_epoch()["train_loss"] < 10
 
 
@@ -226,27 +228,143 @@ def test_missing_imbalanced_learn_error_says_what_to_install(monkeypatch: pytest
 def test_training_on_a_test_split_is_refused(parquet: Path) -> None:
     for name in ("fer2013_private_test", "fer2013/PrivateTest", "test"):
         with pytest.raises(DataError, match="test split"):
-            TrainingData(some_faces(14, name), some_faces(14))
+            TrainingData.single(some_faces(14, name), some_faces(14))
     for split in ("test", "PublicTest", "private", "all"):
         with pytest.raises(DataError, match="test split"):
-            DataSource(parquet, split=split)
-    assert TrainingData(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
+            DataSource.of([parquet], split=split)
+    assert TrainingData.single(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
 
 
 def test_validation_classes_are_matched_by_name() -> None:
     faces, other = some_faces(14), some_faces(14)
     reordered = replace(other, labels=FER2013[::-1], label=6 - other.label)
-    assert (TrainingData(faces, reordered).validation.label == other.label).all()
+    assert (TrainingData.single(faces, reordered).validation.label == other.label).all()
     with pytest.raises(DataError, match="contempt, which little lacks"):
-        TrainingData(faces, replace(other, labels=(*FER2013[:6], "contempt")))
+        TrainingData.single(faces, replace(other, labels=(*FER2013[:6], "contempt")))
+
+
+def with_labels(faces: FaceSet, labels: tuple[str, ...], name: str) -> FaceSet:
+    return replace(faces, name=name, labels=labels, label=faces.label % len(labels))
+
+
+def test_corpora_share_one_numbering_of_classes() -> None:
+    faces, other = some_faces(14), some_faces(14)
+    reordered = with_labels(other, ("contempt", "happiness", "anger"), "b")
+    data = TrainingData((Corpus("a", faces, faces), Corpus("b", reordered, reordered)))
+    assert data.labels == (*FER2013, "contempt")
+    for corpus, original in zip(data.corpora, (faces, reordered)):
+        for part in (corpus.faces, corpus.validation):
+            assert [part.labels[k] for k in part.label] == [original.labels[k] for k in original.label]
+    assert len({TrainingData(data.corpora[:n]).fingerprint for n in (1, 2)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("corpora", "words"),
+    [
+        ([], "at least one corpus"),
+        ([("a", FER2013), ("a", FER2013)], "two corpora are called a"),
+        ([("a", ("anger", "fear")), ("b", ("sadness", "neutral"))], "a has anger, fear .* no class in common"),
+    ],
+)
+def test_corpora_that_do_not_fit_are_refused(corpora: list[tuple[str, tuple[str, ...]]], words: str) -> None:
+    sets = [(name, with_labels(some_faces(14), labels, name)) for name, labels in corpora]
+    with pytest.raises(DataError, match=words):
+        TrainingData(tuple(Corpus(name, faces, faces) for name, faces in sets))
 
 
 def test_duplicates_are_reported_and_dropped(parquet: Path) -> None:
     messages: list[str] = []
-    assert len(DataSource(parquet, parquet).read(TINY, messages.append).faces) == 40 and len(messages) == 1
+    assert len(DataSource.of([parquet], [parquet]).read(TINY, messages.append).faces) == 40 and len(messages) == 1
     with pytest.raises(DataError, match="at least 2 faces, found 0"):
-        DataSource(parquet, parquet, drop_duplicates=True).read(TINY, messages.append)
+        DataSource.of([parquet], [parquet], drop_duplicates=True).read(TINY, messages.append)
     assert messages[-1] == "40 training faces dropped"
+
+
+def test_twins_across_corpora_are_reported_and_dropped(tmp_path: Path) -> None:
+    """A face of corpus a is a validation face of corpus b, mirrored."""
+    ours, theirs = some_faces(40, seed=1), some_faces(40, seed=2)
+    check = replace(theirs.take(np.arange(7)), image=ours.image[:7, :, ::-1].copy())
+    paths = [write_parquet(tmp_path / f"{name}.parquet", one) for name, one in zip("abc", (ours, theirs, check))]
+    names = [f"a={paths[0]}", f"b={paths[1]}"]
+    messages: list[str] = []
+    data = DataSource.of(names, [f"b={paths[2]}"]).read(TINY, messages.append)
+    sizes = [(corpus.name, len(corpus.faces), len(corpus.validation)) for corpus in data.corpora]
+    assert sizes == [("a", 35, 5), ("b", 40, 7)]
+    assert any(re.match(r"c: \d of 7 faces .* have near-duplicates among \d faces of a;", line) for line in messages)
+    messages.clear()
+    dropped = DataSource.of(names, [f"b={paths[2]}"], drop_duplicates=True).read(TINY, messages.append)
+    twins = len(data.corpora[0].faces) - len(dropped.corpora[0].faces)
+    assert twins == 7 - sum(int(s.split()[-1]) < 7 for s in data.corpora[0].validation.source) > 0
+    assert f"{twins} training faces dropped from a" in messages
+    assert data.fingerprint != dropped.fingerprint
+
+
+def test_corpora_without_twins_are_reported_once(tmp_path: Path) -> None:
+    paths = [write_parquet(tmp_path / f"{name}.parquet", some_faces(40, seed=i)) for i, name in enumerate("ab")]
+    messages: list[str] = []
+    DataSource.of(paths).read(TINY, messages.append)
+    assert messages == [
+        "no near-duplicates between training faces of one corpus and validation faces of another",
+        "a and a, a tenth held out: no near-duplicates",
+        "b and b, a tenth held out: no near-duplicates",
+    ]
+
+
+def names_of(source: DataSource) -> list[tuple[str, str, str | None]]:
+    return [(one.name, str(one.data), one.validation and str(one.validation)) for one in source.corpora]
+
+
+def test_data_and_validation_sets_are_matched_by_order_or_name(parquet: Path) -> None:
+    assert names_of(DataSource.of(["x/a.parquet", "n=b.csv"])) == [("a", "x/a.parquet", None), ("n", "b.csv", None)]
+    by_order = names_of(DataSource.of(["a.csv", "b.csv"], ["c.csv", "d.csv"]))
+    assert by_order == [("a", "a.csv", "c.csv"), ("b", "b.csv", "d.csv")]
+    assert names_of(DataSource.of(["a.csv", "b.csv"], ["b=d.csv"]))[1] == ("b", "b.csv", "d.csv")
+    strange = parquet.rename(parquet.with_name("a=b.parquet"))
+    assert names_of(DataSource.of([strange]))[0][0] == "a=b"  # the path of a file, as written
+
+
+def test_recipe_lists_corpora(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        '[corpora.raf]\ndata = "raf.parquet"\nlabels = "hard"\n[corpora.fer]\ndata = "fer.parquet"\n'
+        'validation = "public.parquet"\nlabels = "ferplus"\n'
+    )
+    recipe = load_recipe(file)
+    assert names_of(DataSource.of(recipe=recipe)) == [
+        ("raf", "raf.parquet", None), ("fer", "fer.parquet", "public.parquet")
+    ]  # fmt: skip
+    changed = DataSource.of(["raf=r.csv", "c.csv"], ["fer=v.csv"], recipe)
+    assert names_of(changed) == [("raf", "r.csv", None), ("fer", "fer.parquet", "v.csv"), ("c", "c.csv", None)]
+    assert [one.labels for one in changed.corpora] == ["hard", "ferplus", None]
+
+
+@pytest.mark.parametrize(
+    ("data", "validation", "words"),
+    [
+        ([], [], "no faces to train on; expected --data PATH"),
+        (["x/a.csv", "y/a.csv"], [], "x/a.csv is called a, too; name them"),
+        (["a=x.csv", "b=x.csv"], [], "x.csv: given twice, as a and b"),
+        (["a.csv", "b.csv"], ["v.csv"], r"v.csv: expected one --validation per --data, .* found 1 for 2"),
+        (["a.csv"], ["b=v.csv"], "v.csv: no corpus is called 'b'; expected a"),
+        (["a.csv"], ["a=v.csv", "a=w.csv"], "w.csv: a has the validation set v.csv already"),
+    ],
+)
+def test_wrong_lists_of_corpora_are_refused(data: list[str], validation: list[str], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        DataSource.of(data, validation)
+
+
+def test_corpus_of_a_recipe_without_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[corpora.raf]\nlabels = "hard"\n')
+    with pytest.raises(DataError, match=r"corpora\.raf: no data; give it there, or as --data raf=PATH"):
+        DataSource.of(recipe=load_recipe(tmp_path / "r.toml"))
+
+
+def test_grey_images_for_a_colour_network_are_reported(parquet: Path) -> None:
+    messages: list[str] = []
+    data = DataSource.of([parquet]).read(Recipe(arch="basecnn", colour=True), messages.append)
+    assert data.faces.image.ndim == 3
+    assert messages[0] == "little: grey images; a colour network sees them in three equal channels"
 
 
 def test_augmentation_uses_only_the_requested_kinds() -> None:
@@ -256,7 +374,7 @@ def test_augmentation_uses_only_the_requested_kinds() -> None:
     assert torch.equal(first, second) and not torch.equal(first, x)
     assert augment(x, torch.Generator(), size_px=40).shape == (16, 1, 40, 40)
     assert torch.allclose(augment(x, torch.Generator(), kinds=()), x, atol=1e-4)
-    for kind in KINDS:
+    for kind in PLAIN_KINDS:
         assert not torch.allclose(augment(x, torch.Generator(), kinds=(kind,)), x, atol=1e-4), kind
 
 
@@ -290,7 +408,7 @@ def test_weights_are_reproducible_from_the_seed(data: TrainingData, tmp_path: Pa
 def test_single_class_is_refused(data: TrainingData) -> None:
     happy = data.faces.take(data.faces.label == 3)
     with pytest.raises(DataError, match="faces are happiness; expected at least two classes"):
-        TrainingData(happy, data.validation)
+        TrainingData.single(happy, data.validation)
 
 
 def test_invalid_output_folder_is_refused_before_training(data: TrainingData, tmp_path: Path) -> None:
@@ -319,7 +437,7 @@ def test_stopped_run_resumes(data: TrainingData, tmp_path: Path) -> None:
         train(data, tmp_path / "parts", replace(recipe, epochs=3))
     relabelled = replace(data.faces, labels=data.faces.labels[::-1])
     with pytest.raises(DataError, match="other faces"):
-        train(TrainingData(relabelled, data.validation), tmp_path / "parts", recipe)
+        train(TrainingData.single(relabelled, data.validation), tmp_path / "parts", recipe)
     checkpoint = tmp_path / "parts" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"checkpoint\.pt: not a checkpoint"):
@@ -354,14 +472,14 @@ def test_frozen_backbone_does_not_change(data: TrainingData, tmp_path: Path) -> 
 
 
 def test_two_heads_learn_labels_and_votes(data: TrainingData, tmp_path: Path) -> None:
-    both = TrainingData(with_votes(data.faces), with_votes(data.validation))
+    both = TrainingData.single(with_votes(data.faces), with_votes(data.validation))
     weights = train(both, tmp_path, replace(TINY, heads="both", refit=True, balance="weights", epochs=2))
     first, second = facts_of(weights)["heads"]
     assert (first["name"], second["name"]) == ("fer2013", "ferplus")
     assert first["temperature"] > 0 and second["temperature"] > 0 and second["labels"] == list(EMOTIONS)
     assert "validation_accuracy_ferplus" in (tmp_path / "curves.csv").read_text()
     classifier = TorchClassifier(str(weights), "cpu", head="ferplus")
-    crops = both.validation.image
+    crops = both.validation.image[..., None]
     assert classifier.predict(crops).shape == (14, 8)
     assert TorchClassifier(str(weights), "cpu").predict(crops).shape == (14, 7)
     votes = np.sort(classifier.logits(crops)[:, 7:], 1)
@@ -392,9 +510,12 @@ def test_student_approaches_its_teacher(data: TrainingData, tmp_path: Path) -> N
         TorchClassifier(str(train(data, tmp_path / name, replace(recipe, teacher=teachers))), "cpu")
         for name, teachers in (("plain", ()), ("distilled", (str(teacher), str(teacher))))
     )
-    disgusted = [softmax(classifier.logits(data.validation.image), 1)[:, 1].mean() for classifier in (plain, distilled)]
+    disgusted = [
+        softmax(classifier.logits(data.validation.image[..., None]), 1)[:, 1].mean()
+        for classifier in (plain, distilled)
+    ]
     assert disgusted[1] > disgusted[0] + 0.2
-    other = TrainingData(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (data.faces, data.validation)))
+    other = TrainingData.single(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (data.faces, data.validation)))
     with pytest.raises(DataError, match="must know"):
         train(other, tmp_path / "x", replace(recipe, teacher=(str(teacher),)))
 
@@ -402,7 +523,7 @@ def test_student_approaches_its_teacher(data: TrainingData, tmp_path: Path) -> N
 def test_teacher_contributes_to_the_heads_whose_classes_it_has(data: TrainingData, tmp_path: Path) -> None:
     """One teacher has only the labels' classes, one has both heads: only the second contributes to the votes."""
     both = replace(TINY, heads="both", bf16="off")
-    data = TrainingData(with_votes(data.faces), with_votes(data.validation))
+    data = TrainingData.single(with_votes(data.faces), with_votes(data.validation))
     labels_teacher = str(train(data, tmp_path / "labels", TINY))
     both_teacher = str(train(data, tmp_path / "both", both))
     tasks = find_tasks(data.faces, both)
@@ -482,7 +603,7 @@ def test_recipe_combines_file_and_options(tmp_path: Path) -> None:
     [
         ("archh = 'x'", r"unknown key 'archh'; did you mean 'arch'\?$"),
         ("zzz = 1", "unknown key 'zzz'; expected one of arch, init, freeze"),
-        ("arch = 'x'", "expected one of seresnet, baseline"),
+        ("arch = 'x'", "expected one of seresnet, mobilefacenet"),
         ("epochs = 0", "epochs = 0: expected 1 to"),
         ("epochs = 1.5", "expected a whole number"),
         ("freeze = 1", "expected true or false"),

@@ -1,24 +1,28 @@
 """Load labelled face images from any known layout as a FaceSet. Classes are matched by name, never by index."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.lab.data.fer2013 import FER2013, FERPLUS, majority
+from fervid.lab.data.fer2013 import FER2013, FERPLUS, has_fer2013_labels, majority
+from fervid.lab.data.holdout import HOLDOUT, holdout
 from fervid.lab.data.layouts import read_layout
 from fervid.lab.data.listing import Listing, choose_split, label_rows, name_labels, read_images
 from fervid.labels import EMOTIONS
 
-__all__ = ["FER2013", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_validation"]
+__all__ = ["FER2013", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_training", "load_validation"]
 
 _LABELS = ("auto", "hard", "ferplus")
 
 
 @dataclass(frozen=True)
 class FaceSet:
-    """n grey faces with one label each, and the taggers' votes where the data set has them.
+    """n faces with one label each, and the taggers' votes where the data set has them.
 
     Parameters
     ----------
@@ -27,7 +31,7 @@ class FaceSet:
     labels : tuple of str
         Class names, in the order of the data set.
     image : np.ndarray
-        (n, S, S) uint8.
+        (n, S, S) grey or (n, S, S, 3) RGB, uint8.
     label : np.ndarray
         (n,) int64, indices into `labels`.
     votes : np.ndarray, optional
@@ -36,6 +40,12 @@ class FaceSet:
         Class names of the votes.
     source : np.ndarray, optional
         (n,) str, where each image comes from: a path, or "fer2013.csv row 17".
+    placement : np.ndarray, optional
+        (n, 2, 3) float32, affine maps from the unit square of the network's input to that of the image: where a face
+        lies in it. None: the image is the input.
+    labelling : str
+        Whose labels these are: "fer2013" for FER2013's numbers, "ferplus" for the majority of FER+'s taggers, "" for
+        any others.
 
     Raises
     ------
@@ -50,15 +60,22 @@ class FaceSet:
     votes: np.ndarray | None = None
     vote_labels: tuple[str, ...] = ()
     source: np.ndarray | None = None
+    placement: np.ndarray | None = None
+    labelling: str = ""
 
     def __post_init__(self) -> None:
         n, k = len(self.label), len(self.labels)
         if unknown := [name for name in (*self.labels, *self.vote_labels) if name not in EMOTIONS]:
             raise DataError(f"{self.name}: unknown class {unknown[0]!r}; expected names of {', '.join(EMOTIONS)}")
-        if self.image.ndim != 3 or self.image.dtype != np.uint8 or len(self.image) != n:
+        if self.image.shape[3:] not in ((), (3,)) or self.image.ndim < 3 or self.image.dtype != np.uint8:
             raise DataError(
-                f"{self.name}: expected image ({n}, S, S) uint8, found {self.image.shape} {self.image.dtype}"
+                f"{self.name}: expected image (n, S, S) or (n, S, S, 3) uint8, found {self.image.shape} "
+                f"{self.image.dtype}"
             )
+        if len(self.image) != n:
+            raise DataError(f"{self.name}: expected {n} images, one per label, found {len(self.image)}")
+        if self.placement is not None and self.placement.shape != (n, 2, 3):
+            raise DataError(f"{self.name}: expected placement {n, 2, 3}, found {self.placement.shape}")
         if n and not 0 <= self.label.min() <= self.label.max() < k:
             raise DataError(f"{self.name}: expected labels 0..{k - 1}, found {self.label.min()}..{self.label.max()}")
         if self.votes is not None and self.votes.shape != (n, len(self.vote_labels)):
@@ -67,19 +84,48 @@ class FaceSet:
     def __len__(self) -> int:
         return len(self.label)
 
-    def split(self, part: int = 10) -> tuple["FaceSet", "FaceSet"]:
-        """Split off every `part`-th face.
+    @property
+    def colour(self) -> bool:
+        """Whether the images are RGB."""
+        return self.image.ndim == 4
+
+    @property
+    def size_px(self) -> int:
+        """Side of the images."""
+        return self.image.shape[1]
+
+    @property
+    def present(self) -> frozenset[str]:
+        """The classes that occur, as labels or in votes."""
+        found = {self.labels[k] for k in np.unique(self.label)}
+        if self.votes is not None:
+            found |= {name for name, share in zip(self.vote_labels, self.votes.T) if share.any()}
+        return frozenset(found)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The sha256 of images, labels, votes and placement."""
+        digest = hashlib.sha256(repr((self.labels, self.vote_labels)).encode())
+        for array in (self.image, self.label, self.votes, self.placement):
+            if array is not None:
+                digest.update(repr((array.dtype, array.shape)).encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def relabelled(self, labels: tuple[str, ...]) -> "FaceSet":
+        """Renumber the classes.
 
         Parameters
         ----------
-        part : int
+        labels : tuple of str
+            The new classes; all of the old ones, in any order, and others.
 
         Returns
         -------
-        rest, held_out : FaceSet
+        FaceSet
         """
-        held_out = np.arange(len(self)) % part == 0
-        return self.take(~held_out), self.take(held_out, f"{self.name}, every {part}th face")
+        index = np.array([labels.index(name) for name in self.labels], np.int64)
+        return replace(self, labels=labels, label=index[self.label])
 
     def take(self, kept: np.ndarray, name: str | None = None) -> "FaceSet":
         """Select faces.
@@ -95,10 +141,17 @@ class FaceSet:
         -------
         FaceSet
         """
-        votes = None if self.votes is None else self.votes[kept]
-        source = None if self.source is None else self.source[kept]
-        return FaceSet(
-            name or self.name, self.labels, self.image[kept], self.label[kept], votes, self.vote_labels, source
+        votes, source, placement = (
+            None if array is None else array[kept] for array in (self.votes, self.source, self.placement)
+        )
+        return replace(
+            self,
+            name=name or self.name,
+            image=self.image[kept],
+            label=self.label[kept],
+            votes=votes,
+            source=source,
+            placement=placement,
         )
 
     def targets(self, vote_weight: float) -> np.ndarray:
@@ -127,8 +180,15 @@ class FaceSet:
         return (1 - vote_weight) * hard + vote_weight * soft
 
 
-def load_faces(path: str | Path, split: str | None = None, *, labels: str = "auto", size_px: int = 48) -> FaceSet:
-    """Load a data set as grey squares. `layouts.read_layout` recognises its layout.
+def load_faces(
+    path: str | Path,
+    split: str | None = None,
+    *,
+    labels: str = "auto",
+    size_px: int | None = 48,
+    colour: bool = False,
+) -> FaceSet:
+    """Load a data set as squares. `layouts.read_layout` recognises its layout.
 
     Parameters
     ----------
@@ -136,13 +196,15 @@ def load_faces(path: str | Path, split: str | None = None, *, labels: str = "aut
         A folder, or a .parquet, .csv or .txt file.
     split : str, optional
         "train", "val", "public", "private", "test" or "all". Not needed where there is only one; a data set without
-        splits counts as training faces.
+        splits counts as training faces. "holdout": the tenth of the training faces that `load_training` holds out.
     labels : str
         "hard" for the data set's own labels; "ferplus" for the majority of FER+'s taggers over eight classes
         (`fer2013.majority`), without the faces that have none; "auto" for its own labels where it has them, with the
         votes.
-    size_px : int
-        Side of the images.
+    size_px : int, optional
+        Side of the images. None: that of the largest one, at most 128.
+    colour : bool
+        Whether to keep colours. Images of a data set without any stay grey (n, S, S), to save memory.
 
     Returns
     -------
@@ -153,17 +215,51 @@ def load_faces(path: str | Path, split: str | None = None, *, labels: str = "aut
     DataError
         Naming the file and row, what was expected and what was found.
     """
-    return _face_set(read_layout(Path(path)), split, labels, size_px)
+    whole = read_layout(Path(path))
+    if split == HOLDOUT:
+        return _split_faces(whole, "train", labels, (size_px, colour))[1]
+    return _face_set(whole, split, labels, (size_px, colour))
 
 
-def load_validation(path: str | Path, *, labels: str = "auto", size_px: int = 48) -> FaceSet:
+def load_training(
+    path: str | Path,
+    split: str = "train",
+    *,
+    labels: str = "auto",
+    size_px: int | None = 48,
+    colour: bool = False,
+) -> tuple[FaceSet, FaceSet]:
+    """Load the faces to train on where no others are given for validation, and hold out a tenth (see `holdout`).
+
+    Which faces are held out does not depend on `labels`: by the data set's own labels a tenth of each class.
+
+    Parameters
+    ----------
+    path, split, labels, size_px, colour
+        As for `load_faces`.
+
+    Returns
+    -------
+    faces, validation : FaceSet
+
+    Raises
+    ------
+    DataError
+        As for `load_faces`.
+    """
+    return _split_faces(read_layout(Path(path)), split, labels, (size_px, colour))
+
+
+def load_validation(
+    path: str | Path, *, labels: str = "auto", size_px: int | None = 48, colour: bool = False
+) -> FaceSet:
     """Load the faces to validate on during training: the split val, else public, or all of a data set without splits.
 
     Faces of a split called test or private are never used: a model that was chosen on them has no test set left.
 
     Parameters
     ----------
-    path, labels, size_px
+    path, labels, size_px, colour
         As for `load_faces`.
 
     Returns
@@ -181,37 +277,71 @@ def load_validation(path: str | Path, *, labels: str = "auto", size_px: int = 48
     if present and split is None:
         raise DataError(
             f"{path}: no split val or public to validate on; found {', '.join(sorted(present))}. Leave out "
-            "--validation to validate on every 10th training face"
+            "--validation to hold out a tenth of the training faces"
         )
-    return _face_set(whole, split, labels, size_px)
+    return _face_set(whole, split, labels, (size_px, colour))
 
 
-def _face_set(whole: Listing, split: str | None, labels: str, size_px: int) -> FaceSet:
+def _face_set(whole: Listing, split: str | None, labels: str, form: tuple[int | None, bool]) -> FaceSet:
+    """Load the faces of one split; `form` is the side of the images (or None) and whether they keep colours."""
+    chosen, name = _choose(whole, split, labels)
+    if _by_votes(chosen, labels):
+        chosen = chosen.take(np.flatnonzero(_majority(chosen)[0] >= 0))
+    answers = _answers(whole, chosen, labels)
+    return FaceSet(name, image=read_images(chosen, form[0], colour=form[1]), **answers)
+
+
+def _split_faces(
+    whole: Listing, split: str | None, labels: str, form: tuple[int | None, bool]
+) -> tuple[FaceSet, FaceSet]:
+    """Load the faces of one split, and hold out a tenth of them."""
+    chosen, name = _choose(whole, split, labels)
+    by_votes, own = _by_votes(chosen, labels), any(chosen.raw_label)
+    clear = _majority(chosen)[0] >= 0 if by_votes else np.ones(len(chosen), bool)
+    strata = label_rows(chosen, name_labels(whole)) if own else _majority(chosen)[0]
+    image = read_images(chosen, form[0], colour=form[1])
+    held = holdout(image if form == (None, False) else read_images(chosen), strata)  # the same for every form
+    rest, aside = (
+        FaceSet(part, image=image[rows], **_answers(whole, chosen.take(np.flatnonzero(rows)), labels))
+        for rows, part in ((~held & clear, name), (held & clear, f"{name}, a tenth held out"))
+    )
+    return rest, aside
+
+
+def _choose(whole: Listing, split: str | None, labels: str) -> tuple[Listing, str]:
+    """Choose a split, and name it."""
     if labels not in _LABELS:
         raise DataError(f"labels: expected one of {', '.join(_LABELS)}, found {labels!r}")
     chosen, part = choose_split(whole, split)
     if not len(chosen):
         raise DataError(f"{whole.path}: no faces found")
     stem = whole.path.resolve().name if whole.path.is_dir() else whole.path.stem
-    name = f"{stem}/{part}" if part else stem
-    if labels == "ferplus" or (labels == "auto" and chosen.counts is not None and not any(chosen.raw_label)):
-        return _label_by_votes(chosen, name, size_px)
-    names = name_labels(whole)
-    label = label_rows(chosen, names)
-    image, source = read_images(chosen, size_px), np.array(chosen.source, str)
-    if labels == "hard" or chosen.counts is None:
-        return FaceSet(name, names, image, label, source=source)
-    return FaceSet(name, names, image, label, _shares(chosen.counts), FERPLUS, source)
+    return chosen, f"{stem}/{part}" if part else stem
 
 
-def _label_by_votes(listing: Listing, name: str, size_px: int) -> FaceSet:
+def _by_votes(listing: Listing, labels: str) -> bool:
+    return labels == "ferplus" or (labels == "auto" and listing.counts is not None and not any(listing.raw_label))
+
+
+def _majority(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
     if listing.counts is None:
         raise DataError(f"{listing.path}: no FER+ votes; expected fer2013new.csv beside it, or columns ferplus_*")
-    label, kept = majority(listing.counts)
-    rows = np.flatnonzero(label >= 0)
-    clear = listing.take(rows)
-    source = np.array(clear.source, str)
-    return FaceSet(name, FERPLUS, read_images(clear, size_px), label[rows], _shares(kept[rows]), FERPLUS, source)
+    return majority(listing.counts)
+
+
+def _answers(whole: Listing, listing: Listing, labels: str) -> dict[str, Any]:
+    """Give the labels, votes and sources of a FaceSet; by votes, all images of the listing have a majority."""
+    source = np.array(listing.source, str)
+    if _by_votes(listing, labels):
+        label, kept = _majority(listing)
+        facts = {"labels": FERPLUS, "label": label, "source": source, "labelling": "ferplus"}
+        return facts | {"votes": _shares(kept), "vote_labels": FERPLUS}
+    names = name_labels(whole)
+    labelling = "fer2013" if has_fer2013_labels(listing) else ""
+    facts = {"labels": names, "label": label_rows(listing, names), "source": source, "labelling": labelling}
+    if labels == "hard" or listing.counts is None:
+        return facts
+    return facts | {"votes": _shares(listing.counts), "vote_labels": FERPLUS}
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def measure_alignment(image: np.ndarray) -> tuple[FaceAlignment, str]:
     Parameters
     ----------
     image : np.ndarray
-        (n, s, s) uint8.
+        (n, s, s) or (n, s, s, 3), uint8.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def describe_alignment(image: np.ndarray, expected: FaceAlignment) -> str | None
     Parameters
     ----------
     image : np.ndarray
-        (n, s, s) uint8.
+        (n, s, s) or (n, s, s, 3), uint8.
     expected : FaceAlignment
         That of the model's training images.
 

@@ -22,12 +22,16 @@ __all__ = [
     "SUFFIXES",
     "Face",
     "all_faces",
+    "as_channels",
     "batches",
     "find_images",
+    "has_colour",
     "images_below",
     "is_crop",
+    "luma",
     "main_faces",
     "read_image",
+    "side_px",
     "square_crop",
     "try_read_image",
     "whole",
@@ -65,7 +69,7 @@ class Face:
     landmarks_px: np.ndarray
     score: float
 
-    def crop(self, image: np.ndarray, alignment: FaceAlignment, size_px: int) -> np.ndarray:
+    def crop(self, image: np.ndarray, alignment: FaceAlignment, size_px: int, channels: int = 1) -> np.ndarray:
         """Crop this face as the line does.
 
         Parameters
@@ -74,14 +78,17 @@ class Face:
             The image of the face, (h, w, 3) uint8.
         alignment : FaceAlignment
         size_px : int
+        channels : int
+            1, grey, or 3, RGB.
 
         Returns
         -------
         np.ndarray
-            (size_px, size_px) uint8, grey.
+            (size_px, size_px, channels) uint8.
         """
-        (square,) = alignment.squares(self.box_px[None], self.landmarks_px[None])
-        return crop_face(_luma(image), square, size_px)
+        (place,) = alignment.places(self.box_px[None], self.landmarks_px[None])
+        shown = _luma(image) if channels == 1 else image
+        return crop_face(shown, place, size_px).reshape(size_px, size_px, channels)
 
 
 def find_images(path: Path) -> list[Path]:
@@ -210,7 +217,7 @@ def _check_regular(path: Path, name: str) -> None:
         raise DataError(f"{name}: the file is empty")
 
 
-def square_crop(image: np.ndarray, size_px: int) -> np.ndarray:
+def square_crop(image: np.ndarray, size_px: int, *, colour: bool = False) -> np.ndarray:
     """Crop the central square of an image.
 
     Parameters
@@ -218,17 +225,79 @@ def square_crop(image: np.ndarray, size_px: int) -> np.ndarray:
     image : np.ndarray
         (h, w, 3) or (h, w), uint8.
     size_px : int
+    colour : bool
+        Whether to keep the colours of an RGB image.
 
     Returns
     -------
     np.ndarray
-        (size_px, size_px) uint8, grey.
+        (size_px, size_px) uint8, grey; in colour (size_px, size_px, 3), or (size_px, size_px) if the square has none.
     """
-    grey = Image.fromarray(image).convert("L")
-    side = min(grey.size)
-    left, top = (grey.width - side) // 2, (grey.height - side) // 2
-    square = grey.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size_px, size_px), Image.Resampling.BILINEAR))
+    whole = Image.fromarray(image)
+    whole = whole if colour else whole.convert("L")
+    side = min(whole.size)
+    left, top = (whole.width - side) // 2, (whole.height - side) // 2
+    square = whole.crop((left, top, left + side, top + side))
+    pixels = np.asarray(square.resize((size_px, size_px), Image.Resampling.BILINEAR))
+    return pixels[..., 0] if pixels.ndim == 3 and not has_colour(pixels) else pixels
+
+
+def has_colour(image: np.ndarray) -> bool:
+    """Check whether the channels of an image differ anywhere.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (..., 3) uint8.
+
+    Returns
+    -------
+    bool
+    """
+    return bool((image[..., :1] != image[..., 1:]).any())
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """Convert RGB images to grey, to the bit as Pillow does (ITU-R BT.601).
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (..., 3) uint8.
+
+    Returns
+    -------
+    np.ndarray
+        (...) uint8.
+    """
+    red, green, blue = np.moveaxis(image.astype(np.uint32), -1, 0)
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)
+
+
+def side_px(image: Path | bytes) -> int:
+    """Read the shorter side of an image from its header.
+
+    Parameters
+    ----------
+    image : Path or bytes
+        A file, or its content.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
+                return min(opened.size)
+    except Exception as e:  # decoders raise nearly anything on damaged images
+        raise _unreadable(str(image) if isinstance(image, Path) else "image", e) from e
 
 
 def is_crop(image: np.ndarray) -> bool:
@@ -246,7 +315,7 @@ def is_crop(image: np.ndarray) -> bool:
     return max(image.shape[:2]) <= _CROP_PX
 
 
-def whole(image: np.ndarray, size_px: int) -> np.ndarray:
+def whole(image: np.ndarray, size_px: int, channels: int = 1) -> np.ndarray:
     """Resize an image that is a face crop.
 
     Parameters
@@ -254,13 +323,40 @@ def whole(image: np.ndarray, size_px: int) -> np.ndarray:
     image : np.ndarray
         (h, w, 3) uint8.
     size_px : int
+    channels : int
+        1, grey, or 3, RGB.
 
     Returns
     -------
     np.ndarray
-        (size_px, size_px) uint8, grey.
+        (size_px, size_px, channels) uint8.
     """
-    return np.asarray(Image.fromarray(_luma(image)).resize((size_px, size_px), Image.Resampling.BILINEAR))
+    shown = Image.fromarray(_luma(image) if channels == 1 else image)
+    resized = shown.resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return np.asarray(resized).reshape(size_px, size_px, channels)
+
+
+def as_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Give the faces of a data set the channels of a classifier.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (n, h, w), grey, or (n, h, w, 1 or 3), uint8.
+    channels : int
+        1: colours become grey. 3: grey is repeated.
+
+    Returns
+    -------
+    np.ndarray
+        (n, h, w, channels) uint8.
+    """
+    image = image[..., None] if image.ndim == 3 else image
+    if image.shape[3] == channels:
+        return image
+    if channels == 3:
+        return np.repeat(image, 3, 3)
+    return np.stack([_luma(one)[..., None] for one in image]) if len(image) else image[..., :1]
 
 
 def main_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:

@@ -1,5 +1,6 @@
 """The listing of a data set: what its layout says about its images, before any image is read."""
 
+import contextlib
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.lab.data.images import read_image, square_crop
+from fervid.lab.data.images import read_image, side_px, square_crop
 from fervid.labels import EMOTIONS, emotion
 
-__all__ = ["SPLITS", "Listing", "choose_split", "label_rows", "name_labels", "read_images", "split_named"]
+__all__ = [
+    "OWN_PX",
+    "SPLITS",
+    "Listing",
+    "choose_split",
+    "label_rows",
+    "name_labels",
+    "own_side",
+    "read_images",
+    "split_named",
+]
 
 #: Names of splits.
 SPLITS = ("train", "val", "public", "private", "test")
@@ -23,6 +34,8 @@ _SPLIT_WORDS = {
     "test": "test", "testing": "test", "testset": "test",
 }  # fmt: skip
 _FER2013_PX = 48
+#: Largest side at which images keep their own resolution: a face of 112 pixels with room around it.
+OWN_PX = 128
 
 
 @dataclass(frozen=True)
@@ -187,7 +200,7 @@ def _class_name(raw_label: str, numbers: Mapping[str, str]) -> str:
         return ""
 
 
-def read_images(listing: Listing, size_px: int) -> np.ndarray:
+def read_images(listing: Listing, size_px: int | None = None, *, colour: bool = False) -> np.ndarray:
     """Decode all images, resized with antialiasing.
 
     An image that is not square is cropped to its central square, so that no face is distorted: list faces, not scenes.
@@ -195,20 +208,23 @@ def read_images(listing: Listing, size_px: int) -> np.ndarray:
     Parameters
     ----------
     listing : Listing
-    size_px : int
-        Side of the result.
+    size_px : int, optional
+        Side S of the result; by default that of the largest image, at most OWN_PX.
+    colour : bool
+        Whether to keep colours.
 
     Returns
     -------
     np.ndarray
-        (n, size_px, size_px) uint8, grey.
+        (n, S, S) uint8, grey; in colour (n, S, S, 3) RGB if any image has colours.
 
     Raises
     ------
     DataError
         Naming the first image that cannot be read, and counting the others.
     """
-    image = np.empty((len(listing), size_px, size_px), np.uint8)
+    side = size_px or own_side(listing)
+    image = np.empty((len(listing), side, side), np.uint8)
     broken: list[DataError] = []
     for i, (entry, source) in enumerate(zip(listing.image, listing.source)):
         try:
@@ -216,12 +232,36 @@ def read_images(listing: Listing, size_px: int) -> np.ndarray:
         except DataError as e:
             broken.append(e)
             continue
-        image[i] = square_crop(pixels, size_px)
+        square = square_crop(pixels, side, colour=colour)
+        if square.ndim > image.ndim - 1:  # the first one with colours
+            image = np.repeat(image[..., None], 3, 3)
+        image[i] = square if square.ndim == image.ndim - 1 else square[..., None]
     if len(broken) > 1:
         raise DataError(f"{broken[0]} (the first of {len(broken)}, out of {len(listing)} images)") from broken[0]
     if broken:
         raise broken[0]
     return image
+
+
+def own_side(listing: Listing) -> int:
+    """Give the side at which no image of a listing loses resolution.
+
+    Parameters
+    ----------
+    listing : Listing
+
+    Returns
+    -------
+    int
+        Shorter side of the largest image in pixels, at most OWN_PX.
+    """
+    largest = 1
+    for entry in listing.image:
+        with contextlib.suppress(DataError):  # read_images raises it, and counts the others
+            largest = max(largest, _FER2013_PX if isinstance(entry, str) else side_px(entry))
+        if largest >= OWN_PX:
+            return OWN_PX
+    return largest
 
 
 def _pixels(text: str, source: str) -> np.ndarray:

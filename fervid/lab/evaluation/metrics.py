@@ -73,8 +73,9 @@ class Scores:
         Share of the faces that were detected.
     accuracy_found : float
         Accuracy on the detected faces alone.
-    macro_f1 : float
-        Mean over the classes that occur.
+    macro_f1, mean_recall : float
+        Means over the classes that occur; the mean recall is also called unweighted average recall, or balanced
+        accuracy.
     classes : dict of str to ClassScore
     confusion : np.ndarray
         (K, K); entry [i, j] counts faces of class i that were assigned class j.
@@ -89,6 +90,7 @@ class Scores:
     coverage: float
     accuracy_found: float
     macro_f1: float
+    mean_recall: float
     classes: dict[str, ClassScore]
     confusion: np.ndarray
     calibrated: Reliability
@@ -135,6 +137,7 @@ def score(
         coverage=float(found.mean()),
         accuracy_found=float(right.sum() / max(found.sum(), 1)),
         macro_f1=float(np.mean([one.f1 for one in classes.values() if one.f1 is not None])),
+        mean_recall=float(np.mean([one.recall for one in classes.values() if one.recall is not None])),
         classes=classes,
         confusion=confusion,
         calibrated=reliability(prob[found], label[found]),

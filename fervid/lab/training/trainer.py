@@ -19,7 +19,7 @@ from fervid.lab.training.balance import balance
 from fervid.lab.training.data import TrainingData
 from fervid.lab.training.distributed import broadcast, data_parallel, rank_and_size
 from fervid.lab.training.pretrained import load_backbone, recalibrate_bn
-from fervid.lab.training.recipe import Recipe
+from fervid.lab.training.recipe import Recipe, same_recipe
 from fervid.lab.training.targets import (
     Task,
     blend_targets,
@@ -299,8 +299,11 @@ class Trainer:
         except (RuntimeError, OSError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as e:
             reason = str(e).splitlines()[0]
             raise DataError(f"{path}: not a checkpoint of this version of fervid ({reason}); remove it") from None
-        for found, mine, what in zip(stored, (asdict(self.recipe), self.material), ("another recipe", "other faces")):
-            if found != mine:
+        for fits, what in (
+            (same_recipe(stored[0], self.recipe), "another recipe"),
+            (stored[1] == self.material, "other faces"),
+        ):
+            if not fits:
                 raise DataError(f"{path}: this checkpoint has {what}; use another --out or remove it")
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
         self.net.load_state_dict(state["net"])

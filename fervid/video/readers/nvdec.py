@@ -16,8 +16,10 @@ from av.video.reformatter import ColorRange
 from torch import Tensor
 
 from fervid.errors import DeviceError, MissingDependency
+from fervid.video.geometry import UPRIGHT
 from fervid.video.reader import NotOnGPU
 from fervid.video.readers.containers import open_container
+from fervid.video.readers.frame_geometry import geometry_of
 from fervid.video.readers.pyav import PyAVReader
 from fervid.video.readers.tensor_frame import full_range_of, luma_weights, yuv_to_rgb
 
@@ -40,15 +42,17 @@ class Nv12Frame:
     def __init__(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> None:
         self.pts_s, self.duration_s = pts_s, duration_s
         self._frame = frame
-        self._turns = round(frame.rotation / 90) % 4
+        self.geometry = geometry_of(frame)
+        self.size_px = self.geometry.displayed(frame.width, frame.height)
         self._limited = frame.color_range != ColorRange.JPEG
 
     def rgb(self, width_px: int, height_px: int) -> Tensor:
         """Convert the displayed frame to RGB (height_px, width_px, 3) uint8, resized by area."""
-        size_px = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
+        orientation = self.geometry.orientation
+        size_px = (height_px, width_px) if orientation.swaps_sides else (width_px, height_px)
         luma, chroma = self._plane(0), self._plane(1)
         rgb = yuv_to_rgb(luma, chroma, size_px, luma_weights(int(self._frame.colorspace)), limited=self._limited)
-        return torch.rot90(rgb, self._turns).contiguous() if self._turns else rgb
+        return orientation.apply_tensor(rgb).contiguous()
 
     def luma(self) -> np.ndarray:
         """Copy the luma (H, W) uint8, stretched to 0..255, to the CPU as an array."""
@@ -59,7 +63,8 @@ class Nv12Frame:
     def stored_luma(self) -> tuple[Tensor, bool]:
         """Copy the luma plane (H, W), and report whether its range is limited."""
         luma = self._plane(0)
-        return (torch.rot90(luma, self._turns) if self._turns else luma.clone()), self._limited
+        orientation = self.geometry.orientation
+        return (luma.clone() if orientation == UPRIGHT else orientation.apply_tensor(luma)), self._limited
 
     def luma_preview(self) -> None:
         """Return None: a preview would have to be copied from the GPU."""
@@ -92,6 +97,8 @@ class NvdecReader(PyAVReader):
         The largest frame.
     careful, synthetic_time : bool
         See fervid.video.open.open_video.
+    rotate : str, optional
+        As for PyAVReader.
 
     Raises
     ------
@@ -102,12 +109,21 @@ class NvdecReader(PyAVReader):
     """
 
     def __init__(
-        self, path: Path, device: str, *, stream: int | None, max_pixels: int, careful: bool, synthetic_time: bool
+        self,
+        path: Path,
+        device: str,
+        *,
+        stream: int | None,
+        max_pixels: int,
+        careful: bool,
+        synthetic_time: bool,
+        rotate: str | None = None,
     ) -> None:
         if careful:
             raise NotOnGPU(path, "decoding it met errors: it is damaged, or the GPU's memory is full")
         self._device = torch.device(device)
-        super().__init__(path, stream=stream, max_pixels=max_pixels, careful=False, synthetic_time=synthetic_time)
+        options: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels, "rotate": rotate}
+        super().__init__(path, careful=False, synthetic_time=synthetic_time, **options)
         self.health.decoder = "nvdec"
 
     def _open(self) -> Any:

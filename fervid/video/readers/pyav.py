@@ -13,8 +13,10 @@ import av
 from fervid.errors import VideoError
 from fervid.runtime.profiling import stage
 from fervid.types import VideoInfo
+from fervid.video.geometry import ORIENTATIONS
 from fervid.video.reader import STILL_S, Health, RestartNeeded, Sampling
 from fervid.video.readers.containers import choose_stream, duration_tag, is_file_error, open_container
+from fervid.video.readers.frame_geometry import GeometryTracker, geometry_of
 from fervid.video.readers.frame_skipping import FrameSkipper, SkippedFrame, can_skip_frames
 from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
 from fervid.video.readers.timestamps import MAX_GAP_S, SkippedPacket, StreamFrame, TimestampNormalizer
@@ -46,6 +48,8 @@ class PyAVReader:
         See fervid.video.open.open_video.
     sampling : Sampling, optional
         Which frames will be sampled, so that others may be skipped.
+    rotate : str, optional
+        A key of geometry.ORIENTATIONS that takes precedence over the orientation in the file.
 
     Raises
     ------
@@ -66,9 +70,11 @@ class PyAVReader:
         careful: bool,
         synthetic_time: bool,
         sampling: Sampling | None = None,
+        rotate: str | None = None,
     ) -> None:
         self._path, self._stream_index, self._max_pixels = path, stream, max_pixels
         self._careful, self._synthetic, self._sampling = careful, synthetic_time, sampling
+        self._rotate = ORIENTATIONS[rotate] if rotate else None
         self.health, self._scalers = Health(), Scalers()
         self.end_s: float | None = None
         self._container = self._open()
@@ -207,6 +213,7 @@ class PyAVReader:
         context.options = {"max_pixels": str(self._max_pixels)}
         if self._fast and context.name in _SKIP_DEBLOCKING:
             context.options |= {"skip_loop_filter": "bidir"}
+        self._geometry = GeometryTracker(self._stream, self._rotate)
         context.thread_type = "AUTO"
         context.thread_count = 1 if self._careful else max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
@@ -255,11 +262,8 @@ class PyAVReader:
         )
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
-        width = max(1, round(first.width * float(self._stream.sample_aspect_ratio or 1)))
-        height = first.height
-        rotation = round(first.rotation / 90) * 90 % 360
-        if rotation % 180:
-            width, height = height, width
+        geometry = geometry_of(first)
+        width, height = geometry.displayed(first.width, first.height)
         end = self._timestamps.end_s
         return VideoInfo(
             path=self._path,
@@ -267,12 +271,22 @@ class PyAVReader:
             codec=self._stream.codec_context.name,
             width_px=width,
             height_px=height,
-            rotation_deg=rotation,
+            rotation_deg=geometry.orientation.rotation_deg,
+            mirrored=geometry.orientation.mirrored,
+            odd_matrix=not geometry.exact,
             frame_rate=self._rate,
             duration_s=None if end is None else round(end, 6),
             start_s=float(self._origin),
             stream=self._stream.index,
+            origin_s=self._origin_on_file_clock(),
         )
+
+    def _origin_on_file_clock(self) -> float:
+        """Return the time of second 0 as players show it: counted from the first timestamp of any stream."""
+        start = self._container.start_time
+        if start is None or self._synthetic:
+            return 0.0
+        return round(float(self._origin - Fraction(start, av.time_base)), 6)
 
     def _declared_end(self) -> float | None:
         """Return the end that the stream (else the container) declares, in seconds from time zero."""
@@ -326,6 +340,7 @@ class PyAVReader:
                     self._damage()
                     continue
                 self.health.decoded += 1
+                self._geometry.stamp(frame)
                 yield frame
 
     def _damage(self) -> None:

@@ -6,7 +6,9 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from fervid.video.geometry import UPRIGHT
 from fervid.video.reader import full_range
+from fervid.video.readers.frame_geometry import geometry_of
 
 __all__ = ["PyAVFrame", "Scalers", "planes_of"]
 
@@ -44,17 +46,18 @@ class PyAVFrame:
         self._frame, self._scalers = frame, scalers
         if frame.colorspace not in _MATRICES:
             frame.colorspace = _UNSPECIFIED
-        self._turns = round(frame.rotation / 90) % 4
+        self.geometry = geometry_of(frame)
+        self.size_px = self.geometry.displayed(frame.width, frame.height)
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """Convert the displayed frame to RGB (height_px, width_px, 3) uint8: resized by area first, then to RGB."""
-        if self._turns % 2:
+        if self.geometry.orientation.swaps_sides:
             width_px, height_px = height_px, width_px
         small = self._scalers.area.reformat(
             self._frame, width_px, height_px, "yuv420p", interpolation=Interpolation.AREA, threads=1
         )
         rgb = self._scalers.rgb.reformat(small, width_px, height_px, "rgb24", threads=1).to_ndarray()
-        return np.ascontiguousarray(np.rot90(rgb, self._turns))
+        return np.ascontiguousarray(self.geometry.orientation.apply(rgb))
 
     def luma(self) -> np.ndarray:
         """Return the luma plane (H, W) uint8 of the displayed frame, stretched to 0..255 where its range is limited."""
@@ -70,9 +73,9 @@ class PyAVFrame:
         frame = self._frame
         if frame.format.name not in _LUMA_FIRST:
             full = self._scalers.grey.reformat(frame, format="gray", dst_color_range=ColorRange.JPEG, threads=1)
-            return np.rot90(_first_plane(full), self._turns), False
+            return self.geometry.orientation.apply(_first_plane(full)), False
         limited = frame.color_range != ColorRange.JPEG and not frame.format.name.startswith("yuvj")
-        return np.rot90(_first_plane(frame).copy(), self._turns), limited
+        return self.geometry.orientation.apply(_first_plane(frame).copy()), limited
 
     def canvas(self, width_px: int, height_px: int) -> av.VideoFrame:
         """Convert the displayed frame to yuv420p with writable planes.
@@ -87,15 +90,16 @@ class PyAVFrame:
         av.VideoFrame
             With the stored range.
         """
-        stored = (height_px, width_px) if self._turns % 2 else (width_px, height_px)
+        orientation = self.geometry.orientation
+        stored = (height_px, width_px) if orientation.swaps_sides else (width_px, height_px)
         frame = self._frame
         if frame.format.name not in ("yuv420p", "yuvj420p") or (frame.width, frame.height) != stored:
             same_range = {"src_color_range": frame.color_range, "dst_color_range": frame.color_range}
             frame = self._scalers.canvas.reformat(frame, *stored, "yuv420p", threads=1, **same_range)
-        if self._turns:
+        if orientation != UPRIGHT:
             rotated = av.VideoFrame(width_px, height_px, "yuv420p")
             for target, source in zip(planes_of(rotated), planes_of(frame)):
-                target[:] = np.rot90(source, self._turns)
+                target[:] = orientation.apply(source)
             return rotated
         frame.make_writable()
         return frame

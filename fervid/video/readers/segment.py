@@ -111,6 +111,8 @@ class SegmentReader(PyAVReader):
         The largest frame.
     sampling : Sampling, optional
         Which frames will be sampled, so that others may be skipped.
+    rotate : str, optional
+        As for PyAVReader.
 
     Attributes
     ----------
@@ -118,8 +120,16 @@ class SegmentReader(PyAVReader):
         The frames of the segment that were decoded, and those that were skipped.
     """
 
-    def __init__(self, path: Path, *, stream: int | None, max_pixels: int, sampling: Sampling | None = None) -> None:
-        options: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels, "sampling": sampling}
+    def __init__(
+        self,
+        path: Path,
+        *,
+        stream: int | None,
+        max_pixels: int,
+        sampling: Sampling | None = None,
+        rotate: str | None = None,
+    ) -> None:
+        options: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels, "sampling": sampling, "rotate": rotate}
         super().__init__(path, careful=False, synthetic_time=False, **options)
         self.n_decoded = self.n_skipped = 0
         self._boundaries = _Boundary(math.inf), _Boundary(math.inf)

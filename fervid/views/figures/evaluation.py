@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["write_evaluation"]
 
+#: Columns of the table of classes.
+_MEASURES = ("precision", "recall", "f1", "support", "missed")
+
 
 def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write the results of `fervid evaluate`.
@@ -24,7 +27,7 @@ def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:
     facts : mapping
         The results, as plain values.
     folder : Path
-        The folder for evaluation.json, confusion.csv, confusion.png and reliability.png.
+        The folder for evaluation.json, classes.csv, confusion.csv, confusion.png and reliability.png.
 
     Returns
     -------
@@ -37,14 +40,22 @@ def write_evaluation(facts: Mapping[str, Any], folder: Path) -> list[Path]:
         If a file cannot be written, or the disk is full.
     """
     make_folder(folder)
-    names = ("evaluation.json", "confusion.csv", "confusion.png", "reliability.png")
+    names = ("evaluation.json", "classes.csv", "confusion.csv", "confusion.png", "reliability.png")
     paths = [folder / name for name in names]
     write_json(facts, paths[0])
+    write_csv([["class", *_MEASURES], *_class_rows(facts)], paths[1])
     columns, counts = _confusion(facts)
-    write_csv([["true", *columns], *([name, *row] for name, row in zip(facts["confusion"], counts.tolist()))], paths[1])
-    save_figure(_confusion_figure(list(facts["confusion"]), columns, counts), paths[2])
-    save_figure(_reliability_figure(facts), paths[3])
+    write_csv([["true", *columns], *([name, *row] for name, row in zip(facts["confusion"], counts.tolist()))], paths[2])
+    save_figure(_confusion_figure(list(facts["confusion"]), columns, counts), paths[3])
+    save_figure(_reliability_figure(facts), paths[4])
     return paths
+
+
+def _class_rows(facts: Mapping[str, Any]) -> list[list[Any]]:
+    """Return one row per class; the figures of a class without faces are empty."""
+    return [
+        [name, *("" if one[key] is None else one[key] for key in _MEASURES)] for name, one in facts["classes"].items()
+    ]
 
 
 def _confusion(facts: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:

@@ -105,7 +105,8 @@ def overlay(
     if not options.force:
         check_video(opened, check_file(video))
     settings = opened.provenance["config"]
-    config = load_config(fps="native", stream=settings.get("stream"), max_pixels=settings.get("max_pixels"))
+    kept = {name: settings.get(name) for name in ("stream", "max_pixels", "rotate")}
+    config = load_config(fps="native", **kept)
     with write_atomically(out) as part:
         facts, _ = read_video(
             video, config, lambda reader: _write_copy(reader, opened, (boxes, redacted), part, options, on_progress)

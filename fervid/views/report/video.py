@@ -123,7 +123,7 @@ def open_page_video(
 def _config(timeline: Timeline) -> Config:
     """Read the stream that the timeline was made from, under the same size limit, but all of its frames."""
     used = timeline.provenance.get("config", {})
-    options = {name: used[name] for name in ("stream", "max_pixels") if used.get(name) is not None}
+    options = {name: used[name] for name in ("stream", "max_pixels", "rotate") if used.get(name) is not None}
     return load_config(None, fps="native", **options)
 
 
