@@ -99,7 +99,7 @@ class Trainer:
         self.mixture = mixture_of(material, self.recipe, str(self.device))
         self.tasks = self.mixture.tasks
         stated_prior(self.mixture, self.tasks[0], self.recipe)  # an error of the recipe, before training
-        return DrawnBatches(self.mixture, self.recipe)
+        return DrawnBatches(self.mixture, self.recipe, self.device)
 
     def _build(self) -> Network:
         recipe = self.recipe
