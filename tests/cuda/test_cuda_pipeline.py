@@ -12,6 +12,7 @@ import skimage
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from fervid.config import load_config
 from fervid.cuda import batch_size, boxes, crops
@@ -23,6 +24,7 @@ from fervid.cuda.pipeline import DevicePipeline
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import DeviceError, VideoError
 from fervid.faces.crop import crop_face, square_boxes, square_places
+from fervid.faces.detect import _cut_out
 from fervid.faces.detector import Detections
 from fervid.faces.integral_image import IntegralImage, bins
 from fervid.faces.mtcnn import MTCNN
@@ -31,7 +33,8 @@ from fervid.models import Models, load_models
 from fervid.pipeline import find_faces, process_video
 from fervid.runtime.cuda_graphs import CUDAGraphModule
 from fervid.runtime.device import deterministic_fp32, is_out_of_memory, wrap_out_of_memory
-from fervid.types import concatenate, thumbnails
+from fervid.types import FrameBatch, concatenate, thumbnails
+from fervid.video.geometry import ORIENTATIONS
 from fervid.video.open import open_video
 from fervid.video.reader import full_range
 from fervid.video.readers import tensor_resize
@@ -43,7 +46,7 @@ from fervid.video.readers.torchcodec import DeviceFrame
 from fervid.video.sampling import sample_frames
 from tests.helpers.clips import two_sizes, write_clip
 from tests.helpers.compare_timelines import differences
-from tests.helpers.fakes import FakeClassifier, FakeDetector
+from tests.helpers.fakes import AFFINE, FakeClassifier, FakeDetector
 from tests.helpers.hypothesis_settings import steady
 
 CPU = torch.device("cpu")
@@ -172,6 +175,28 @@ def test_crops_are_those_of_the_cpu(stretch, limited, size_px):
     assert off.mean() < 0.05
 
 
+@pytest.mark.parametrize("small", [(300, 216), (480, 360)])
+@pytest.mark.parametrize("stretch", [(1.0, 1.0), (0.75, 1.0)])
+def test_colours_are_those_of_the_cpu(stretch, small):
+    colour = skimage.data.astronaut()
+    whole = np.stack([colour[:360, :480], colour[100:460, :480]])
+    luma = np.stack([GREY[:360, :480], GREY[100:460, :480]])
+    image = np.stack([np.asarray(Image.fromarray(one).resize(small, Image.Resampling.BOX)) for one in whole])
+    frame, r = np.arange(40) % 2, np.random.default_rng(1)
+    sides = r.uniform(20, 300, (40, 1, 1))
+    marks = (np.array(AFFINE.landmarks) - 0.5 + r.normal(0, 0.03, (40, 5, 2))) * sides + r.uniform(0, 400, (40, 1, 2))
+    place = AFFINE.places(np.zeros((40, 4)), marks)
+    batch = FrameBatch(np.zeros(2), np.ones(2), image, tuple(luma), size_px=(round(480 / stretch[0]), 360))
+    expected = _cut_out(batch, frame, place, 80, 3, rough=False)
+    planes = torch.from_numpy(luma)
+    found = cut_faces(planes, frame, place, 80, stretch=stretch, image=torch.from_numpy(image))
+    off = _apart(found, expected)
+    assert off.max() <= 3 and off.mean() < 0.1
+    swapped = cut_faces(planes, frame, place, 80, stretch=stretch, image=torch.from_numpy(image[..., ::-1].copy()))
+    assert _apart(swapped, expected).mean() > 10
+    assert cut_faces(planes, frame[:0], place[:0], 80, image=torch.from_numpy(image)).shape == (0, 80, 80, 3)
+
+
 def test_crops_do_not_depend_on_the_batch(monkeypatch):
     luma, place = torch.from_numpy(GREY[None]), _places(20)
     frame = np.zeros(20, np.int64)
@@ -242,12 +267,15 @@ def test_ten_bits_become_eight():
     assert off.max() <= 1
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_nv12_is_rotated_upright(tmp_path, rotation):
-    frame = _decoded(write_clip(tmp_path / "turned.mp4", n=2, rotation=rotation))
-    expected = PyAVFrame(frame, 0.0, 0.04, Scalers())
-    found = Nv12Frame(frame.reformat(format="nv12"), 0.0, 0.04)
-    found._turns = expected._turns  # reformat drops the rotation; frames of NVDEC keep it
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_nv12_is_displayed_upright(tmp_path, name):
+    path = write_clip(tmp_path / "turned.mp4", n=2, orientation=ORIENTATIONS[name])
+    with open_video(path) as video:
+        expected = next(iter(video.frames()))
+    nv12 = expected._frame.reformat(format="nv12")
+    nv12.opaque = expected.geometry  # reformat drops it; frames of NVDEC keep it
+    found = Nv12Frame(nv12, 0.0, 0.04)
+    assert found.size_px == expected.size_px == (128, 96)
     assert _apart(found.rgb(64, 48).numpy(), expected.rgb(64, 48)).mean() < 3
     np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
 
@@ -348,7 +376,7 @@ def test_copies_wait_for_the_search_that_holds_the_memory(monkeypatch):
     monkeypatch.setattr(pipeline, "_stack", scarce)
     with open_video(SAMPLES / "one_face.mp4") as video:
         samples = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 9)]
-        assert [len(batch) for batch in pipeline.upload(samples, video.info, (64, 36))] == [8, 1]
+        assert [len(batch) for batch in pipeline.upload(samples, video.info, lambda frame_px: (64, 36))] == [8, 1]
 
 
 # -- precision --------------------------------------------------------------------------------------------
@@ -460,7 +488,7 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
     monkeypatch.setattr(pipeline, "_stack", scarce)
     with open_video(SAMPLES / "one_face.mp4") as video:
         samples = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 20)]
-        staged = list(pipeline.upload(samples, video.info, (64, 36)))
+        staged = list(pipeline.upload(samples, video.info, lambda frame_px: (64, 36)))
     assert np.concatenate([batch.pts_s for batch in staged]).tolist() == [pts_s for _, pts_s, _ in samples]
     assert [len(batch) for batch in staged[2:]] == [2] * (len(staged) - 3) + [len(staged[-1])]
 
@@ -468,7 +496,7 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
 class _TooLarge:
     """A frame of NVDEC for whose image there is no memory."""
 
-    pts_s, duration_s = 0.0, 0.04
+    pts_s, duration_s, size_px = 0.0, 0.04, (640, 360)
 
     def rgb(self, width_px: int, height_px: int) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -478,7 +506,7 @@ def test_a_frame_that_does_not_fit_on_the_device_is_reported():
     pipeline = DevicePipeline("cpu", _Scarce(100))  # type: ignore[arg-type]
     error = pytest.raises(VideoError, match=r"one_face.mp4: a frame of 640x360 does not fit")
     with open_video(SAMPLES / "one_face.mp4") as video, error:
-        list(pipeline.upload([(_TooLarge(), 0.0, 0.04)], video.info, (64, 36)))  # type: ignore[list-item]
+        list(pipeline.upload([(_TooLarge(), 0.0, 0.04)], video.info, lambda frame_px: (64, 36)))  # type: ignore[list-item]
 
 
 # -- the whole pipeline -----------------------------------------------------------------------------------
@@ -510,9 +538,18 @@ class _Upright:
         raise AssertionError("not called in this test")
 
 
-def test_recognition_crops_and_thumbnails_are_those_of_the_cpu(models):
+class _Colour(FakeClassifier):
+    """A classifier that only describes its crops."""
+
+    crop_px, channels, alignment = 80, 3, AFFINE
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("detection_px", [640, 320])
+def test_crops_and_thumbnails_are_those_of_the_cpu(models, colour, detection_px):
     config = load_config(device="cpu", fps=2, end_s=1.5, detection="every", persons="square_boxes")
-    with_embedder = replace(models, embedder=_Upright())
+    config = replace(config, detection_size_px=detection_px)
+    with_embedder = replace(models, embedder=_Upright(), classifier=_Colour() if colour else models.classifier)
     results = []
     for one in (with_embedder, replace(with_embedder, on_device=DevicePipeline("cpu"))):
         with open_video(SAMPLES / "two_faces.mp4") as video:
@@ -520,8 +557,9 @@ def test_recognition_crops_and_thumbnails_are_those_of_the_cpu(models):
             results.append(concatenate(list(find_faces(samples, video.info, config, one))))
     expected, found = results
     assert len(expected) == len(found) == 6 and expected.recognition_crop.shape == (6, 96, 96)
+    assert expected.crop.shape == ((6, 80, 80, 3) if colour else (6, 48, 48, 1))
     for name in ("crop", "recognition_crop"):
-        assert _apart(getattr(expected, name), getattr(found, name)).max() <= 2
+        assert _apart(getattr(expected, name), getattr(found, name)).max() <= 2 + colour
     np.testing.assert_array_equal(expected.thumb, found.thumb, strict=True)
 
 

@@ -26,6 +26,9 @@ MARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]],
 DARK, DIM = 20, 100
 #: A crop shows its square box unchanged.
 PLAIN = FaceAlignment(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, crop_scale=1.0)
+#: The fit "affine" with the medians of RAF-DB's aligned images, of 112 pixels.
+_RAFDB = ((29.1, 38.1), (81.5, 37.9), (54.3, 62.2), (31.9, 84.7), (78.6, 84.3))
+AFFINE = FaceAlignment(tuple((x / 112, y / 112) for x, y in _RAFDB), box=1.0, crop_scale=1.0, fit="affine")
 
 
 # -- the models -----------------------------------------------------------------------------------------
@@ -114,6 +117,12 @@ class FakeFrame:
     pts_s: float
     duration_s: float = 0.0
     image: np.ndarray | None = None
+    displayed_px: tuple[int, int] | None = None
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Return the displayed size, by default that of the image."""
+        return self.displayed_px or ((64, 48) if self.image is None else self.image.shape[::-1])
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """Resize to the nearest pixels, as RGB."""
@@ -206,6 +215,7 @@ class Seen:
     faces: tuple[Face, ...] = ()
     duration_s: float = 0.24
     shot: int = 0
+    frame_px: tuple[int, int] = (200, 100)
 
 
 def face_batch(samples: Sequence[Seen], thumb: np.ndarray | None = None) -> FaceBatch:
@@ -243,6 +253,7 @@ def _columns(samples: Sequence[Seen]) -> dict[str, np.ndarray]:
     return {
         "sampled_s": np.array([sample.pts_s for sample in samples], np.float64),
         "duration_s": np.array([sample.duration_s for sample in samples], np.float64),
+        "frame_px": np.array([one.frame_px for one in samples for _ in one.faces], np.int32).reshape(-1, 2),
         "quality": np.ones(len(pairs), np.float32),
         "shot": np.array([sample.shot for sample in samples], np.int32),
         "pts_s": np.array([pts_s for pts_s, _ in pairs], np.float64),
