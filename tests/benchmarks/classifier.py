@@ -29,9 +29,8 @@ CROPS, ROUNDS = 128, 7
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--weights", nargs="+", default=list(bundled()), help="weights to measure (default: all bundled)"
-    )
+    parser.add_argument("--weights", nargs="+", default=list(bundled()), help="default: all bundled ones")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--data", type=Path, help="labelled faces, to compare the accuracy of the precisions")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     args = parser.parse_args()
