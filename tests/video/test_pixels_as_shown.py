@@ -20,8 +20,8 @@ FORMATS = [
 ] + [
     "yuv410p", "yuv411p", "yuv440p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "nv16", "nv21", "p010le", "p016le",
     "p210le", "yuyv422", "uyvy422", "yuva420p", "yuva422p", "yuva444p10le", "gray", "gray10le", "gray12le", "gray16le",
-    "ya8", "ya16le", "rgb24", "bgr24", "rgba", "bgra", "argb", "bgr0", "0rgb", "rgb48le", "rgba64le", "gbrp", "gbrp10le",
-    "gbrp12le", "gbrap", "gbrpf32le", "x2rgb10le", "y210le", "v30xle", "vuya", "xyz12le",
+    "ya8", "ya16le", "rgb24", "bgr24", "rgba", "bgra", "argb", "bgr0", "0rgb", "rgb48le", "rgba64le", "gbrp",
+    "gbrp10le", "gbrp12le", "gbrap", "gbrpf32le", "x2rgb10le", "y210le", "v30xle", "vuya", "xyz12le",
 ]  # fmt: skip
 
 

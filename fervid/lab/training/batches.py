@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from fervid.lab.data.datasets import FaceSet
-from fervid.lab.training.augment import augment, change_pixels
+from fervid.lab.training.augment import augment, change_pixels, uniform
 from fervid.lab.training.degrade import degrade
-from fervid.lab.training.mixture import CorpusTargets, Mixture
+from fervid.lab.training.mixture import Mixture
 from fervid.lab.training.recipe import Recipe
 from fervid.lab.training.resample import identity, random_moves, resample
 
@@ -115,16 +115,25 @@ class DrawnBatches:
     ----------
     mixture : Mixture
     recipe : Recipe
+    device : torch.device or str
+        Where the images lie and are resampled and augmented.
     """
 
-    def __init__(self, mixture: Mixture, recipe: Recipe) -> None:
-        self.mixture, self.recipe = mixture, recipe
+    def __init__(self, mixture: Mixture, recipe: Recipe, device: torch.device | str = "cpu") -> None:
+        self.mixture, self.recipe, self.device = mixture, recipe, torch.device(device)
         self.channels = 3 if recipe.colour else 1
-        self._shares = torch.tensor([part.share for part in mixture.parts], dtype=torch.float64).cumsum(0)
-        self._drawn = [torch.from_numpy(part.drawn).cumsum(0) for part in mixture.parts]
-        self._targets = [mixture.target(part) for part in mixture.parts]
-        self._shifts = [mixture.shift(part) for part in mixture.parts]
-        self._median = [_median_place(part.corpus.faces) for part in mixture.parts]
+        shares = torch.tensor([part.share for part in mixture.parts], dtype=torch.float64)
+        self._shares = shares.cumsum(0).to(self.device)
+        self._drawn = [torch.from_numpy(part.drawn).cumsum(0).to(self.device) for part in mixture.parts]
+        self._targets = [mixture.target(part).to(self.device) for part in mixture.parts]
+        self._shifts = [mixture.shift(part).to(self.device) for part in mixture.parts]
+        sets = [part.corpus.faces for part in mixture.parts]
+        self._images = [torch.from_numpy(faces.image).to(self.device) for faces in sets]
+        self._median = [_median_place(faces).to(self.device) for faces in sets]
+        self._own = [
+            None if faces.placement is None else torch.from_numpy(faces.placement).float().to(self.device)
+            for faces in sets
+        ]
 
     @property
     def steps(self) -> int:
@@ -134,7 +143,7 @@ class DrawnBatches:
 
     def epoch(self, seed: int, strength: float, rank: int, workers: int) -> Iterator[Batch]:
         """Yield batches; see `Batches.epoch`."""
-        generator = torch.Generator().manual_seed(seed + 1 + rank)
+        generator = torch.Generator(self.device).manual_seed(seed + 1 + rank)
         rng = np.random.default_rng(seed + rank)
         share = max(2, self.recipe.batch_size // workers)
         for _ in range(self.steps):
@@ -145,16 +154,16 @@ class DrawnBatches:
         of_corpus = _draw(self._shares, n, generator)
         xs, targets, shifts, others = [], [], [], []
         start = 0
-        for i, part in enumerate(self.mixture.parts):
+        for i in range(len(self.mixture.parts)):
             m = int((of_corpus == i).sum())
             if not m:
                 continue
             rows = _draw(self._drawn[i], m, generator)
             place = self._places(i, rows, generator, strength)
-            xs.append(resample(part.corpus.faces.image[rows.numpy()], place, recipe.size_px, self.channels))
+            xs.append(resample(self._images[i][rows], place, recipe.size_px, self.channels))
             targets.append(self._targets[i][rows])
             shifts.append(self._shifts[i].expand(m, -1))
-            others.append(start + torch.randperm(m, generator=generator))
+            others.append(start + torch.randperm(m, generator=generator, device=self.device))
             start += m
         x = self._changed(torch.cat(xs), generator, strength)
         target = torch.cat(targets)
@@ -166,9 +175,10 @@ class DrawnBatches:
     def _places(self, i: int, rows: Tensor, generator: torch.Generator, strength: float) -> Tensor:
         """Compose the placement of drawn faces with random moves."""
         recipe, part = self.recipe, self.mixture.parts[i]
-        own = _places_of(part, rows.numpy(), self._median[i])
+        every = self._own[i]
+        own = self._median[i].expand(len(rows), -1, -1) if every is None else every[rows]
         if part.options.unaligned:
-            loose = torch.rand(len(rows), generator=generator) < part.options.unaligned
+            loose = uniform(len(rows), 0, 1, generator) < part.options.unaligned
             own = torch.where(loose[:, None, None], self._median[i], own)
         moves = strength if recipe.move_strength is None else recipe.move_strength * _relative(strength, recipe)
         move = random_moves(len(rows), generator, strength=moves, kinds=recipe.augment_kinds)
@@ -189,7 +199,8 @@ def _relative(strength: float, recipe: Recipe) -> float:
 
 def _draw(cumulative: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Draw n indices with replacement."""
-    found = torch.searchsorted(cumulative, torch.rand(n, generator=generator, dtype=torch.float64) * cumulative[-1])
+    drawn = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
+    found = torch.searchsorted(cumulative, drawn * cumulative[-1])
     return found.clamp(max=len(cumulative) - 1)
 
 
@@ -197,11 +208,6 @@ def _median_place(faces: FaceSet) -> Tensor:
     if faces.placement is None:
         return identity(1)
     return torch.from_numpy(np.median(faces.placement, 0)[None]).float()
-
-
-def _places_of(part: CorpusTargets, rows: np.ndarray, median: Tensor) -> Tensor:
-    placement = part.corpus.faces.placement
-    return median.expand(len(rows), -1, -1) if placement is None else torch.from_numpy(placement[rows]).float()
 
 
 def placed(
