@@ -85,7 +85,7 @@ def train(
     source = DataSource.of(_paths(data), _paths(validation), base, split=split, drop_duplicates=drop_duplicates)
     folder, say = Path(out), on_message or (lambda message: None)
     make_folder(folder)
-    read = functools.partial(source.read, report=say)
+    read = functools.partial(source.read, report=say, cache=folder)
     if sweep is None:
         return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=say))}
     runs = sweeps.sweep(read, grid, folder, device=device, on_epoch=say)

@@ -18,6 +18,8 @@ from fervid.labels import EMOTIONS
 __all__ = ["FER2013", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_training", "load_validation"]
 
 _LABELS = ("auto", "hard", "ferplus")
+#: Up to this difference from the identity, in parts of the side, the median face lies as in the network's input.
+_IDENTITY = 0.05
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,15 @@ class FaceSet:
         if self.votes is not None:
             found |= {name for name, share in zip(self.vote_labels, self.votes.T) if share.any()}
         return frozenset(found)
+
+    @cached_property
+    def median_placement(self) -> np.ndarray:
+        """Where the median face lies (2, 3): the identity if the images lie as the network's input does."""
+        identity = np.eye(2, 3, dtype=np.float32)
+        if self.placement is None or not len(self):
+            return identity
+        median = np.median(self.placement, 0)
+        return identity if np.abs(median - identity).max() < _IDENTITY else median
 
     @cached_property
     def fingerprint(self) -> str:
