@@ -95,6 +95,8 @@ def load_models(config: Config) -> Models:
         If the device is absent.
     MissingDependency, WeightsError
         If a model is not installed or cannot be read.
+    ConfigError
+        If the prior does not fit the weights.
     RunError
         If the bundled weights were altered.
     """
@@ -104,7 +106,7 @@ def load_models(config: Config) -> Models:
         from fervid.emotions.torch_classifier import TorchClassifier
         from fervid.faces.detectors import load_detector
 
-    classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
+    classifier = TorchClassifier(config.weights, config.device, precision=config.precision, prior=config.prior)
     embedder = None
     if config.persons:
         from fervid.tracks.embedders import load_embedder

@@ -102,6 +102,7 @@ def evaluate(
     data: Name,
     *,
     weights: str | Sequence[str] = "seresnet",
+    prior: str = "default",
     split: str | None = None,
     labels: str = "auto",
     head: str | None = None,
@@ -120,13 +121,17 @@ def evaluate(
         Labelled faces: a file or a folder, as for `train`.
     weights : str or sequence of str
         Names of bundled models or .safetensors files; several are an ensemble.
+    prior : str
+        The class frequencies that the probabilities assume: "default" (those of the weights), "uniform", "trained"
+        (those of the training data), or a .toml or .json file with one number per emotion.
     split : str, optional
         "train", "val", "public", "private", "test" or "all", where `data` has several. "holdout": the tenth of the
         training faces that `train` holds out.
     labels : {"auto", "hard", "ferplus"}
         "ferplus" is the label that most raters of FER+ chose.
     head : str, optional
-        The head to use; by default the one that fits the data best.
+        The head to use. By default, FER2013's labels are compared with the head `fer2013`, FER+'s with `ferplus`, and
+        all others with the first head, which timelines use.
     tta : {"none", "flip", "tencrop"}
         Test-time augmentation.
     detect : bool, default False
@@ -157,7 +162,9 @@ def evaluate(
     if folder:
         make_folder(folder)
     known = Path(exclude_duplicates_of) if exclude_duplicates_of is not None else None
-    config = EvalConfig(labels=labels, tta=tta, detect=detect, head=head, apart_from=known, detector=detector)
+    config = EvalConfig(
+        labels=labels, tta=tta, detect=detect, head=head, apart_from=known, detector=detector, prior=prior
+    )
     names = [weights] if isinstance(weights, str) else list(weights)
     facts = evaluate_weights(Path(data), split, names, device, config)
     if folder:
@@ -177,6 +184,7 @@ def explain(
     fps: float | str | None = None,
     detect: bool = True,
     weights: str = "seresnet",
+    prior: str = "default",
     device: str = "auto",
 ) -> dict[str, Any]:
     """Show which parts of a face a classifier relies on: for the main face of each image, or the tracks of a video.
@@ -196,7 +204,7 @@ def explain(
         Frames to sample per second of a video.
     detect : bool, default True
         Whether to detect faces in images. False takes each image as a face crop.
-    weights, device
+    weights, prior, device
         As for `evaluate`.
 
     Returns
@@ -215,7 +223,7 @@ def explain(
     from fervid.lab.evaluation import explain as explaining
     from fervid.views.figures import heatmaps
 
-    config = explaining.ExplainConfig(method, emotion, detect, track, fps if fps is None else str(fps))
+    config = explaining.ExplainConfig(method, emotion, detect, track, fps if fps is None else str(fps), prior)
     skipped: list[explaining.SkippedImage] = []
     shown = explaining.explain(
         Path(source),
@@ -235,7 +243,13 @@ def explain(
 
 
 def score(
-    folder: Name, out: Name, *, detect: bool = True, weights: str = "seresnet", device: str = "auto"
+    folder: Name,
+    out: Name,
+    *,
+    detect: bool = True,
+    weights: str = "seresnet",
+    prior: str = "default",
+    device: str = "auto",
 ) -> "ScoreSummary":
     """Score every image in a folder into a CSV file: one row per file, one column per class.
 
@@ -250,7 +264,7 @@ def score(
         The table to write (.csv).
     detect : bool, default True
         Whether to detect faces. False takes each image as a face crop.
-    weights, device
+    weights, prior, device
         As for `evaluate`.
 
     Returns
@@ -265,4 +279,4 @@ def score(
     """
     from fervid.lab.evaluation.score import score_folder
 
-    return score_folder(Path(folder), Path(out), weights, device, detect=detect)
+    return score_folder(Path(folder), Path(out), weights, device, detect=detect, prior=prior)

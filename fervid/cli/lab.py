@@ -4,7 +4,20 @@ from pathlib import Path
 from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
-from fervid.cli.options import Detect, Device, Fps, Json, JsonFile, Quiet, Weights, argument, flag, option, output
+from fervid.cli.options import (
+    Detect,
+    Device,
+    Fps,
+    Json,
+    JsonFile,
+    Prior,
+    Quiet,
+    Weights,
+    argument,
+    flag,
+    option,
+    output,
+)
 from fervid.networks.registry import ARCHITECTURES
 from fervid.registry import DETECTORS, describe
 
@@ -266,8 +279,14 @@ def evaluate(
             metavar="NAME|FILE",
         ),
     ] = ["seresnet"],  # noqa: B006
+    prior: Prior = "default",
     head: Annotated[
-        str | None, option(panel="Model", help="Head to use (default the one that fits the data best).", metavar="NAME")
+        str | None,
+        option(
+            panel="Model",
+            help="Head to use (default that of these labels, else the first).",
+            metavar="NAME",
+        ),
     ] = None,
     tta: Annotated[
         str, option(panel="Model", choices=("none", "flip", "tencrop"), help="Test-time augmentation.")
@@ -285,6 +304,7 @@ def evaluate(
     facts = fervid.evaluate(
         data,
         weights=weights,
+        prior=prior,
         split=split,
         labels=labels,
         head=head,
@@ -320,6 +340,7 @@ def explain(
     fps: Fps = None,
     detect: Detect = True,
     weights: Weights = "seresnet",
+    prior: Prior = "default",
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -340,6 +361,7 @@ def explain(
         fps=fps,
         detect=detect,
         weights=weights,
+        prior=prior,
         device=device,
     )
     code = 1 if facts["unreadable"] else 0
@@ -356,6 +378,7 @@ def score(
     out: Annotated[Path, output("The table to write (CSV).")],
     detect: Detect = True,
     weights: Weights = "seresnet",
+    prior: Prior = "default",
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -369,7 +392,7 @@ def score(
     import fervid
     from fervid.views import terminal
 
-    tally = fervid.score(folder, out, detect=detect, weights=weights, device=device)
+    tally = fervid.score(folder, out, detect=detect, weights=weights, prior=prior, device=device)
     hint = {"hint": tally.hint} if tally.hint and not as_json else {}
     terminal.show(asdict(tally) | hint, as_json=as_json, quiet=quiet)
     return 1 if tally.unreadable else 0

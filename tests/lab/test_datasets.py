@@ -30,7 +30,7 @@ from fervid.lab.data.images import luma
 from fervid.lab.data.layouts import RAFDB
 from fervid.lab.data.listing import OWN_PX, split_named
 from fervid.labels import EMOTIONS, emotions_in
-from tests.helpers.face_sets import encoded, write_parquet
+from tests.helpers.face_sets import encoded, some_faces, write_parquet
 
 NOISE = np.random.default_rng(0)
 CKPLUS = (*FER2013, "contempt")
@@ -701,3 +701,19 @@ def test_sets_without_duplicates() -> None:
     assert len(found) == 0 and found.summary() == "a and b: no near-duplicates"
     assert len(found.drop(ours)) == 9
     assert len(find_duplicates(ours, other.take(np.zeros(9, bool)))) == 0
+
+
+def test_labelling_says_whose_labels_the_data_have(tmp_path: Path) -> None:
+    faces = some_faces(14)
+    numbers = write_parquet(tmp_path / "numbers.parquet", faces)
+    assert load_faces(numbers).labelling == "fer2013"
+    table = pq.read_table(numbers)
+    names = pa.array([faces.labels[k] for k in faces.label])
+    pq.write_table(table.set_column(1, "emotion", names), tmp_path / "names.parquet")
+    assert load_faces(tmp_path / "names.parquet").labelling == ""
+    for tag in TAGS:
+        table = table.append_column(f"ferplus_{tag}", pa.array([9 if tag == "fear" else 0] * 14))
+    pq.write_table(table, tmp_path / "votes.parquet")
+    assert load_faces(tmp_path / "votes.parquet").labelling == "fer2013"
+    assert load_faces(tmp_path / "votes.parquet", labels="ferplus").labelling == "ferplus"
+    assert load_faces(tmp_path / "votes.parquet").take(np.arange(3)).labelling == "fer2013"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.lab.data.fer2013 import FER2013, FERPLUS, majority
+from fervid.lab.data.fer2013 import FER2013, FERPLUS, has_fer2013_labels, majority
 from fervid.lab.data.holdout import HOLDOUT, holdout
 from fervid.lab.data.layouts import read_layout
 from fervid.lab.data.listing import Listing, choose_split, label_rows, name_labels, read_images
@@ -45,6 +45,9 @@ class FaceSet:
     placement : np.ndarray, optional
         (n, 2, 3) float32, affine maps from the unit square of the network's input to that of the image: where a face
         lies in it. None: the image is the input.
+    labelling : str
+        Whose labels these are: "fer2013" for FER2013's numbers, "ferplus" for the majority of FER+'s taggers, "" for
+        any others.
 
     Raises
     ------
@@ -60,6 +63,7 @@ class FaceSet:
     vote_labels: tuple[str, ...] = ()
     source: np.ndarray | None = None
     placement: np.ndarray | None = None
+    labelling: str = ""
 
     def __post_init__(self) -> None:
         n, k = len(self.label), len(self.labels)
@@ -341,9 +345,11 @@ def _answers(whole: Listing, listing: Listing, labels: str) -> dict[str, Any]:
     source = np.array(listing.source, str)
     if _by_votes(listing, labels):
         label, kept = _majority(listing)
-        return {"labels": FERPLUS, "label": label, "votes": _shares(kept), "vote_labels": FERPLUS, "source": source}
+        facts = {"labels": FERPLUS, "label": label, "source": source, "labelling": "ferplus"}
+        return facts | {"votes": _shares(kept), "vote_labels": FERPLUS}
     names = name_labels(whole)
-    facts = {"labels": names, "label": label_rows(listing, names), "source": source}
+    labelling = "fer2013" if has_fer2013_labels(listing) else ""
+    facts = {"labels": names, "label": label_rows(listing, names), "source": source, "labelling": labelling}
     if labels == "hard" or listing.counts is None:
         return facts
     return facts | {"votes": _shares(listing.counts), "vote_labels": FERPLUS}

@@ -10,7 +10,9 @@ from PIL import Image
 from scipy.special import softmax
 
 from fervid.config import check_choice
-from fervid.emotions.torch_classifier import Head, TorchClassifier
+from fervid.emotions.facts import Head
+from fervid.emotions.prior import Prior, find_prior
+from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.faces.detectors import load_detector
 from fervid.lab.data.datasets import FaceSet, compare_classes, load_faces
@@ -51,11 +53,13 @@ class EvalConfig:
     detect : bool
         Whether to detect and crop the faces in the raw images as the line does.
     head : str, optional
-        The head to evaluate; by default the one whose classes match those of the data best.
+        The head to evaluate; by default as `choose_head` chooses.
     apart_from : Path, optional
         Training faces. Near-duplicates of them are left out.
     detector : str
         The detector for `detect`.
+    prior : str
+        The class frequencies that the probabilities assume; as for `emotions.prior.find_prior`.
 
     Raises
     ------
@@ -69,6 +73,7 @@ class EvalConfig:
     head: str | None = None
     apart_from: Path | None = None
     detector: str = "mtcnn"
+    prior: str = "default"
 
     def __post_init__(self) -> None:
         check_choice("test-time augmentation", self.tta, TTA)
@@ -76,10 +81,11 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier and the head to evaluate."""
+    """A classifier, the head to evaluate, and the prior that its probabilities are to assume; None: its own."""
 
     classifier: TorchClassifier
     head: Head
+    prior: Prior | None = None
 
     def logits(self, image: np.ndarray, tta: str) -> np.ndarray:
         """Compute the logits under test-time augmentation.
@@ -121,10 +127,13 @@ class Predictor:
             (n, len(classes)).
         """
         known = [name for name in classes if name in self.head.labels]
-        chosen = logits[..., [self.head.labels.index(name) for name in known]]
+        at = [self.head.labels.index(name) for name in known]
         prob = np.zeros((logits.shape[1], len(classes)))
         temperature = self.head.temperature if calibrated else 1.0
-        prob[:, [classes.index(name) for name in known]] = softmax(chosen / temperature, 2).mean(0)
+        weighted = logits[..., at] / temperature
+        if self.prior is not None:
+            weighted = weighted + self.prior.log_ratio[at]
+        prob[:, [classes.index(name) for name in known]] = softmax(weighted, 2).mean(0)
         return prob
 
 
@@ -161,7 +170,8 @@ def evaluate_weights(
     """
     options = options or EvalConfig()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
-    faces = load_faces(data, split, labels=options.labels, size_px=max(c.crop_px for c in classifiers))
+    size_px, colour = max(c.crop_px for c in classifiers), any(c.channels == 3 for c in classifiers)
+    faces = load_faces(data, split, labels=options.labels, size_px=size_px, colour=colour)
     facts: dict[str, Any] = {"data": str(data), "split": split, "labels": options.labels}
     if options.apart_from is not None:
         training = load_faces(options.apart_from, "train", size_px=faces.image.shape[1])
@@ -190,7 +200,10 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], optio
     DataError
         If no face has a class that all classifiers know.
     """
-    predictors = [Predictor(c, choose_head(c, faces.labels, options.head)) for c in classifiers]
+    predictors = []
+    for classifier in classifiers:
+        head = choose_head(classifier.heads, faces.labelling, options.head)
+        predictors.append(Predictor(classifier, head, find_prior(options.prior, head, classifier.path)))
     known = tuple(
         name for name in predictors[0].head.labels if all(name in predictor.head.labels for predictor in predictors)
     )
@@ -214,36 +227,32 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], optio
     }  # fmt: skip
 
 
-def choose_head(classifier: TorchClassifier, labels: tuple[str, ...], name: str | None) -> Head:
-    """Choose a head by name, or the one whose classes overlap most with those of the data.
+def choose_head(heads: Sequence[Head], labelling: str, name: str | None = None) -> Head:
+    """Choose the head that is to answer for a data set.
 
     Parameters
     ----------
-    classifier : TorchClassifier
-    labels : tuple of str
-        Classes of the data.
+    heads : Sequence of Head
+    labelling : str
+        Whose labels the data have, as `FaceSet.labelling` says.
     name : str, optional
+        The head requested.
 
     Returns
     -------
     Head
-        Without a name, the one with the largest Jaccard index; the first of several.
+        The head requested; else the one that learned this labelling, "fer2013" or "ferplus", if there is one; else the
+        first, which timelines use.
 
     Raises
     ------
     ConfigError
-        If there is no head of this name.
+        If there is no head of the name requested.
     """
-    if name is not None:
-        heads = {head.name: head for head in classifier.heads}
-        if name not in heads:
-            raise ConfigError(f"{classifier.path}: no head {name!r}; expected {', '.join(heads)}")
-        return heads[name]
-
-    def jaccard(head: Head) -> float:
-        return len(set(head.labels) & set(labels)) / len(set(head.labels) | set(labels))
-
-    return max(classifier.heads, key=jaccard)
+    known = {head.name: head for head in heads}
+    if name is not None and name not in known:
+        raise ConfigError(f"no head {name!r}; expected {', '.join(known)}")
+    return known[name] if name is not None else known.get(labelling, heads[0])
 
 
 def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
@@ -345,6 +354,7 @@ def _facts(predictor: Predictor) -> dict[str, Any]:
     classifier, head = predictor.classifier, predictor.head
     return {
         "name": classifier.name, "sha256": classifier.sha256, "head": head.name, "temperature": head.temperature,
+        "prior": predictor.prior and predictor.prior.to_dict(head.labels),
     }  # fmt: skip
 
 

@@ -109,6 +109,8 @@ class ExplainConfig:
         The track of a video to explain; by default all.
     fps : str, optional
         Samples per second of video.
+    prior : str
+        The class frequencies that the probabilities assume; as for `emotions.prior.find_prior`.
 
     Raises
     ------
@@ -121,6 +123,7 @@ class ExplainConfig:
     detect: bool = True
     track: int | None = None
     fps: str | None = None
+    prior: str = "default"
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
@@ -159,11 +162,11 @@ def explain(
     DataError
         If no image or frame is left.
     """
-    explainer = Explainer(TorchClassifier(weights, device), options.method, options.emotion)
+    explainer = Explainer(TorchClassifier(weights, device, prior=options.prior), options.method, options.emotion)
     detector = MTCNN(device=explainer.classifier.device)
     if source.is_dir() or source.suffix.lower() in SUFFIXES:
         return draw(_images(find_images(source), explainer, detector if options.detect else None, on_skipped))
-    config = load_config(fps=options.fps, weights=weights, device=device)
+    config = load_config(fps=options.fps, weights=weights, prior=options.prior, device=device)
     result, _ = read_video(source, config, lambda reader: draw(_video(reader, explainer, detector, config, options)))
     return result
 

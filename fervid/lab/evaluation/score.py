@@ -62,7 +62,13 @@ class ScoreSummary:
 
 
 def score_folder(
-    folder: Path, out: Path, weights: str = "seresnet", device: str = "auto", *, detect: bool = True
+    folder: Path,
+    out: Path,
+    weights: str = "seresnet",
+    device: str = "auto",
+    *,
+    detect: bool = True,
+    prior: str = "default",
 ) -> ScoreSummary:
     """Score every image in a folder and its subfolders into a CSV, sorted by path.
 
@@ -77,6 +83,8 @@ def score_folder(
         As for TorchClassifier.
     detect : bool
         Whether to detect faces; otherwise every image is a face crop. Images of at most 64 pixels a side always are.
+    prior : str
+        The class frequencies that the probabilities assume; as for `emotions.prior.find_prior`.
 
     Returns
     -------
@@ -93,7 +101,7 @@ def score_folder(
     paths = find_images(folder)
     if paths == [folder] and folder.suffix.lower() not in SUFFIXES:
         read_image(folder)  # refuses a video
-    classifier = TorchClassifier(weights, device)
+    classifier = TorchClassifier(weights, device, prior=prior)
     detector = MTCNN(device=classifier.device) if detect else None
     rows: list[Row] = []
     with write_atomically(out) as part, part.open("w", newline="", encoding="utf-8") as file:
