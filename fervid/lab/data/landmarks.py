@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fervid.faces.crop import FaceAlignment
+from fervid.faces.crop import FaceAlignment, crop_face
 from fervid.faces.mtcnn import MTCNN
 from fervid.files import write_atomically
 from fervid.lab.data.datasets import FaceSet
 from fervid.lab.data.face_alignment import detect_sample
 from fervid.lab.data.images import as_channels
 
-__all__ = ["Alignment", "FaceLandmarks", "align_faces", "find_landmarks"]
+__all__ = ["Alignment", "FaceLandmarks", "align_faces", "crop_faces", "find_landmarks"]
 
 #: Images whose median face is measured to see how they lie, and the least number of faces in them.
 _SAMPLE, _MIN_FACES = 100, 10
@@ -146,6 +146,32 @@ def find_landmarks(
         if rows.stop < n and rows.stop % _REPORTED == 0:
             report(f"landmarks of {rows.stop} of {n} images")
     return FaceLandmarks((box - pad) / side, (points - pad) / side, score)
+
+
+def crop_faces(faces: FaceSet, size_px: int, channels: int) -> np.ndarray:
+    """Cut the network's input out of images, as the line does.
+
+    Parameters
+    ----------
+    faces : FaceSet
+        With a placement.
+    size_px : int
+        Side of the crops.
+    channels : int
+        1, grey, or 3, RGB.
+
+    Returns
+    -------
+    np.ndarray
+        (n, size_px, size_px, channels) uint8.
+    """
+    crops = np.zeros((len(faces), size_px, size_px, channels), np.uint8)
+    places = np.zeros((0, 2, 3)) if faces.placement is None else faces.placement.astype(float) * faces.size_px
+    for i, place in enumerate(places):
+        shown = as_channels(faces.image[i : i + 1], channels if faces.colour else 1)[0]
+        crop = crop_face(shown if shown.shape[2] == 3 else shown[..., 0], place, size_px)
+        crops[i] = crop if crop.ndim == 3 else crop[..., None]
+    return crops
 
 
 def _confirm(detector: MTCNN, images: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
