@@ -107,6 +107,7 @@ def evaluate(
     labels: str = "auto",
     head: str | None = None,
     tta: str = "none",
+    align: str = "auto",
     detect: bool = False,
     detector: str = "mtcnn",
     exclude_duplicates_of: Name | None = None,
@@ -134,6 +135,9 @@ def evaluate(
         all others with the first head, which timelines use.
     tta : {"none", "flip", "tencrop"}
         Test-time augmentation.
+    align : {"auto", "landmarks", "none"}
+        How images of faces become the input of the model. "landmarks" places each by its eyes and mouth, as `process`
+        does; "none" takes them as they are; "auto" decides by the model and how the faces lie.
     detect : bool, default False
         Detect and crop the faces in raw images, as `process` does.
     detector : str
@@ -163,7 +167,7 @@ def evaluate(
         make_folder(folder)
     known = Path(exclude_duplicates_of) if exclude_duplicates_of is not None else None
     config = EvalConfig(
-        labels=labels, tta=tta, detect=detect, head=head, apart_from=known, detector=detector, prior=prior
+        labels=labels, tta=tta, detect=detect, head=head, apart_from=known, detector=detector, prior=prior, align=align
     )
     names = [weights] if isinstance(weights, str) else list(weights)
     facts = evaluate_weights(Path(data), split, names, device, config)

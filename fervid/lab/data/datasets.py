@@ -157,8 +157,7 @@ class FaceSet:
         FaceSet
         """
         votes, source, placement, original = (
-            None if array is None else array[kept]
-            for array in (self.votes, self.source, self.placement, self.original)
+            None if array is None else array[kept] for array in (self.votes, self.source, self.placement, self.original)
         )
         return replace(
             self,

@@ -27,7 +27,7 @@ FER2013_ALIGNMENT = FaceAlignment(
 #: image.
 RAFDB_ALIGNMENT = FaceAlignment(
     landmarks=((0.260, 0.340), (0.728, 0.338), (0.485, 0.555), (0.285, 0.756), (0.702, 0.753)),
-    box=1.1,
+    box=1.157,
     crop_scale=1.0,
     fit="affine",
 )

@@ -185,9 +185,7 @@ def evaluate_weights(
     by_landmarks = any(_by_landmarks(one, options) for one in classifiers)
     size_px = None if by_landmarks else max(c.crop_px for c in classifiers)
     colour = any(c.channels == 3 for c in classifiers)
-    faces = load_faces(
-        data, split, labels=options.labels, size_px=size_px, colour=colour, keep_original=options.detect
-    )
+    faces = load_faces(data, split, labels=options.labels, size_px=size_px, colour=colour, keep_original=options.detect)
     facts: dict[str, Any] = {"data": str(data), "split": split, "labels": options.labels}
     if options.apart_from is not None:
         training = load_faces(options.apart_from, "train", size_px=faces.image.shape[1])

@@ -318,7 +318,8 @@ class DataSource:
             if path is None:
                 raise DataError(f"corpora.{name}: no data; give it there, or as --data {name}=PATH")
             own = Path(table.validation) if table.validation is not None else None
-            sources.append(CorpusSource(name, path, checks.get(name, own), split or table.split, table.labels, table.align))
+            options = (split or table.split, table.labels, table.align)
+            sources.append(CorpusSource(name, path, checks.get(name, own), *options))
         sources += [CorpusSource(name, path, checks.get(name), split or "train") for name, path in listed]
         return cls(tuple(sources), drop_duplicates)
 
