@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fervid.runtime.profiling import stage
-from fervid.types import EmotionBatch, Rows, VideoInfo
+from fervid.types import EmotionBatch, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ OK, NO_FACE, NO_DATA = "ok", "no_face", "no_data"
 def summarise(
     emotions: Iterable[EmotionBatch],
     labels: tuple[str, ...],
-    video: VideoInfo,
     end_s: Callable[[], float | None] = lambda: None,
 ) -> Iterator[Rows]:
     """Aggregate readings second by second, keeping only the current second in memory.
@@ -32,8 +31,6 @@ def summarise(
         Readings in the order of time.
     labels : tuple of str
         The emotions of the classifier, in the order of its columns.
-    video : VideoInfo
-        Its frame size normalises the boxes.
     end_s : callable
         Returns the end of the video in seconds, or None if it is unknown; called after the last batch.
 
@@ -50,7 +47,7 @@ def summarise(
         for now in np.unique(np.floor(batch.sampled_s)).astype(int):
             if second is not None and now > second:
                 with stage("average"):
-                    rows = _one_second(second, samples, faces, labels, video)
+                    rows = _one_second(second, samples, faces, labels)
                 yield rows
                 samples, faces = [], []
             second = int(now)
@@ -59,17 +56,17 @@ def summarise(
             faces.append(batch.take(np.floor(batch.pts_s) == now))
     if second is not None:  # the video may end within the last second
         end = end_s()
-        yield _one_second(second, samples, faces, labels, video, 1.0 if end is None else min(end - second, 1.0))
+        yield _one_second(second, samples, faces, labels, 1.0 if end is None else min(end - second, 1.0))
 
 
 def _one_second(
-    second: int, samples: list, faces: list[EmotionBatch], labels: tuple[str, ...], video: VideoInfo, end: float = 1.0
+    second: int, samples: list, faces: list[EmotionBatch], labels: tuple[str, ...], end: float = 1.0
 ) -> Rows:
     sampled_s, duration_s, shot = (np.concatenate(part) for part in zip(*samples))
     share_s = _time_shares(sampled_s - second, duration_s, end)
-    pts_s, track, prob, score, box, quality = (
+    pts_s, track, prob, score, box, size, quality = (
         np.concatenate([getattr(f, name) for f in faces])
-        for name in ("pts_s", "track", "prob", "score", "box_px", "quality")
+        for name in ("pts_s", "track", "prob", "score", "box_px", "frame_px", "quality")
     )
     numbers, first, row = np.unique(track, return_index=True, return_inverse=True)
     if len(numbers) == 0:
@@ -85,7 +82,7 @@ def _one_second(
     best = p.argmax(1)
     dominant_prob = prob[np.arange(len(prob)), best[row]].astype(np.float64)
     spread = np.sqrt(np.maximum(mean((dominant_prob - mean(dominant_prob)[row]) ** 2), 0))
-    x0, y0, x1, y1 = (mean(box[:, i]) for i in range(4))
+    x0, y0, x1, y1 = (mean(box[:, i] / size[:, i % 2].astype(np.float64)) for i in range(4))
     n = len(numbers)
     return {
         "second": np.full(n, second),
@@ -100,11 +97,11 @@ def _one_second(
         "entropy": entropy(p),
         "spread": spread,
         "score": mean(score),
-        "face_px": y1 - y0,
-        "x": x0 / video.width_px,
-        "y": y0 / video.height_px,
-        "w": (x1 - x0) / video.width_px,
-        "h": (y1 - y0) / video.height_px,
+        "face_px": mean(box[:, 3] - box[:, 1]),
+        "x": x0,
+        "y": y0,
+        "w": x1 - x0,
+        "h": y1 - y0,
         "quality": mean(quality),
     }
 

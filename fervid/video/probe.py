@@ -38,7 +38,9 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
         If the options do not fit the video.
     """
     video, restarts = read_video(path, config, lambda reader: reader.info)
-    longer_side_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
+    size_px = (video.width_px, video.height_px)
+    config.check_min_face(*size_px)
+    longer_side_px, min_face_px = config.detection_scale(*size_px)
     notes = [note for name, note in _NOTES.items() if restarts[name]]
     return {
         "file": {
@@ -56,7 +58,7 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
         },
         "plan": {
             "sampled_frames_per_second": config.fps or "every frame",
-            "detection_size": "x".join(map(str, detection_size(video, longer_side_px))),
+            "detection_size": "x".join(map(str, detection_size(size_px, longer_side_px))),
             "smallest_face_px": round(min_face_px, 1),
             "from_s": config.start_s,
             "to_s": min((end for end in (config.end_s, video.duration_s) if end is not None), default=None),
