@@ -171,7 +171,7 @@ def test_faces_in_place_are_evaluated_as_they_are(loose: FaceSet) -> None:
     placed = replace(loose, image=crop_faces(align_faces(loose, RAFDB_ALIGNMENT).faces, 80, 3))
     facts, (shown,) = shown_to(placed)
     assert (shown == placed.image).all()
-    assert facts["aligned"] == "as the images are: their faces lie where the model learned them"
+    assert facts["aligned"] == "as the images are: the faces are already where the model expects them"
 
 
 def test_alignment_is_printed_and_can_be_forced_for_any_model(loose: FaceSet, tmp_path: Path) -> None:

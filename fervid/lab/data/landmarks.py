@@ -17,8 +17,8 @@ __all__ = ["Alignment", "FaceLandmarks", "align_faces", "crop_faces", "find_land
 
 #: Images whose median face is measured to see how they lie, and the least number of faces in them.
 _SAMPLE, _MIN_FACES = 100, 10
-#: Up to this mean distance of the median eyes and mouth from those of the model, in parts of the side, images lie as the
-#: model has learned faces: RAF-DB's aligned ones do (0.006), FER2013's do not (0.07).
+#: Up to this mean distance of the median eyes and mouth from those of the model, in parts of the side, images lie as
+#: the model has learned faces: RAF-DB's aligned ones do (0.006), FER2013's do not (0.07).
 _IN_PLACE = 0.03
 #: O-Net verifies its own answer this often, from the median face on; a face of FER2013 is found after one to three.
 _ROUNDS = 3
@@ -92,7 +92,7 @@ def align_faces(
     always : bool
         Whether to place images, too, that lie as the model has learned faces.
     cache : Path, optional
-        Folder for landmarks, which take 6 ms per image.
+        Folder for landmarks, which take 2 ms per image.
     report : Callable
         Receives a line of progress every 5,120 images.
 
@@ -108,7 +108,7 @@ def align_faces(
     points = np.median([face.landmarks_px for face in sample], 0)
     in_place = _distance(points, alignment) <= _IN_PLACE
     if in_place and not always:
-        return Alignment(faces, True, 0, "as the images are: their faces lie where the model learned them")
+        return Alignment(faces, True, 0, "as the images are: the faces are already where the model expects them")
     landmarks = _cached(faces, start, cache, report)
     placement, found = _place(landmarks, alignment, faces.size_px)
     words = f"by landmarks: found in {found.sum()} of {len(faces)} images ({found.mean():.0%}), the rest by the median"
@@ -118,7 +118,7 @@ def align_faces(
 def find_landmarks(
     image: np.ndarray, start: np.ndarray, report: Callable[[str], None] = lambda line: None
 ) -> FaceLandmarks:
-    """Find one face per image with O-Net alone, near where it is expected; 6 ms per image.
+    """Find one face per image with O-Net alone, near where it is expected; 2 ms per image.
 
     O-Net is shown the expected box, then the box that it has answered. Images are padded with their edge, so that a box
     may extend beyond them.
