@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fervid.clock import processed_part
 from fervid.errors import DataError, VideoError
 from fervid.files import check_file
 from fervid.labels import EMOTIONS
@@ -336,7 +337,7 @@ class Timeline:
     def end_s(self) -> float:
         """End of the last second, or of the video if that comes first; the timeline must not be empty."""
         last = float(self.frame["second"].iloc[-1])
-        ends = (self.source.get("duration_s"), self.provenance["config"].get("end_s"), last + 1)
+        ends = (self.source.get("duration_s"), processed_part(self.provenance)[1], last + 1)
         return min(end for end in ends if end is not None and end > last)
 
     @cached_property
