@@ -90,6 +90,8 @@ class Config:
     """every: search every sampled frame for faces; adaptive: search keyframes and confirm the faces between them."""
     weights: str = "seresnet"
     """Name of a bundled model, or a .safetensors file with its .json beside it."""
+    prior: str = "default"
+    """Class frequencies that the probabilities assume: default (those of the weights), uniform, trained, or a file."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: str = "auto"
@@ -212,6 +214,7 @@ class ConfigOptions(TypedDict, total=False):
     detector: str | None
     detection: str | None
     weights: str | None
+    prior: str | None
     device: str | None
     precision: str | None
     detection_size_px: int | None

@@ -43,6 +43,7 @@ class OnDevice(Protocol):
         *,
         alignment: FaceAlignment,
         crop_px: int,
+        channels: int = 1,
         min_face_px: float,
         recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
@@ -52,7 +53,7 @@ class OnDevice(Protocol):
         ----------
         batches : Iterable
             What `upload` yields.
-        video, alignment, crop_px, min_face_px, recognition
+        video, alignment, crop_px, channels, min_face_px, recognition
             As for faces.detect.detect.
 
         Yields
@@ -94,6 +95,8 @@ def load_models(config: Config) -> Models:
         If the device is absent.
     MissingDependency, WeightsError
         If a model is not installed or cannot be read.
+    ConfigError
+        If the prior does not fit the weights.
     RunError
         If the bundled weights were altered.
     """
@@ -103,7 +106,7 @@ def load_models(config: Config) -> Models:
         from fervid.emotions.torch_classifier import TorchClassifier
         from fervid.faces.detectors import load_detector
 
-    classifier = TorchClassifier(config.weights, config.device, precision=config.precision)
+    classifier = TorchClassifier(config.weights, config.device, precision=config.precision, prior=config.prior)
     embedder = None
     if config.persons:
         from fervid.tracks.embedders import load_embedder

@@ -292,6 +292,7 @@ class _VideoRun:
     def _provenance(self) -> dict[str, Any]:
         """Everything that determined the result, and nothing else: no clock, no host."""
         video, health, classifier = self.video.info, self.video.health, self.models.classifier
+        prior = getattr(classifier, "prior", None)
         return {
             "version": __version__,
             "schema": SCHEMA_VERSION,
@@ -318,6 +319,7 @@ class _VideoRun:
                 "sha256": getattr(classifier, "sha256", None),
                 "labels": list(classifier.labels),
                 "temperature": getattr(classifier, "temperature", None),
+                "prior": prior.to_dict(classifier.labels) if prior else None,
                 "precision": getattr(classifier, "precision", None),
             },
             "detector": self.models.detector.name,
@@ -411,6 +413,7 @@ def find_faces(
     crops: dict[str, Any] = {
         "alignment": classifier.alignment,
         "crop_px": classifier.crop_px,
+        "channels": classifier.channels,
         "min_face_px": min_face_px,
         "recognition": models.embedder if config.persons else None,
     }

@@ -28,13 +28,15 @@ def models_fingerprint(config: Config) -> str:
     Returns
     -------
     str
-        A SHA-256 over the weights of the detector, the weights and facts of the classifier, and the weights of the
-        embedder if persons are distinguished.
+        A SHA-256 over the weights of the detector, the weights and facts of the classifier, the values of a requested
+        prior, and the weights of the embedder if persons are distinguished.
 
     Raises
     ------
     MissingDependency, WeightsError
         If a model is not installed or cannot be read.
+    ConfigError
+        If the prior does not fit the weights.
     """
     from fervid.faces.detectors import find_detector
     from fervid.networks.weights import model_fingerprint
@@ -44,12 +46,24 @@ def models_fingerprint(config: Config) -> str:
     if config.persons:
         files.append(find_embedder(config.persons))
     digest = hashlib.sha256(model_fingerprint(config.weights).encode())
+    if config.prior != "default":
+        digest.update(json.dumps(_prior_values(config)).encode())
     for file in files:
         try:
             digest.update(file_sha256(file).encode())
         except OSError as e:
             raise WeightsError(f"{file}: cannot be read ({e.strerror or e}); install its package again") from None
     return digest.hexdigest()
+
+
+def _prior_values(config: Config) -> tuple[float, ...] | None:
+    """Read the prior that a configuration names; the name of a file says nothing about its content."""
+    from fervid.emotions.facts import read_facts
+    from fervid.emotions.prior import find_prior
+    from fervid.networks.weights import find_weights
+
+    weights = find_weights(config.weights)
+    return find_prior(config.prior, read_facts(weights).heads[0], weights).values
 
 
 def describe_source(path: Path) -> dict[str, Any]:

@@ -225,14 +225,15 @@ class _CroppedFaces(_Faces):
     Parameters
     ----------
     crop : np.ndarray
-        What the classifier sees, (m, S, S) uint8 grey; S = 0 if the faces are classified already.
+        What the classifier sees, (m, S, S, C) uint8: grey (C = 1) or RGB (C = 3); S = 0 if the faces are classified
+        already.
     recognition_crop : np.ndarray
         What the embedder sees, (m, P, P) uint8 grey; P = 0 if persons are not distinguished.
     prob : np.ndarray
         Probabilities, (m, K) float32; K = 0 until the faces are classified.
     """
 
-    crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
+    crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, None))]
     recognition_crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
     prob: Annotated[np.ndarray, _Array(np.float32, (None, None))]
 

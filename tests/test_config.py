@@ -100,9 +100,9 @@ def test_every_other_name_is_tested():
 def test_metadata_keeps_its_keys():
     """Timelines of every version have one set of keys, and the resume key depends on these."""
     assert list(Config().to_dict()) == [
-        "fps", "reader", "sampling", "detector", "detection", "weights", "device", "precision", "picture_px",
-        "min_face_px", "birth_score", "max_gap_s", "cuts", "persons", "smooth_s", "baseline", "stream", "rotate",
-        "start_s", "end_s", "max_pixels",
+        "fps", "reader", "sampling", "detector", "detection", "weights", "prior", "device", "precision",
+        "picture_px", "min_face_px", "birth_score", "max_gap_s", "cuts", "persons", "smooth_s", "baseline", "stream",
+        "rotate", "start_s", "end_s", "max_pixels",
     ]  # fmt: skip
     config = load_config("disfa")
     assert load_config(**config.to_dict() | {"fps": "native"}) == config

@@ -1,6 +1,7 @@
 """Train, evaluate and explain classifiers."""
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -19,11 +20,11 @@ __all__ = [
 
 
 def train(
-    data: Name,
+    data: Name | Sequence[Name] | None,
     out: Name,
     *,
-    validation: Name | None = None,
-    split: str = "train",
+    validation: Name | Sequence[Name] | None = None,
+    split: str | None = None,
     drop_duplicates: bool = False,
     recipe: Name | None = None,
     sweep: Name | None = None,
@@ -35,16 +36,18 @@ def train(
 
     Parameters
     ----------
-    data : path
-        Training faces: a file or a folder.
+    data : path, or sequence of paths
+        Training faces: files or folders, one per corpus. "NAME=PATH" names a corpus, which otherwise has the name of
+        its file; in a recipe, [corpora.NAME] holds its options. None: the corpora of the recipe.
     out : path
         Folder for the weights, the curves and the checkpoint.
-    validation : path, optional
-        Faces for validation and calibration; by default every tenth of `data`.
-    split : str
-        The split of `data` to learn, where it has several.
+    validation : path, or sequence of paths, optional
+        Faces for validation and calibration: as many as `data`, in the same order, or "NAME=PATH". By default a tenth
+        of each corpus is held out, the same faces every time; `evaluate` measures on it with split="holdout".
+    split : str, optional
+        The split of `data` to learn, where it has several: "train", or that of the recipe.
     drop_duplicates : bool, default False
-        Leave out training faces that are also validation faces.
+        Leave out training faces that are also validation faces, of any corpus.
     recipe : path, optional
         A TOML file of options.
     sweep : path, optional
@@ -79,9 +82,9 @@ def train(
     base = load_recipe(Path(recipe) if recipe is not None else None, **options)
     grid = load_grid(Path(sweep), base) if sweep is not None else [({}, base)]
     training.preflight((one for _, one in grid), device)
+    source = DataSource.of(_paths(data), _paths(validation), base, split=split, drop_duplicates=drop_duplicates)
     folder, say = Path(out), on_message or (lambda message: None)
     make_folder(folder)
-    source = DataSource(Path(data), Path(validation) if validation is not None else None, split, drop_duplicates)
     read = functools.partial(source.read, report=say)
     if sweep is None:
         return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=say))}
@@ -89,10 +92,17 @@ def train(
     return {"results": str(folder / "results.csv"), "runs": runs}
 
 
+def _paths(given: Name | Sequence[Name] | None) -> list[str | Path]:
+    """Give the paths of one or several data sets; text may have the form NAME=PATH."""
+    several = [given] if isinstance(given, str | PathLike) else given or ()
+    return [one if isinstance(one, str) else Path(one) for one in several]
+
+
 def evaluate(
     data: Name,
     *,
     weights: str | Sequence[str] = "seresnet",
+    prior: str = "default",
     split: str | None = None,
     labels: str = "auto",
     head: str | None = None,
@@ -111,12 +121,17 @@ def evaluate(
         Labelled faces: a file or a folder, as for `train`.
     weights : str or sequence of str
         Names of bundled models or .safetensors files; several are an ensemble.
+    prior : str
+        The class frequencies that the probabilities assume: "default" (those of the weights), "uniform", "trained"
+        (those of the training data), or a .toml or .json file with one number per emotion.
     split : str, optional
-        "train", "val", "public", "private", "test" or "all", where `data` has several.
+        "train", "val", "public", "private", "test" or "all", where `data` has several. "holdout": the tenth of the
+        training faces that `train` holds out.
     labels : {"auto", "hard", "ferplus"}
         "ferplus" is the label that most raters of FER+ chose.
     head : str, optional
-        The head to use; by default the one that fits the data best.
+        The head to use. By default, FER2013's labels are compared with the head `fer2013`, FER+'s with `ferplus`, and
+        all others with the first head, which timelines use.
     tta : {"none", "flip", "tencrop"}
         Test-time augmentation.
     detect : bool, default False
@@ -147,7 +162,9 @@ def evaluate(
     if folder:
         make_folder(folder)
     known = Path(exclude_duplicates_of) if exclude_duplicates_of is not None else None
-    config = EvalConfig(labels=labels, tta=tta, detect=detect, head=head, apart_from=known, detector=detector)
+    config = EvalConfig(
+        labels=labels, tta=tta, detect=detect, head=head, apart_from=known, detector=detector, prior=prior
+    )
     names = [weights] if isinstance(weights, str) else list(weights)
     facts = evaluate_weights(Path(data), split, names, device, config)
     if folder:
@@ -167,6 +184,7 @@ def explain(
     fps: float | str | None = None,
     detect: bool = True,
     weights: str = "seresnet",
+    prior: str = "default",
     device: str = "auto",
 ) -> dict[str, Any]:
     """Show which parts of a face a classifier relies on: for the main face of each image, or the tracks of a video.
@@ -186,7 +204,7 @@ def explain(
         Frames to sample per second of a video.
     detect : bool, default True
         Whether to detect faces in images. False takes each image as a face crop.
-    weights, device
+    weights, prior, device
         As for `evaluate`.
 
     Returns
@@ -205,7 +223,7 @@ def explain(
     from fervid.lab.evaluation import explain as explaining
     from fervid.views.figures import heatmaps
 
-    config = explaining.ExplainConfig(method, emotion, detect, track, fps if fps is None else str(fps))
+    config = explaining.ExplainConfig(method, emotion, detect, track, fps if fps is None else str(fps), prior)
     skipped: list[explaining.SkippedImage] = []
     shown = explaining.explain(
         Path(source),
@@ -225,7 +243,13 @@ def explain(
 
 
 def score(
-    folder: Name, out: Name, *, detect: bool = True, weights: str = "seresnet", device: str = "auto"
+    folder: Name,
+    out: Name,
+    *,
+    detect: bool = True,
+    weights: str = "seresnet",
+    prior: str = "default",
+    device: str = "auto",
 ) -> "ScoreSummary":
     """Score every image in a folder into a CSV file: one row per file, one column per class.
 
@@ -240,7 +264,7 @@ def score(
         The table to write (.csv).
     detect : bool, default True
         Whether to detect faces. False takes each image as a face crop.
-    weights, device
+    weights, prior, device
         As for `evaluate`.
 
     Returns
@@ -255,4 +279,4 @@ def score(
     """
     from fervid.lab.evaluation.score import score_folder
 
-    return score_folder(Path(folder), Path(out), weights, device, detect=detect)
+    return score_folder(Path(folder), Path(out), weights, device, detect=detect, prior=prior)

@@ -4,7 +4,20 @@ from pathlib import Path
 from typing import Annotated, TypedDict, Unpack
 
 from fervid.cli.app import RESUMES, command
-from fervid.cli.options import Detect, Device, Fps, Json, JsonFile, Quiet, Weights, argument, flag, option, output
+from fervid.cli.options import (
+    Detect,
+    Device,
+    Fps,
+    Json,
+    JsonFile,
+    Prior,
+    Quiet,
+    Weights,
+    argument,
+    flag,
+    option,
+    output,
+)
 from fervid.networks.registry import ARCHITECTURES
 from fervid.registry import DETECTORS, describe
 
@@ -161,15 +174,26 @@ class RecipeOptions(TypedDict, total=False):
     rerun=RESUMES,
 )
 def train(
-    data: Annotated[Path, option(panel="Data", help="Training faces: a file or a folder.", show_default=False)],
     out: Annotated[Path, output("The folder for the weights, curves and checkpoint.")],
+    data: Annotated[
+        list[str] | None,
+        option(
+            panel="Data",
+            help="Training faces: a file or a folder; repeat it for several corpora.",
+            metavar="[NAME=]PATH",
+        ),
+    ] = None,
     validation: Annotated[
-        Path | None,
-        option(panel="Data", help="Faces for validation and calibration (default every 10th of --data)."),
+        list[str] | None,
+        option(
+            panel="Data",
+            help="Faces for validation and calibration, one per --data or by name (default a tenth of each --data).",
+            metavar="[NAME=]PATH",
+        ),
     ] = None,
     split: Annotated[
-        str, option(panel="Data", help="Split of --data to learn, where it has several.", metavar="NAME")
-    ] = "train",
+        str | None, option(panel="Data", help="Split of --data to learn, where it has several (train).", metavar="NAME")
+    ] = None,
     drop_duplicates: Annotated[
         bool,
         flag("--drop-duplicates", panel="Data", help="Leave out training faces that are also validation faces."),
@@ -225,7 +249,8 @@ def evaluate(
         str | None,
         option(
             panel="Data",
-            help="train, val, public, private, test or all, where --data has several.",
+            help="train, val, public, private, test or all, where --data has several; holdout: the tenth of the "
+            "training faces that train holds out.",
             metavar="NAME",
         ),
     ] = None,
@@ -254,8 +279,14 @@ def evaluate(
             metavar="NAME|FILE",
         ),
     ] = ["seresnet"],  # noqa: B006
+    prior: Prior = "default",
     head: Annotated[
-        str | None, option(panel="Model", help="Head to use (default the one that fits the data best).", metavar="NAME")
+        str | None,
+        option(
+            panel="Model",
+            help="Head to use (default that of these labels, else the first).",
+            metavar="NAME",
+        ),
     ] = None,
     tta: Annotated[
         str, option(panel="Model", choices=("none", "flip", "tencrop"), help="Test-time augmentation.")
@@ -273,6 +304,7 @@ def evaluate(
     facts = fervid.evaluate(
         data,
         weights=weights,
+        prior=prior,
         split=split,
         labels=labels,
         head=head,
@@ -308,6 +340,7 @@ def explain(
     fps: Fps = None,
     detect: Detect = True,
     weights: Weights = "seresnet",
+    prior: Prior = "default",
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -328,6 +361,7 @@ def explain(
         fps=fps,
         detect=detect,
         weights=weights,
+        prior=prior,
         device=device,
     )
     code = 1 if facts["unreadable"] else 0
@@ -344,6 +378,7 @@ def score(
     out: Annotated[Path, output("The table to write (CSV).")],
     detect: Detect = True,
     weights: Weights = "seresnet",
+    prior: Prior = "default",
     device: Device = "auto",
     quiet: Quiet = False,
     as_json: Json = False,
@@ -357,7 +392,7 @@ def score(
     import fervid
     from fervid.views import terminal
 
-    tally = fervid.score(folder, out, detect=detect, weights=weights, device=device)
+    tally = fervid.score(folder, out, detect=detect, weights=weights, prior=prior, device=device)
     hint = {"hint": tally.hint} if tally.hint and not as_json else {}
     terminal.show(asdict(tally) | hint, as_json=as_json, quiet=quiet)
     return 1 if tally.unreadable else 0

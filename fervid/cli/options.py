@@ -20,7 +20,9 @@ __all__ = [
     "JsonFile",
     "PipelineOptions",
     "PresetDevice",
+    "PresetPrior",
     "PresetWeights",
+    "Prior",
     "Quiet",
     "ShardedOptions",
     "TimelineFile",
@@ -266,6 +268,10 @@ PresetWeights = Annotated[
         panel="Model", help=f"A bundled model (default {Config.weights}) or a .safetensors file.", metavar="NAME|FILE"
     ),
 ]
+_PRIOR = "Class frequencies that the probabilities assume: those of the weights (default), equal ones, those of the "
+_PRIOR += "training data, or a .toml or .json file with one number per emotion."
+Prior = Annotated[str, option(panel="Model", help=_PRIOR, metavar="default|uniform|trained|FILE")]
+PresetPrior = Annotated[str | None, option(panel="Model", help=_PRIOR, metavar="default|uniform|trained|FILE")]
 PresetDevice = Annotated[str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")]
 
 # -- options of the pipeline ------------------------------------------------------------------------
@@ -400,6 +406,7 @@ class PipelineOptions(TypedDict, total=False):
         ),
     ]
     weights: PresetWeights
+    prior: PresetPrior
     precision: Annotated[
         str | None,
         option(panel="Model", choices=PRECISIONS, help=f"Arithmetic of the networks (default {Config.precision})."),

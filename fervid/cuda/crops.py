@@ -1,6 +1,6 @@
 """Cut faces out of frames on a torch device: many at a time, with the geometry and the greys of faces.crop_face.
 
-    luma -> region around each face -> shrunk, antialiased, to 1.5 pixels per pixel of the crop -> rotated
+    luma -> region around each face -> shrunk, antialiased, to 1.5 pixels per pixel of the crop -> rotated, stretched
 
 Two matrix products replace Pillow's two passes of shrinking, and a look-up of four neighbours its rotation.
 """
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fervid.faces.crop import LUMA
 from fervid.runtime.device import deterministic_fp32
 from fervid.types import THUMB, samples
 from fervid.video.readers.tensor_frame import full_range_of
@@ -24,44 +25,65 @@ _PIXELS = 2**23
 def cut_faces(
     luma: Tensor,
     frame: np.ndarray,
-    square: np.ndarray,
+    place: np.ndarray,
     size_px: int,
     *,
     stretch: tuple[float, float] = (1.0, 1.0),
     limited: bool = False,
+    image: Tensor | None = None,
 ) -> np.ndarray:
-    """Cut rotated squares out of luma planes.
+    """Cut parallelograms out of luma planes, and colour them by small images.
 
     Parameters
     ----------
     luma : Tensor, shape (n, H, W), uint8
     frame : ndarray, shape (m,), int64
-        The luma plane of each square.
-    square : ndarray, shape (m, 4)
-        As `FaceAlignment.squares` returns them, in displayed pixels.
+        The luma plane of each crop.
+    place : ndarray, shape (m, 2, 3)
+        As `FaceAlignment.places` returns them, in displayed pixels.
     size_px : int
         Side of the crops.
     stretch : tuple of (float, float)
         Stored pixels per displayed pixel, horizontally and vertically.
     limited : bool
         Whether luma has the range 16..235, which is stretched to 0..255.
+    image : Tensor, shape (n, h, w, 3), uint8, optional
+        The same frames in RGB, of any size: the crops are coloured, as `faces.crop.add_detail` does it.
 
     Returns
     -------
-    ndarray, shape (m, size_px, size_px), uint8
-        Within 2 of the greys of `faces.crop.crop_face`.
+    ndarray, shape (m, size_px, size_px, 1 or 3), uint8
+        Within 2 of the greys of `faces.crop.crop_face`, and of the colours of the CPU.
     """
-    crop = np.zeros((len(frame), size_px, size_px), np.uint8)
+    crop = np.zeros((len(frame), size_px, size_px, 1 if image is None else 3), np.uint8)
     if not crop.size:
         return crop
-    plan = _Plan(square, size_px, np.array(stretch))
+    planes = small = None
+    plan = _Plan(place, size_px, np.array(stretch))
+    if image is not None:
+        planes = image.permute(0, 3, 1, 2).reshape(-1, *image.shape[1:3])
+        displayed = np.array(luma.shape[:0:-1]) / stretch
+        small = _Plan(place.repeat(3, 0), size_px, np.array(planes.shape[:0:-1]) / displayed)
     order = np.argsort(plan.size.max(1), kind="stable")  # similar sizes together: each chunk is as large as its largest
     while len(order):
         widest = int(plan.size[order[-1]].max())
         most = max(1, _PIXELS // (widest * max(widest, 2 * size_px)))
         some, order = order[-most:], order[:-most]
-        crop[some] = _cut(luma, frame[some], plan, some, limited).cpu().numpy()
+        grey = _cut(luma, frame[some], plan, some, limited)
+        if planes is None or small is None:
+            crop[some, ..., 0] = grey.cpu().numpy()
+            continue
+        each = (some[:, None] * 3 + np.arange(3)).reshape(-1)
+        rgb = _cut(planes, (frame[some, None] * 3 + np.arange(3)).reshape(-1), small, each, False)
+        crop[some] = _add_detail(rgb.view(len(some), 3, size_px, size_px), grey).cpu().numpy()
     return crop
+
+
+def _add_detail(rgb: Tensor, luma: Tensor) -> Tensor:
+    """Give colours (m, 3, s, s) the luma (m, s, s) -> (m, s, s, 3); see `faces.crop.add_detail`."""
+    own = (rgb.int() * torch.tensor(LUMA, device=rgb.device).view(3, 1, 1)).sum(1)
+    detail = luma.int() - ((own + 128) >> 8)
+    return (rgb + detail[:, None]).clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 class _Plan:
@@ -71,20 +93,18 @@ class _Plan:
     shrinking; transform (m, 2, 3), from a pixel of the crop to one of the shrunk region.
     """
 
-    def __init__(self, square: np.ndarray, size_px: int, stretch: np.ndarray) -> None:
-        side, angle = square[:, 2:3], square[:, 3]
-        centre = square[:, :2] * stretch
-        across = np.stack((np.cos(angle), np.sin(angle)), 1) * side * stretch
-        down = np.stack((-np.sin(angle), np.cos(angle)), 1) * side * stretch
+    def __init__(self, place: np.ndarray, size_px: int, stretch: np.ndarray) -> None:
+        across, down, start = (place[:, :, i] * stretch for i in range(3))
+        centre = start + (across + down) / 2
         reach = (np.abs(across) + np.abs(down)) / 2
         self.size_px = size_px
         self.low = np.floor(centre - reach).astype(np.int64) - 1
         self.size = np.ceil(centre + reach).astype(np.int64) + 1 - self.low
-        shrink = np.maximum(side * stretch / (1.5 * size_px), 1)
+        shrink = np.maximum(np.hypot(across, down) / (1.5 * size_px), 1)
         self.small = np.maximum(np.rint(self.size / shrink), 1).astype(np.int64)
         ratio = self.small / self.size
-        start = (centre - self.low - (across + down) / 2) * ratio
-        self.transform = np.stack((across * ratio / size_px, down * ratio / size_px, start), 2)
+        corner = (centre - self.low - (across + down) / 2) * ratio
+        self.transform = np.stack((across * ratio / size_px, down * ratio / size_px, corner), 2)
 
 
 def _cut(luma: Tensor, frame: np.ndarray, plan: _Plan, some: np.ndarray, limited: bool) -> Tensor:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,6 +159,7 @@ class DevicePipeline:
         *,
         alignment: FaceAlignment,
         crop_px: int,
+        channels: int = 1,
         min_face_px: float,
         recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
@@ -166,7 +168,7 @@ class DevicePipeline:
         Parameters
         ----------
         batches : Iterable[DeviceBatch]
-        video, alignment, crop_px, min_face_px, recognition
+        video, alignment, crop_px, channels, min_face_px, recognition
             As for faces.detect.detect.
 
         Yields
@@ -179,8 +181,9 @@ class DevicePipeline:
             If the memory of the device does not suffice for one sample.
         """
         bind_thread(self.device)
-        crops = partial(self._detect, video=video, alignment=alignment, crop_px=crop_px, recognition=recognition)
-        work = partial(crops, min_face_px=min_face_px)
+        crops: dict[str, Any] = {"alignment": alignment, "crop_px": crop_px, "channels": channels}
+        crops |= {"recognition": recognition}
+        work = partial(self._detect, video=video, min_face_px=min_face_px, crops=crops)
         for batch in batches:
             yield from retry_smaller(batch, work, self._set_batch_size, _describe(video))
 
@@ -235,20 +238,21 @@ class DevicePipeline:
         batch: DeviceBatch,
         *,
         video: VideoInfo,
-        alignment: FaceAlignment,
-        crop_px: int,
-        recognition: RecognitionCrops | None,
         min_face_px: float,
+        crops: dict[str, Any],
     ) -> FaceBatch:
         with self._lock:
             self._wait_for(batch)
             with stage("detect"):
                 found = self.detector.detect(batch.image, min_face_px / video.width_px * batch.image.shape[2])
             stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
-            cut = partial(cut_faces, batch.luma, found.frame, stretch=stored, limited=batch.limited)
-            return to_face_batch(
-                batch, found, video, cut, alignment=alignment, crop_px=crop_px, recognition=recognition
-            )
+
+            def cut(place: np.ndarray, side_px: int, channels: int) -> np.ndarray:
+                image = batch.image if channels == 3 else None
+                where = found.frame, place, side_px
+                return cut_faces(batch.luma, *where, stretch=stored, limited=batch.limited, image=image)
+
+            return to_face_batch(batch, found, video, cut, **crops)
 
     def _wait_for(self, batch: DeviceBatch) -> None:
         """Make the stream of this thread wait for the copies, and keep their memory until the stream has used it."""

@@ -20,7 +20,7 @@ _MAX_WAITING = 32
 
 
 class Classifier(Protocol):
-    """Maps grey face crops to calibrated emotion probabilities.
+    """Maps face crops to calibrated emotion probabilities.
 
     Attributes
     ----------
@@ -29,6 +29,8 @@ class Classifier(Protocol):
         The K emotions, in the order of the probabilities.
     crop_px : int
         Side of the crops.
+    channels : int
+        Of the crops: 1, grey, or 3, RGB.
     alignment : FaceAlignment
         How faces must lie in the crops: as in the training images.
     batch_size : int
@@ -38,6 +40,7 @@ class Classifier(Protocol):
     name: str
     labels: tuple[str, ...]
     crop_px: int
+    channels: int
     alignment: FaceAlignment
     batch_size: int
 
@@ -47,7 +50,7 @@ class Classifier(Protocol):
         Parameters
         ----------
         crop : np.ndarray
-            (m, crop_px, crop_px) uint8.
+            (m, crop_px, crop_px, channels) uint8.
 
         Returns
         -------
@@ -93,7 +96,7 @@ def classify_faces(faces: Iterable[FaceBatch], classifier: Classifier) -> Iterat
         prob = _predict(np.concatenate([batch.crop for batch in waiting]), classifier)
         ends = np.cumsum([len(batch) for batch in waiting])
         for batch, part in zip(waiting, np.split(prob, ends[:-1])):
-            yield replace(batch, prob=part, crop=np.zeros((len(batch), 0, 0), np.uint8))
+            yield replace(batch, prob=part, crop=np.zeros((len(batch), 0, 0, 0), np.uint8))
 
 
 def _groups(batches: Iterable[F], faces: int) -> Iterator[list[F]]:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fervid.faces.crop import FaceAlignment, crop_face
+from fervid.faces.crop import FaceAlignment, add_detail, crop_face
 from fervid.faces.detector import Detections, FaceDetector
 from fervid.faces.quality import quality
 from fervid.runtime.profiling import stage
@@ -26,7 +26,7 @@ class RecognitionCrops(Protocol):
 
     recognition_px: int
 
-    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+    def places(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """Place the crops.
 
         Parameters
@@ -36,8 +36,8 @@ class RecognitionCrops(Protocol):
 
         Returns
         -------
-        ndarray, shape (m, 4)
-            Rotated squares, as `crop_face` takes them.
+        ndarray, shape (m, 2, 3)
+            As `crop_face` takes them.
         """
 
 
@@ -64,8 +64,8 @@ class SampledFrames(Protocol):
     def thumb(self) -> np.ndarray: ...
 
 
-#: Cuts the rotated square (m, 4) of each face out of its frame: squares, side in pixels -> (m, side, side) uint8.
-Cut = Callable[[np.ndarray, int], np.ndarray]
+#: Cuts each face out of its frame: places (m, 2, 3), side in pixels, channels C -> (m, side, side, C) uint8.
+Cut = Callable[[np.ndarray, int, int], np.ndarray]
 
 #: Decides which sampled frames a detector searches: batches, detector, size of the smallest face relative to the width
 #: of the image -> each batch with its detections.
@@ -104,12 +104,13 @@ def detect(
     *,
     alignment: FaceAlignment,
     crop_px: int,
+    channels: int = 1,
     min_face_px: float,
     strategy: DetectionStrategy = detect_all,
     recognition: RecognitionCrops | None = None,
     rough: bool = False,
 ) -> Iterator[FaceBatch]:
-    """Detect faces in the small images and cut them out of the full luma planes.
+    """Detect faces in the small images and cut them out of the full luma planes, to which the images give colours.
 
     Parameters
     ----------
@@ -120,6 +121,8 @@ def detect(
         Where the crops lie on the faces.
     crop_px : int
         Side of the crops.
+    channels : int
+        Of the crops: 1, grey, or 3, RGB.
     min_face_px : float
         Size of the smallest face, in displayed pixels of the video.
     strategy : DetectionStrategy
@@ -136,24 +139,33 @@ def detect(
     """
     for batch, found in strategy(frames, detector, min_face_px / video.width_px):
         cut = partial(_cut_out, batch, found.frame, video, rough=rough)
-        yield to_face_batch(batch, found, video, cut, alignment=alignment, crop_px=crop_px, recognition=recognition)
+        crops: dict[str, Any] = {"alignment": alignment, "crop_px": crop_px, "channels": channels}
+        yield to_face_batch(batch, found, video, cut, **crops, recognition=recognition)
 
 
 def _cut_out(
     batch: FrameBatch,
     frame: np.ndarray,
     video: VideoInfo,
-    square: np.ndarray,
+    place: np.ndarray,
     side_px: int,
+    channels: int,
     *,
     rough: bool,
 ) -> np.ndarray:
-    crop = np.zeros((len(frame), side_px, side_px), np.uint8)
+    crop = np.zeros((len(frame), side_px, side_px, channels), np.uint8)
     for i, index in enumerate(frame):
-        luma = batch.luma[index]
-        stored = luma.shape[1] / video.width_px, luma.shape[0] / video.height_px
-        crop[i] = crop_face(luma, square[i], side_px, stored, limited=batch.limited[index], rough=rough)
+        luma, image = batch.luma[index], batch.image[index]
+        grey = crop_face(luma, place[i], side_px, _scale(luma, video), limited=batch.limited[index], rough=rough)
+        if channels == 1:
+            crop[i, ..., 0] = grey
+        else:
+            crop[i] = add_detail(crop_face(image, place[i], side_px, _scale(image, video)), grey)
     return crop
+
+
+def _scale(image: np.ndarray, video: VideoInfo) -> tuple[float, float]:
+    return image.shape[1] / video.width_px, image.shape[0] / video.height_px
 
 
 def to_face_batch(
@@ -164,6 +176,7 @@ def to_face_batch(
     *,
     alignment: FaceAlignment,
     crop_px: int,
+    channels: int = 1,
     recognition: RecognitionCrops | None = None,
 ) -> FaceBatch:
     """Scale detections to displayed pixels of the video and cut out their faces.
@@ -175,8 +188,8 @@ def to_face_batch(
         In pixels of `batch.image`.
     video : VideoInfo
     cut : callable
-        Cuts rotated squares, one per detection, out of the frames.
-    alignment, crop_px, recognition
+        Cuts one place per detection out of the frames.
+    alignment, crop_px, channels, recognition
         As for `detect`.
 
     Returns
@@ -187,10 +200,10 @@ def to_face_batch(
     scale = np.array([video.width_px / width, video.height_px / height], np.float32)
     box, landmarks = found.box_px * np.tile(scale, 2), found.landmarks_px * scale
     with stage("crop"):
-        crop = cut(alignment.squares(box, landmarks), crop_px)
+        crop = cut(alignment.places(box, landmarks), crop_px, channels)
         recognition_crop = np.zeros((len(found), 0, 0), np.uint8)
         if recognition:
-            recognition_crop = cut(recognition.squares(box, landmarks), recognition.recognition_px)
+            recognition_crop = cut(recognition.places(box, landmarks), recognition.recognition_px, 1)[..., 0]
     with stage("shots"):
         thumb = batch.thumb
     return FaceBatch(

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fervid.faces.crop import luma_of
+
 __all__ = ["quality"]
 
 #: Sharpness from which a crop counts as sharp: contrast of its second differences over its own contrast.
@@ -23,7 +25,7 @@ def quality(box_px: np.ndarray, score: np.ndarray, landmarks_px: np.ndarray, cro
     box_px : ndarray, shape (m, 4)
     score : ndarray, shape (m,)
     landmarks_px : ndarray, shape (m, 5, 2)
-    crop : ndarray, shape (m, S, S), uint8
+    crop : ndarray, shape (m, S, S, C), uint8
 
     Returns
     -------
@@ -42,9 +44,9 @@ def quality(box_px: np.ndarray, score: np.ndarray, landmarks_px: np.ndarray, cro
 
 def _sharpness(crop: np.ndarray) -> np.ndarray:
     """Standard deviation of the Laplacian of each crop over that of the crop."""
-    if not len(crop) or min(crop.shape[1:]) < 3:
+    if not len(crop) or min(crop.shape[1:3]) < 3:
         return np.ones(len(crop))
-    grey = crop.astype(np.float32)
+    grey = (luma_of(crop) if crop.shape[3] == 3 else crop[..., 0]).astype(np.float32)
     laplacian = (
         grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4 * grey[:, 1:-1, 1:-1]
     )

@@ -53,9 +53,9 @@ class DlibFaces:
         self._net.load_state_dict(state, strict=False)  # lacks the norms' num_batches_tracked
         self._net.to(device)
 
-    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
-        """Align by the landmarks, like dlib's chips; see `Embedder.squares`."""
-        return self.alignment.squares(box_px, landmarks_px)
+    def places(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        """Align by the landmarks, like dlib's chips; see `Embedder.places`."""
+        return self.alignment.places(box_px, landmarks_px)
 
     @one_thread
     @deterministic_fp32()

@@ -101,8 +101,8 @@ class FaceNet:
         self._net.load_state_dict({k: v for k, v in state.items() if not k.startswith("logits.")}, strict=False)
         self._net.to(device)
 
-    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
-        """Enlarge the boxes a little, as in the network's training images; see `Embedder.squares`."""
+    def places(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+        """Enlarge the boxes a little, as in the network's training images; see `Embedder.places`."""
         return square_boxes(box_px)
 
     @one_thread

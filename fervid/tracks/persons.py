@@ -46,7 +46,7 @@ class Embedder(Protocol):
     recognition_px: int
     threshold: float
 
-    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+    def places(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """Compute where to crop.
 
         Parameters
@@ -59,7 +59,7 @@ class Embedder(Protocol):
         Returns
         -------
         np.ndarray
-            Rotated squares (m, 4), as `faces.crop.crop_face` takes them.
+            (m, 2, 3), as `faces.crop.crop_face` takes them.
         """
 
     def embed(self, recognition_crop: np.ndarray) -> np.ndarray:

@@ -456,6 +456,8 @@ def _evaluation_rows(facts: Mapping[str, Any]) -> dict[str, Any]:
     if facts["detect"]:
         words = f"{facts['accuracy']:.1%} of all, {facts['accuracy_found']:.1%} of the faces found ({interval})"
         rows |= {"accuracy": words, "coverage": f"{facts['coverage']:.1%} of the faces were found"}
+    if requested := [prior for one in facts["weights"] if (prior := one["prior"]) and prior["name"] != "default"]:
+        rows["prior"] = requested[0]["name"]
     if only_in_model := facts["classes_left_out"]["only_in_model"]:
         rows["any class"] = f"{facts['accuracy_any_answer']:.1%} if {', '.join(only_in_model)} may be predicted too"
     if facts["framed_otherwise"]:

@@ -37,16 +37,16 @@ def tracked(path: Path, fps: float, models: Models) -> TrackBatch:
 
 
 def signature(crop: np.ndarray) -> np.ndarray:
-    """Crops (m, s, s) uint8 -> (m, 64) of mean 0 and length 1."""
+    """Crops (m, s, s, C) uint8 -> (m, 64) of mean 0 and length 1."""
     side = crop.shape[1] // CELLS
-    cells = crop[:, : side * CELLS, : side * CELLS].reshape(len(crop), CELLS, side, CELLS, side).mean((2, 4))
+    cells = crop.mean(3)[:, : side * CELLS, : side * CELLS].reshape(len(crop), CELLS, side, CELLS, side).mean((2, 4))
     return unit(cells.reshape(len(crop), -1) - cells.mean((1, 2))[:, None])
 
 
 def trunk(crop: np.ndarray, classifier: TorchClassifier) -> np.ndarray:
-    """Crops (m, s, s) uint8 -> (m, 256), the input of the classifier's head, centred and of length 1."""
+    """Crops (m, s, s, C) uint8 -> (m, 256), the input of the classifier's head, centred and of length 1."""
     with torch.inference_mode():
-        feature = classifier.net.features(classifier.prepare(crop[:, None])).numpy()
+        feature = classifier.net.features(classifier.prepare(crop)).numpy()
     return unit(feature - feature.mean(0))
 
 
@@ -75,7 +75,7 @@ def show(path: Path, faces: TrackBatch, features: dict[str, np.ndarray]) -> list
         row = np.flatnonzero(faces.track == faces.track[a])
         at = int(np.searchsorted(row, b))
         around = row[np.clip(np.arange(at - 3, at + 3), 0, len(row) - 1)]
-        crops.append(np.concatenate([np.pad(c, 2) for c in faces.crop[around]], 1))
+        crops.append(np.concatenate([np.pad(c[..., 0], 2) for c in faces.crop[around]], 1))
     return crops
 
 

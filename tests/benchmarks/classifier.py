@@ -17,6 +17,7 @@ import torch
 
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.lab.data.datasets import load_faces
+from fervid.lab.data.images import as_channels
 from fervid.lab.evaluation.metrics import calibration_error
 
 PRECISIONS = ("fp32", "bf16")
@@ -39,7 +40,7 @@ def speed(classifiers: dict[str, TorchClassifier]) -> None:
     """Print crops per CPU second: the network as trained in batches of 1 and 16, and as the pipeline runs it."""
     plain = classifiers["fp32"]
     side = plain.crop_px
-    crop = np.random.default_rng(0).integers(0, 256, (CROPS, side, side), np.uint8)
+    crop = np.random.default_rng(0).integers(0, 256, (CROPS, side, side, plain.channels), np.uint8)
     jobs = {f"as trained, batch {n}": lambda n=n: run_as_trained(plain, crop, n) for n in (1, 16)}
     jobs |= {
         f"fervid, {name}, batch {one.batch_size}": lambda one=one: one.predict(crop)
@@ -67,7 +68,7 @@ def cpu_s(job: Callable[[], object]) -> float:
 def run_as_trained(classifier: TorchClassifier, crop: np.ndarray, batch: int) -> None:
     """Run the network as trained, in float32."""
     for first in range(0, len(crop), batch):
-        classifier.net(classifier.prepare(crop[first : first + batch, None]))
+        classifier.net(classifier.prepare(crop[first : first + batch]))
 
 
 def accuracy(classifiers: dict[str, TorchClassifier], data: Path) -> None:
@@ -75,7 +76,7 @@ def accuracy(classifiers: dict[str, TorchClassifier], data: Path) -> None:
     exact = classifiers["fp32"]
     faces = load_faces(data, size_px=exact.crop_px)
     label = np.array([exact.labels.index(name) for name in faces.labels])[faces.label]
-    prob = {name: one.predict(faces.image) for name, one in classifiers.items()}
+    prob = {name: one.predict(as_channels(faces.image, one.channels)) for name, one in classifiers.items()}
     print(f"{data.name}, {len(label)} faces")
     print("          accuracy     ECE  max |dp|  99.9% of |dp|  other emotion")
     for name, p in prob.items():

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from fervid.emotions.torch_classifier import TorchClassifier
-from fervid.faces.crop import crop_face
+from fervid.faces.crop import crop_face, square_places
 from fervid.faces.detector import Detections
 from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data.datasets import load_faces
@@ -63,7 +63,7 @@ def main() -> None:
     order = [classifier.labels.index(name) for name in faces.labels]
 
     def accuracy(crops: np.ndarray) -> float:
-        return float((classifier.predict(crops)[:, order].argmax(1) == label[found.frame]).mean())
+        return float((classifier.predict(crops[..., None])[:, order].argmax(1) == label[found.frame]).mean())
 
     print(f"accuracy on these images as they are: {accuracy(image[found.frame]):.4f}")
     print(f"{'scale':>6s} {'box alone':>10s} {'upright':>10s} {'rotated':>10s}")
@@ -74,7 +74,9 @@ def main() -> None:
         width, height = (found.box_px[:, i + 2] - found.box_px[:, i] for i in (0, 1))
         by_box = np.column_stack([middle, scale * np.sqrt(width * height) / alignment.box, np.zeros(len(middle))])
         shown = [
-            accuracy(np.stack([crop_face(large[i], s, image.shape[1]) for i, s in zip(found.frame, squares)]))
+            accuracy(
+                np.stack([crop_face(large[i], p, image.shape[1]) for i, p in zip(found.frame, square_places(squares))])
+            )
             for squares in (by_box, upright, rotated)
         ]
         print(f"{scale:6.2f} " + " ".join(f"{value:10.4f}" for value in shown))

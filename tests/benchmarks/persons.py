@@ -73,8 +73,8 @@ def embed_images(folder: Path, most: int, embedder: Embedder) -> Iterator[tuple[
         found = detector.detect(np.asarray(image)[None], 20.0)
         if len(found):
             best = [np.argmax(np.prod(found.box_px[:, 2:] - found.box_px[:, :2], 1))]
-            square = embedder.squares(found.box_px[best], found.landmarks_px[best])[0]
-            crop = crop_face(np.asarray(image.convert("L")), square, embedder.recognition_px)
+            place = embedder.places(found.box_px[best], found.landmarks_px[best])[0]
+            crop = crop_face(np.asarray(image.convert("L")), place, embedder.recognition_px)
             yield path.parent.name, embedder.embed(crop[None])[0]
 
 

@@ -167,7 +167,7 @@ def by_hand(fps: float | None) -> Callable[[Path, float], Job]:
                 for x0, y0, x1, y1 in np.clip(boxes, 0, None).astype(int) if boxes is not None else ():
                     face = Image.fromarray(image[y0:y1, x0:x1]).convert("L").resize((48, 48))
                     with torch.inference_mode():
-                        logits = classifier.net(classifier.prepare(np.asarray(face)[None, None]))
+                        logits = classifier.net(classifier.prepare(np.asarray(face)[None, ..., None]))
                         torch.softmax(logits[:, :7], 1)
 
         return run

@@ -22,7 +22,7 @@ from fervid.cuda.mtcnn import DeviceMTCNN
 from fervid.cuda.pipeline import DevicePipeline
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import DeviceError, VideoError
-from fervid.faces.crop import crop_face, square_boxes
+from fervid.faces.crop import crop_face, square_boxes, square_places
 from fervid.faces.detector import Detections
 from fervid.faces.integral_image import IntegralImage, bins
 from fervid.faces.mtcnn import MTCNN
@@ -152,33 +152,35 @@ def test_area_means_are_those_of_the_cpu(monkeypatch, whole):
 # -- crops ------------------------------------------------------------------------------------------------
 
 
-def _squares(m: int) -> np.ndarray:
+def _places(m: int) -> np.ndarray:
     """Squares of all sizes and angles, some partly or wholly outside the image."""
     r = np.random.default_rng(0)
-    return np.stack([r.uniform(-30, 530, m), r.uniform(-30, 390, m), r.uniform(6, 500, m), r.uniform(-2, 2, m)], 1)
+    return square_places(
+        np.stack([r.uniform(-30, 530, m), r.uniform(-30, 390, m), r.uniform(6, 500, m), r.uniform(-2, 2, m)], 1)
+    )
 
 
 @pytest.mark.parametrize("stretch, limited", [((1.0, 1.0), False), ((1.0, 1.0), True), ((0.75, 1.0), True)])
 @pytest.mark.parametrize("size_px", [48, 160])
 def test_crops_are_those_of_the_cpu(stretch, limited, size_px):
-    luma, square = np.stack([GREY[:360, :500], GREY[100:460, :500]]), _squares(40)
+    luma, place = np.stack([GREY[:360, :500], GREY[100:460, :500]]), _places(40)
     frame = np.arange(40) % 2
-    expected = np.stack([crop_face(luma[f], s, size_px, stretch, limited=limited) for f, s in zip(frame, square)])
-    found = cut_faces(torch.from_numpy(luma), frame, square, size_px, stretch=stretch, limited=limited)
-    off = np.abs(found.astype(int) - expected)
+    expected = np.stack([crop_face(luma[f], one, size_px, stretch, limited=limited) for f, one in zip(frame, place)])
+    found = cut_faces(torch.from_numpy(luma), frame, place, size_px, stretch=stretch, limited=limited)
+    off = np.abs(found.astype(int) - expected[..., None])
     assert off.max() <= 2
     assert off.mean() < 0.05
 
 
 def test_crops_do_not_depend_on_the_batch(monkeypatch):
-    luma, square = torch.from_numpy(GREY[None]), _squares(20)
+    luma, place = torch.from_numpy(GREY[None]), _places(20)
     frame = np.zeros(20, np.int64)
-    together = cut_faces(luma, frame, square, 48)
+    together = cut_faces(luma, frame, place, 48)
     monkeypatch.setattr(crops, "_PIXELS", 1)
-    apart = cut_faces(luma, frame, square, 48)
+    apart = cut_faces(luma, frame, place, 48)
     assert np.abs(together.astype(int) - apart).max() <= 1  # float sums in another order
-    assert cut_faces(luma, frame[:0], square[:0], 48).shape == (0, 48, 48)
-    assert cut_faces(luma, frame, square, 0).shape == (20, 0, 0)
+    assert cut_faces(luma, frame[:0], place[:0], 48).shape == (0, 48, 48, 1)
+    assert cut_faces(luma, frame, place, 0).shape == (20, 0, 0, 1)
 
 
 @pytest.mark.parametrize("shape", [(360, 640), (480, 600), (100, 50), (17, 20)])
@@ -393,7 +395,7 @@ def test_the_classifier_takes_the_largest_batch_that_fits(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return CUDAGraphModule(function, example)
 
-    crop = np.random.default_rng(3).integers(0, 256, (40, 48, 48), np.uint8)
+    crop = np.random.default_rng(3).integers(0, 256, (40, 48, 48, 1), np.uint8)
     expected = TorchClassifier("seresnet", "cpu").predict(crop)
     monkeypatch.setattr("fervid.emotions.torch_classifier.CUDAGraphModule", scarce)
     classifier = TorchClassifier("seresnet", "cpu")
@@ -501,7 +503,7 @@ class _Upright:
 
     name, sha256, recognition_px, threshold = "square_boxes", "", 96, 0.5
 
-    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+    def places(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         return square_boxes(box_px)
 
     def embed(self, recognition_crop: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from fervid.lab.data.datasets import FER2013
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_predictions_do_not_depend_on_the_batch(precision: str) -> None:
-    crops = np.random.default_rng(0).integers(0, 256, (70, 48, 48), np.uint8)
+    crops = np.random.default_rng(0).integers(0, 256, (70, 48, 48, 1), np.uint8)
     classifier = TorchClassifier("seresnet", "cpu", precision=precision)
     together = classifier.predict(crops)
     indices = [0, 31, 63, 69]
@@ -25,7 +25,7 @@ def test_predictions_do_not_depend_on_the_batch(precision: str) -> None:
 
 
 def test_bf16_is_within_its_documented_tolerance() -> None:
-    crops = np.random.default_rng(0).integers(0, 256, (64, 48, 48), np.uint8)
+    crops = np.random.default_rng(0).integers(0, 256, (64, 48, 48, 1), np.uint8)
     fp32, bf16 = (TorchClassifier("seresnet", "cpu", precision=name).predict(crops) for name in ("fp32", "bf16"))
     assert 0 < np.abs(fp32 - bf16).max() < 0.04
 

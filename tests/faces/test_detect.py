@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fervid.faces.crop import FaceAlignment, _cut, crop_face
+from fervid.faces.crop import FaceAlignment, _cut, crop_face, square_places
 from fervid.faces.detect import detect
 from fervid.types import FaceBatch, FrameBatch
 from tests.helpers.fakes import DARK, MARKS, PLAIN, FakeDetector, draw_faces, same, split, video
@@ -21,7 +21,7 @@ def scaled(crop_scale: float) -> FaceAlignment:
 def upright(box: tuple[float, float, float, float]) -> np.ndarray:
     """Place an upright crop on a square box (x0, y0, x1, y1), in luma pixels."""
     x0, y0, x1, y1 = box
-    return np.array([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, 0.0])
+    return square_places(np.array([[(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, 0.0]]))[0]
 
 
 def frame_batch(*luma: np.ndarray, image: list[np.ndarray] | None = None, first: int = 0) -> FrameBatch:
@@ -109,14 +109,14 @@ def test_any_rectangle_repeats_the_edges(at, side):
 def test_rough_crops_are_nearly_the_same(side, limited):
     down, across = np.indices((400, 500)) / 30
     luma = (125 + 60 * np.sin(down) + 45 * np.cos(across + down)).astype(np.uint8)
-    square = np.array([240.0, 190.0, side, 0.3])
-    one, rough = (crop_face(luma, square, 48, limited=limited, rough=rough).astype(int) for rough in (False, True))
+    (place,) = square_places(np.array([[240.0, 190.0, side, 0.3]]))
+    one, rough = (crop_face(luma, place, 48, limited=limited, rough=rough).astype(int) for rough in (False, True))
     assert np.abs(one - rough).max() <= 3
 
 
 def test_rotated_luma_is_cut_as_any_other():
     luma = np.random.default_rng(0).integers(0, 255, (40, 60), np.uint8)
-    box = np.array([25.0, 18.0, 20.0, 0.3])
+    (box,) = square_places(np.array([[25.0, 18.0, 20.0, 0.3]]))
     rotated = np.rot90(np.ascontiguousarray(np.rot90(luma)), -1)  # not contiguous, as readers return it
     assert np.array_equal(crop_face(rotated, box, 8), crop_face(luma, box, 8))
 
@@ -128,7 +128,7 @@ def test_a_rotated_square_becomes_upright():
     # the lower half of the frame is bright: in a square rotated by a quarter turn, the right half
     luma = np.zeros((60, 60), np.uint8)
     luma[30:] = 200
-    crop = crop_face(luma, np.array([30, 30, 20, np.pi / 2]), 8)
+    crop = crop_face(luma, square_places(np.array([[30, 30, 20, np.pi / 2]]))[0], 8)
     assert (crop[:, :3] == 0).all() and (crop[:, 5:] == 200).all()
 
 
@@ -160,8 +160,8 @@ def test_limited_luma_is_stretched_in_the_crop():
 
 
 def test_a_face_without_extent_has_a_crop():
-    square = PLAIN.squares(np.array([[5.0, 5, 5, 5]]), np.full((1, 5, 2), 5.0))[0]
-    assert crop_face(np.full((20, 20), 90, np.uint8), square, 8).shape == (8, 8)
+    (place,) = PLAIN.places(np.array([[5.0, 5, 5, 5]]), np.full((1, 5, 2), 5.0))
+    assert crop_face(np.full((20, 20), 90, np.uint8), place, 8).shape == (8, 8)
 
 
 # -- detect ---------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_non_square_pixels_give_square_faces():
         alignment=scaled(2.0),
     )
     # twice the side: the face fills the middle 4 of 8 pixels, across and down
-    bright = wider.crop[0] > 200
+    bright = wider.crop[0, ..., 0] > 200
     assert (bright.any(0).sum(), bright.any(1).sum()) == (4, 4)
 
 
@@ -213,14 +213,14 @@ def test_samples_without_a_face_are_passed_on():
     assert batch.sampled_s.tolist() == [0, 0.2, 0.4] and batch.duration_s.tolist() == [0.24] * 3
     assert batch.pts_s.tolist() == [0.2]
     (none,) = found(frame_batch(empty))
-    assert (len(none), none.crop.shape, none.sampled_s.tolist()) == (0, (0, 8, 8), [0])
+    assert (len(none), none.crop.shape, none.sampled_s.tolist()) == (0, (0, 8, 8, 1), [0])
 
 
 def test_each_face_is_cut_from_its_own_frame():
     bright = [100 + 10 * i for i in range(1, 13)]
     images = [draw_faces((4, 4, 20, 20), (30, 10, 50, 40), bright=b) for b in bright]
     (batch,) = found(frame_batch(*images))
-    assert batch.crop[:, 4, 4].tolist() == [b for b in bright for _ in range(2)]
+    assert batch.crop[:, 4, 4, 0].tolist() == [b for b in bright for _ in range(2)]
     assert batch.pts_s.tolist() == [i / 5 for i in range(12) for _ in range(2)]
 
 
@@ -258,7 +258,7 @@ def test_a_batch_checks_the_shapes_of_its_arrays():
 
 def test_the_repr_of_a_batch_has_shapes_and_no_pixels():
     (batch,) = found(frame_batch(draw_faces((4, 4, 20, 20))))
-    assert "crop=uint8[1, 8, 8]" in repr(batch) and len(repr(batch)) < 250
+    assert "crop=uint8[1, 8, 8, 1]" in repr(batch) and len(repr(batch)) < 250
 
 
 def test_taking_faces_keeps_the_samples():

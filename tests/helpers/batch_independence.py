@@ -109,7 +109,8 @@ def _classifier() -> tuple[int, Compute]:
     from fervid.emotions.torch_classifier import TorchClassifier
 
     net = TorchClassifier("seresnet", "cpu", precision="fp32")
-    return _rows(34, lambda crop: np.concatenate([net.logits(crop), net.predict(crop)], 1), net.crop_px, net.crop_px)
+    shape = net.crop_px, net.crop_px, net.channels
+    return _rows(34, lambda crop: np.concatenate([net.logits(crop), net.predict(crop)], 1), *shape)
 
 
 def _dlib() -> tuple[int, Compute]:
@@ -140,11 +141,11 @@ def _faces() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([low, low + side], 1).astype(np.float32), marks.astype(np.float32)
 
 
-def _squares() -> tuple[int, Compute]:
+def _places() -> tuple[int, Compute]:
     from fervid.tracks.dlib_embedder import DlibFaces
 
     box, marks = _faces()
-    return len(box), lambda some: [row.tobytes() for row in DlibFaces.alignment.squares(box[some], marks[some])]
+    return len(box), lambda some: [row.tobytes() for row in DlibFaces.alignment.places(box[some], marks[some])]
 
 
 def _quality() -> tuple[int, Compute]:
@@ -152,7 +153,7 @@ def _quality() -> tuple[int, Compute]:
 
     box, marks = _faces()
     score = np.random.default_rng(3).uniform(0.7, 1, len(box)).astype(np.float32)
-    crop = np.random.default_rng(4).integers(0, 256, (len(box), 48, 48), np.uint8)
+    crop = np.random.default_rng(4).integers(0, 256, (len(box), 48, 48, 1), np.uint8)
     return len(box), lambda some: [one.tobytes() for one in quality(box[some], score[some], marks[some], crop[some])]
 
 
@@ -167,7 +168,7 @@ SUBJECTS: dict[str, Callable[[], tuple[int, Compute]]] = {
     "classifier": _classifier,
     "dlib": _dlib,
     "facenet": _facenet,
-    "squares": _squares,
+    "places": _places,
     "quality": _quality,
 }
 

@@ -76,7 +76,7 @@ class FakeEmbedder:
     def __init__(self) -> None:
         self.seen = 0
 
-    def squares(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
+    def places(self, box_px: np.ndarray, landmarks_px: np.ndarray) -> np.ndarray:
         """Return square boxes, not rotated."""
         return square_boxes(box_px)
 
@@ -92,13 +92,14 @@ class FakeClassifier:
     name = "brightness"
     labels = LABELS
     crop_px = 8
+    channels = 1
     alignment = PLAIN
 
     def __init__(self, batch_size: int = 4) -> None:
         self.batch_size = batch_size
 
     def predict(self, crop: np.ndarray) -> np.ndarray:
-        """Classify crops (m, 8, 8) one by one -> (m, 3)."""
+        """Classify crops (m, 8, 8, 1) one by one -> (m, 3)."""
         bright = np.array([one.mean() / 510 for one in crop])
         return np.stack([bright, 0.5 - bright, np.full(len(crop), 0.5)], 1).astype(np.float32)
 
@@ -248,7 +249,7 @@ def _columns(samples: Sequence[Seen]) -> dict[str, np.ndarray]:
         "box_px": box,
         "score": np.array([face.score for _, face in pairs], np.float32),
         "landmarks_px": box[:, None, :2] + MARKS * (box[:, None, 2:] - box[:, None, :2]),
-        "crop": np.full((len(pairs), 8, 8), mean[:, None, None], np.uint8),
+        "crop": np.full((len(pairs), 8, 8, 1), mean[:, None, None, None], np.uint8),
         "recognition_crop": np.zeros((len(pairs), 0, 0), np.uint8),
         "prob": np.zeros((len(pairs), 0), np.float32),
     }

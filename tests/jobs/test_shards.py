@@ -209,7 +209,7 @@ def test_faces_keep_their_probabilities(counts, cuts, batch_size):
     batches = [face_batch(part) for part in split(samples, cuts)]
     classified = list(classify_faces(batches, classifier))
     for before, after in zip(batches, classified, strict=True):
-        assert after.crop.shape == (len(before), 0, 0)
+        assert after.crop.shape == (len(before), 0, 0, 0)
         assert np.array_equal(after.prob, classifier.predict(before.crop).reshape(-1, 3))
         assert same([replace(before, crop=after.crop, prob=after.prob)], [after])
     linked, later = (list(track_faces(iter(some), ShotDetector(), Config())) for some in (classified, batches))

@@ -14,14 +14,23 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from fervid.errors import DataError
-from fervid.lab.data.datasets import FER2013, FERPLUS, FaceSet, compare_classes, load_faces, load_validation
+from fervid.lab.data.datasets import (
+    FER2013,
+    FERPLUS,
+    FaceSet,
+    compare_classes,
+    load_faces,
+    load_training,
+    load_validation,
+)
 from fervid.lab.data.duplicates import find_duplicates
 from fervid.lab.data.fer2013 import TAGS, majority
+from fervid.lab.data.holdout import holdout
 from fervid.lab.data.images import luma
 from fervid.lab.data.layouts import RAFDB
 from fervid.lab.data.listing import OWN_PX, split_named
 from fervid.labels import EMOTIONS, emotions_in
-from tests.helpers.face_sets import encoded, write_parquet
+from tests.helpers.face_sets import encoded, some_faces, write_parquet
 
 NOISE = np.random.default_rng(0)
 CKPLUS = (*FER2013, "contempt")
@@ -534,13 +543,10 @@ def test_error_for_a_path_that_is_not_a_data_set(tmp_path: Path) -> None:
 # --- sets, classes, names
 
 
-def test_face_set_split_and_take(little: FaceSet) -> None:
+def test_taken_faces_keep_votes_and_sources(little: FaceSet) -> None:
     votes = np.eye(8, dtype=np.float32)[np.arange(20) % 8]
     source = np.array([f"row {i}" for i in range(20)])
     full = FaceSet("little", FER2013, little.image, little.label, votes, FERPLUS, source)
-    rest, aside = full.split()
-    assert (len(rest), len(aside), rest.name) == (18, 2, "little")
-    assert (aside.image == full.image[::10]).all() and list(aside.source) == ["row 0", "row 10"]
     some = full.take(np.array([3, 1]), "some")
     assert some.name == "some" and list(some.source) == ["row 3", "row 1"]
     assert (some.votes == votes[[3, 1]]).all() and some.vote_labels == FERPLUS
@@ -550,7 +556,6 @@ def test_placement_belongs_to_each_face(little: FaceSet) -> None:
     places = NOISE.normal(size=(20, 2, 3)).astype(np.float32)
     placed = replace(little, placement=places)
     assert (placed.take(np.array([3, 1])).placement == places[[3, 1]]).all()
-    assert (placed.split()[1].placement == places[::10]).all()
     assert little.take(np.arange(3)).placement is None
     assert placed.fingerprint != little.fingerprint == replace(little).fingerprint
 
@@ -652,9 +657,63 @@ def test_duplicates_between_grey_and_colour() -> None:
     assert sorted(map(tuple, find_duplicates(ours, other).pairs.tolist())) == [(i, i) for i in range(6)]
 
 
+# --- holding out
+
+
+def test_holdout_keeps_copies_of_a_photograph_together_and_classes_in_proportion() -> None:
+    image = np.concatenate([photos(400, 11), photos(400, 11)[:60, :, ::-1]])  # 60 mirrored copies
+    label = np.concatenate([np.arange(400) % 2, np.arange(60) % 2])
+    held = holdout(image, label)
+    assert (held[:60] == held[400:]).all() and 0 < held[400:].sum() < 60
+    for k in (0, 1):
+        assert 23 <= held[label == k].sum() <= 24  # 10% of 230, and at most the copy of the last one
+    assert (held == holdout(image, label)).all()
+
+
+def test_holdout_of_a_few_faces_has_one_of_each_class() -> None:
+    held = holdout(photos(9, 12), np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]))
+    assert [held[:4].sum(), held[4:8].sum(), held[8]] == [1, 1, 0]
+
+
+def test_the_same_faces_are_held_out_under_every_labelling(tmp_path: Path) -> None:
+    image = photos(120, 13)
+    table = {"image": [encoded(one) for one in image], "emotion": np.arange(120) % 7}
+    votes = {f"ferplus_{tag}": np.zeros(120, int) for tag in TAGS}
+    votes["ferplus_neutral"][::2] = 9  # half of the faces have a majority
+    pq.write_table(pa.table(table | votes), tmp_path / "f.parquet")
+    rest, held = load_training(tmp_path / "f.parquet")
+    _, by_votes = load_training(tmp_path / "f.parquet", labels="ferplus")
+    assert set(by_votes.source) == {name for name in held.source if int(name.split()[-1]) % 2 == 0}
+    again = load_faces(tmp_path / "f.parquet", "holdout")
+    assert list(again.source) == list(held.source) and again.name == "f, a tenth held out"
+    assert len(rest) + len(held) == 120 and not set(rest.source) & set(held.source) and len(held) == 14
+
+
+def test_holdout_is_of_the_training_split(little: FaceSet, tmp_path: Path) -> None:
+    path = kaggle_csv(tmp_path / "fer2013.csv", little, ["Training"] * 14 + ["PublicTest"] * 6)
+    held = load_faces(path, "holdout")
+    assert 0 < len(held) < 14 and all(int(name.split()[-1]) < 14 for name in held.source)
+
+
 def test_sets_without_duplicates() -> None:
     ours, other = (FaceSet(name, FER2013, photos(9, i), np.zeros(9, int)) for i, name in ((3, "a"), (4, "b")))
     found = find_duplicates(ours, other)
     assert len(found) == 0 and found.summary() == "a and b: no near-duplicates"
     assert len(found.drop(ours)) == 9
     assert len(find_duplicates(ours, other.take(np.zeros(9, bool)))) == 0
+
+
+def test_labelling_says_whose_labels_the_data_have(tmp_path: Path) -> None:
+    faces = some_faces(14)
+    numbers = write_parquet(tmp_path / "numbers.parquet", faces)
+    assert load_faces(numbers).labelling == "fer2013"
+    table = pq.read_table(numbers)
+    names = pa.array([faces.labels[k] for k in faces.label])
+    pq.write_table(table.set_column(1, "emotion", names), tmp_path / "names.parquet")
+    assert load_faces(tmp_path / "names.parquet").labelling == ""
+    for tag in TAGS:
+        table = table.append_column(f"ferplus_{tag}", pa.array([9 if tag == "fear" else 0] * 14))
+    pq.write_table(table, tmp_path / "votes.parquet")
+    assert load_faces(tmp_path / "votes.parquet").labelling == "fer2013"
+    assert load_faces(tmp_path / "votes.parquet", labels="ferplus").labelling == "ferplus"
+    assert load_faces(tmp_path / "votes.parquet").take(np.arange(3)).labelling == "fer2013"

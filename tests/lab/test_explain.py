@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError, MissingDependency, OutputError
+from fervid.faces.crop import square_places
 from fervid.lab.evaluation import attribution
 from fervid.lab.evaluation.explain import ExplainConfig, Explained, ExplainedImage, Explainer, explain
 from fervid.video.writers.clip import ClipWriter
@@ -95,7 +96,7 @@ def seresnet() -> TorchClassifier:
 @pytest.fixture(scope="module")
 def smile() -> np.ndarray:
     face = Image.fromarray(ASTRONAUT[50:180, 160:290]).convert("L").resize((48, 48))
-    return np.asarray(face)[None]
+    return np.asarray(face)[None, ..., None]
 
 
 @pytest.mark.parametrize("method", attribution.METHODS)
@@ -190,7 +191,7 @@ def test_grid_of_one_track(tmp_path: Path) -> None:
     assert len(samples) == 6
     names = [face.name for sample in samples for face in sample.faces]
     assert names[0] == "track 1, 0.0 s" and all(name.startswith("track 1,") for name in names)
-    assert all(len(sample.faces) == len(sample.square_px) for sample in samples)
+    assert all(len(sample.faces) == len(sample.place_px) for sample in samples)
     assert write_grid(samples, tmp_path / "grid.png") == len(names)
     with pytest.raises(DataError, match="track 9"):
         explain(command_line.SAMPLES / "two_faces.mp4", list, ExplainConfig(fps="1", track=9), "seresnet", "cpu")
@@ -226,8 +227,10 @@ def test_damaged_video_is_explained_again_from_its_start(tmp_path: Path) -> None
 def explained_image(
     square: tuple[float, float, float, float], heat: np.ndarray, pts_s: float | None = 0.0
 ) -> ExplainedImage:
-    face = Explained("a", np.zeros((8, 8), np.uint8), heat[None].astype(np.float32), ("gradcam",), "fear", 0.5, "fear")
-    return ExplainedImage(np.full((480, 640, 3), 100, np.uint8), (face,), np.array([square]), pts_s)
+    face = Explained(
+        "a", np.zeros((8, 8, 1), np.uint8), heat[None].astype(np.float32), ("gradcam",), "fear", 0.5, "fear"
+    )
+    return ExplainedImage(np.full((480, 640, 3), 100, np.uint8), (face,), square_places(np.array([square])), pts_s)
 
 
 def test_heatmap_is_drawn_over_the_rotated_square() -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fervid.cli import app
 from fervid.emotions.torch_classifier import TorchClassifier
-from fervid.faces.crop import crop_face
+from fervid.faces.crop import crop_face, square_places
 from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data.face_alignment import FER2013_ALIGNMENT, alignment_of, describe_alignment, measure_alignment
 from fervid.lab.data.images import main_faces
@@ -30,7 +30,7 @@ def jittered_crops(x: float, y: float, side: float, size_px: int, n: int = 60) -
     """Images (n, size_px, size_px) of the same face, each slightly shifted, scaled and rotated."""
     dice = np.random.default_rng(5)
     squares = np.array([x, y, side, 0]) + dice.uniform(-1, 1, (n, 4)) * [0.04 * side, 0.04 * side, 0.06 * side, 0.1]
-    return np.stack([crop_face(LUMA, square, size_px) for square in squares])
+    return np.stack([crop_face(LUMA, place, size_px) for place in square_places(squares)])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Training: every network, balancing, resuming, several processes, frozen backbones, distillation, sweeps."""
 
 import json
+import re
 import subprocess
 import sys
 import urllib.error
@@ -92,7 +93,7 @@ def test_every_network_trains_and_loads(arch: str, tmp_path: Path) -> None:
     weights = train(data, tmp_path, replace(TINY, arch=arch, init="scratch", batch_size=16))
     classifier = TorchClassifier(str(weights), "cpu")
     classifier.batch_size = 2
-    prob = classifier.predict(data.validation.image[:2])
+    prob = classifier.predict(data.validation.image[:2, ..., None])
     assert prob.shape == (2, 7) and np.allclose(prob.sum(1), 1, atol=1e-5)
 
 
@@ -230,7 +231,7 @@ def test_training_on_a_test_split_is_refused(parquet: Path) -> None:
             TrainingData.single(some_faces(14, name), some_faces(14))
     for split in ("test", "PublicTest", "private", "all"):
         with pytest.raises(DataError, match="test split"):
-            DataSource(parquet, split=split)
+            DataSource.of([parquet], split=split)
     assert TrainingData.single(some_faces(14, "latest"), some_faces(14)).faces.name == "latest"
 
 
@@ -273,10 +274,97 @@ def test_corpora_that_do_not_fit_are_refused(corpora: list[tuple[str, tuple[str,
 
 def test_duplicates_are_reported_and_dropped(parquet: Path) -> None:
     messages: list[str] = []
-    assert len(DataSource(parquet, parquet).read(TINY, messages.append).faces) == 40 and len(messages) == 1
+    assert len(DataSource.of([parquet], [parquet]).read(TINY, messages.append).faces) == 40 and len(messages) == 1
     with pytest.raises(DataError, match="at least 2 faces, found 0"):
-        DataSource(parquet, parquet, drop_duplicates=True).read(TINY, messages.append)
+        DataSource.of([parquet], [parquet], drop_duplicates=True).read(TINY, messages.append)
     assert messages[-1] == "40 training faces dropped"
+
+
+def test_twins_across_corpora_are_reported_and_dropped(tmp_path: Path) -> None:
+    """A face of corpus a is a validation face of corpus b, mirrored."""
+    ours, theirs = some_faces(40, seed=1), some_faces(40, seed=2)
+    check = replace(theirs.take(np.arange(7)), image=ours.image[:7, :, ::-1].copy())
+    paths = [write_parquet(tmp_path / f"{name}.parquet", one) for name, one in zip("abc", (ours, theirs, check))]
+    names = [f"a={paths[0]}", f"b={paths[1]}"]
+    messages: list[str] = []
+    data = DataSource.of(names, [f"b={paths[2]}"]).read(TINY, messages.append)
+    sizes = [(corpus.name, len(corpus.faces), len(corpus.validation)) for corpus in data.corpora]
+    assert sizes == [("a", 35, 5), ("b", 40, 7)]
+    assert any(re.match(r"c: \d of 7 faces .* have near-duplicates among \d faces of a;", line) for line in messages)
+    messages.clear()
+    dropped = DataSource.of(names, [f"b={paths[2]}"], drop_duplicates=True).read(TINY, messages.append)
+    twins = len(data.corpora[0].faces) - len(dropped.corpora[0].faces)
+    assert twins == 7 - sum(int(s.split()[-1]) < 7 for s in data.corpora[0].validation.source) > 0
+    assert f"{twins} training faces dropped from a" in messages
+    assert data.fingerprint != dropped.fingerprint
+
+
+def test_corpora_without_twins_are_reported_once(tmp_path: Path) -> None:
+    paths = [write_parquet(tmp_path / f"{name}.parquet", some_faces(40, seed=i)) for i, name in enumerate("ab")]
+    messages: list[str] = []
+    DataSource.of(paths).read(TINY, messages.append)
+    assert messages == [
+        "no near-duplicates between training faces of one corpus and validation faces of another",
+        "a and a, a tenth held out: no near-duplicates",
+        "b and b, a tenth held out: no near-duplicates",
+    ]
+
+
+def names_of(source: DataSource) -> list[tuple[str, str, str | None]]:
+    return [(one.name, str(one.data), one.validation and str(one.validation)) for one in source.corpora]
+
+
+def test_data_and_validation_sets_are_matched_by_order_or_name(parquet: Path) -> None:
+    assert names_of(DataSource.of(["x/a.parquet", "n=b.csv"])) == [("a", "x/a.parquet", None), ("n", "b.csv", None)]
+    by_order = names_of(DataSource.of(["a.csv", "b.csv"], ["c.csv", "d.csv"]))
+    assert by_order == [("a", "a.csv", "c.csv"), ("b", "b.csv", "d.csv")]
+    assert names_of(DataSource.of(["a.csv", "b.csv"], ["b=d.csv"]))[1] == ("b", "b.csv", "d.csv")
+    strange = parquet.rename(parquet.with_name("a=b.parquet"))
+    assert names_of(DataSource.of([strange]))[0][0] == "a=b"  # the path of a file, as written
+
+
+def test_recipe_lists_corpora(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        '[corpora.raf]\ndata = "raf.parquet"\nlabels = "hard"\n[corpora.fer]\ndata = "fer.parquet"\n'
+        'validation = "public.parquet"\nlabels = "ferplus"\n'
+    )
+    recipe = load_recipe(file)
+    assert names_of(DataSource.of(recipe=recipe)) == [
+        ("raf", "raf.parquet", None), ("fer", "fer.parquet", "public.parquet")
+    ]  # fmt: skip
+    changed = DataSource.of(["raf=r.csv", "c.csv"], ["fer=v.csv"], recipe)
+    assert names_of(changed) == [("raf", "r.csv", None), ("fer", "fer.parquet", "v.csv"), ("c", "c.csv", None)]
+    assert [one.labels for one in changed.corpora] == ["hard", "ferplus", None]
+
+
+@pytest.mark.parametrize(
+    ("data", "validation", "words"),
+    [
+        ([], [], "no faces to train on; expected --data PATH"),
+        (["x/a.csv", "y/a.csv"], [], "x/a.csv is called a, too; name them"),
+        (["a=x.csv", "b=x.csv"], [], "x.csv: given twice, as a and b"),
+        (["a.csv", "b.csv"], ["v.csv"], r"v.csv: expected one --validation per --data, .* found 1 for 2"),
+        (["a.csv"], ["b=v.csv"], "v.csv: no corpus is called 'b'; expected a"),
+        (["a.csv"], ["a=v.csv", "a=w.csv"], "w.csv: a has the validation set v.csv already"),
+    ],
+)
+def test_wrong_lists_of_corpora_are_refused(data: list[str], validation: list[str], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        DataSource.of(data, validation)
+
+
+def test_corpus_of_a_recipe_without_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('[corpora.raf]\nlabels = "hard"\n')
+    with pytest.raises(DataError, match=r"corpora\.raf: no data; give it there, or as --data raf=PATH"):
+        DataSource.of(recipe=load_recipe(tmp_path / "r.toml"))
+
+
+def test_grey_images_for_a_colour_network_are_reported(parquet: Path) -> None:
+    messages: list[str] = []
+    data = DataSource.of([parquet]).read(Recipe(arch="basecnn", colour=True), messages.append)
+    assert data.faces.image.ndim == 3
+    assert messages[0] == "little: grey images; a colour network sees them in three equal channels"
 
 
 def test_augmentation_uses_only_the_requested_kinds() -> None:
@@ -391,7 +479,7 @@ def test_two_heads_learn_labels_and_votes(data: TrainingData, tmp_path: Path) ->
     assert first["temperature"] > 0 and second["temperature"] > 0 and second["labels"] == list(EMOTIONS)
     assert "validation_accuracy_ferplus" in (tmp_path / "curves.csv").read_text()
     classifier = TorchClassifier(str(weights), "cpu", head="ferplus")
-    crops = both.validation.image
+    crops = both.validation.image[..., None]
     assert classifier.predict(crops).shape == (14, 8)
     assert TorchClassifier(str(weights), "cpu").predict(crops).shape == (14, 7)
     votes = np.sort(classifier.logits(crops)[:, 7:], 1)
@@ -422,7 +510,10 @@ def test_student_approaches_its_teacher(data: TrainingData, tmp_path: Path) -> N
         TorchClassifier(str(train(data, tmp_path / name, replace(recipe, teacher=teachers))), "cpu")
         for name, teachers in (("plain", ()), ("distilled", (str(teacher), str(teacher))))
     )
-    disgusted = [softmax(classifier.logits(data.validation.image), 1)[:, 1].mean() for classifier in (plain, distilled)]
+    disgusted = [
+        softmax(classifier.logits(data.validation.image[..., None]), 1)[:, 1].mean()
+        for classifier in (plain, distilled)
+    ]
     assert disgusted[1] > disgusted[0] + 0.2
     other = TrainingData.single(*(replace(f, labels=(*FER2013[:6], "contempt")) for f in (data.faces, data.validation)))
     with pytest.raises(DataError, match="must know"):

@@ -40,8 +40,8 @@ def embedded(network: DlibFaces, images: list[Image.Image]) -> np.ndarray:
     for image in images:
         found = MTCNN(device="cpu").detect(np.asarray(image)[None], 30.0)
         best = [int(np.argmax(found.score))]
-        square = network.squares(found.box_px[best], found.landmarks_px[best])[0]
-        crops.append(crop_face(np.asarray(image.convert("L")), square, network.recognition_px))
+        place = network.places(found.box_px[best], found.landmarks_px[best])[0]
+        crops.append(crop_face(np.asarray(image.convert("L")), place, network.recognition_px))
     return network.embed(np.stack(crops))
 
 

@@ -4,16 +4,18 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fervid.errors import DataError
-from fervid.lab.data.fer2013 import FER2013, FERPLUS, majority
+from fervid.lab.data.fer2013 import FER2013, FERPLUS, has_fer2013_labels, majority
+from fervid.lab.data.holdout import HOLDOUT, holdout
 from fervid.lab.data.layouts import read_layout
 from fervid.lab.data.listing import Listing, choose_split, label_rows, name_labels, read_images
 from fervid.labels import EMOTIONS
 
-__all__ = ["FER2013", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_validation"]
+__all__ = ["FER2013", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_training", "load_validation"]
 
 _LABELS = ("auto", "hard", "ferplus")
 
@@ -41,6 +43,9 @@ class FaceSet:
     placement : np.ndarray, optional
         (n, 2, 3) float32, affine maps from the unit square of the network's input to that of the image: where a face
         lies in it. None: the image is the input.
+    labelling : str
+        Whose labels these are: "fer2013" for FER2013's numbers, "ferplus" for the majority of FER+'s taggers, "" for
+        any others.
 
     Raises
     ------
@@ -56,6 +61,7 @@ class FaceSet:
     vote_labels: tuple[str, ...] = ()
     source: np.ndarray | None = None
     placement: np.ndarray | None = None
+    labelling: str = ""
 
     def __post_init__(self) -> None:
         n, k = len(self.label), len(self.labels)
@@ -120,20 +126,6 @@ class FaceSet:
         """
         index = np.array([labels.index(name) for name in self.labels], np.int64)
         return replace(self, labels=labels, label=index[self.label])
-
-    def split(self, part: int = 10) -> tuple["FaceSet", "FaceSet"]:
-        """Split off every `part`-th face.
-
-        Parameters
-        ----------
-        part : int
-
-        Returns
-        -------
-        rest, held_out : FaceSet
-        """
-        held_out = np.arange(len(self)) % part == 0
-        return self.take(~held_out), self.take(held_out, f"{self.name}, every {part}th face")
 
     def take(self, kept: np.ndarray, name: str | None = None) -> "FaceSet":
         """Select faces.
@@ -204,7 +196,7 @@ def load_faces(
         A folder, or a .parquet, .csv or .txt file.
     split : str, optional
         "train", "val", "public", "private", "test" or "all". Not needed where there is only one; a data set without
-        splits counts as training faces.
+        splits counts as training faces. "holdout": the tenth of the training faces that `load_training` holds out.
     labels : str
         "hard" for the data set's own labels; "ferplus" for the majority of FER+'s taggers over eight classes
         (`fer2013.majority`), without the faces that have none; "auto" for its own labels where it has them, with the
@@ -223,7 +215,39 @@ def load_faces(
     DataError
         Naming the file and row, what was expected and what was found.
     """
-    return _face_set(read_layout(Path(path)), split, labels, (size_px, colour))
+    whole = read_layout(Path(path))
+    if split == HOLDOUT:
+        return _split_faces(whole, "train", labels, (size_px, colour))[1]
+    return _face_set(whole, split, labels, (size_px, colour))
+
+
+def load_training(
+    path: str | Path,
+    split: str = "train",
+    *,
+    labels: str = "auto",
+    size_px: int | None = 48,
+    colour: bool = False,
+) -> tuple[FaceSet, FaceSet]:
+    """Load the faces to train on where no others are given for validation, and hold out a tenth (see `holdout`).
+
+    Which faces are held out does not depend on `labels`: by the data set's own labels a tenth of each class.
+
+    Parameters
+    ----------
+    path, split, labels, size_px, colour
+        As for `load_faces`.
+
+    Returns
+    -------
+    faces, validation : FaceSet
+
+    Raises
+    ------
+    DataError
+        As for `load_faces`.
+    """
+    return _split_faces(read_layout(Path(path)), split, labels, (size_px, colour))
 
 
 def load_validation(
@@ -253,39 +277,71 @@ def load_validation(
     if present and split is None:
         raise DataError(
             f"{path}: no split val or public to validate on; found {', '.join(sorted(present))}. Leave out "
-            "--validation to validate on every 10th training face"
+            "--validation to hold out a tenth of the training faces"
         )
     return _face_set(whole, split, labels, (size_px, colour))
 
 
 def _face_set(whole: Listing, split: str | None, labels: str, form: tuple[int | None, bool]) -> FaceSet:
     """Load the faces of one split; `form` is the side of the images (or None) and whether they keep colours."""
+    chosen, name = _choose(whole, split, labels)
+    if _by_votes(chosen, labels):
+        chosen = chosen.take(np.flatnonzero(_majority(chosen)[0] >= 0))
+    answers = _answers(whole, chosen, labels)
+    return FaceSet(name, image=read_images(chosen, form[0], colour=form[1]), **answers)
+
+
+def _split_faces(
+    whole: Listing, split: str | None, labels: str, form: tuple[int | None, bool]
+) -> tuple[FaceSet, FaceSet]:
+    """Load the faces of one split, and hold out a tenth of them."""
+    chosen, name = _choose(whole, split, labels)
+    by_votes, own = _by_votes(chosen, labels), any(chosen.raw_label)
+    clear = _majority(chosen)[0] >= 0 if by_votes else np.ones(len(chosen), bool)
+    strata = label_rows(chosen, name_labels(whole)) if own else _majority(chosen)[0]
+    image = read_images(chosen, form[0], colour=form[1])
+    held = holdout(image if form == (None, False) else read_images(chosen), strata)  # the same for every form
+    rest, aside = (
+        FaceSet(part, image=image[rows], **_answers(whole, chosen.take(np.flatnonzero(rows)), labels))
+        for rows, part in ((~held & clear, name), (held & clear, f"{name}, a tenth held out"))
+    )
+    return rest, aside
+
+
+def _choose(whole: Listing, split: str | None, labels: str) -> tuple[Listing, str]:
+    """Choose a split, and name it."""
     if labels not in _LABELS:
         raise DataError(f"labels: expected one of {', '.join(_LABELS)}, found {labels!r}")
     chosen, part = choose_split(whole, split)
     if not len(chosen):
         raise DataError(f"{whole.path}: no faces found")
     stem = whole.path.resolve().name if whole.path.is_dir() else whole.path.stem
-    name = f"{stem}/{part}" if part else stem
-    if labels == "ferplus" or (labels == "auto" and chosen.counts is not None and not any(chosen.raw_label)):
-        return _label_by_votes(chosen, name, form)
-    names = name_labels(whole)
-    label = label_rows(chosen, names)
-    image, source = read_images(chosen, form[0], colour=form[1]), np.array(chosen.source, str)
-    if labels == "hard" or chosen.counts is None:
-        return FaceSet(name, names, image, label, source=source)
-    return FaceSet(name, names, image, label, _shares(chosen.counts), FERPLUS, source)
+    return chosen, f"{stem}/{part}" if part else stem
 
 
-def _label_by_votes(listing: Listing, name: str, form: tuple[int | None, bool]) -> FaceSet:
+def _by_votes(listing: Listing, labels: str) -> bool:
+    return labels == "ferplus" or (labels == "auto" and listing.counts is not None and not any(listing.raw_label))
+
+
+def _majority(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
     if listing.counts is None:
         raise DataError(f"{listing.path}: no FER+ votes; expected fer2013new.csv beside it, or columns ferplus_*")
-    label, kept = majority(listing.counts)
-    rows = np.flatnonzero(label >= 0)
-    clear = listing.take(rows)
-    source = np.array(clear.source, str)
-    image = read_images(clear, form[0], colour=form[1])
-    return FaceSet(name, FERPLUS, image, label[rows], _shares(kept[rows]), FERPLUS, source)
+    return majority(listing.counts)
+
+
+def _answers(whole: Listing, listing: Listing, labels: str) -> dict[str, Any]:
+    """Give the labels, votes and sources of a FaceSet; by votes, all images of the listing have a majority."""
+    source = np.array(listing.source, str)
+    if _by_votes(listing, labels):
+        label, kept = _majority(listing)
+        facts = {"labels": FERPLUS, "label": label, "source": source, "labelling": "ferplus"}
+        return facts | {"votes": _shares(kept), "vote_labels": FERPLUS}
+    names = name_labels(whole)
+    labelling = "fer2013" if has_fer2013_labels(listing) else ""
+    facts = {"labels": names, "label": label_rows(listing, names), "source": source, "labelling": labelling}
+    if labels == "hard" or listing.counts is None:
+        return facts
+    return facts | {"votes": _shares(listing.counts), "vote_labels": FERPLUS}
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from fervid.errors import DataError
 from fervid.lab.data.listing import Listing, split_named
 
-__all__ = ["FER2013", "FERPLUS", "TAGS", "majority", "read_kaggle_csv", "read_parquet"]
+__all__ = ["FER2013", "FERPLUS", "TAGS", "has_fer2013_labels", "majority", "read_kaggle_csv", "read_parquet"]
 
 #: The class names of FER2013's numbers 0 to 6.
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -42,6 +42,20 @@ def majority(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     winner = kept.argmax(1)
     clear = (2 * kept.max(1) > kept.sum(1)) & (winner < len(FERPLUS))
     return np.where(clear, winner, -1).astype(np.int64), kept
+
+
+def has_fer2013_labels(listing: Listing) -> bool:
+    """Check whether the labels are FER2013's numbers.
+
+    Parameters
+    ----------
+    listing : Listing
+
+    Returns
+    -------
+    bool
+    """
+    return listing.numbers == _NUMBERS and set(listing.raw_label) <= _NUMBERS.keys()
 
 
 def read_kaggle_csv(path: Path) -> Listing:

@@ -22,6 +22,7 @@ __all__ = [
     "SUFFIXES",
     "Face",
     "all_faces",
+    "as_channels",
     "batches",
     "find_images",
     "has_colour",
@@ -68,7 +69,7 @@ class Face:
     landmarks_px: np.ndarray
     score: float
 
-    def crop(self, image: np.ndarray, alignment: FaceAlignment, size_px: int) -> np.ndarray:
+    def crop(self, image: np.ndarray, alignment: FaceAlignment, size_px: int, channels: int = 1) -> np.ndarray:
         """Crop this face as the line does.
 
         Parameters
@@ -77,14 +78,17 @@ class Face:
             The image of the face, (h, w, 3) uint8.
         alignment : FaceAlignment
         size_px : int
+        channels : int
+            1, grey, or 3, RGB.
 
         Returns
         -------
         np.ndarray
-            (size_px, size_px) uint8, grey.
+            (size_px, size_px, channels) uint8.
         """
-        (square,) = alignment.squares(self.box_px[None], self.landmarks_px[None])
-        return crop_face(_luma(image), square, size_px)
+        (place,) = alignment.places(self.box_px[None], self.landmarks_px[None])
+        shown = _luma(image) if channels == 1 else image
+        return crop_face(shown, place, size_px).reshape(size_px, size_px, channels)
 
 
 def find_images(path: Path) -> list[Path]:
@@ -311,7 +315,7 @@ def is_crop(image: np.ndarray) -> bool:
     return max(image.shape[:2]) <= _CROP_PX
 
 
-def whole(image: np.ndarray, size_px: int) -> np.ndarray:
+def whole(image: np.ndarray, size_px: int, channels: int = 1) -> np.ndarray:
     """Resize an image that is a face crop.
 
     Parameters
@@ -319,13 +323,40 @@ def whole(image: np.ndarray, size_px: int) -> np.ndarray:
     image : np.ndarray
         (h, w, 3) uint8.
     size_px : int
+    channels : int
+        1, grey, or 3, RGB.
 
     Returns
     -------
     np.ndarray
-        (size_px, size_px) uint8, grey.
+        (size_px, size_px, channels) uint8.
     """
-    return np.asarray(Image.fromarray(_luma(image)).resize((size_px, size_px), Image.Resampling.BILINEAR))
+    shown = Image.fromarray(_luma(image) if channels == 1 else image)
+    resized = shown.resize((size_px, size_px), Image.Resampling.BILINEAR)
+    return np.asarray(resized).reshape(size_px, size_px, channels)
+
+
+def as_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Give the faces of a data set the channels of a classifier.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (n, h, w), grey, or (n, h, w, 1 or 3), uint8.
+    channels : int
+        1: colours become grey. 3: grey is repeated.
+
+    Returns
+    -------
+    np.ndarray
+        (n, h, w, channels) uint8.
+    """
+    image = image[..., None] if image.ndim == 3 else image
+    if image.shape[3] == channels:
+        return image
+    if channels == 3:
+        return np.repeat(image, 3, 3)
+    return np.stack([_luma(one)[..., None] for one in image]) if len(image) else image[..., :1]
 
 
 def main_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:

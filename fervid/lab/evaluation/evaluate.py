@@ -10,13 +10,15 @@ from PIL import Image
 from scipy.special import softmax
 
 from fervid.config import check_choice
-from fervid.emotions.torch_classifier import Head, TorchClassifier
+from fervid.emotions.facts import Head
+from fervid.emotions.prior import Prior, find_prior
+from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.faces.detectors import load_detector
 from fervid.lab.data.datasets import FaceSet, compare_classes, load_faces
 from fervid.lab.data.duplicates import find_duplicates
 from fervid.lab.data.face_alignment import describe_alignment
-from fervid.lab.data.images import SUFFIXES, batches, main_faces, read_image
+from fervid.lab.data.images import SUFFIXES, as_channels, batches, main_faces, read_image
 from fervid.lab.evaluation.metrics import Reliability, Scores, calibration_error, fit_temperature, score
 
 __all__ = [
@@ -51,11 +53,13 @@ class EvalConfig:
     detect : bool
         Whether to detect and crop the faces in the raw images as the line does.
     head : str, optional
-        The head to evaluate; by default the one whose classes match those of the data best.
+        The head to evaluate; by default as `choose_head` chooses.
     apart_from : Path, optional
         Training faces. Near-duplicates of them are left out.
     detector : str
         The detector for `detect`.
+    prior : str
+        The class frequencies that the probabilities assume; as for `emotions.prior.find_prior`.
 
     Raises
     ------
@@ -69,6 +73,7 @@ class EvalConfig:
     head: str | None = None
     apart_from: Path | None = None
     detector: str = "mtcnn"
+    prior: str = "default"
 
     def __post_init__(self) -> None:
         check_choice("test-time augmentation", self.tta, TTA)
@@ -76,10 +81,11 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A classifier and the head to evaluate."""
+    """A classifier, the head to evaluate, and the prior that its probabilities are to assume; None: its own."""
 
     classifier: TorchClassifier
     head: Head
+    prior: Prior | None = None
 
     def logits(self, image: np.ndarray, tta: str) -> np.ndarray:
         """Compute the logits under test-time augmentation.
@@ -87,7 +93,7 @@ class Predictor:
         Parameters
         ----------
         image : np.ndarray
-            Grey faces (n, h, h) uint8.
+            Faces (n, h, h) or (n, h, h, C) uint8.
         tta : str
             One of TTA.
 
@@ -96,6 +102,7 @@ class Predictor:
         np.ndarray
             (views, n, K) float64.
         """
+        image = as_channels(image, self.classifier.channels)
         logits = [
             self.classifier.logits(view)[:, self.head.outputs] for view in views(image, tta, self.classifier.crop_px)
         ]
@@ -120,10 +127,13 @@ class Predictor:
             (n, len(classes)).
         """
         known = [name for name in classes if name in self.head.labels]
-        chosen = logits[..., [self.head.labels.index(name) for name in known]]
+        at = [self.head.labels.index(name) for name in known]
         prob = np.zeros((logits.shape[1], len(classes)))
         temperature = self.head.temperature if calibrated else 1.0
-        prob[:, [classes.index(name) for name in known]] = softmax(chosen / temperature, 2).mean(0)
+        weighted = logits[..., at] / temperature
+        if self.prior is not None:
+            weighted = weighted + self.prior.log_ratio[at]
+        prob[:, [classes.index(name) for name in known]] = softmax(weighted, 2).mean(0)
         return prob
 
 
@@ -160,7 +170,8 @@ def evaluate_weights(
     """
     options = options or EvalConfig()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
-    faces = load_faces(data, split, labels=options.labels, size_px=max(c.crop_px for c in classifiers))
+    size_px, colour = max(c.crop_px for c in classifiers), any(c.channels == 3 for c in classifiers)
+    faces = load_faces(data, split, labels=options.labels, size_px=size_px, colour=colour)
     facts: dict[str, Any] = {"data": str(data), "split": split, "labels": options.labels}
     if options.apart_from is not None:
         training = load_faces(options.apart_from, "train", size_px=faces.image.shape[1])
@@ -189,7 +200,10 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], optio
     DataError
         If no face has a class that all classifiers know.
     """
-    predictors = [Predictor(c, choose_head(c, faces.labels, options.head)) for c in classifiers]
+    predictors = []
+    for classifier in classifiers:
+        head = choose_head(classifier.heads, faces.labelling, options.head)
+        predictors.append(Predictor(classifier, head, find_prior(options.prior, head, classifier.path)))
     known = tuple(
         name for name in predictors[0].head.labels if all(name in predictor.head.labels for predictor in predictors)
     )
@@ -213,36 +227,32 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], optio
     }  # fmt: skip
 
 
-def choose_head(classifier: TorchClassifier, labels: tuple[str, ...], name: str | None) -> Head:
-    """Choose a head by name, or the one whose classes overlap most with those of the data.
+def choose_head(heads: Sequence[Head], labelling: str, name: str | None = None) -> Head:
+    """Choose the head that is to answer for a data set.
 
     Parameters
     ----------
-    classifier : TorchClassifier
-    labels : tuple of str
-        Classes of the data.
+    heads : Sequence of Head
+    labelling : str
+        Whose labels the data have, as `FaceSet.labelling` says.
     name : str, optional
+        The head requested.
 
     Returns
     -------
     Head
-        Without a name, the one with the largest Jaccard index; the first of several.
+        The head requested; else the one that learned this labelling, "fer2013" or "ferplus", if there is one; else the
+        first, which timelines use.
 
     Raises
     ------
     ConfigError
-        If there is no head of this name.
+        If there is no head of the name requested.
     """
-    if name is not None:
-        heads = {head.name: head for head in classifier.heads}
-        if name not in heads:
-            raise ConfigError(f"{classifier.path}: no head {name!r}; expected {', '.join(heads)}")
-        return heads[name]
-
-    def jaccard(head: Head) -> float:
-        return len(set(head.labels) & set(labels)) / len(set(head.labels) | set(labels))
-
-    return max(classifier.heads, key=jaccard)
+    known = {head.name: head for head in heads}
+    if name is not None and name not in known:
+        raise ConfigError(f"no head {name!r}; expected {', '.join(known)}")
+    return known[name] if name is not None else known.get(labelling, heads[0])
 
 
 def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
@@ -251,7 +261,7 @@ def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
     Parameters
     ----------
     image : np.ndarray
-        Grey faces (n, h, h) uint8.
+        Faces (n, h, h, C) uint8.
     tta : str
         One of TTA.
     size_px : int
@@ -260,7 +270,7 @@ def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
     Yields
     ------
     np.ndarray
-        (n, size_px, size_px) uint8.
+        (n, size_px, size_px, C) uint8.
     """
     if tta == "tencrop":
         side = image.shape[1]
@@ -277,11 +287,13 @@ def views(image: np.ndarray, tta: str, size_px: int) -> Iterator[np.ndarray]:
 
 
 def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
-    if image.shape[1:] == (size_px, size_px):
+    if image.shape[1:3] == (size_px, size_px):
         return image
-    resized = np.zeros((len(image), size_px, size_px), np.uint8)
+    resized = np.zeros((len(image), size_px, size_px, image.shape[3]), np.uint8)
     for i, one in enumerate(image):
-        resized[i] = np.asarray(Image.fromarray(one).resize((size_px, size_px), Image.Resampling.BILINEAR))
+        shown = Image.fromarray(one[..., 0] if image.shape[3] == 1 else one)
+        shown = shown.resize((size_px, size_px), Image.Resampling.BILINEAR)
+        resized[i] = np.asarray(shown).reshape(resized.shape[1:])
     return resized
 
 
@@ -316,18 +328,17 @@ def _score(
 
 
 def _crops(faces: FaceSet, predictors: list[Predictor], name: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Detect each face in its raw image; give which were found (n,), and the crops (m, S, S) for each predictor."""
+    """Detect each face in its raw image; give which were found (n,), and the crops (m, S, S, C) for each predictor."""
     detector = load_detector(name, predictors[0].classifier.device, "auto")
-    crops: list[list[np.ndarray]] = [
-        [np.zeros((0, j.classifier.crop_px, j.classifier.crop_px), np.uint8)] for j in predictors
-    ]
+    sides = [(one.classifier.crop_px, one.classifier.crop_px, one.classifier.channels) for one in predictors]
+    crops = [[np.zeros((0, *side), np.uint8)] for side in sides]
     found: list[bool] = []
     for images in batches(_original(faces, i) for i in range(len(faces))):
         detected = main_faces(images, detector)
         found += [face is not None for face in detected]
         for predictor, kept in zip(predictors, crops):
-            size_px, alignment = predictor.classifier.crop_px, predictor.classifier.alignment
-            kept += [face.crop(image, alignment, size_px)[None] for face, image in zip(detected, images) if face]
+            to = predictor.classifier.alignment, predictor.classifier.crop_px, predictor.classifier.channels
+            kept += [face.crop(image, *to)[None] for face, image in zip(detected, images) if face]
     return np.array(found), [np.concatenate(kept) for kept in crops]
 
 
@@ -336,13 +347,14 @@ def _original(faces: FaceSet, i: int) -> np.ndarray:
     path = Path(str(faces.source[i])) if faces.source is not None else Path()
     if path.suffix.lower() in SUFFIXES and path.is_file():
         return read_image(path)
-    return np.repeat(faces.image[i][..., None], 3, 2)
+    return as_channels(faces.image[i : i + 1], 3)[0]
 
 
 def _facts(predictor: Predictor) -> dict[str, Any]:
     classifier, head = predictor.classifier, predictor.head
     return {
         "name": classifier.name, "sha256": classifier.sha256, "head": head.name, "temperature": head.temperature,
+        "prior": predictor.prior and predictor.prior.to_dict(head.labels),
     }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ class Explained:
     name : str
         File name, or track and time.
     crop : np.ndarray
-        (S, S) uint8.
+        (S, S, C) uint8, grey or RGB.
     heat : np.ndarray
         (k, S, S) float32 in 0..1: one map, or one for each of k stages.
     stages : tuple of str
@@ -72,15 +72,15 @@ class ExplainedImage:
     image : np.ndarray
         RGB (h, w, 3) uint8.
     faces : tuple of Explained
-    square_px : np.ndarray
-        (m, 4), the rotated squares of the crops; see `FaceAlignment.squares`.
+    place_px : np.ndarray
+        (m, 2, 3), where the crops lie in the image; see `FaceAlignment.places`.
     pts_s : float, optional
         Time of the frame; None for an image.
     """
 
     image: np.ndarray
     faces: tuple[Explained, ...]
-    square_px: np.ndarray
+    place_px: np.ndarray
     pts_s: float | None = None
 
 
@@ -109,6 +109,8 @@ class ExplainConfig:
         The track of a video to explain; by default all.
     fps : str, optional
         Samples per second of video.
+    prior : str
+        The class frequencies that the probabilities assume; as for `emotions.prior.find_prior`.
 
     Raises
     ------
@@ -121,6 +123,7 @@ class ExplainConfig:
     detect: bool = True
     track: int | None = None
     fps: str | None = None
+    prior: str = "default"
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
@@ -159,11 +162,11 @@ def explain(
     DataError
         If no image or frame is left.
     """
-    explainer = Explainer(TorchClassifier(weights, device), options.method, options.emotion)
+    explainer = Explainer(TorchClassifier(weights, device, prior=options.prior), options.method, options.emotion)
     detector = MTCNN(device=explainer.classifier.device)
     if source.is_dir() or source.suffix.lower() in SUFFIXES:
         return draw(_images(find_images(source), explainer, detector if options.detect else None, on_skipped))
-    config = load_config(fps=options.fps, weights=weights, device=device)
+    config = load_config(fps=options.fps, weights=weights, prior=options.prior, device=device)
     result, _ = read_video(source, config, lambda reader: draw(_video(reader, explainer, detector, config, options)))
     return result
 
@@ -197,7 +200,7 @@ class Explainer:
         Parameters
         ----------
         crop : np.ndarray
-            (m, S, S) uint8.
+            (m, S, S, C) uint8.
         names : list of str
             Their m names.
 
@@ -218,7 +221,7 @@ class Explainer:
 
     @one_thread
     def _heat(self, crop: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-        net, x = self.classifier.net, self.classifier.prepare(crop[:, None])
+        net, x = self.classifier.net, self.classifier.prepare(crop)
         if self.method == "activations":
             names = tuple(f"{stage.name} {stage.cells}x{stage.cells}" for stage in attribution.stages(net, x[:1]))
             return attribution.activations(net, x).cpu().numpy(), names
@@ -239,8 +242,8 @@ def _images(
             skipped.append(SkippedImage(path, reason or "no face found", image is not None))
             on_skipped(skipped[-1])
             continue
-        crop, square = found
-        yield ExplainedImage(image, tuple(explainer.explain(crop[None], [path.name])), square)
+        crop, place = found
+        yield ExplainedImage(image, tuple(explainer.explain(crop[None], [path.name])), place)
     if len(skipped) == len(paths):
         raise _all_skipped(skipped)
 
@@ -250,12 +253,12 @@ def _main_crop(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Crop the main face of an image; a small image, or any without a detector, is a face crop itself."""
     if detector is None or is_crop(image):
-        return whole(image, classifier.crop_px), np.zeros((0, 4))
+        return whole(image, classifier.crop_px, classifier.channels), np.zeros((0, 2, 3))
     (face,) = main_faces([image], detector)
     if face is None:
         return None
-    square = classifier.alignment.squares(face.box_px[None], face.landmarks_px[None])
-    return face.crop(image, classifier.alignment, classifier.crop_px), square
+    place = classifier.alignment.places(face.box_px[None], face.landmarks_px[None])
+    return face.crop(image, classifier.alignment, classifier.crop_px, classifier.channels), place
 
 
 def _all_skipped(skipped: list[SkippedImage]) -> DataError:
@@ -301,8 +304,8 @@ def _explain_frames(
 ) -> Iterator[ExplainedImage]:
     names = [f"track {k}, {s:.1f} s" for k, s in zip(tracked.track, tracked.pts_s)]
     explained = explainer.explain(tracked.crop, names)
-    square = explainer.classifier.alignment.squares(tracked.box_px, tracked.landmarks_px)
-    square[:, :3] *= frames.image.shape[2] / video.width_px
+    place = explainer.classifier.alignment.places(tracked.box_px, tracked.landmarks_px)
+    place *= np.array([[frames.image.shape[2] / video.width_px], [frames.image.shape[1] / video.height_px]])
     for i, pts_s in enumerate(frames.pts_s):
         here = np.flatnonzero(tracked.pts_s == pts_s)
-        yield ExplainedImage(frames.image[i], tuple(explained[k] for k in here), square[here], float(pts_s))
+        yield ExplainedImage(frames.image[i], tuple(explained[k] for k in here), place[here], float(pts_s))

@@ -127,5 +127,5 @@ def _faces(pixels: list[np.ndarray], models: Models, detect: bool) -> list[list[
 def _crop(image: np.ndarray, face: Face | None, models: Models) -> np.ndarray:
     classifier = models.classifier
     if face is None:
-        return whole(image, classifier.crop_px)
-    return face.crop(image, classifier.alignment, classifier.crop_px)
+        return whole(image, classifier.crop_px, classifier.channels)
+    return face.crop(image, classifier.alignment, classifier.crop_px, classifier.channels)

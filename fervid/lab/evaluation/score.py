@@ -62,7 +62,13 @@ class ScoreSummary:
 
 
 def score_folder(
-    folder: Path, out: Path, weights: str = "seresnet", device: str = "auto", *, detect: bool = True
+    folder: Path,
+    out: Path,
+    weights: str = "seresnet",
+    device: str = "auto",
+    *,
+    detect: bool = True,
+    prior: str = "default",
 ) -> ScoreSummary:
     """Score every image in a folder and its subfolders into a CSV, sorted by path.
 
@@ -77,6 +83,8 @@ def score_folder(
         As for TorchClassifier.
     detect : bool
         Whether to detect faces; otherwise every image is a face crop. Images of at most 64 pixels a side always are.
+    prior : str
+        The class frequencies that the probabilities assume; as for `emotions.prior.find_prior`.
 
     Returns
     -------
@@ -93,7 +101,7 @@ def score_folder(
     paths = find_images(folder)
     if paths == [folder] and folder.suffix.lower() not in SUFFIXES:
         read_image(folder)  # refuses a video
-    classifier = TorchClassifier(weights, device)
+    classifier = TorchClassifier(weights, device, prior=prior)
     detector = MTCNN(device=classifier.device) if detect else None
     rows: list[Row] = []
     with write_atomically(out) as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -128,9 +136,9 @@ def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector
             if isinstance(face, Face):
                 row |= {"face": "found", "score": f"{face.score:.4f}"}
                 row |= {name: f"{value:.1f}" for name, value in zip(_BOX, face.box_px)}
-                crops.append(face.crop(image, classifier.alignment, classifier.crop_px))
+                crops.append(face.crop(image, classifier.alignment, classifier.crop_px, classifier.channels))
             elif face is not None:
-                crops.append(whole(image, classifier.crop_px))
+                crops.append(whole(image, classifier.crop_px, classifier.channels))
         rows.append(row)
     prob = iter(classifier.predict(np.stack(crops)) if crops else ())
     for row in rows:

@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,15 +11,17 @@ import numpy as np
 
 from fervid.errors import DataError
 from fervid.faces.crop import FaceAlignment
-from fervid.lab.data.datasets import FaceSet, load_faces, load_validation
-from fervid.lab.data.duplicates import find_duplicates
+from fervid.lab.data.datasets import FaceSet, load_faces, load_training, load_validation
+from fervid.lab.data.duplicates import find_duplicates_across
 from fervid.lab.data.face_alignment import measure_alignment
 from fervid.lab.training.recipe import Recipe
 
-__all__ = ["Corpus", "DataSource", "TrainingData"]
+__all__ = ["Corpus", "CorpusSource", "DataSource", "TrainingData"]
 
 #: Names that contain the word test: "fer2013_private_test", "PrivateTest"; not "latest".
 _TEST = re.compile(r"(?<![A-Za-z])test|Test|TEST")
+#: A corpus with its name: "mine=faces.parquet".
+_NAME = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Corpus:
             found = ", ".join(faces.labels)
             raise DataError(
                 f"{validation.name} has {', '.join(missing)}, which {faces.name} lacks; it has {found}. Remove those "
-                "faces from --validation, or leave out --validation to validate on every 10th training face"
+                "faces from --validation, or leave out --validation to hold out a tenth of the training faces"
             )
         if faces.labels != validation.labels:
             object.__setattr__(self, "validation", validation.relabelled(faces.labels))
@@ -168,19 +170,20 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
-class DataSource:
-    """Where the data of a training run lie.
+class CorpusSource:
+    """Where one corpus lies.
 
     Parameters
     ----------
+    name : str
     data : Path
         The training set; as for `load_faces`.
     validation : Path, optional
-        The validation set; by default every tenth face of `data`.
+        The validation set; by default a tenth of `data` is held out.
     split : str
         The split of `data` to train on, where it has several.
-    drop_duplicates : bool
-        Whether to drop training faces that are near-duplicates of validation faces.
+    labels : str, optional
+        Which labels to use; by default those of the recipe.
 
     Raises
     ------
@@ -188,10 +191,11 @@ class DataSource:
         If the split is a test split.
     """
 
+    name: str
     data: Path
     validation: Path | None = None
     split: str = "train"
-    drop_duplicates: bool = False
+    labels: str | None = None
 
     def __post_init__(self) -> None:
         if self.split == "all":
@@ -199,30 +203,184 @@ class DataSource:
         if _TEST.search(self.split) or self.split in ("public", "private"):
             raise DataError(f"{self.data}: {self.split} is a test split: train on the training split")
 
+    def read(self, labels: str, size_px: int | None, *, colour: bool) -> Corpus:
+        """Load the faces.
+
+        Parameters
+        ----------
+        labels, size_px, colour
+            As for `load_faces`; the corpus's own labels take precedence.
+
+        Returns
+        -------
+        Corpus
+
+        Raises
+        ------
+        DataError
+            As for `load_faces` and `Corpus`.
+        """
+        labels = self.labels or labels
+        if self.validation is None:
+            both = load_training(self.data, self.split, labels=labels, size_px=size_px, colour=colour)
+            return Corpus(self.name, *both)
+        faces = load_faces(self.data, self.split, labels=labels, size_px=size_px, colour=colour)
+        return Corpus(self.name, faces, load_validation(self.validation, labels=labels, size_px=size_px, colour=colour))
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where the data of a training run lie.
+
+    Parameters
+    ----------
+    corpora : tuple of CorpusSource
+    drop_duplicates : bool
+        Whether to drop training faces that are near-duplicates of validation faces, of any corpus.
+
+    Raises
+    ------
+    DataError
+        If there is no corpus, or if two have one name or the same data.
+    """
+
+    corpora: tuple[CorpusSource, ...]
+    drop_duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.corpora:
+            raise DataError("no faces to train on; expected --data PATH, or a recipe with tables [corpora.NAME]")
+        seen: dict[str, CorpusSource] = {}
+        for one in self.corpora:
+            if one.name in seen:
+                raise DataError(
+                    f"{one.data}: {seen[one.name].data} is called {one.name}, too; name them, as in --data mine=PATH"
+                )
+            for other in seen.values():
+                if (one.data.resolve(), one.split) == (other.data.resolve(), other.split):
+                    raise DataError(f"{one.data}: given twice, as {other.name} and {one.name}; give each corpus once")
+            seen[one.name] = one
+
+    @classmethod
+    def of(
+        cls,
+        data: Sequence[str | Path] = (),
+        validation: Sequence[str | Path] = (),
+        recipe: Recipe | None = None,
+        *,
+        split: str | None = None,
+        drop_duplicates: bool = False,
+    ) -> "DataSource":
+        """Combine paths with the corpora of a recipe.
+
+        Parameters
+        ----------
+        data : Sequence of str or Path
+            Training sets: PATH, or NAME=PATH. A corpus without a name has that of its file. A recipe's corpus of this
+            name keeps its other options.
+        validation : Sequence of str or Path
+            Validation sets: one per path of `data`, in the same order; or NAME=PATH for the corpora that have one.
+        recipe : Recipe, optional
+        split : str, optional
+            The split of all `data` to train on, where they have several.
+        drop_duplicates : bool
+
+        Returns
+        -------
+        DataSource
+
+        Raises
+        ------
+        DataError
+            If a validation set belongs to no corpus, or a corpus of the recipe has no data.
+        """
+        tables = dict(recipe.corpora) if recipe is not None else {}
+        named = [_named(one) for one in data]
+        if tables and len(tables) == len(named) == 1 and named[0][0] is None:
+            named = [(next(iter(tables)), named[0][1])]  # the only corpus of the recipe, elsewhere
+        paths = [(name or _stem(path), path) for name, path in named]
+        checks = _validation_sets([name for name, _ in paths] + list(tables), len(paths), validation)
+        listed = [(name, path) for name, path in paths if name not in tables]
+        replaced = dict(paths)
+        sources = []
+        for name, table in tables.items():
+            path = replaced.get(name) or (Path(table.data) if table.data is not None else None)
+            if path is None:
+                raise DataError(f"corpora.{name}: no data; give it there, or as --data {name}=PATH")
+            own = Path(table.validation) if table.validation is not None else None
+            sources.append(CorpusSource(name, path, checks.get(name, own), split or table.split, table.labels))
+        sources += [CorpusSource(name, path, checks.get(name), split or "train") for name, path in listed]
+        return cls(tuple(sources), drop_duplicates)
+
     def read(self, recipe: Recipe, report: Callable[[str], None] = lambda line: None) -> TrainingData:
-        """Load the faces and search for near-duplicates between the two sets.
+        """Load the faces, and search for near-duplicates between training and validation faces of all corpora.
 
         Parameters
         ----------
         recipe : Recipe
-            Decides labels and size.
+            Decides labels, size and colour.
         report : Callable
-            Receives a line about the duplicates.
+            Receives a line per finding.
 
         Returns
         -------
         TrainingData
         """
-        faces = load_faces(self.data, self.split, labels=recipe.labels, size_px=recipe.size_px)
-        if self.validation is None:
-            material = TrainingData.single(*faces.split())
-        else:
-            validation = load_validation(self.validation, labels=recipe.labels, size_px=recipe.size_px)
-            material = TrainingData.single(faces, validation)
-        found = find_duplicates(material.faces, material.validation)
-        report(found.summary())
-        if not self.drop_duplicates:
-            return material
-        kept = found.drop(material.faces)
-        report(f"{len(material.faces) - len(kept)} training faces dropped")
-        return TrainingData.single(kept, material.validation)
+        size_px = None if recipe.draws else recipe.size_px
+        corpora = [one.read(recipe.labels, size_px, colour=recipe.colour) for one in self.corpora]
+        if recipe.colour:
+            for corpus in corpora:
+                if not corpus.faces.colour:
+                    report(f"{corpus.faces.name}: grey images; a colour network sees them in three equal channels")
+        material = TrainingData(tuple(corpora))
+        return TrainingData(tuple(self._without_duplicates(material.corpora, report)))
+
+    def _without_duplicates(self, corpora: Sequence[Corpus], report: Callable[[str], None]) -> Iterator[Corpus]:
+        """Report near-duplicates, and drop them if so wanted."""
+        found = find_duplicates_across([c.faces for c in corpora], [c.validation for c in corpora])
+        if len(corpora) > 1 and not any(len(one) for i, ours in enumerate(found) for one in ours[:i] + ours[i + 1 :]):
+            report("no near-duplicates between training faces of one corpus and validation faces of another")
+        for i, (corpus, ours) in enumerate(zip(corpora, found)):
+            for j, one in enumerate(ours):
+                if i == j or len(one):
+                    report(one.summary())
+            shared = np.unique(np.concatenate([one.pairs[:, 0] for one in ours]))
+            if self.drop_duplicates:
+                report(f"{len(shared)} training faces dropped" + (f" from {corpus.name}" if len(corpora) > 1 else ""))
+            if self.drop_duplicates and len(shared):
+                kept = np.ones(len(corpus.faces), bool)
+                kept[shared] = False
+                corpus = replace(corpus, faces=corpus.faces.take(kept))
+            yield corpus
+
+
+def _named(text: str | Path) -> tuple[str | None, Path]:
+    """Split NAME=PATH; a path that exists as written has no name."""
+    match = _NAME.match(str(text))
+    if match and not Path(text).exists():
+        return match[1], Path(match[2])
+    return None, Path(text)
+
+
+def _stem(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def _validation_sets(names: Sequence[str], in_order: int, validation: Sequence[str | Path]) -> dict[str, Path]:
+    """Assign validation sets to corpora, of which the first are in the order of --data."""
+    sets: dict[str, Path] = {}
+    given = [_named(one) for one in validation]
+    unnamed = [path for name, path in given if name is None]
+    if unnamed and len(given) != in_order:
+        raise DataError(
+            f"{unnamed[0]}: expected one --validation per --data, in the same order, or --validation NAME=PATH; found "
+            f"{len(given)} for {in_order}"
+        )
+    for i, (name, path) in enumerate(given):
+        name = name or names[i]
+        if name not in names:
+            raise DataError(f"{path}: no corpus is called {name!r}; expected {', '.join(dict.fromkeys(names))}")
+        if name in sets:
+            raise DataError(f"{path}: {name} has the validation set {sets[name]} already; give it one")
+        sets[name] = path
+    return sets

@@ -11,6 +11,7 @@ from torch import Tensor
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import DataError
 from fervid.lab.data.datasets import FER2013, FaceSet
+from fervid.lab.data.images import as_channels
 from fervid.lab.training.balance import class_weights
 from fervid.lab.training.distributed import all_gather, rank_and_size
 from fervid.lab.training.recipe import Recipe
@@ -214,7 +215,7 @@ def _predict(teacher: TorchClassifier, views: list[np.ndarray], tasks: Sequence[
     known = [task for task in tasks if frozenset(task.labels) in heads]
     if not known:
         raise DataError(f"{teacher.path}: a teacher of {tasks[0].name} must know {', '.join(tasks[0].labels)}")
-    logits = [torch.from_numpy(teacher.logits(view)) for view in views]
+    logits = [torch.from_numpy(teacher.logits(as_channels(view, teacher.channels))) for view in views]
     predictions = {}
     for task in known:
         head = heads[frozenset(task.labels)]

@@ -107,38 +107,32 @@ def overlay(explained: "ExplainedImage") -> np.ndarray:
     scale = max(1, -(-_MIN_SIDE_PX // max(explained.image.shape[:2])))
     image = Image.fromarray(explained.image)
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
-    for face, square in zip(explained.faces, explained.square_px):
-        _draw_heatmap(image, face, square * [scale, scale, scale, 1])
-    for face, square in zip(explained.faces, explained.square_px):
-        _draw_label(image, face, square * [scale, scale, scale, 1])
+    for face, place in zip(explained.faces, scale * explained.place_px):
+        _draw_heatmap(image, face, place)
+    for face, place in zip(explained.faces, scale * explained.place_px):
+        _draw_label(image, face, place)
     return np.asarray(image)
 
 
-def _draw_heatmap(image: Image.Image, face: "Explained", square: np.ndarray) -> None:
-    """Draw the (last) heatmap of a face into its tilted square: centre x, centre y, side, angle."""
+def _draw_heatmap(image: Image.Image, face: "Explained", place: np.ndarray) -> None:
+    """Draw the (last) heatmap of a face where its crop lies."""
     from matplotlib import colormaps
 
-    x, y, side, angle = square
     heat = Image.fromarray(np.rint(face.heat[-1] * 255).astype(np.uint8))
-    # from a pixel of the image to a pixel of the map: rotate back, and scale the side of the square to that of the map
-    cos, sin = np.cos(angle) * heat.width / side, np.sin(angle) * heat.width / side
-    half = heat.width / 2
-    inverse = (cos, sin, half - cos * x - sin * y, -sin, cos, half + sin * x - cos * y)
-    placed = (
-        np.asarray(heat.transform(image.size, Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR), np.float32)
-        / 255
-    )
-    colour = Image.fromarray(colormaps[HEATMAP](placed, bytes=True)[..., :3])
-    image.paste(colour, mask=Image.fromarray(np.rint(placed * 0.7 * 255).astype(np.uint8)))
+    # from a pixel of the image to a pixel of the map
+    inverse = np.linalg.inv(np.vstack([place, [0, 0, 1]]))[:2] * heat.width
+    coefficients = tuple(float(one) for one in inverse.reshape(-1))
+    placed = heat.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    weight = np.asarray(placed, np.float32) / 255
+    colour = Image.fromarray(colormaps[HEATMAP](weight, bytes=True)[..., :3])
+    image.paste(colour, mask=Image.fromarray(np.rint(weight * 0.7 * 255).astype(np.uint8)))
 
 
-def _draw_label(image: Image.Image, face: "Explained", square: np.ndarray) -> None:
-    """Outline the square in the colour of the emotion, and write the emotion above it."""
-    x, y, side, angle = square
-    across = np.array([np.cos(angle), np.sin(angle)]) * side / 2
-    down = across[::-1] * [-1, 1]
-    centre, colour = np.array([x, y]), PALETTE[face.emotion]
-    corners = [centre - across - down, centre + across - down, centre + across + down, centre - across + down]
+def _draw_label(image: Image.Image, face: "Explained", place: np.ndarray) -> None:
+    """Outline the crop in the colour of the emotion, and write the emotion above it."""
+    across, down, start = place.T
+    corners = [start, start + across, start + across + down, start + down]
+    colour = PALETTE[face.emotion]
     draw = ImageDraw.Draw(image)
     draw.polygon([(float(a), float(b)) for a, b in corners], outline=colour, width=2)
     text, font = f"{face.emotion} {face.prob:.0%}", ImageFont.load_default(14)
@@ -192,7 +186,7 @@ def write_grid(images: Iterable["ExplainedImage"], out: Path) -> int:
 def _draw_face(cells: Sequence["Axes"], face: "Explained") -> None:
     for axes in cells:
         axes.set_axis_off()
-        axes.imshow(face.crop, cmap="gray", vmin=0, vmax=255)
+        axes.imshow(face.crop.squeeze(2) if face.crop.shape[2] == 1 else face.crop, cmap="gray", vmin=0, vmax=255)
     cells[0].set_title(_short(face.name), fontsize=8)
     for axes, heat, stage in zip(cells[1:], face.heat, face.stages):
         axes.imshow(heat, cmap=HEATMAP, vmin=0, vmax=1, alpha=0.25 + 0.5 * heat)
