@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("sets", nargs="*", type=named_set, metavar="NAME[:WORD,...]=PATH", help="labelled faces")
     parser.add_argument("--weights", action="append", help="weights to compare; repeatable (default the bundled ones)")
     parser.add_argument("--head", help="the head to evaluate on the sets (default the one that fits the labels best)")
+    parser.add_argument("--prior", default="default", help="class frequencies to assume (default %(default)s)")
     parser.add_argument("--video", nargs="+", type=Path, default=[], metavar="FOLDER", help="videos with a truth.csv")
     parser.add_argument("--talk", nargs="+", type=Path, default=[], metavar="CLIP", help="videos of neutral talk")
     parser.add_argument("--fps", default="5", help="frames to sample per second of video (default %(default)s)")
@@ -53,11 +54,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     for weights in args.weights or [fervid.Config().weights]:
         model = Path(weights).parent.name if Path(weights).name == "model.safetensors" else Path(weights).stem
         for one in args.sets:
-            result["sets"].append({"set": one.name, "model": model, **one.evaluate(weights, args.head, args.device)})
+            facts = one.evaluate(weights, head=args.head, prior=args.prior, device=args.device)
+            result["sets"].append({"set": one.name, "model": model, **facts})
         if not (truths or args.talk):
             continue
         fps = "native" if args.fps == "native" else float(args.fps)
-        line = Line({"weights": weights, "device": args.device, "fps": fps})
+        line = Line({"weights": weights, "prior": args.prior, "device": args.device, "fps": fps})
         for folder, truth in truths.items():
             result["videos"].append({"set": folder.name, "model": model, **count_right(truth, line)})
         if args.talk:
@@ -81,18 +83,17 @@ class NamedSet:
     path: str
     words: tuple[str, ...] = ()
 
-    def evaluate(self, weights: str, head: str | None, device: str) -> dict[str, Any]:
-        """Evaluate weights; the result is that of `fervid.evaluate`."""
+    def evaluate(self, weights: str, **options: Any) -> dict[str, Any]:
+        """Evaluate weights with more options; the result is that of `fervid.evaluate`."""
         splits = [word for word in self.words if word not in (*_LABELS, "detect", "flip")]
         return fervid.evaluate(
             self.path,
             weights=weights,
             split=splits[0] if splits else None,
             labels=next((word for word in self.words if word in _LABELS), "auto"),
-            head=head,
             tta="flip" if "flip" in self.words else "none",
             detect="detect" in self.words,
-            device=device,
+            **options,
         )
 
 

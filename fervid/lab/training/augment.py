@@ -26,7 +26,7 @@ def augment(
     x : Tensor
         Crops (n, 1, h, h) in 0..1.
     generator : torch.Generator
-        Source of randomness.
+        Source of randomness, on the device of `x`.
     strength : float
         Factor on every range and probability; 0 only flips and takes the central window.
     size_px : int, optional
@@ -83,7 +83,7 @@ def uniform(n: int, low: float, high: float, generator: torch.Generator) -> Tens
     Tensor
         (n,).
     """
-    return torch.rand(n, generator=generator) * (high - low) + low
+    return torch.rand(n, generator=generator, device=generator.device) * (high - low) + low
 
 
 def select(n: int, share: float, generator: torch.Generator) -> Tensor:
@@ -101,7 +101,7 @@ def select(n: int, share: float, generator: torch.Generator) -> Tensor:
     Tensor
         Their indices, int64.
     """
-    return (torch.rand(n, generator=generator) < share).nonzero()[:, 0]
+    return (torch.rand(n, generator=generator, device=generator.device) < share).nonzero()[:, 0]
 
 
 def _move(x: Tensor, generator: torch.Generator, s: float, size: int, *, flipped: float) -> Tensor:
@@ -111,7 +111,7 @@ def _move(x: Tensor, generator: torch.Generator, s: float, size: int, *, flipped
     angle, scale, aspect = (
         uniform(n, mid - s * by, mid + s * by, generator) for mid, by in ((0, 0.3), (1, 0.2), (1, 0.08))
     )
-    flip = torch.where(torch.rand(n, generator=generator) < flipped, -window, window)
+    flip = torch.where(uniform(n, 0, 1, generator) < flipped, -window, window)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     reach = 0.18 * s + (1 - window) * min(1.0, s)
     across, down = uniform(n, -reach, reach, generator), uniform(n, -reach, reach, generator)
@@ -126,7 +126,7 @@ def _blur(x: Tensor, generator: torch.Generator, share: float) -> Tensor:
     """Blur some faces like small or distant ones: downscale to 14 pixels or more, and upscale."""
     some, side = select(len(x), share, generator), x.shape[-1]
     if len(some):
-        side_small = int(torch.randint(14, side - 4, (), generator=generator))
+        side_small = int(torch.randint(14, side - 4, (), generator=generator, device=x.device))
         small = F.interpolate(x[some], (side_small, side_small), mode="bilinear", antialias=True)
         x[some] = F.interpolate(small, (side, side), mode="bilinear")
     return x
@@ -141,7 +141,7 @@ def _light(x: Tensor, generator: torch.Generator, s: float) -> Tensor:
     dark, noisy = select(n, 0.2 * s, generator), select(n, 0.15 * s, generator)
     x[dark] = x[dark] ** torch.exp(uniform(len(dark), -0.6, 0.9, generator))[:, None, None, None]
     sigma = uniform(len(noisy), 0.01, 0.07, generator)[:, None, None, None]
-    x[noisy] += sigma * torch.randn(x[noisy].shape, generator=generator)
+    x[noisy] += sigma * torch.randn(x[noisy].shape, generator=generator, device=x.device)
     return x.clamp_(0, 1)
 
 
@@ -151,12 +151,13 @@ def _compress(x: Tensor, generator: torch.Generator, share: float) -> Tensor:
     if not len(some) or side % 8:
         return x
     quality = uniform(len(some), 8, 50, generator)[:, None, None, None, None]
-    step = (LUMINANCE * (50 / quality)).clamp(1, 255) / 255
+    cosines = COSINES.to(x.device)
+    step = (LUMINANCE.to(x.device) * (50 / quality)).clamp(1, 255) / 255
     chosen = x[some]
     step = step.repeat_interleave(chosen.shape[1], 0)
     blocks = chosen.reshape(-1, side // 8, 8, side // 8, 8).transpose(2, 3)
-    coefficients = COSINES @ blocks @ COSINES.T
-    blocks = COSINES.T @ (torch.round(coefficients / step) * step) @ COSINES
+    coefficients = cosines @ blocks @ cosines.T
+    blocks = cosines.T @ (torch.round(coefficients / step) * step) @ cosines
     x[some] = blocks.transpose(2, 3).reshape(chosen.shape).clamp_(0, 1)
     return x
 
@@ -164,11 +165,12 @@ def _compress(x: Tensor, generator: torch.Generator, share: float) -> Tensor:
 def _erase(x: Tensor, generator: torch.Generator, s: float) -> Tensor:
     """Cover a rectangle of some faces with their mean, like hands or hair (Zhong et al. 2017, arXiv 1708.04896)."""
     n, _, h, w = x.shape
-    rows, columns = torch.arange(h)[None, :, None], torch.arange(w)[None, None, :]
+    rows = torch.arange(h, device=x.device)[None, :, None]
+    columns = torch.arange(w, device=x.device)[None, None, :]
     top, left = (uniform(n, 0, side, generator)[:, None, None] for side in (h, w))
     tall, wide = (uniform(n, 0.1 * side, 0.4 * side, generator)[:, None, None] for side in (h, w))
     inside = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
-    inside &= (torch.rand(n, generator=generator) < 0.4 * s)[:, None, None]
+    inside &= (uniform(n, 0, 1, generator) < 0.4 * s)[:, None, None]
     return torch.where(inside[:, None], x.mean((1, 2, 3), keepdim=True), x)
 
 

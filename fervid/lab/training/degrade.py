@@ -29,7 +29,7 @@ def degrade(x: Tensor, generator: torch.Generator, *, strength: float = 1.0, kin
     x : Tensor
         Crops (n, c, h, h) in 0..1, c = 1 or 3. It may be overwritten.
     generator : torch.Generator
-        Source of randomness.
+        Source of randomness, on the device of `x`.
     strength : float
         Factor on the probability of every kind.
     kinds : Collection of str
@@ -66,7 +66,7 @@ def _soft(x: Tensor, generator: torch.Generator) -> Tensor:
     n, c, side, _ = x.shape
     sigma = uniform(n, 0.006, 0.019, generator) * side
     reach = max(1, int(0.04 * side))
-    offset = torch.arange(-reach, reach + 1)
+    offset = torch.arange(-reach, reach + 1, device=x.device)
     kernel = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(c, 0)[:, None]
     x = x.reshape(1, n * c, side, side)
@@ -81,29 +81,30 @@ def _jpeg(x: Tensor, generator: torch.Generator) -> Tensor:
     quality = _column(len(x), 20, 70, generator)
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[:, None]  # as libjpeg scales its tables
     x = F.pad(x, (0, -side % 16, 0, -side % 16), "replicate")
+    luminance, chrominance = LUMINANCE.to(x.device), _CHROMINANCE.to(x.device)
     if x.shape[1] == 1:
-        return _quantise(x, LUMINANCE * scale)[..., :side, :side].clamp(0, 1)
-    ycc = torch.einsum("ij,njhw->nihw", _TO_YCC, x)
-    luma = _quantise(ycc[:, :1], LUMINANCE * scale)
-    chroma = _quantise(F.avg_pool2d(ycc[:, 1:], 2), _CHROMINANCE * scale)
+        return _quantise(x, luminance * scale)[..., :side, :side].clamp(0, 1)
+    ycc = torch.einsum("ij,njhw->nihw", _TO_YCC.to(x.device), x)
+    luma = _quantise(ycc[:, :1], luminance * scale)
+    chroma = _quantise(F.avg_pool2d(ycc[:, 1:], 2), chrominance * scale)
     ycc = torch.cat([luma, F.interpolate(chroma, scale_factor=2, mode="bilinear")], 1)
-    return torch.einsum("ij,njhw->nihw", _TO_RGB, ycc)[..., :side, :side].clamp(0, 1)
+    return torch.einsum("ij,njhw->nihw", _TO_RGB.to(x.device), ycc)[..., :side, :side].clamp(0, 1)
 
 
 def _quantise(x: Tensor, table: Tensor) -> Tensor:
     """Quantise the cosine transform of blocks of 8x8; `table` is (n, 1, 1, 8, 8), in 1/255."""
     n, c, h, w = x.shape
-    step = table.clamp(1, 255) / 255
+    step, cosines = table.clamp(1, 255) / 255, COSINES.to(x.device)
     blocks = x.view(n, c, h // 8, 8, w // 8, 8).transpose(3, 4).reshape(n, -1, 1, 8, 8)
-    blocks = (blocks @ COSINES.T).transpose(-1, -2) @ COSINES.T  # transposed coefficients
+    blocks = (blocks @ cosines.T).transpose(-1, -2) @ cosines.T  # transposed coefficients
     step = step.transpose(-1, -2)
     blocks = torch.round(blocks / step) * step
-    blocks = ((blocks @ COSINES).transpose(-1, -2) @ COSINES).view(n, c, h // 8, w // 8, 8, 8)
+    blocks = ((blocks @ cosines).transpose(-1, -2) @ cosines).view(n, c, h // 8, w // 8, 8, 8)
     return blocks.transpose(3, 4).reshape(n, c, h, w)
 
 
 def _grey(x: Tensor, generator: torch.Generator) -> Tensor:
-    return x if x.shape[1] == 1 else torch.einsum("c,nchw->nhw", _LUMA, x)[:, None].expand_as(x)
+    return x if x.shape[1] == 1 else torch.einsum("c,nchw->nhw", _LUMA.to(x.device), x)[:, None].expand_as(x)
 
 
 def _dark(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -126,18 +127,19 @@ def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
     """Add grey Gaussian noise with a deviation of 2 to 12 of 255."""
     n, _, h, w = x.shape
     sigma = _column(n, 2 / 255, 12 / 255, generator)
-    return (x + sigma * torch.randn((n, 1, h, w), generator=generator)).clamp_(0, 1)
+    return (x + sigma * torch.randn((n, 1, h, w), generator=generator, device=x.device)).clamp_(0, 1)
 
 
 def _covered(x: Tensor, generator: torch.Generator) -> Tensor:
     """Cover a rectangle with sides of 0.1 to 0.4, with any grey or the crop's mean."""
     n, _, h, w = x.shape
-    rows, columns = torch.arange(h)[None, :, None] / h, torch.arange(w)[None, None, :] / w
+    rows = torch.arange(h, device=x.device)[None, :, None] / h
+    columns = torch.arange(w, device=x.device)[None, None, :] / w
     top, left = (uniform(n, -0.1, 1, generator)[:, None, None] for _ in range(2))
     tall, wide = (uniform(n, 0.1, 0.4, generator)[:, None, None] for _ in range(2))
     inside = (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
-    grey = torch.rand(n, generator=generator)
-    fill = torch.where(torch.rand(n, generator=generator) < 0.5, grey, x.mean((1, 2, 3)))
+    grey = uniform(n, 0, 1, generator)
+    fill = torch.where(uniform(n, 0, 1, generator) < 0.5, grey, x.mean((1, 2, 3)))
     return torch.where(inside[:, None], fill[:, None, None, None], x)
 
 

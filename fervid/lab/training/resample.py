@@ -17,19 +17,20 @@ _FLIPPED = 0.5
 _REDUCED_FROM = 1.5
 
 
-def identity(n: int) -> Tensor:
+def identity(n: int, device: torch.device | str = "cpu") -> Tensor:
     """Make affine maps that change nothing.
 
     Parameters
     ----------
     n : int
+    device : torch.device or str
 
     Returns
     -------
     Tensor
         (n, 2, 3).
     """
-    return torch.eye(2, 3).repeat(n, 1, 1)
+    return torch.eye(2, 3, device=device).repeat(n, 1, 1)
 
 
 def random_moves(n: int, generator: torch.Generator, *, strength: float, kinds: Collection[str]) -> Tensor:
@@ -51,19 +52,20 @@ def random_moves(n: int, generator: torch.Generator, *, strength: float, kinds: 
     Tensor
         (n, 2, 3), affine maps from the unit square of the input to itself.
     """
-    angle, scale, aspect = torch.zeros(n), torch.ones(n), torch.ones(n)
-    shift = torch.zeros(n, 2)
+    device = generator.device
+    angle, scale, aspect = (torch.full((n,), value, device=device) for value in (0.0, 1.0, 1.0))
+    shift = torch.zeros(n, 2, device=device)
     if "move" in kinds:
         angle = angle + uniform(n, -0.3, 0.3, generator) * strength
         scale = scale * (1 + uniform(n, -0.2, 0.2, generator) * strength)
         aspect = aspect * (1 + uniform(n, -0.08, 0.08, generator) * strength)
         shift = shift + uniform(2 * n, -0.09, 0.09, generator).view(n, 2) * strength
     if "shake" in kinds:
-        normal = torch.randn((5, n), generator=generator) * strength
+        normal = torch.randn((5, n), generator=generator, device=device) * strength
         angle = angle + (0.105 * normal[0]).clamp(-0.262 * strength, 0.262 * strength)
         scale, aspect = scale * torch.exp(0.05 * normal[1]), aspect * torch.exp(0.04 * normal[2])
         shift = shift + 0.025 * normal[3:].T
-    mirrored = torch.rand(n, generator=generator) < (_FLIPPED if "flip" in kinds else 0.0)
+    mirrored = uniform(n, 0, 1, generator) < (_FLIPPED if "flip" in kinds else 0.0)
     sign = torch.where(mirrored, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     linear = torch.stack([torch.stack([cos * aspect * sign, -sin / aspect], 1),
@@ -71,15 +73,15 @@ def random_moves(n: int, generator: torch.Generator, *, strength: float, kinds: 
     return torch.cat([linear, (0.5 + shift - linear.sum(2) / 2)[..., None]], 2)
 
 
-def resample(image: np.ndarray, place: Tensor, size_px: int, channels: int) -> Tensor:
+def resample(image: np.ndarray | Tensor, place: Tensor, size_px: int, channels: int) -> Tensor:
     """Resample stored images into the network's input, with antialiasing; what lies outside repeats the edge.
 
     Parameters
     ----------
-    image : np.ndarray
-        (n, S, S) grey or (n, S, S, 3) RGB, uint8.
+    image : np.ndarray or Tensor
+        (n, S, S) grey or (n, S, S, 3) RGB, uint8; computed on the device of a tensor.
     place : Tensor
-        (n, 2, 3), affine maps from the unit square of the input to that of the image.
+        (n, 2, 3) on the same device, affine maps from the unit square of the input to that of the image.
     size_px : int
         Side of the input.
     channels : int
@@ -90,12 +92,12 @@ def resample(image: np.ndarray, place: Tensor, size_px: int, channels: int) -> T
     Tensor
         (n, channels, size_px, size_px) in 0..1.
     """
-    x = torch.from_numpy(np.ascontiguousarray(image))
+    x = torch.from_numpy(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
     x = x[:, None].float() if x.ndim == 3 else x.permute(0, 3, 1, 2).float()
     if x.shape[1] == 3 and channels == 1:
-        x = (x * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+        x = (x * torch.tensor([0.299, 0.587, 0.114], device=x.device)[:, None, None]).sum(1, keepdim=True)
     side = x.shape[-1]
-    if side == size_px and torch.equal(place, identity(len(x))):
+    if side == size_px and torch.equal(place, identity(len(x), x.device)):
         out = x
     else:
         shrink = torch.linalg.det(place[:, :, :2]).abs().sqrt() * (side / size_px)
