@@ -33,7 +33,7 @@ SampledFrame = tuple[Frame, float, float]
 
 
 def sample_frames(
-    frames: Iterable[Frame], fps: float | None, *, start_s: float = 0.0, stop_s: float = math.inf
+    frames: Iterable[Frame | TimeOnly], fps: float | None, *, start_s: float = 0.0, stop_s: float = math.inf
 ) -> Iterator[SampledFrame]:
     """Take the first frame in each 1 / fps of a second, by timestamp.
 
@@ -45,7 +45,7 @@ def sample_frames(
 
     Parameters
     ----------
-    frames : iterable of Frame
+    frames : iterable of Frame or TimeOnly
         In display order; of several with one time, the first counts.
     fps : float or None
         Samples per second; None samples every frame.
@@ -60,7 +60,7 @@ def sample_frames(
     last_cell = -1
     sample: tuple[Frame, float] | None = None
     end_s = missing_s = 0.0
-    for frame, from_s, until_s in _displayed(frames, start_s, stop_s):
+    for frame, from_s, until_s, next_s in _displayed(frames, start_s, stop_s):
         cell = cell_of(from_s, fps) if fps else last_cell + 1
         if cell > last_cell and not isinstance(frame, TimeOnly):
             if sample is not None:
@@ -68,34 +68,40 @@ def sample_frames(
             last_cell, sample, missing_s = cell, (frame, from_s), 0.0
         else:
             missing_s += from_s - end_s
-        for second in () if isinstance(frame, TimeOnly) else _edges(from_s, until_s):
-            if sample is not None:
-                yield *sample, second - sample[1] - missing_s
-            sample, missing_s = (frame, float(second)), 0.0
+        if not isinstance(frame, TimeOnly):
+            for second in _edges(from_s, until_s, next_s):
+                if sample is not None:
+                    yield *sample, second - sample[1] - missing_s
+                sample, missing_s = (frame, float(second)), 0.0
         end_s = until_s
     if sample is not None:
         yield *sample, end_s - sample[1] - missing_s
 
 
-def _displayed(frames: Iterable[Frame], start_s: float, stop_s: float) -> Iterator[tuple[Frame, float, float]]:
-    """Yield when each frame is on display: from, until; between start_s and stop_s, never two at once."""
+def _displayed(
+    frames: Iterable[Frame | TimeOnly], start_s: float, stop_s: float
+) -> Iterator[tuple[Frame | TimeOnly, float, float, float]]:
+    """Yield from when and until when each frame is on display, within the part, and when the next one comes."""
     before, until_s = None, 0.0
     for frame in chain(frames, [None]):
         if before is not None and frame is not None and frame.pts_s <= before.pts_s:
             until_s = max(until_s, frame.pts_s + frame.duration_s)
             continue
         if before is not None:
-            end_s = min(until_s, stop_s, math.inf if frame is None else frame.pts_s)
+            next_s = math.inf if frame is None or frame.pts_s >= stop_s else frame.pts_s
+            end_s = min(until_s, stop_s, next_s)
             if end_s > start_s + INSTANT_S and before.pts_s < stop_s:
-                yield before, max(before.pts_s, start_s), end_s
+                yield before, max(before.pts_s, start_s), end_s, next_s
         if frame is not None:
             until_s = frame.pts_s + min(frame.duration_s or _UNKNOWN_STEP_S, _MAX_HOLD_S)
         before = frame
 
 
-def _edges(from_s: float, until_s: float) -> range:
-    """Return the seconds that start while a frame is on display, early enough to be sampled there."""
-    return range(math.floor(from_s) + 1, math.floor(until_s - _EDGE_S + INSTANT_S) + 1)
+def _edges(from_s: float, until_s: float, next_s: float) -> Iterator[int]:
+    """Yield the seconds at whose start a frame is sampled again: it stays, or no other frame comes in that second."""
+    for second in range(math.floor(from_s) + 1, math.ceil(until_s - INSTANT_S)):
+        if until_s - second >= _EDGE_S - INSTANT_S or next_s >= second + 1:
+            yield second
 
 
 def skip_static(samples: Iterable[SampledFrame]) -> Iterator[SampledFrame]:

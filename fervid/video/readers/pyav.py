@@ -351,9 +351,7 @@ class PyAVReader:
     def _origin_on_file_clock(self) -> float:
         """Return the time of second 0 as players show it: counted from the first timestamp of any stream."""
         start = self._container.start_time
-        if start is None or self._synthetic:
-            return 0.0
-        return round(float(self._origin - Fraction(start, av.time_base)), 6)
+        return 0.0 if self._synthetic else round(float(self._origin - Fraction(start or 0, av.time_base)), 6)
 
     def _declared_end(self) -> float | None:
         """Return the end that the stream (else the container) declares, in seconds from time zero."""
@@ -366,7 +364,9 @@ class PyAVReader:
             ends.append(Fraction((self._container.start_time or 0) + self._container.duration, av.time_base))
         if not ends or self._tick > MAX_GAP_S:
             return None
-        return max(0.0, float(min(ends) - self._origin))
+        # decoding times begin earlier than those of display, and the declared length counts from there
+        begin = (self._stream.start_time or 0) * self._tick if self._decoding else self._origin
+        return max(0.0, float(min(ends) - begin))
 
     # -- decoding --------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import av
 
-from fervid.video.reader import MAX_HOLD_S, Health, RestartNeeded
+from fervid.video.reader import INSTANT_S, MAX_HOLD_S, Health, RestartNeeded
 
 __all__ = [
     "MAX_GAP_S",
@@ -209,17 +209,23 @@ class TimestampNormalizer:
         RestartNeeded
             With repair_time if timestamps are missing or repeat, with decoding_time if they are out of order.
         """
-        before: _Normalized | None = None
+        before, gap_s, step_s = None, math.inf, float(self.step)
         for current in self._count(frames) if self.synthetic else self._monotonic(frames):
             if before is not None:
                 gap_s = current.time_s - before.time_s
-                lasts_s = min(before.duration_s or float(self.step), gap_s) if current.after_loss else gap_s
+                lasts_s = min(before.duration_s or step_s, gap_s) if current.after_loss else gap_s
                 yield before.frame, before.time_s, lasts_s
             before = current
         if before is not None:
-            left_s = (self.end_s or 0.0) - before.time_s
-            lasts_s = min(before.duration_s or float(self.step), max(float(self.step), left_s))
-            yield before.frame, before.time_s, lasts_s
+            yield before.frame, before.time_s, self._last_duration(before, gap_s)
+
+    def _last_duration(self, last: _Normalized, gap_s: float) -> float:
+        """Return how long the last frame lasts: as declared, but no longer than the video; else as the one before."""
+        step_s = float(self.step)
+        left_s = (self.end_s or 0.0) - last.time_s
+        if last.duration_s:
+            return min(last.duration_s, max(step_s, left_s))
+        return min(step_s, gap_s, left_s if left_s > INSTANT_S else math.inf)
 
     def _monotonic(self, frames: Iterator[StampedFrame]) -> Iterator[_Normalized]:
         # integers in a unit of which tick, origin and step are multiples: Fractions take ten times as long
