@@ -169,22 +169,32 @@ class Config:
         min_face_px : float
             Smallest face to detect, in pixels of the frame.
 
-        Raises
-        ------
-        ConfigError
-            If `min_face_px` is larger than the frame.
         """
         longer = max(width_px, height_px)
-        if self.min_face_px is not None and self.min_face_px > longer:
-            raise ConfigError(
-                f"a smallest face of {self.min_face_px:g} pixels is larger than the frame, {width_px}x{height_px}; "
-                "give a smaller --min-face"
-            )
         if self.min_face_px is None:
             size = min(self.detection_size_px, longer)
             return size, 20 * longer / size
         needed = round(DETECTORS[self.detector].face_px * longer / self.min_face_px)
         return min(longer, max(self.detection_size_px, needed)), self.min_face_px
+
+    def check_min_face(self, width_px: int, height_px: int) -> None:
+        """Check that the smallest face fits into the first frame of a video.
+
+        Parameters
+        ----------
+        width_px, height_px : int
+            Size of the displayed frame.
+
+        Raises
+        ------
+        ConfigError
+            If `min_face_px` is larger than the frame.
+        """
+        if self.min_face_px is not None and self.min_face_px > max(width_px, height_px):
+            raise ConfigError(
+                f"a smallest face of {self.min_face_px:g} pixels is larger than the frame, {width_px}x{height_px}; "
+                "give a smaller --min-face"
+            )
 
     @property
     def tracker_max_lost_s(self) -> float:

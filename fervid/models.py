@@ -7,12 +7,12 @@ from typing import Any, Protocol
 from fervid.config import Config
 from fervid.emotions.classify import Classifier
 from fervid.faces.crop import FaceAlignment
-from fervid.faces.detect import RecognitionCrops
+from fervid.faces.detect import MinFace, RecognitionCrops
 from fervid.faces.detector import FaceDetector
 from fervid.provenance import models_fingerprint
 from fervid.tracks.persons import Embedder
 from fervid.types import FaceBatch, VideoInfo
-from fervid.video.sampling import SampledFrame
+from fervid.video.sampling import DetectionSize, SampledFrame
 
 __all__ = ["Models", "OnDevice", "load_models"]
 
@@ -20,15 +20,15 @@ __all__ = ["Models", "OnDevice", "load_models"]
 class OnDevice(Protocol):
     """The pipeline from sampled frames to faces on a GPU: what batch_frames and faces.detect do on a CPU."""
 
-    def upload(self, samples: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]) -> Generator[Any]:
+    def upload(self, samples: Iterable[SampledFrame], video: VideoInfo, size: DetectionSize) -> Generator[Any]:
         """Copy frames to the device, in batches.
 
         Parameters
         ----------
         samples : Iterable[SampledFrame]
         video : VideoInfo
-        size_px : tuple[int, int]
-            Width and height of the images in which faces are detected.
+        size : callable
+            Returns the size of the image in which faces are detected, from that of the displayed frame.
 
         Yields
         ------
@@ -44,7 +44,7 @@ class OnDevice(Protocol):
         alignment: FaceAlignment,
         crop_px: int,
         channels: int = 1,
-        min_face_px: float,
+        min_face: MinFace,
         recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
         """Find the faces of every frame.
@@ -53,7 +53,8 @@ class OnDevice(Protocol):
         ----------
         batches : Iterable
             What `upload` yields.
-        video, alignment, crop_px, channels, min_face_px, recognition
+        video : VideoInfo
+        alignment, crop_px, channels, min_face, recognition
             As for faces.detect.detect.
 
         Yields

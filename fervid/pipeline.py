@@ -228,13 +228,13 @@ class _VideoRun:
         """Give the table of the timeline, the shots and the provenance."""
         config, video, labels = self.config, self.video, self.models.classifier.labels
         if faces_part:
-            self.writer = FacesWriter(faces_part, labels, video.info, self.name)
+            self.writer = FacesWriter(faces_part, labels, self.name)
         faces = video.faces()
         tracks = track_faces(faces, self.shots, config)
         if self.persons:
             tracks = self.persons.watch(tracks)
         emotions = self._record(classify(tracks, self.models.classifier), on_progress)
-        seconds = summarise(emotions, labels, video.info)
+        seconds = summarise(emotions, labels)
         try:
             rows = fill_gaps(seconds, labels, int(self.start_s), lambda: video.end_s or 0.0)
             self._check_range()
@@ -408,13 +408,20 @@ def find_faces(
     FaceBatch
         In the order of time.
     """
-    detection_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
-    size_px, classifier = detection_size(video, detection_px), models.classifier
+    config.check_min_face(video.width_px, video.height_px)
+
+    def size(frame_px: tuple[int, int]) -> tuple[int, int]:
+        return detection_size(frame_px, config.detection_scale(*frame_px)[0])
+
+    def min_face(frame_px: tuple[int, int]) -> float:
+        return config.detection_scale(*frame_px)[1] / frame_px[0]
+
+    classifier = models.classifier
     crops: dict[str, Any] = {
         "alignment": classifier.alignment,
         "crop_px": classifier.crop_px,
         "channels": classifier.channels,
-        "min_face_px": min_face_px,
+        "min_face": min_face,
         "recognition": models.embedder if config.persons else None,
     }
     with ExitStack() as threads:
@@ -424,16 +431,15 @@ def find_faces(
 
         if models.on_device:
             decoded = ahead((sample for sample in samples), depth=_DECODED_AHEAD)
-            staged = ahead(models.on_device.upload(decoded, video, size_px))
+            staged = ahead(models.on_device.upload(decoded, video, size))
             yield from ahead(models.on_device.detect(staged, video, **crops))
             return
         strategy, fast = detect_all, config.sampling == "fast"
         if config.detection == "adaptive":
             samples = skip_static(samples)
             strategy = partial(detect_keyframes, interval=FAST_INTERVAL if fast else INTERVAL)
-        frames = ahead(_pass_on(batch_frames(samples, video, size_px), on_frames))
-        crops |= {"strategy": lambda *batches: ahead(strategy(*batches)), "rough": fast}
-        yield from detect(frames, models.detector, video, **crops)
+        frames = ahead(_pass_on(batch_frames(samples, size), on_frames))
+        yield from detect(frames, models.detector, strategy=strategy, rough=fast, ahead=ahead, **crops)
 
 
 def _pass_on(frames: Iterable[FrameBatch], on_frames: Callable[[FrameBatch], object] | None) -> Generator[FrameBatch]:

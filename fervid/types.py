@@ -134,6 +134,8 @@ class FrameBatch(_Batch):
         n arrays (H, W) uint8, at full size and displayed upright, 0 black to 255 white.
     limited : tuple of bool
         Whether each luma plane is 16 black to 235 white instead; a crop of it has to be stretched.
+    size_px : tuple of int
+        Width and height at which all of them are displayed; by default those of the first luma plane.
     """
 
     pts_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
@@ -141,6 +143,7 @@ class FrameBatch(_Batch):
     image: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, 3))]
     luma: tuple[np.ndarray, ...]
     limited: tuple[bool, ...] = ()
+    size_px: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -148,6 +151,8 @@ class FrameBatch(_Batch):
             raise ValueError(f"FrameBatch: {len(self.luma)} luma planes for {len(self.pts_s)} frames")
         if not self.limited:
             object.__setattr__(self, "limited", (False,) * len(self.luma))
+        if self.size_px == (0, 0) and self.luma:
+            object.__setattr__(self, "size_px", self.luma[0].shape[::-1])
 
     @cached_property
     def thumb(self) -> np.ndarray:
@@ -167,8 +172,10 @@ class _Faces(_Batch):
         How long each frame can stand for, (n,) float64.
     pts_s : np.ndarray
         Timestamp of each face, (m,) float64.
+    frame_px : np.ndarray
+        Displayed width and height of the frame of each face, (m, 2) int32: they may change within a video.
     box_px : np.ndarray
-        (m, 4) float32.
+        In displayed pixels of its frame, (m, 4) float32.
     score : np.ndarray
         Of the detector, (m,) float32, 0 to 1.
     landmarks_px : np.ndarray
@@ -180,6 +187,7 @@ class _Faces(_Batch):
     sampled_s: Annotated[np.ndarray, _Array(np.float64, (None,), per_frame=True)]
     duration_s: Annotated[np.ndarray, _Array(np.float64, (None,), per_frame=True)]
     pts_s: Annotated[np.ndarray, _Array(np.float64, (None,))]
+    frame_px: Annotated[np.ndarray, _Array(np.int32, (None, 2))]
     box_px: Annotated[np.ndarray, _Array(np.float32, (None, 4))]
     score: Annotated[np.ndarray, _Array(np.float32, (None,))]
     landmarks_px: Annotated[np.ndarray, _Array(np.float32, (None, 5, 2))]

@@ -79,7 +79,7 @@ def test_typed_options_are_the_fields_of_config_and_their_other_names() -> None:
     assert list(hints) == [*own, *ALIASES]
     for name, hint in hints.items():
         expected = own[ALIASES.get(name, name)] | None
-        assert hint == (expected | str if name == "fps" else expected)
+        assert hint == {"fps": expected | str, "rotate": str | int | None}.get(name, expected)
 
 
 def test_typed_options_of_training_are_the_fields_of_the_recipe() -> None:

@@ -9,8 +9,8 @@ from fervid.emotions.classify import classify
 from fervid.shots.detect import ShotDetector, assign_shots
 from fervid.timeline.aggregate import fill_gaps, summarise
 from fervid.tracks.tracker import Tracker, link
-from fervid.types import FaceBatch, Rows, VideoInfo
-from tests.helpers.fakes import Face, FakeClassifier, Seen, face_batch, video
+from fervid.types import FaceBatch, Rows
+from tests.helpers.fakes import Face, FakeClassifier, Seen, face_batch
 
 LABELS = FakeClassifier.labels
 NOISE = np.random.default_rng(3).integers(0, 255, (64, 18, 32, 3), np.uint8)
@@ -19,10 +19,7 @@ NOISE = np.random.default_rng(3).integers(0, 255, (64, 18, 32, 3), np.uint8)
 def rows_of(batches: Iterable[FaceBatch], end_s: float) -> Rows:
     detector = ShotDetector()
     emotions = classify(link(assign_shots(batches, detector), Tracker()), FakeClassifier())
-    return fill_gaps(summarise(emotions, LABELS, INFO), LABELS, 0, lambda: end_s)
-
-
-INFO: VideoInfo = video(1920, 1080)
+    return fill_gaps(summarise(emotions, LABELS), LABELS, 0, lambda: end_s)
 
 
 def batches(samples: list[Seen], thumb: np.ndarray | None = None) -> Iterator[FaceBatch]:
@@ -50,7 +47,7 @@ def test_two_hundred_faces():
 
 def test_a_face_that_fills_the_frame():
     whole = Face((0, 0, 1920, 1080))
-    rows = rows_of(batches([Seen(i / 5, (whole,)) for i in range(10)]), 2.0)
+    rows = rows_of(batches([Seen(i / 5, (whole,), frame_px=(1920, 1080)) for i in range(10)]), 2.0)
     assert rows["track"].tolist() == [0, 0] and rows["face_px"].tolist() == [1080, 1080]
     assert rows["w"].tolist() == [1, 1] and rows["h"].tolist() == [1, 1]
 

@@ -31,6 +31,7 @@ def agree(
     ignore_unknown: bool = False,
     max_lag_s: int = 5,
     block_s: int = 10,
+    subject: str | None = None,
 ) -> "Agreement":
     """Measure how far a timeline agrees with human raters.
 
@@ -38,7 +39,8 @@ def agree(
     ----------
     timeline : path
     ratings : path or iterable of paths
-        CSV files of raters, with any usual columns.
+        Files of raters: CSV with any usual columns, .xlsx, events of BORIS, .eaf and tab-delimited text of ELAN,
+        subtitles. Their times are those that a player shows.
     out : path, optional
         Folder for the statistics (JSON, CSV), both sides per second (CSV) and a figure (PNG).
     track, person : int, optional
@@ -53,6 +55,8 @@ def agree(
         Largest shift that is tried for the best lag.
     block_s : int
         Length of the blocks of the bootstrap.
+    subject : str, optional
+        Compare the ratings of this subject (of BORIS), participant or tier (of ELAN).
 
     Returns
     -------
@@ -71,7 +75,7 @@ def agree(
     from fervid.studies.ratings import RatingOptions, read_scale
 
     tables = [ratings] if isinstance(ratings, (str, PathLike)) else ratings
-    options = RatingOptions(read_scale(scale), ignore_unknown, person, track, gaps)
+    options = RatingOptions(read_scale(scale), ignore_unknown, person, track, gaps, subject)
     files = [Path(table) for table in tables]
     result = compare(Path(timeline), files, options, max_lag_s=max_lag_s, block_s=block_s)
     if out is None:

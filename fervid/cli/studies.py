@@ -27,11 +27,15 @@ __all__ = ["agree", "disfa"]
 @command("Studies", "fervid agree film.parquet coders.csv --out agreement")
 def agree(
     timeline: TimelineFile,
-    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS.csv", help="One or more tables of human ratings.")],
+    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS", help="One or more files of human ratings.")],
     track: Annotated[
         int | None, option(panel="Data", help="Compare this track (default all faces on screen).", metavar="N")
     ] = None,
     person: Annotated[int | None, option(panel="Data", help="Compare this person.", metavar="N")] = None,
+    subject: Annotated[
+        str | None,
+        option(panel="Data", help="Read the ratings of this subject, participant or tier.", metavar="NAME"),
+    ] = None,
     scale: Annotated[
         str | None, option(panel="Data", help="Ends of the scale of the scores, such as 1:7.", metavar="LOW:HIGH")
     ] = None,
@@ -63,8 +67,9 @@ def agree(
 ) -> None:
     """Measure how far a timeline agrees with human coders, and whether it is within the spread among them.
 
-    RATINGS has a time (second, time, m:ss) or intervals (start with end or duration), a label or one score per emotion,
-    and one or more raters (a column rater; or rater1, rater2; or happiness_r1, happiness_r2).
+    RATINGS is a table (CSV, .xlsx) with a time (second, time, m:ss) or intervals (start with end or duration), a label
+    or one score per emotion, and one or more raters (a column rater; or rater1, rater2; or happiness_r1, happiness_r2);
+    events of BORIS; .eaf or tab-delimited text of ELAN; or subtitles. Times are those that a player shows.
     """
     import fervid
     from fervid.views import terminal
@@ -76,6 +81,7 @@ def agree(
         out,
         track=track,
         person=person,
+        subject=subject,
         scale=scale,
         gaps=gaps,
         ignore_unknown=ignore_unknown,

@@ -7,6 +7,7 @@ tests/cuda/test_cuda_pipeline.py. They run on a CPU too, but more slowly. Every 
 saves arithmetic, which is not scarce here.
 """
 
+import math
 import threading
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +22,12 @@ from fervid.cuda.batch_size import max_batch_size, retry_smaller
 from fervid.cuda.crops import cut_faces, thumbnails_of
 from fervid.cuda.mtcnn import DeviceMTCNN
 from fervid.faces.crop import FaceAlignment
-from fervid.faces.detect import RecognitionCrops, to_face_batch
+from fervid.faces.detect import MinFace, RecognitionCrops, to_face_batch
 from fervid.runtime.device import bind_thread, is_out_of_memory, wrap_out_of_memory
 from fervid.runtime.profiling import stage
 from fervid.types import FaceBatch, VideoInfo
 from fervid.video.reader import Frame
-from fervid.video.sampling import SampledFrame
+from fervid.video.sampling import DetectionSize, SampledFrame
 
 __all__ = ["DeviceBatch", "DevicePipeline"]
 
@@ -40,10 +41,12 @@ class _Sample:
     image: np.ndarray | Tensor
     luma: np.ndarray | Tensor
     limited: bool
+    size_px: tuple[int, int]
 
     def fits(self, other: "_Sample") -> bool:
-        """Whether the two can be in one batch; they cannot where the resolution changes."""
-        return self.luma.shape == other.luma.shape and self.limited == other.limited
+        """Whether the two can be in one batch; they cannot where the geometry changes."""
+        same_size = self.luma.shape == other.luma.shape and self.size_px == other.size_px
+        return same_size and self.limited == other.limited
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class DeviceBatch:
     image : Tensor, shape (n, h, w, 3), uint8
     luma : Tensor, shape (n, H, W), uint8
     limited : bool
+    size_px : tuple of int
+        Width and height at which all of them are displayed.
     ready : torch.cuda.Event, optional
         Marks the end of the copies to the device.
     """
@@ -65,6 +70,7 @@ class DeviceBatch:
     image: Tensor
     luma: Tensor
     limited: bool
+    size_px: tuple[int, int]
     ready: "torch.cuda.Event | None" = None
 
     def __len__(self) -> int:
@@ -110,17 +116,15 @@ class DevicePipeline:
         self._lock = threading.Lock()
         self.batch_size = 0
 
-    def upload(
-        self, samples: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]
-    ) -> Generator[DeviceBatch]:
+    def upload(self, samples: Iterable[SampledFrame], video: VideoInfo, size: DetectionSize) -> Generator[DeviceBatch]:
         """Convert sampled frames to images and luma planes and copy them to the device, in batches.
 
         Parameters
         ----------
         samples : Iterable[SampledFrame]
         video : VideoInfo
-        size_px : tuple[int, int]
-            Width and height of the images in which faces are detected.
+        size : callable
+            Returns the size of the image in which faces are detected, from that of the displayed frame.
 
         Yields
         ------
@@ -133,18 +137,21 @@ class DevicePipeline:
             If the memory of the device does not suffice for one sample.
         """
         bind_thread(self.device)  # each stage has its own thread
-        self.batch_size = max_batch_size(self.device, size_px[0] * size_px[1], video.width_px * video.height_px)
         waiting: list[_Sample] = []
-        previous = None
+        previous, frame_px = None, (0, 0)
 
         def convert(one: Sequence[Frame]) -> tuple:
-            return (one[0].rgb(*size_px), *one[0].stored_luma())
+            return (one[0].rgb(*size(frame_px)), *one[0].stored_luma())
 
         for frame, pts_s, duration_s in samples:
+            if frame.size_px != frame_px:
+                frame_px = frame.size_px
+                self.batch_size = max_batch_size(self.device, math.prod(size(frame_px)), math.prod(frame_px))
             if frame is not previous:
                 with stage("scale"):  # frames of NVDEC are converted on the device, where memory may not suffice
                     previous, pixels = frame, retry_smaller([frame], convert, self._set_batch_size, _describe(video))[0]
-            sample = _Sample(pts_s, duration_s, *pixels)
+            image, luma, limited = pixels
+            sample = _Sample(pts_s, duration_s, image, luma, limited, frame_px)
             if waiting and (len(waiting) >= self.batch_size or not sample.fits(waiting[0])):
                 yield from self._upload(waiting, video)
                 waiting = []
@@ -160,7 +167,7 @@ class DevicePipeline:
         alignment: FaceAlignment,
         crop_px: int,
         channels: int = 1,
-        min_face_px: float,
+        min_face: MinFace,
         recognition: RecognitionCrops | None = None,
     ) -> Generator[FaceBatch]:
         """Search every sample and cut the faces out.
@@ -168,7 +175,8 @@ class DevicePipeline:
         Parameters
         ----------
         batches : Iterable[DeviceBatch]
-        video, alignment, crop_px, channels, min_face_px, recognition
+        video : VideoInfo
+        alignment, crop_px, channels, min_face, recognition
             As for faces.detect.detect.
 
         Yields
@@ -183,7 +191,7 @@ class DevicePipeline:
         bind_thread(self.device)
         crops: dict[str, Any] = {"alignment": alignment, "crop_px": crop_px, "channels": channels}
         crops |= {"recognition": recognition}
-        work = partial(self._detect, video=video, min_face_px=min_face_px, crops=crops)
+        work = partial(self._detect, min_face=min_face, crops=crops)
         for batch in batches:
             yield from retry_smaller(batch, work, self._set_batch_size, _describe(video))
 
@@ -213,7 +221,7 @@ class DevicePipeline:
             ready = torch.cuda.Event()
             ready.record(self._copy_stream)
         pts_s, duration_s = (np.array([getattr(one, name) for one in samples]) for name in ("pts_s", "duration_s"))
-        return DeviceBatch(pts_s, duration_s, image, luma, samples[0].limited, ready)
+        return DeviceBatch(pts_s, duration_s, image, luma, samples[0].limited, samples[0].size_px, ready)
 
     def _stack(self, arrays: Sequence[np.ndarray | Tensor]) -> Tensor:
         """Stack n arrays on the device: from page-locked memory, on a stream of its own, beside the computations there.
@@ -237,22 +245,21 @@ class DevicePipeline:
         self,
         batch: DeviceBatch,
         *,
-        video: VideoInfo,
-        min_face_px: float,
+        min_face: MinFace,
         crops: dict[str, Any],
     ) -> FaceBatch:
         with self._lock:
             self._wait_for(batch)
             with stage("detect"):
-                found = self.detector.detect(batch.image, min_face_px / video.width_px * batch.image.shape[2])
-            stored = batch.luma.shape[2] / video.width_px, batch.luma.shape[1] / video.height_px
+                found = self.detector.detect(batch.image, min_face(batch.size_px) * batch.image.shape[2])
+            stored = batch.luma.shape[2] / batch.size_px[0], batch.luma.shape[1] / batch.size_px[1]
 
             def cut(place: np.ndarray, side_px: int, channels: int) -> np.ndarray:
                 image = batch.image if channels == 3 else None
                 where = found.frame, place, side_px
                 return cut_faces(batch.luma, *where, stretch=stored, limited=batch.limited, image=image)
 
-            return to_face_batch(batch, found, video, cut, **crops)
+            return to_face_batch(batch, found, cut, **crops)
 
     def _wait_for(self, batch: DeviceBatch) -> None:
         """Make the stream of this thread wait for the copies, and keep their memory until the stream has used it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +11,17 @@ from fervid.faces.crop import FaceAlignment, add_detail, crop_face
 from fervid.faces.detector import Detections, FaceDetector
 from fervid.faces.quality import quality
 from fervid.runtime.profiling import stage
-from fervid.types import FaceBatch, FrameBatch, VideoInfo
+from fervid.types import FaceBatch, FrameBatch
 
-__all__ = ["DetectionStrategy", "RecognitionCrops", "SampledFrames", "detect", "detect_all", "to_face_batch"]
+__all__ = [
+    "DetectionStrategy",
+    "MinFace",
+    "RecognitionCrops",
+    "SampledFrames",
+    "detect",
+    "detect_all",
+    "to_face_batch",
+]
 
 
 class RecognitionCrops(Protocol):
@@ -49,6 +58,8 @@ class SampledFrames(Protocol):
     pts_s, duration_s : ndarray, shape (n,), float64
     image : array, shape (n, h, w, 3), uint8
     thumb : ndarray, shape (n, 18, 32, 3), uint8
+    size_px : tuple of int
+        Width and height at which all of them are displayed.
     """
 
     @property
@@ -63,13 +74,21 @@ class SampledFrames(Protocol):
     @property
     def thumb(self) -> np.ndarray: ...
 
+    @property
+    def size_px(self) -> tuple[int, int]: ...
+
 
 #: Cuts each face out of its frame: places (m, 2, 3), side in pixels, channels C -> (m, side, side, C) uint8.
 Cut = Callable[[np.ndarray, int, int], np.ndarray]
 
-#: Decides which sampled frames a detector searches: batches, detector, size of the smallest face relative to the width
-#: of the image -> each batch with its detections.
-DetectionStrategy = Callable[[Iterable[FrameBatch], FaceDetector, float], Generator[tuple[FrameBatch, Detections]]]
+Searched = Generator[tuple[FrameBatch, Detections]]
+
+#: Decides which sampled frames a detector searches: batches of one displayed size, detector, size of the smallest face
+#: relative to the width of the image -> each batch with its detections.
+DetectionStrategy = Callable[[Iterable[FrameBatch], FaceDetector, float], Searched]
+
+#: Size of the smallest face, relative to the width of the frame, for the displayed size of the frame.
+MinFace = Callable[[tuple[int, int]], float]
 
 
 def detect_all(
@@ -100,15 +119,15 @@ def detect_all(
 def detect(
     frames: Iterable[FrameBatch],
     detector: FaceDetector,
-    video: VideoInfo,
     *,
     alignment: FaceAlignment,
     crop_px: int,
     channels: int = 1,
-    min_face_px: float,
+    min_face: MinFace,
     strategy: DetectionStrategy = detect_all,
     recognition: RecognitionCrops | None = None,
     rough: bool = False,
+    ahead: Callable[[Searched], Searched] = lambda searched: searched,
 ) -> Iterator[FaceBatch]:
     """Detect faces in the small images and cut them out of the full luma planes, to which the images give colours.
 
@@ -116,62 +135,62 @@ def detect(
     ----------
     frames : Iterable[FrameBatch]
     detector : FaceDetector
-    video : VideoInfo
     alignment : FaceAlignment
         Where the crops lie on the faces.
     crop_px : int
         Side of the crops.
     channels : int
         Of the crops: 1, grey, or 3, RGB.
-    min_face_px : float
-        Size of the smallest face, in displayed pixels of the video.
+    min_face : callable
+        Size of the smallest face, relative to the width of the frame, for the displayed size of the frame.
     strategy : DetectionStrategy
-        Which sampled frames the detector searches.
+        Which sampled frames the detector searches; it starts again wherever the displayed size changes.
     recognition : RecognitionCrops, optional
         Cut out a second crop of each face.
     rough : bool
         Whether crops are made three times as fast and slightly different (see `crop_face`).
+    ahead : callable
+        Lets the search run ahead of the crops, on a thread of its own.
 
     Yields
     ------
     FaceBatch
-        One per batch of frames; boxes in displayed pixels of the video.
+        One per batch of frames; boxes in displayed pixels of each frame.
     """
-    for batch, found in strategy(frames, detector, min_face_px / video.width_px):
-        cut = partial(_cut_out, batch, found.frame, video, rough=rough)
-        crops: dict[str, Any] = {"alignment": alignment, "crop_px": crop_px, "channels": channels}
-        yield to_face_batch(batch, found, video, cut, **crops, recognition=recognition)
+    crops: dict[str, Any] = {"alignment": alignment, "crop_px": crop_px, "channels": channels}
+    for batch, found in ahead(_search(frames, detector, min_face, strategy)):
+        cut = partial(_cut_out, batch, found.frame, rough=rough)
+        yield to_face_batch(batch, found, cut, **crops, recognition=recognition)
+
+
+def _search(
+    frames: Iterable[FrameBatch], detector: FaceDetector, min_face: MinFace, strategy: DetectionStrategy
+) -> Searched:
+    for size_px, run in groupby(frames, lambda batch: batch.size_px):
+        yield from strategy(run, detector, min_face(size_px))
 
 
 def _cut_out(
-    batch: FrameBatch,
-    frame: np.ndarray,
-    video: VideoInfo,
-    place: np.ndarray,
-    side_px: int,
-    channels: int,
-    *,
-    rough: bool,
+    batch: FrameBatch, frame: np.ndarray, place: np.ndarray, side_px: int, channels: int, *, rough: bool
 ) -> np.ndarray:
     crop = np.zeros((len(frame), side_px, side_px, channels), np.uint8)
     for i, index in enumerate(frame):
-        luma, image = batch.luma[index], batch.image[index]
-        grey = crop_face(luma, place[i], side_px, _scale(luma, video), limited=batch.limited[index], rough=rough)
+        luma, image, size_px = batch.luma[index], batch.image[index], batch.size_px
+        grey = crop_face(luma, place[i], side_px, _scale(luma, size_px), limited=batch.limited[index], rough=rough)
         if channels == 1:
             crop[i, ..., 0] = grey
         else:
-            crop[i] = add_detail(crop_face(image, place[i], side_px, _scale(image, video)), grey)
+            crop[i] = add_detail(crop_face(image, place[i], side_px, _scale(image, size_px)), grey)
     return crop
 
 
-def _scale(image: np.ndarray, video: VideoInfo) -> tuple[float, float]:
-    return image.shape[1] / video.width_px, image.shape[0] / video.height_px
+def _scale(image: np.ndarray, size_px: tuple[int, int]) -> tuple[float, float]:
+    return image.shape[1] / size_px[0], image.shape[0] / size_px[1]
 
 
 def to_face_batch(
     batch: SampledFrames,
     found: Detections,
-    video: VideoInfo,
     cut: Cut,
     *,
     alignment: FaceAlignment,
@@ -179,14 +198,13 @@ def to_face_batch(
     channels: int = 1,
     recognition: RecognitionCrops | None = None,
 ) -> FaceBatch:
-    """Scale detections to displayed pixels of the video and cut out their faces.
+    """Scale detections to displayed pixels of their frames and cut out their faces.
 
     Parameters
     ----------
     batch : SampledFrames
     found : Detections
         In pixels of `batch.image`.
-    video : VideoInfo
     cut : callable
         Cuts one place per detection out of the frames.
     alignment, crop_px, channels, recognition
@@ -197,7 +215,7 @@ def to_face_batch(
     FaceBatch
     """
     height, width = batch.image.shape[1:3]
-    scale = np.array([video.width_px / width, video.height_px / height], np.float32)
+    scale = np.array([batch.size_px[0] / width, batch.size_px[1] / height], np.float32)
     box, landmarks = found.box_px * np.tile(scale, 2), found.landmarks_px * scale
     with stage("crop"):
         crop = cut(alignment.places(box, landmarks), crop_px, channels)
@@ -211,6 +229,7 @@ def to_face_batch(
         duration_s=batch.duration_s,
         thumb=thumb,
         pts_s=batch.pts_s[found.frame],
+        frame_px=np.tile(np.array(batch.size_px, np.int32), (len(found), 1)),
         box_px=box,
         score=found.score,
         landmarks_px=landmarks,

@@ -78,7 +78,7 @@ def compare(
     timeline : Path
         The timeline.
     ratings : sequence of Path
-        CSV files of ratings.
+        Files of ratings: CSV, .xlsx, ELAN's .eaf or tab-delimited text, subtitles.
     options : RatingOptions, optional
         How to read the ratings, and the track or person to compare.
     max_lag_s : int
@@ -99,7 +99,8 @@ def compare(
         If a file is not valid, or the timeline and the ratings have nothing in common.
     """
     options = _check(options or RatingOptions(), max_lag_s, block_s)
-    series, rated = read_timeline_series(timeline, options), read_raters(ratings, options)
+    series = read_timeline_series(timeline, options)
+    rated = read_raters(ratings, options, series.film)
     aligned = align(series, rated, options)
     coverage = aligned.facts["coverage"]
     if not coverage["compared_seconds"]:

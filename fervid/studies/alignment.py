@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fervid.clock import FileClock, processed_part
 from fervid.errors import DataError
 from fervid.labels import EMOTIONS
-from fervid.studies.ratings import RatingOptions, Ratings
+from fervid.studies.ratings import Film, RatingOptions, Ratings
 from fervid.timeline.read import load_timeline, read_provenance
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class TimelineSeries:
     """Description of the faces that the series is about."""
     model: str
     """Name of the model."""
+    film: Film
+    """The video, and its clock."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,20 @@ def read_timeline_series(path: Path, options: RatingOptions) -> TimelineSeries:
         raise DataError(f"{path}: no second with a face to compare ({counts})")
     prob = np.divide(summed, np.where(seen, total, np.nan)[:, None])
     model = facts.get("model", {}).get("name", "unknown")
-    return TimelineSeries(path, tuple(labels), second, status, prob, faces, model)
+    return TimelineSeries(path, tuple(labels), second, status, prob, faces, model, _film(facts, second))
+
+
+def _film(facts: dict[str, Any], second: np.ndarray) -> Film:
+    """Describe the part of the video that a timeline covers."""
+    source, (start_s, stop_s) = facts.get("source", {}), processed_part(facts)
+    last = float(second[-1])
+    ends = [end for end in (source.get("duration_s"), stop_s) if end is not None and end > last]
+    return Film(
+        source.get("name"),
+        FileClock.of(facts),
+        max(float(second[0]), start_s),
+        min([*ends, last + 1]),
+    )
 
 
 def _choose(path: Path, frame: "pd.DataFrame", options: RatingOptions) -> tuple[str, np.ndarray]:
@@ -168,6 +184,7 @@ def align(timeline: TimelineSeries, ratings: Ratings, options: RatingOptions) ->
     facts = {
         "only_in_ratings": [n for n in ratings.emotions if n not in shared],
         "only_in_machine": [n for n in timeline.emotions if n not in shared],
+        "origin_s": timeline.film.clock.origin_s,
     }
     if not shared:
         raise DataError(
@@ -178,7 +195,7 @@ def align(timeline: TimelineSeries, ratings: Ratings, options: RatingOptions) ->
     if not inside.any():
         raise DataError(
             f"{ratings.path}: rates seconds {ratings.second[0]} to {ratings.second[-1]}, {timeline.path} covers "
-            f"{timeline.second[0]} to {timeline.second[-1]}: none in common; times count from the video's first frame"
+            f"{timeline.second[0]} to {timeline.second[-1]}: none in common; times are those that a player shows"
         )
     at = np.searchsorted(timeline.second, ratings.second[inside])
     score = np.full((len(ratings.raters), n, len(shared)), np.nan)

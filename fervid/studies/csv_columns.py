@@ -8,7 +8,7 @@ from pathlib import Path
 from fervid.errors import DataError
 from fervid.labels import EMOTIONS, emotion
 
-__all__ = ["Columns", "find_columns"]
+__all__ = ["Columns", "find_columns", "is_header"]
 
 _TIME = {"time", "t", "second", "seconds", "sec", "secs", "timestamp", "timecode", "position", "s", "ms", "frametime"}
 _START = {"start", "onset", "begin", "from", "start_time", "onset_time", "begin_time", "time_start"}
@@ -34,7 +34,19 @@ _ROLES = {
     "rater": _RATER | {f"{name}_id" for name in _RATER} | {f"{name}_name" for name in _RATER},
     "person": {"person"},
     "track": {"track"},
+    "offset": {"time_offset"},
+    "media": {"media_file_name", "media_file_path", "media_file"},
+    "source": {"source"},
+    "media_durations": {"media_duration"},
+    "observation": {"observation_id"},
+    "tier": {"tier", "tier_id", "tier_name"},
 }
+#: Names of columns that may say which rows start and which rows stop a state, the most likely first.
+_EVENT = ("behavior_type", "behaviour_type", "event_type", "status", "type", "comment")
+_SUBJECT = {"subject", "subjects", "participant"}
+_MODIFIER = re.compile(r"modifiers?(_\d+)?")
+#: The columns that only a timeline has; its times count from the first frame.
+_TIMELINE = {"video", "second", "status", "n_sampled", "face_seconds", "dominant"}
 _ACCEPTED = (
     "a time column (second, time, t, timestamp) or start with end or duration (start, onset, begin; end, offset, "
     "stop), and a label column (label, emotion), one per rater (rater1, rater2), or score columns (happiness, "
@@ -53,6 +65,23 @@ class Columns:
     rater: int | None = None
     person: int | None = None
     track: int | None = None
+    offset: int | None = None
+    """What was added to the times of the media file, as BORIS does."""
+    media: int | None = None
+    """The video file of the row."""
+    source: int | None = None
+    """All video files of the observation."""
+    media_durations: int | None = None
+    """Their durations."""
+    observation: int | None = None
+    tier: int | None = None
+    subjects: list[int] = field(default_factory=list)
+    """Columns that name the person or track that a row is about."""
+    events: list[int] = field(default_factory=list)
+    """Columns that may say which rows start and which rows stop a state, the most likely first."""
+    modifiers: list[int] = field(default_factory=list)
+    weight: int | None = None
+    """The column face_seconds of an exported timeline."""
     labels: list[tuple[str, int]] = field(default_factory=list)
     """Rater that the column is named after, or "", and column."""
     scores: list[tuple[str, str, int]] = field(default_factory=list)
@@ -66,6 +95,21 @@ class Columns:
     def emotions(self) -> tuple[str, ...]:
         """Emotions that have a score column, in the order of the timeline."""
         return tuple(name for name in EMOTIONS if any(name == scored for _, scored, _ in self.scores))
+
+
+def is_header(cells: list[str]) -> bool:
+    """Report whether cells are the names of a time column and of one more column with a role.
+
+    Parameters
+    ----------
+    cells : list of str
+
+    Returns
+    -------
+    bool
+    """
+    found = _find(cells)
+    return (found.time is not None or found.start is not None) and bool(found.labels or found.scores)
 
 
 def find_columns(path: Path, header: list[str]) -> Columns:
@@ -88,11 +132,22 @@ def find_columns(path: Path, header: list[str]) -> Columns:
     DataError
         If the columns do not suffice; the message lists the accepted names.
     """
-    found = Columns()
-    for i, name in enumerate(header):
-        if not _assign(found, i, re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")):
-            found.unused.append(name)
+    found = _find(header)
     _check(path, header, found)
+    return found
+
+
+def _find(header: list[str]) -> Columns:
+    """Assign a role to every column that has one."""
+    found = Columns()
+    keys = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in header]
+    for i, key in enumerate(keys):
+        if not _assign(found, i, key):
+            found.unused.append(header[i])
+    found.events.sort(key=lambda i: _EVENT.index(keys[i]))
+    if set(keys) >= _TIMELINE:
+        found.weight = keys.index("face_seconds")
+        found.labels = [pair for pair in found.labels if keys[pair[1]] != "dominant"]  # the highest score
     return found
 
 
@@ -104,6 +159,15 @@ def _assign(found: Columns, i: int, key: str) -> bool:
             setattr(found, role, i)
             found.unit_s[i] = unit_s
             return True
+    if key in _SUBJECT:
+        found.subjects.append(i)
+        return True
+    if _MODIFIER.fullmatch(key):
+        found.modifiers.append(i)
+        return True
+    if key in _EVENT:
+        found.events.append(i)
+        return False
     rater, content = _split_rater(key)
     if content in _LABEL or (content == "" and rater):
         if any(rater == other for other, _ in found.labels):

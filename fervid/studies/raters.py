@@ -9,20 +9,22 @@ import numpy as np
 
 from fervid.errors import DataError
 from fervid.labels import EMOTIONS
-from fervid.studies.ratings import RatingOptions, Ratings, read_ratings
+from fervid.studies.ratings import Film, RatingOptions, Ratings, read_ratings
 
 __all__ = ["read_raters"]
 
 
-def read_raters(paths: Sequence[Path], options: RatingOptions) -> Ratings:
+def read_raters(paths: Sequence[Path], options: RatingOptions, film: Film | None = None) -> Ratings:
     """Read the ratings of all raters, from one or more tables of any format.
 
     Parameters
     ----------
     paths : sequence of Path
-        CSV files.
+        Files as `read_ratings` takes them.
     options : RatingOptions
         How to read them.
+    film : Film, optional
+        The video that was rated, and its clock.
 
     Returns
     -------
@@ -35,8 +37,8 @@ def read_raters(paths: Sequence[Path], options: RatingOptions) -> Ratings:
         If there is no file, one is not a table of ratings, or two raters have the same name.
     """
     if not paths:
-        raise DataError("no ratings: expected at least one CSV file")
-    tables = [read_ratings(path, options) for path in paths]
+        raise DataError("no ratings: expected at least one CSV file, .eaf, .srt or .xlsx")
+    tables = [read_ratings(path, options, film) for path in paths]
     return tables[0] if len(tables) == 1 else _join(tables)
 
 
@@ -98,6 +100,7 @@ def _join_facts(tables: list[Ratings], names: tuple[str, ...]) -> dict[str, Any]
         "kind": kinds.pop() if len(kinds) == 1 else "moments and intervals",
         "columns_not_used": [name for table in tables for name in table.facts["columns_not_used"]],
         "labels_ignored": ignored,
+        "points_ignored": sum(table.facts["points_ignored"] for table in tables),
     }
     if scales:
         facts["scale"] = scales[0] if len(scales) == 1 else scales

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fervid.runtime.profiling import stage
-from fervid.types import EmotionBatch, Rows, VideoInfo
+from fervid.types import EmotionBatch, Rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ __all__ = ["NO_DATA", "NO_FACE", "OK", "entropy", "fill_gaps", "summarise", "wei
 OK, NO_FACE, NO_DATA = "ok", "no_face", "no_data"
 
 
-def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: VideoInfo) -> Iterator[Rows]:
+def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...]) -> Iterator[Rows]:
     """Aggregate readings second by second, keeping only the current second in memory.
 
     Parameters
@@ -27,8 +27,6 @@ def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: 
         Readings in the order of time.
     labels : tuple of str
         The emotions of the classifier, in the order of its columns.
-    video : VideoInfo
-        Its frame size normalises the boxes.
 
     Yields
     ------
@@ -45,7 +43,7 @@ def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: 
         for now in np.unique(np.floor(batch.sampled_s)).astype(int):
             if second is not None and now > second:
                 with stage("average"):
-                    rows, before = _one_second(second, samples, faces, labels, video, before)
+                    rows, before = _one_second(second, samples, faces, labels, before)
                 yield rows
                 samples, faces = [], []
             second = int(now)
@@ -53,7 +51,7 @@ def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...], video: 
             samples.append((batch.sampled_s[here], batch.duration_s[here], batch.shot[here]))
             faces.append(batch.take(np.floor(batch.pts_s) == now))
     if second is not None:
-        yield _one_second(second, samples, faces, labels, video, before)[0]
+        yield _one_second(second, samples, faces, labels, before)[0]
 
 
 class _Last(NamedTuple):
@@ -64,19 +62,14 @@ class _Last(NamedTuple):
 
 
 def _one_second(
-    second: int,
-    samples: list,
-    faces: list[EmotionBatch],
-    labels: tuple[str, ...],
-    video: VideoInfo,
-    before: _Last,
+    second: int, samples: list, faces: list[EmotionBatch], labels: tuple[str, ...], before: _Last
 ) -> tuple[Rows, _Last]:
     """Aggregate one second -> its rows, and its last sample; `before` is that of the second before it."""
     sampled_s, duration_s, shot = (np.concatenate(part) for part in zip(*samples))
     share_s = _time_shares(sampled_s - second, duration_s)
-    pts_s, track, prob, score, box, quality = (
+    pts_s, track, prob, score, box, size, quality = (
         np.concatenate([getattr(f, name) for f in faces])
-        for name in ("pts_s", "track", "prob", "score", "box_px", "quality")
+        for name in ("pts_s", "track", "prob", "score", "box_px", "frame_px", "quality")
     )
     numbers, first, row = np.unique(track, return_index=True, return_inverse=True)
     last = _Last(float(sampled_s[-1] + duration_s[-1]), track[pts_s == sampled_s[-1]])
@@ -94,7 +87,7 @@ def _one_second(
     best = p.argmax(1)
     dominant_prob = prob[np.arange(len(prob)), best[row]].astype(np.float64)
     spread = np.sqrt(np.maximum(mean((dominant_prob - mean(dominant_prob)[row]) ** 2), 0))
-    x0, y0, x1, y1 = (mean(box[:, i]) for i in range(4))
+    x0, y0, x1, y1 = (mean(box[:, i] / size[:, i % 2].astype(np.float64)) for i in range(4))
     n = len(numbers)
     rows = {
         "second": np.full(n, second),
@@ -109,11 +102,11 @@ def _one_second(
         "entropy": entropy(p),
         "spread": spread,
         "score": mean(score),
-        "face_px": y1 - y0,
-        "x": x0 / video.width_px,
-        "y": y0 / video.height_px,
-        "w": (x1 - x0) / video.width_px,
-        "h": (y1 - y0) / video.height_px,
+        "face_px": mean(box[:, 3] - box[:, 1]),
+        "x": x0,
+        "y": y0,
+        "w": x1 - x0,
+        "h": y1 - y0,
         "quality": mean(quality),
     }
     return rows, last

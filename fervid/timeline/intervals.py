@@ -64,7 +64,7 @@ def merge_seconds(timeline: Timeline) -> list[Interval]:
         Interval(
             track=int(track[i]) if ok[i] else None,
             label=str(label[i]),
-            start_s=float(second[i]),
+            start_s=max(float(second[i]), timeline.start_s),
             end_s=min(float(second[j - 1]) + 1, timeline.end_s),
             prob=float(p),
         )

@@ -334,6 +334,11 @@ class Timeline:
         return float(self.frame["second"].iloc[0])
 
     @property
+    def start_s(self) -> float:
+        """Start of the first second, or of the part that was processed if that is later; see `first_s`."""
+        return max(self.first_s, processed_part(self.provenance)[0])
+
+    @property
     def end_s(self) -> float:
         """End of the last second, or of the video if that comes first; the timeline must not be empty."""
         last = float(self.frame["second"].iloc[-1])

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from fervid.files import to_utf8, write_atomically, write_error
 from fervid.timeline.read import read_provenance
 from fervid.timeline.schema import CATEGORICAL, categorical_array, file_metadata, number_array
-from fervid.types import EmotionBatch, VideoInfo
+from fervid.types import EmotionBatch
 
 __all__ = ["FacesWriter", "rename_timeline", "write_table"]
 
@@ -39,23 +39,20 @@ class FacesWriter:
         The temporary file of `fervid.files.write_atomically`.
     labels : tuple of str
         The emotions of the classifier.
-    video : VideoInfo
-        Its frame size normalises boxes and landmarks.
     name : str
         The value of the column `video`.
     """
 
-    def __init__(self, part: Path, labels: tuple[str, ...], video: VideoInfo, name: str) -> None:
+    def __init__(self, part: Path, labels: tuple[str, ...], name: str) -> None:
         self._name, self._waiting = to_utf8(name), 0
         self._batches: list[pa.Table] = []
-        self._size = np.array([video.width_px, video.height_px], np.float64)
         landmarks = [f"{mark}_{axis}" for mark in _LANDMARKS for axis in "xy"]
         real = [(column, pa.float32()) for column in ("score", "x", "y", "w", "h", *landmarks, *labels)]
         self._schema = pa.schema([("video", CATEGORICAL), ("pts_s", pa.float64()), ("track", pa.int32()), *real])
         self._folder, self._writer = part.parent, pq.ParquetWriter(part, self._schema, compression="zstd")
 
     def write(self, batch: EmotionBatch) -> None:
-        """Append the readings of a batch, with boxes and landmarks normalised to 0..1 of the displayed frame.
+        """Append the readings of a batch, with boxes and landmarks normalised to 0..1 of their displayed frame.
 
         Parameters
         ----------
@@ -66,8 +63,9 @@ class FacesWriter:
         OutputError, RunError
             If the file cannot be written, or the disk is full.
         """
-        corner, end = batch.box_px[:, :2] / self._size, batch.box_px[:, 2:] / self._size
-        marks = (batch.landmarks_px / self._size).reshape(len(batch), 2 * len(_LANDMARKS))
+        size = batch.frame_px.astype(np.float64)
+        corner, end = batch.box_px[:, :2] / size, batch.box_px[:, 2:] / size
+        marks = (batch.landmarks_px / size[:, None]).reshape(len(batch), 2 * len(_LANDMARKS))
         real = np.column_stack([batch.score, corner, end - corner, marks, batch.prob]).astype(np.float32)
         kinds = self._schema.types[1:]
         numbers = [number_array(column, kind) for column, kind in zip((batch.pts_s, batch.track, *real.T), kinds)]

@@ -38,7 +38,8 @@ _NO_TRACK = np.int32(-1)
 def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]:
     """Assign track numbers to faces; faces of no track (too weak to start one, or detected once) are dropped.
 
-    Batches are not regrouped. Each is yielded as soon as all of its tracks are confirmed or rejected, at most half a
+    Faces are followed in the window of a player, so that a track outlasts a change of the resolution. Batches are not
+    regrouped. Each is yielded as soon as all of its tracks are confirmed or rejected, at most half a
     second of video later. Track numbers count from 0 in the order of appearance; a track ends with its shot.
 
     Parameters
@@ -52,7 +53,11 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
     """
     waiting: deque[tuple[ShotBatch, np.ndarray]] = deque()
     numbering, current_shot = _Numbering(), None
+    window_px: np.ndarray | None = None
     for batch in shots:
+        if window_px is None and len(batch.frame_px):
+            window_px = batch.frame_px[0]
+        box_px = _in_window(batch.box_px, batch.frame_px, window_px)
         track = np.full(len(batch), _NO_TRACK)
         for pts_s, shot in zip(batch.sampled_s, batch.shot):
             if current_shot is not None and shot != current_shot:
@@ -60,7 +65,7 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
             current_shot = shot
             here = batch.pts_s == pts_s
             with stage("track"):
-                track[here] = tracker.update(float(pts_s), batch.box_px[here], batch.score[here])
+                track[here] = tracker.update(float(pts_s), box_px[here], batch.score[here])
         waiting.append((batch, track))
         while waiting and not np.isin(tracker.pending, waiting[0][1]).any():
             yield numbering.apply(*waiting.popleft(), tracker.rejected)
@@ -69,6 +74,15 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
     tracker.reset()
     while waiting:
         yield numbering.apply(*waiting.popleft(), tracker.rejected)
+
+
+def _in_window(box_px: np.ndarray, size_px: np.ndarray, window_px: np.ndarray | None) -> np.ndarray:
+    """Move boxes (m, 4) to where a player shows them, which fits frames of each size (m, 2) into one window."""
+    if window_px is None or (size_px == window_px).all():
+        return box_px
+    scale = (window_px / size_px).min(1, keepdims=True)
+    margin = (window_px - size_px * scale) / 2
+    return (box_px * scale + np.tile(margin, 2)).astype(np.float32)
 
 
 class _Numbering:

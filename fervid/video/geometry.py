@@ -1,12 +1,15 @@
 """How stored frames become displayed ones: one of eight orientations, and the shape of the pixels."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-__all__ = ["ORIENTATIONS", "UPRIGHT", "Geometry", "Orientation"]
+T = TypeVar("T")
+
+__all__ = ["ORIENTATIONS", "UPRIGHT", "Geometry", "LargerFrame", "Orientation", "Place", "fit", "on_largest"]
 
 #: How far the axes of a display matrix may lie from those of the nearest orientation, in radians.
 _TOLERANCE = 0.1
@@ -143,3 +146,99 @@ class Geometry:
         """
         wide = max(1, round(width_px * float(self.pixel_shape)))
         return (height_px, wide) if self.orientation.swaps_sides else (wide, height_px)
+
+
+class Place(NamedTuple):
+    """Where a frame lies in a window, in pixels: even numbers, as chroma planes need them."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def within(self, window_px: tuple[int, int]) -> np.ndarray:
+        """Express the place in parts of its window.
+
+        Parameters
+        ----------
+        window_px : tuple of int
+
+        Returns
+        -------
+        ndarray, shape (2, 2)
+            x and y of the upper left corner, then width and height.
+        """
+        return np.array([[self.x, self.y], [self.width, self.height]]) / window_px
+
+
+def fit(frame_px: tuple[int, int], window_px: tuple[int, int]) -> Place:
+    """Fit a frame into a window as players do: as large as possible in its own shape, and in the middle.
+
+    Parameters
+    ----------
+    frame_px : tuple of int
+        Displayed width and height.
+    window_px : tuple of int
+        Even numbers. A frame whose shape is that of the window, within two pixels, fills it.
+
+    Returns
+    -------
+    Place
+    """
+    scale = min(window / side for window, side in zip(window_px, frame_px))
+    width, height = (
+        window if window - side * scale <= 2 else max(2, round(side * scale / 2) * 2)
+        for window, side in zip(window_px, frame_px)
+    )
+    return Place((window_px[0] - width) // 4 * 2, (window_px[1] - height) // 4 * 2, width, height)
+
+
+class LargerFrame(Exception):
+    """A frame has more pixels than the window into which frames are fitted.
+
+    Parameters
+    ----------
+    size_px : tuple of int
+        Displayed width and height of the largest frame of the video.
+    """
+
+    def __init__(self, size_px: tuple[int, int]) -> None:
+        super().__init__(f"{size_px[0]}x{size_px[1]}")
+        self.size_px = size_px
+
+    @classmethod
+    def check(cls, frame: Any, rest: Iterable[Any], window_px: tuple[int, int]) -> None:
+        """Raise a LargerFrame if a frame is larger than the window, for the largest one of the video.
+
+        Parameters
+        ----------
+        frame : Frame
+        rest : iterable of Frame
+            The frames after it.
+        window_px : tuple of int
+        """
+        if _area(frame.size_px) > _area(window_px):
+            raise cls(max((frame.size_px, *(one.size_px for one in rest)), key=_area))
+
+
+def _area(size_px: tuple[int, int]) -> int:
+    return size_px[0] * size_px[1]
+
+
+def on_largest(work: Callable[[tuple[int, int] | None], T]) -> T:
+    """Do work in a window of the size of the first frame, and again in that of the largest frame if there is one.
+
+    Parameters
+    ----------
+    work : callable
+        Takes the displayed size of the largest frame, None at first; it raises LargerFrame if that is not the largest.
+
+    Returns
+    -------
+    T
+        What `work` returns.
+    """
+    try:
+        return work(None)
+    except LargerFrame as larger:
+        return work(larger.size_px)

@@ -41,7 +41,9 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
         If the options do not fit the video.
     """
     video, restarts = read_video(path, config, lambda reader: reader.info)
-    longer_side_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
+    size_px = (video.width_px, video.height_px)
+    config.check_min_face(*size_px)
+    longer_side_px, min_face_px = config.detection_scale(*size_px)
     ends_at = None if video.duration_s is None else FileClock(video.origin_s).to_file(video.duration_s)
     notes = [note for name, note in _NOTES.items() if restarts[name]]
     return {
@@ -60,7 +62,7 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
         },
         "plan": {
             "sampled_frames_per_second": config.fps or "every frame",
-            "detection_size": "x".join(map(str, detection_size(video, longer_side_px))),
+            "detection_size": "x".join(map(str, detection_size(size_px, longer_side_px))),
             "smallest_face_px": round(min_face_px, 1),
             "from_s": config.start_s,
             "to_s": min((end for end in (config.end_s, ends_at) if end is not None), default=None),

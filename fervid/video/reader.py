@@ -48,10 +48,15 @@ class Frame(Protocol):
         When it is displayed, in seconds since the first frame.
     duration_s : float
         For how long, until the next frame unless frames are missing there; 0 if that is unknown.
+    size_px : tuple of int
+        Width and height at which it is displayed; they may differ from frame to frame.
     """
 
     pts_s: float
     duration_s: float
+
+    @property
+    def size_px(self) -> tuple[int, int]: ...
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """Convert the displayed frame to RGB, resized by area.

@@ -1,16 +1,24 @@
 """Sample frames by time -> FrameBatch. Sampled times are recorded: "no face" and "not sampled" stay distinct."""
 
 import math
-from collections.abc import Generator, Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain, groupby, islice
 
 import numpy as np
 
 from fervid.runtime.profiling import stage
-from fervid.types import FrameBatch, VideoInfo
+from fervid.types import FrameBatch
 from fervid.video.reader import INSTANT_S, Frame, TimeOnly, cell_of
 
-__all__ = ["KEYFRAME_GRID_S", "SampledFrame", "batch_frames", "detection_size", "sample_frames", "skip_static"]
+__all__ = [
+    "KEYFRAME_GRID_S",
+    "DetectionSize",
+    "SampledFrame",
+    "batch_frames",
+    "detection_size",
+    "sample_frames",
+    "skip_static",
+]
 
 #: Frames per batch: 8 to 16 are fastest on a CPU; fewer where frames are so large that memory would grow.
 BATCH = 8
@@ -107,7 +115,8 @@ def _edges(from_s: float, until_s: float, next_s: float) -> Iterator[int]:
 def skip_static(samples: Iterable[SampledFrame]) -> Iterator[SampledFrame]:
     """Replace each frame by an earlier one with the same image, so that nothing is converted or searched twice.
 
-    Images are the same if no pixel in any eighth row differs by more than 8 of 255 grey levels. No frame stands for
+    Images are the same if they are displayed at one size and no pixel in any eighth row differs by more than 8 of 255
+    grey levels. No frame stands for
     others beyond the end of its KEYFRAME_GRID_S.
 
     Parameters
@@ -126,7 +135,8 @@ def skip_static(samples: Iterable[SampledFrame]) -> Iterator[SampledFrame]:
         if frame is not kept:
             with stage("compare"):
                 new = frame.luma_preview()
-                if kept is None or pts_s // KEYFRAME_GRID_S > cell or not _is_same(preview, new):
+                same = kept and kept.size_px == frame.size_px and _is_same(preview, new)
+                if kept is None or not same or pts_s // KEYFRAME_GRID_S > cell:
                     kept, preview = frame, new
         cell = pts_s // KEYFRAME_GRID_S
         yield kept, pts_s, duration_s
@@ -138,27 +148,31 @@ def _is_same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return bool((np.maximum(one, other) - np.minimum(one, other)).max() <= _STATIC)
 
 
-def batch_frames(samples: Iterable[SampledFrame], video: VideoInfo, size_px: tuple[int, int]) -> Generator[FrameBatch]:
+#: The size of the detection image for a displayed size; both are width and height.
+DetectionSize = Callable[[tuple[int, int]], tuple[int, int]]
+
+
+def batch_frames(samples: Iterable[SampledFrame], size: DetectionSize) -> Generator[FrameBatch]:
     """Convert the sampled frames, and no others.
 
     Parameters
     ----------
     samples : iterable of SampledFrame
-    video : VideoInfo
-        Its frame size limits the size of the batches.
-    size_px : tuple of int
-        Width and height of the detection image.
+    size : callable
+        Returns the size of the detection image, from that of the displayed frame.
 
     Yields
     ------
     FrameBatch
-        Of at most 8 samples. Samples of one frame share one luma array, by which later stages recognise them.
+        Of at most 8 samples, fewer where frames are large, and all of one displayed size. Samples of one frame share
+        one luma array, by which later stages recognise them.
     """
-    most = max(1, min(BATCH, _BATCH_PIXELS // (video.width_px * video.height_px)))
-    converted = _convert(samples, size_px)
-    while batch := list(islice(converted, most)):
-        pts_s, duration_s, image, luma, limited = zip(*batch)
-        yield FrameBatch(np.array(pts_s), np.array(duration_s), np.stack(image), luma, limited)
+    for size_px, run in groupby(samples, lambda sample: sample[0].size_px):
+        most = max(1, min(BATCH, _BATCH_PIXELS // (size_px[0] * size_px[1])))
+        converted = _convert(run, size(size_px))
+        while batch := list(islice(converted, most)):
+            pts_s, duration_s, image, luma, limited = zip(*batch)
+            yield FrameBatch(np.array(pts_s), np.array(duration_s), np.stack(image), luma, limited, size_px)
 
 
 def _convert(samples: Iterable[SampledFrame], size_px: tuple[int, int]) -> Iterator[tuple]:
@@ -171,12 +185,13 @@ def _convert(samples: Iterable[SampledFrame], size_px: tuple[int, int]) -> Itera
         yield pts_s, duration_s, *pixels
 
 
-def detection_size(video: VideoInfo, long_px: int) -> tuple[int, int]:
-    """Compute the size of the image in which faces are detected; it is never larger than the video.
+def detection_size(frame_px: tuple[int, int], long_px: int) -> tuple[int, int]:
+    """Compute the size of the image in which faces are detected; it is never larger than the frame.
 
     Parameters
     ----------
-    video : VideoInfo
+    frame_px : tuple of int
+        Width and height of the displayed frame.
     long_px : int
         Its longer side.
 
@@ -185,5 +200,6 @@ def detection_size(video: VideoInfo, long_px: int) -> tuple[int, int]:
     tuple of int
         Width and height.
     """
-    scale = min(1.0, long_px / max(video.width_px, video.height_px))
-    return max(1, round(video.width_px * scale)), max(1, round(video.height_px * scale))
+    width_px, height_px = frame_px
+    scale = min(1.0, long_px / max(width_px, height_px))
+    return max(1, round(width_px * scale)), max(1, round(height_px * scale))

@@ -53,7 +53,8 @@ def read(path: Path, fps: float | None, seconds: float) -> tuple[list[FrameBatch
         video = reader.info
         size_px, min_face_px = config.detection_scale(video.width_px, video.height_px)
         samples = sample_frames(reader.frames(0, seconds), fps)
-        return list(batch_frames(samples, video, detection_size(video, size_px))), min_face_px / video.width_px
+        batches = batch_frames(samples, lambda frame_px: detection_size(frame_px, size_px))
+        return list(batches), min_face_px / video.width_px
 
 
 @one_thread

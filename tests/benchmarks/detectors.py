@@ -125,7 +125,7 @@ def load(path: Path, truth: Path, config: Config) -> Clip:
     with open_video(path) as reader:
         video = reader.info
         size_px, least_px = config.detection_scale(video.width_px, video.height_px)
-        size = detection_size(video, size_px)
+        size = detection_size((video.width_px, video.height_px), size_px)
         frames = (frame for frame in reader.frames(0, None) if any(abs(frame.pts_s - t) < 1e-3 for t in times))
         image = np.stack([frame.rgb(*size) for frame in frames])
     assert len(image) == len(times), f"{path}: {len(image)} of {len(times)} labelled frames"

@@ -1,8 +1,9 @@
 """Train for minutes on a GPU: several networks side by side, their ensemble, and one network distilled from it.
 
-Before there is a GPU: `python -m tests.benchmarks.gpu_training pack FOLDER --recipe RECIPE.toml`. It reads the corpora
-of the recipe as `fervid train` does, placed by their landmarks, and writes FOLDER/faces.npz (WebP), the recipe, and the
-recipe's `init` as FOLDER/start.safetensors: 45 MB for FER2013 and RAF-DB. Choose a folder that git ignores.
+Before there is a GPU: `python -m tests.benchmarks.gpu_training pack FOLDER --recipe mobilefacenet --init FILE`, with
+`--data` and `--validation` as for `fervid train`. It reads the corpora as `fervid train` does, placed by landmarks, and
+writes FOLDER/faces.npz (WebP), FOLDER/recipe.toml and FOLDER/start.safetensors: 45 MB for FER2013 and RAF-DB. Choose a
+folder that git ignores.
 
 On the GPU: `python -m tests.benchmarks.gpu_training run FOLDER --out OUT [--plan PLAN.toml]`. Each network of the plan
 is a process of its own, by the clock; whenever one is better than before on the validation faces, OUT/NAME.safetensors
@@ -38,7 +39,7 @@ from fervid.lab.data.datasets import FaceSet
 from fervid.lab.evaluation.evaluate import Predictor, choose_head
 from fervid.lab.evaluation.metrics import score
 from fervid.lab.training.data import Corpus, DataSource, TrainingData
-from fervid.lab.training.recipe import Recipe, load_recipe
+from fervid.lab.training.recipe import Recipe, load_recipe, recipes
 from fervid.lab.training.resample import identity, resample
 from fervid.lab.training.train import train
 
@@ -54,7 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("pack", "run", "network"), help="what to do (network: one process of run)")
     parser.add_argument("folder", type=Path, help="folder of the packed faces")
-    parser.add_argument("--recipe", type=Path, help="recipe with the corpora to pack")
+    parser.add_argument("--recipe", type=Path, help="pack: the recipe, as for `fervid train`")
+    parser.add_argument("--data", action="append", default=[], help="pack: training faces, as for `fervid train`")
+    parser.add_argument("--validation", action="append", default=[], help="pack: faces for validation")
+    parser.add_argument("--init", type=Path, help="pack: initial weights of the networks")
     parser.add_argument("--plan", type=Path, default=PLAN, help="the networks to train (default %(default)s)")
     parser.add_argument("--out", type=Path, help="folder of the results")
     parser.add_argument("--seconds", type=float, default=460, help="time of the whole run (default %(default)s)")
@@ -64,7 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     if args.what == "pack":
         if args.recipe is None:
             parser.error("pack needs --recipe")
-        pack(args.recipe, args.folder)
+        source = DataSource.of(args.data, args.validation, load_recipe(args.recipe), drop_duplicates=True)
+        pack(source, args.recipe, args.init, args.folder)
         return
     if args.out is None:
         parser.error(f"{args.what} needs --out")
@@ -78,15 +83,13 @@ def main(arguments: list[str] | None = None) -> None:
 # -- packing ------------------------------------------------------------------------------------------------
 
 
-def pack(recipe_path: Path, folder: Path) -> None:
-    """Pack the corpora of a recipe, its start and the recipe itself."""
-    recipe = load_recipe(recipe_path)
-    material = DataSource.of((), (), recipe, drop_duplicates=True).read(recipe, print)
+def pack(source: DataSource, recipe: Path, init: Path | None, folder: Path) -> None:
+    """Pack the corpora of a run, its recipe and its initial weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_pack(material, folder / FACES)
-    shutil.copyfile(recipe_path, folder / RECIPE)
-    if recipe.init and Path(recipe.init).is_file():
-        shutil.copyfile(recipe.init, folder / START)
+    write_pack(source.read(load_recipe(recipe), print), folder / FACES)
+    shutil.copyfile(recipe if recipe.exists() else recipes()[str(recipe)], folder / RECIPE)
+    if init is not None:
+        shutil.copyfile(init, folder / START)
     sizes = {path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in sorted(folder.iterdir())}
     print(", ".join(f"{name} {size}" for name, size in sizes.items()))
 
@@ -99,7 +102,8 @@ def write_pack(material: TrainingData, path: Path) -> None:
             key = f"{corpus.name}/{part}/"
             encoded = [_encode(image) for image in faces.image]
             arrays |= {
-                key + "name": np.array(faces.name), key + "labels": np.array(faces.labels),
+                key + "name": np.array(faces.name), key + "labelling": np.array(faces.labelling),
+                key + "labels": np.array(faces.labels),
                 key + "side": np.array(faces.image.shape[1]), key + "colour": np.array(faces.image.ndim == 4),
                 key + "size": np.array([len(one) for one in encoded], np.int64),
                 key + "image": np.frombuffer(b"".join(encoded), np.uint8), key + "label": faces.label,
@@ -138,6 +142,7 @@ def read_pack(path: Path) -> TrainingData:
                     votes,
                     tuple(map(str, one.get("vote_labels", ()))),
                     placement=one.get("placement"),
+                    labelling=str(one["labelling"]),
                 )
             )
         corpora.append(Corpus(name, *parts))
@@ -251,7 +256,7 @@ def _predict(faces: FaceSet, net: TorchClassifier) -> np.ndarray:
     place = identity(len(faces)) if faces.placement is None else torch.from_numpy(faces.placement)
     x = resample(faces.image, place, net.crop_px, net.channels)
     crops = (x * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    predictor = Predictor(net, choose_head(net, faces.labels, None))
+    predictor = Predictor(net, choose_head(net.heads, faces.labelling))
     return predictor.probabilities(net.logits(crops)[None, :, predictor.head.outputs], faces.labels)
 
 

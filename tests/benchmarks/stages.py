@@ -25,7 +25,7 @@ from fervid.tracks.tracker import Tracker
 from fervid.video.open import open_video
 from fervid.video.sampling import detection_size
 from tests.benchmarks.films import draw
-from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
+from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch
 
 ROUNDS = 5
 
@@ -56,7 +56,8 @@ def cpu_ms(call: Callable[[], object], n: int) -> float:
 def frames(path: Path, n: int) -> None:
     with open_video(path) as reader:
         some = list(islice(reader.frames(), n))
-        size, named = detection_size(reader.info, 640), f"{reader.info.width_px}x{reader.info.height_px}"
+        frame_px = (reader.info.width_px, reader.info.height_px)
+        size, named = detection_size(frame_px, 640), "{}x{}".format(*frame_px)
 
     def decode() -> None:
         with open_video(path) as reader:
@@ -105,7 +106,7 @@ def tracking() -> None:
 
 def parquet() -> None:
     samples = [Seen(i / 5, tuple(Face(track=k) for k in range(4))) for i in range(5 * 600)]
-    rows = fill_gaps(summarise([emotion_batch(samples)], LABELS, video()), LABELS, 0, lambda: 600.0)
+    rows = fill_gaps(summarise([emotion_batch(samples)], LABELS), LABELS, 0, lambda: 600.0)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "t.parquet"
         each = cpu_ms(lambda: write_table(to_table(rows, LABELS, "v", {}), out), len(rows["second"]))

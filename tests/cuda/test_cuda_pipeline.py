@@ -32,6 +32,7 @@ from fervid.pipeline import find_faces, process_video
 from fervid.runtime.cuda_graphs import CUDAGraphModule
 from fervid.runtime.device import deterministic_fp32, is_out_of_memory, wrap_out_of_memory
 from fervid.types import concatenate, thumbnails
+from fervid.video.geometry import ORIENTATIONS
 from fervid.video.open import open_video
 from fervid.video.reader import full_range
 from fervid.video.readers import tensor_resize
@@ -242,12 +243,15 @@ def test_ten_bits_become_eight():
     assert off.max() <= 1
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_nv12_is_rotated_upright(tmp_path, rotation):
-    frame = _decoded(write_clip(tmp_path / "turned.mp4", n=2, rotation=rotation))
-    expected = PyAVFrame(frame, 0.0, 0.04, Scalers())
-    found = Nv12Frame(frame.reformat(format="nv12"), 0.0, 0.04)
-    found._turns = expected._turns  # reformat drops the rotation; frames of NVDEC keep it
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_nv12_is_displayed_upright(tmp_path, name):
+    path = write_clip(tmp_path / "turned.mp4", n=2, orientation=ORIENTATIONS[name])
+    with open_video(path) as video:
+        expected = next(iter(video.frames()))
+    nv12 = expected._frame.reformat(format="nv12")
+    nv12.opaque = expected.geometry  # reformat drops it; frames of NVDEC keep it
+    found = Nv12Frame(nv12, 0.0, 0.04)
+    assert found.size_px == expected.size_px == (128, 96)
     assert _apart(found.rgb(64, 48).numpy(), expected.rgb(64, 48)).mean() < 3
     np.testing.assert_array_equal(found.luma(), expected.luma(), strict=True)
 
@@ -348,7 +352,7 @@ def test_copies_wait_for_the_search_that_holds_the_memory(monkeypatch):
     monkeypatch.setattr(pipeline, "_stack", scarce)
     with open_video(SAMPLES / "one_face.mp4") as video:
         samples = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 9)]
-        assert [len(batch) for batch in pipeline.upload(samples, video.info, (64, 36))] == [8, 1]
+        assert [len(batch) for batch in pipeline.upload(samples, video.info, lambda frame_px: (64, 36))] == [8, 1]
 
 
 # -- precision --------------------------------------------------------------------------------------------
@@ -460,7 +464,7 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
     monkeypatch.setattr(pipeline, "_stack", scarce)
     with open_video(SAMPLES / "one_face.mp4") as video:
         samples = [(frame, frame.pts_s, 0.04) for frame in islice(video.frames(), 20)]
-        staged = list(pipeline.upload(samples, video.info, (64, 36)))
+        staged = list(pipeline.upload(samples, video.info, lambda frame_px: (64, 36)))
     assert np.concatenate([batch.pts_s for batch in staged]).tolist() == [pts_s for _, pts_s, _ in samples]
     assert [len(batch) for batch in staged[2:]] == [2] * (len(staged) - 3) + [len(staged[-1])]
 
@@ -468,7 +472,7 @@ def test_a_lack_of_memory_while_copying_halves_the_batch_too(monkeypatch):
 class _TooLarge:
     """A frame of NVDEC for whose image there is no memory."""
 
-    pts_s, duration_s = 0.0, 0.04
+    pts_s, duration_s, size_px = 0.0, 0.04, (640, 360)
 
     def rgb(self, width_px: int, height_px: int) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -478,7 +482,7 @@ def test_a_frame_that_does_not_fit_on_the_device_is_reported():
     pipeline = DevicePipeline("cpu", _Scarce(100))  # type: ignore[arg-type]
     error = pytest.raises(VideoError, match=r"one_face.mp4: a frame of 640x360 does not fit")
     with open_video(SAMPLES / "one_face.mp4") as video, error:
-        list(pipeline.upload([(_TooLarge(), 0.0, 0.04)], video.info, (64, 36)))  # type: ignore[list-item]
+        list(pipeline.upload([(_TooLarge(), 0.0, 0.04)], video.info, lambda frame_px: (64, 36)))  # type: ignore[list-item]
 
 
 # -- the whole pipeline -----------------------------------------------------------------------------------

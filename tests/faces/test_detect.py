@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fervid.faces.crop import FaceAlignment, _cut, crop_face, square_places
 from fervid.faces.detect import detect
 from fervid.types import FaceBatch, FrameBatch
-from tests.helpers.fakes import DARK, MARKS, PLAIN, FakeDetector, draw_faces, same, split, video
+from tests.helpers.fakes import DARK, MARKS, PLAIN, FakeDetector, draw_faces, same, split
 from tests.helpers.hypothesis_settings import steady
 
 
@@ -34,7 +34,9 @@ def frame_batch(*luma: np.ndarray, image: list[np.ndarray] | None = None, first:
 def found(
     *batches: FrameBatch, size: tuple[int, int] = (64, 48), alignment: FaceAlignment = PLAIN, min_face_px: float = 4
 ):
-    return list(detect(batches, FakeDetector(), video(*size), alignment=alignment, crop_px=8, min_face_px=min_face_px))
+    shown = [replace(batch, size_px=size) for batch in batches]
+    options = {"alignment": alignment, "crop_px": 8, "min_face": lambda size_px: min_face_px / size_px[0]}
+    return list(detect(shown, FakeDetector(), **options))
 
 
 # -- crop_face ------------------------------------------------------------------------------------------

@@ -114,6 +114,12 @@ class FakeFrame:
     pts_s: float
     duration_s: float = 0.0
     image: np.ndarray | None = None
+    displayed_px: tuple[int, int] | None = None
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Return the displayed size, by default that of the image."""
+        return self.displayed_px or ((64, 48) if self.image is None else self.image.shape[::-1])
 
     def rgb(self, width_px: int, height_px: int) -> np.ndarray:
         """Resize to the nearest pixels, as RGB."""
@@ -206,6 +212,7 @@ class Seen:
     faces: tuple[Face, ...] = ()
     duration_s: float = 0.24
     shot: int = 0
+    frame_px: tuple[int, int] = (200, 100)
 
 
 def face_batch(samples: Sequence[Seen], thumb: np.ndarray | None = None) -> FaceBatch:
@@ -243,6 +250,7 @@ def _columns(samples: Sequence[Seen]) -> dict[str, np.ndarray]:
     return {
         "sampled_s": np.array([sample.pts_s for sample in samples], np.float64),
         "duration_s": np.array([sample.duration_s for sample in samples], np.float64),
+        "frame_px": np.array([one.frame_px for one in samples for _ in one.faces], np.int32).reshape(-1, 2),
         "quality": np.ones(len(pairs), np.float32),
         "shot": np.array([sample.shot for sample in samples], np.int32),
         "pts_s": np.array([pts_s for pts_s, _ in pairs], np.float64),

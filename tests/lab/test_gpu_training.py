@@ -1,18 +1,20 @@
 """The training job for a GPU, rehearsed on the CPU: packing, the plan by the clock, networks, ensemble and student."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.lab.data.datasets import FERPLUS, FaceSet
 from fervid.lab.training.augment import augment, change_pixels
 from fervid.lab.training.data import Corpus, TrainingData
 from fervid.lab.training.degrade import degrade
 from fervid.lab.training.kinds import KINDS
 from fervid.lab.training.resample import identity, random_moves, resample
-from tests.benchmarks.gpu_training import FACES, read_pack, read_plan, write_pack
+from tests.benchmarks.gpu_training import FACES, RECIPE, main, read_pack, read_plan, write_pack
 from tests.helpers.face_sets import some_faces
 
 RECIPE_TOML = """
@@ -49,7 +51,7 @@ def coloured(n: int, seed: int) -> FaceSet:
 def material() -> TrainingData:
     votes = np.eye(8, dtype=np.float32)[np.arange(28) % 8]
     grey = some_faces(28)
-    grey = FaceSet("grey", grey.labels, grey.image, grey.label, votes, FERPLUS)
+    grey = FaceSet("grey", grey.labels, grey.image, grey.label, votes, FERPLUS, labelling="fer2013")
     return TrainingData(
         (Corpus("grey", grey, some_faces(14, seed=1)), Corpus("colour", coloured(28, 2), coloured(14, 3)))
     )
@@ -60,7 +62,8 @@ def test_packed_faces_are_the_same_but_for_compression(material: TrainingData, t
     for before, after in zip(material.corpora, read_pack(tmp_path / FACES).corpora, strict=True):
         assert before.name == after.name
         for one, other in ((before.faces, after.faces), (before.validation, after.validation)):
-            assert (one.name, one.labels, one.vote_labels) == (other.name, other.labels, other.vote_labels)
+            for key in ("name", "labels", "vote_labels", "labelling"):
+                assert getattr(one, key) == getattr(other, key)
             assert one.image.shape == other.image.shape
             assert np.abs(one.image.astype(int) - other.image).mean() < 10
             for key in ("label", "votes", "placement"):
@@ -92,3 +95,29 @@ def test_augmentation_stays_on_the_device_of_the_images(channels: int) -> None:
         if channels == 1:
             x = augment(x, generator, strength=3, kinds=KINDS)
     assert x.device.type == "cpu" and x.shape == (4, channels, 40, 40)
+
+
+@pytest.mark.slow
+def test_the_whole_job_on_a_cpu(material: TrainingData, tmp_path: Path) -> None:
+    packed, out = tmp_path / "packed", tmp_path / "out"
+    packed.mkdir()
+    write_pack(material, packed / FACES)
+    (packed / RECIPE).write_text(RECIPE_TOML)
+    (tmp_path / "plan.toml").write_text(PLAN_TOML)
+    main(
+        [
+            *("run", str(packed), "--out", str(out), "--plan", str(tmp_path / "plan.toml")),
+            *("--device", "cpu", "--seconds", "6"),
+        ]
+    )
+    results = json.loads((out / "results.json").read_text())
+    assert results["failed"] == []
+    assert {"grey: one", "grey: ensemble", "colour: student"} <= set(results["figures"])
+    assert sorted(path.name for path in out.iterdir()) == [
+        "one.safetensors",
+        "results.json",
+        "student.safetensors",
+        "two.safetensors",
+    ]
+    (out / "student.json").write_text(json.dumps(results["student.json"]))
+    assert TorchClassifier(str(out / "student.safetensors"), "cpu").channels == 3

@@ -25,11 +25,12 @@ from fervid.lab.training import train as train_module
 from fervid.lab.training.augment import augment
 from fervid.lab.training.balance import balance, class_weights
 from fervid.lab.training.data import Corpus, DataSource, TrainingData
+from fervid.lab.training.distillation import distillation_targets
 from fervid.lab.training.distributed import spawn
 from fervid.lab.training.kinds import PLAIN_KINDS
 from fervid.lab.training.recipe import BALANCES, Recipe, load_grid, load_recipe
 from fervid.lab.training.sweep import sweep
-from fervid.lab.training.targets import distillation_targets, find_tasks
+from fervid.lab.training.targets import find_tasks
 from fervid.lab.training.train import train
 from fervid.lab.training.trainer import Trainer
 from fervid.labels import EMOTIONS

@@ -20,10 +20,9 @@ from fervid.studies.ratings import RatingOptions, Ratings, read_ratings
 from fervid.timeline.aggregate import fill_gaps, summarise
 from fervid.timeline.schema import to_table
 from fervid.timeline.write import write_table
-from fervid.types import VideoInfo
 from fervid.views.figures.tables import cell_text
 from tests.helpers.command_line import run
-from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch, video
+from tests.helpers.fakes import LABELS, Face, Seen, emotion_batch
 from tests.helpers.hypothesis_settings import steady
 from tests.helpers.markdown import PAGES
 from tests.helpers.markdown import table as markdown_table
@@ -38,8 +37,7 @@ def face(happy: float, track: int = 0) -> Face:
 
 
 def write_timeline(path: Path, samples: list[Seen], end_s: float) -> Path:
-    info: VideoInfo = video()
-    rows = fill_gaps(summarise([emotion_batch(samples)], LABELS, info, lambda: end_s), LABELS, 0, lambda: end_s)
+    rows = fill_gaps(summarise([emotion_batch(samples)], LABELS), LABELS, 0, lambda: end_s)
     write_table(to_table(rows, LABELS, "film.mp4", {"model": {"name": "fake"}, "version": "0"}), path)
     return path
 

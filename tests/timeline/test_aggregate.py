@@ -19,7 +19,7 @@ REAL = ("entropy", "spread", "score", "face_px", "x", "y", "w", "h", "quality")
 
 
 def rows_of(*batches: list[Seen], end_s: float = 0.0, first: int = 0) -> Rows:
-    return fill_gaps(summarise(map(emotion_batch, batches), LABELS, VIDEO), LABELS, first, lambda: end_s)
+    return fill_gaps(summarise(map(emotion_batch, batches), LABELS), LABELS, first, lambda: end_s)
 
 
 def row(rows: Rows, second: int, track: int) -> dict:
@@ -125,14 +125,14 @@ def test_the_end_rounds_up_to_a_second(end_s, seconds):
 def test_the_end_is_computed_after_the_last_row():
     taken: list = []
     batches = counted([emotion_batch([Seen(t)]) for t in (0.0, 1.0, 2.0)], taken)
-    rows = fill_gaps(summarise(batches, LABELS, VIDEO), LABELS, 0, lambda: float(len(taken)) + 1)
+    rows = fill_gaps(summarise(batches, LABELS), LABELS, 0, lambda: float(len(taken)) + 1)
     assert len(rows["second"]) == 4
 
 
 def test_a_second_is_yielded_as_soon_as_the_next_starts():
     taken: list = []
     batches = counted([emotion_batch([Seen(t)]) for t in (0.0, 0.5, 1.0, 1.5, 2.0)], taken)
-    seconds = summarise(batches, LABELS, VIDEO)
+    seconds = summarise(batches, LABELS)
     assert next(seconds)["second"].tolist() == [0] and len(taken) == 3
 
 

@@ -23,7 +23,7 @@ HAPPY, ANGRY, CALM = (1, 0, 0), (0, 1, 0), (0, 0, 1)
 
 
 def table_of(samples: list[Seen], end_s: float = 0.0, name: str = "a.mp4", provenance: dict | None = None) -> pa.Table:
-    rows = fill_gaps(summarise([emotion_batch(samples)] if samples else [], LABELS, VIDEO), LABELS, 0, lambda: end_s)
+    rows = fill_gaps(summarise([emotion_batch(samples)] if samples else [], LABELS), LABELS, 0, lambda: end_s)
     return to_table(rows, LABELS, name, provenance or {"version": "test"})
 
 
@@ -275,7 +275,7 @@ def test_a_video_without_faces_can_be_read(tmp_path, by, rows):
 def test_a_folder_is_read_as_one_frame(tmp_path, timeline):
     (tmp_path / "deep").mkdir()
     write_table(table_of([Seen(0.0), Seen(1.0)], name="b.mp4"), tmp_path / "deep" / "b.parquet")
-    faces = FacesWriter(tmp_path / "faces.parquet", LABELS, VIDEO, "a.mp4")
+    faces = FacesWriter(tmp_path / "faces.parquet", LABELS, "a.mp4")
     faces.write(emotion_batch(SAMPLES))
     faces.close({})
     (tmp_path / ".t.parquet.1.tmp").write_text("half")
@@ -317,7 +317,7 @@ def test_bad_requests_are_errors(tmp_path, timeline):
 
 
 def write_faces(path: Path, *batches: list[Seen]) -> Path:
-    writer = FacesWriter(path, LABELS, VIDEO, "a.mp4")
+    writer = FacesWriter(path, LABELS, "a.mp4")
     for batch in batches:
         writer.write(emotion_batch(batch))
     writer.close({"version": "test"})

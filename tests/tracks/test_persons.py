@@ -34,6 +34,7 @@ def batch_of(faces: list[tuple[float, int, int]], sampled_s: Sequence[float], qu
     return TrackBatch(
         sampled_s=np.array(sampled_s),
         duration_s=np.full(len(sampled_s), 0.2),
+        frame_px=np.full((m, 2), 500, np.int32),
         shot=np.zeros(len(sampled_s), np.int32),
         pts_s=np.array([t for t, _, _ in faces], np.float64),
         box_px=box,

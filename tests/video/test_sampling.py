@@ -1,6 +1,7 @@
 """Frames are samples by their timestamps, and only those."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import count, islice, pairwise
 
@@ -216,8 +217,12 @@ def test_frames_without_a_preview_are_kept():
 def test_a_repeated_frame_is_converted_once():
     image = np.full((48, 64), 100, np.uint8)
     samples = skip_static(sample_frames([FakeFrame(i / 5, 0.2, image.copy()) for i in range(12)], 5))
-    one, two = batch_frames(samples, video(), (32, 24))
+    one, two = batch_frames(samples, small)
     assert all(luma is one.luma[0] for luma in (*one.luma, *two.luma))
+
+
+def small(frame_px: tuple[int, int]) -> tuple[int, int]:
+    return (32, 24)
 
 
 # -- batches --------------------------------------------------------------------------------------------
@@ -230,7 +235,7 @@ def numbered(n: int) -> list[FakeFrame]:
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 100])
 def test_batching_does_not_change_what_is_yielded(monkeypatch, size):
     monkeypatch.setattr(frames, "BATCH", size)
-    batches = list(batch_frames(sample_frames(numbered(21), 5), video(), (32, 24)))
+    batches = list(batch_frames(sample_frames(numbered(21), 5), small))
     assert [len(batch) for batch in batches] == [min(size, 21 - i) for i in range(0, 21, size)]
     assert [int(one[0, 0, 0]) for batch in batches for one in batch.image] == list(range(21))
     assert [int(one[0, 0]) for batch in batches for one in batch.luma] == list(range(21))
@@ -241,7 +246,8 @@ def test_batching_does_not_change_what_is_yielded(monkeypatch, size):
 @pytest.mark.parametrize("width, height, most", [(640, 360, 8), (1280, 720, 8), (1920, 1080, 3), (3840, 2160, 1)])
 def test_large_frames_come_in_small_batches(width, height, most):
     # at most 8 million pixels per batch: 2.1 million in 1080p leave room for three frames, 8.3 million in 4K for one
-    batches = list(batch_frames(sample_frames(numbered(17), 5), video(width, height), (32, 24)))
+    shown = [replace(frame, displayed_px=(width, height)) for frame in numbered(17)]
+    batches = list(batch_frames(sample_frames(shown, 5), small))
     assert max(map(len, batches)) == most
     assert sum(map(len, batches)) == 17
 
@@ -250,12 +256,12 @@ def test_only_sampled_frames_are_converted():
     image = draw_faces()
     shown = [FakeFrame(i / 25, 0.04, image if i % 5 == 0 else None) for i in range(50)]
     reader = FakeReader(video(), shown)
-    batches = list(batch_frames(sample_frames(reader.frames(), 5), reader.info, (64, 48)))
+    batches = list(batch_frames(sample_frames(reader.frames(), 5), lambda frame_px: (64, 48)))
     assert sum(map(len, batches)) == 10
 
 
 def test_no_frames_give_no_batches():
-    assert list(batch_frames(sample_frames([], 5), video(), (32, 24))) == []
+    assert list(batch_frames(sample_frames([], 5), small)) == []
 
 
 @pytest.mark.parametrize(
@@ -271,4 +277,4 @@ def test_no_frames_give_no_batches():
     ],
 )
 def test_detection_size(width, height, long_px, size):
-    assert detection_size(video(width, height), long_px) == size
+    assert detection_size((width, height), long_px) == size

@@ -22,7 +22,7 @@ from fervid.models import Models
 from fervid.pipeline import find_faces, track_faces
 from fervid.runtime.threads import one_thread
 from fervid.shots.detect import ShotDetector
-from fervid.types import FrameBatch, TrackBatch, VideoInfo
+from fervid.types import FrameBatch, TrackBatch
 from fervid.video.open import read_video
 from fervid.video.reader import Reader
 from fervid.video.sampling import sample_frames
@@ -281,7 +281,7 @@ def _video(
         if options.track is not None:
             tracked = tracked.take(tracked.track == options.track)
         shown += len(tracked)
-        yield from _explain_frames(frames, tracked, explainer, reader.info)
+        yield from _explain_frames(frames, tracked, explainer)
     if not shown:
         what = "no face" if options.track is None else f"no track {options.track}"
         raise DataError(f"{reader.info.path}: {what} found; `fervid process` with the same --fps lists the tracks")
@@ -299,13 +299,11 @@ def _tracked(
         yield waiting.popleft(), tracked
 
 
-def _explain_frames(
-    frames: FrameBatch, tracked: TrackBatch, explainer: Explainer, video: VideoInfo
-) -> Iterator[ExplainedImage]:
+def _explain_frames(frames: FrameBatch, tracked: TrackBatch, explainer: Explainer) -> Iterator[ExplainedImage]:
     names = [f"track {k}, {s:.1f} s" for k, s in zip(tracked.track, tracked.pts_s)]
     explained = explainer.explain(tracked.crop, names)
     place = explainer.classifier.alignment.places(tracked.box_px, tracked.landmarks_px)
-    place *= np.array([[frames.image.shape[2] / video.width_px], [frames.image.shape[1] / video.height_px]])
+    place *= np.array(frames.image.shape[2:0:-1])[:, None] / np.array(frames.size_px)[:, None]
     for i, pts_s in enumerate(frames.pts_s):
         here = np.flatnonzero(tracked.pts_s == pts_s)
         yield ExplainedImage(frames.image[i], tuple(explained[k] for k in here), place[here], float(pts_s))

@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -43,7 +44,10 @@ def load_backbone(net: Network, arch: str, init: str | None) -> bool:
     if path is None:
         return False
     of_dlib = path.suffix == ".dat"
-    _fill(net, read_dlib_weights(path) if of_dlib else _read(path), f"{path}: not the weights of a {arch}")
+    found = read_dlib_weights(path) if of_dlib else _read(path)
+    if arch == "mobilefacenet":
+        found = _as_mobilefacenet(found, net)
+    _fill(net, found, f"{path}: not the weights of a {arch}")
     return of_dlib
 
 
@@ -160,6 +164,20 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise WeightsError(f"{path}: expected a state dict of tensors")
     return {name.removeprefix("module."): value.float() for name, value in found.items()}
+
+
+def _as_mobilefacenet(found: dict[str, Tensor], net: Network) -> dict[str, Tensor]:
+    """Rename the published tensors, and resample the weights per position to the network's size of crops."""
+    renamed = {
+        f"blocks.{name.removeprefix('features.')}" if name.startswith("features.") else name: value
+        for name, value in found.items()
+    }
+    pooling, own = "gdconv.depthwise.weight", net.state_dict()["gdconv.depthwise.weight"]
+    value = renamed.get(pooling)
+    if value is not None and value.ndim == 4 and value.shape != own.shape:
+        factor = value.shape[-1] * value.shape[-2] / (own.shape[-1] * own.shape[-2])  # the sum stays
+        renamed[pooling] = F.interpolate(value, own.shape[-2:], mode="bilinear", align_corners=True) * factor
+    return renamed
 
 
 def _fill(net: Network, found: dict[str, Tensor], wrong: str) -> None:

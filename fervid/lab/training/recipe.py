@@ -186,30 +186,24 @@ class Recipe:
             )
         if self.heads == "both" and self.labels == "ferplus":
             raise ConfigError('heads = "both" learns labels and votes; labels = "ferplus" makes both the same')
-        self._check_draws()
-
-    def _check_draws(self) -> None:
-        """Refuse options that need every image once per epoch where images are drawn."""
         if self.minutes is not None and self.workers > 1:
             raise ConfigError(f"minutes = {self.minutes:g}: a run by the clock has one process; leave out workers")
-        if not self.draws:
-            drawn = [kind for kind in self.augment_kinds if kind not in PLAIN_KINDS]
-            if drawn:
-                raise ConfigError(
-                    f"augment_kinds: {drawn[0]} is for images that are drawn: set colour, align, class_power, "
-                    'logit_adjustment, epoch_pictures, heads = "joint" or corpora'
-                )
-            return
+        if self.draws:
+            self.check_draws()
+
+    def check_draws(self) -> None:
+        """Refuse options that need every image once per epoch.
+
+        Raises
+        ------
+        ConfigError
+        """
         for name, expected in (("balance", "none"), ("window_px", None), ("refit", None)):
             if getattr(self, name) not in (expected, False):
                 raise ConfigError(
                     f"{name} = {getattr(self, name)}: works for images that are passed once per epoch only; leave it "
                     "out, or use class_power"
                 )
-        if len(self.corpora) > 1 and self.heads == "both":
-            raise ConfigError(
-                'heads = "both" is for one corpus; several need "joint", or "hard" for the joint head alone'
-            )
 
     @property
     def draws(self) -> bool:
@@ -222,6 +216,7 @@ class Recipe:
             or self.logit_adjustment
             or self.epoch_pictures
             or self.heads == "joint"
+            or any(kind not in PLAIN_KINDS for kind in self.augment_kinds)
         )
 
     @property

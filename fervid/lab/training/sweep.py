@@ -44,12 +44,12 @@ def sweep(
     list of dict
         One row per run, best first.
     """
-    loaded: dict[tuple[str, int], TrainingData] = {}
+    loaded: dict[str, TrainingData] = {}
     rows: list[dict[str, Any]] = []
     for number, (difference, recipe) in enumerate(grid, 1):
         name = _name(difference)
         on_epoch(f"run {number}/{len(grid)}  {name}")
-        key = (recipe.labels, recipe.size_px)
+        key = repr((recipe.labels, recipe.size_px, recipe.colour, recipe.align, recipe.draws, recipe.corpora))
         if key not in loaded:
             loaded[key] = read(recipe)
         weights = train(loaded[key], out / name, recipe, device=device, on_epoch=on_epoch)

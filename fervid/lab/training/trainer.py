@@ -1,12 +1,12 @@
 """The state of one training run: network, moving average, optimiser and history."""
 
 import contextlib
-import math
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,26 +14,28 @@ import torch
 from torch import Tensor, nn
 
 from fervid.errors import DataError
-from fervid.lab.training.augment import augment
+from fervid.lab.data.datasets import FaceSet
 from fervid.lab.training.balance import balance
+from fervid.lab.training.batches import Batch, Batches, DrawnBatches, PassedBatches, placed
+from fervid.lab.training.consistency import AttentionMaps
 from fervid.lab.training.data import TrainingData
+from fervid.lab.training.distillation import blend_targets, distillation_targets
 from fervid.lab.training.distributed import broadcast, data_parallel, rank_and_size
+from fervid.lab.training.mixture import CorpusTargets, Mixture, mixture_of
+from fervid.lab.training.optimisation import frozen_stages, optimiser_of, perturbed
 from fervid.lab.training.pretrained import load_backbone, recalibrate_bn
 from fervid.lab.training.recipe import Recipe, same_recipe
-from fervid.lab.training.targets import (
-    Task,
-    blend_targets,
-    distillation_targets,
-    find_tasks,
-    loss_of,
-    targets_of,
-    truth_of,
-)
+from fervid.lab.training.schedule import rate_at
+from fervid.lab.training.targets import Task, find_tasks, loss_of, targets_of, truth_of
+from fervid.lab.training.validation import measure
 from fervid.networks.base import Network
 from fervid.networks.registry import build
 from fervid.runtime.device import has_bf16
 
 __all__ = ["Trainer"]
+
+#: Of ImageNet's images, on which published colour networks were trained.
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Trainer:
@@ -57,32 +59,50 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, torch.device(device), 0
         self.rank, self.workers = rank_and_size()
+        self.channels = 3 if recipe.colour else 1
         self.history: list[dict[str, float]] = []
         self.material = material.fingerprint
         self.best: dict[str, Any] = {"accuracy": -1.0, "epoch": 0}
         self.bf16 = recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_bf16(device))
-        self.mean_std = _mean_std(material.faces.image)
-        self.tasks = find_tasks(material.faces, recipe)
-        _check_heads(self.tasks, find_tasks(material.validation, recipe), material.validation.name)
-        self.faces = balance(material.faces, recipe.balance, recipe.seed)
-        self.teacher_prob = distillation_targets(self.faces, self.tasks, recipe, device)
-        self.target = self.targets(recipe.vote_weight)
+        self.mean_std = _IMAGENET if recipe.colour else _mean_std(material)
+        self.mixture: Mixture | None = None
+        self.batches = self._draw(material) if recipe.draws or len(material.corpora) > 1 else self._pass(material)
         self.net, self.averaged = self._build(), self._build().eval()
         frozen_norms = load_backbone(self.net, recipe.arch, recipe.init)
         if frozen_norms and not recipe.freeze:
-            recalibrate_bn(self.net, self._normalise(torch.from_numpy(self.faces.image[:1024, None]).float() / 255))
+            recalibrate_bn(self.net, self._normalise(self.placed(material.corpora[0].faces, slice(1024))))
         self.averaged.load_state_dict(self.net.state_dict())
         if recipe.freeze:
             self.net.requires_grad_(False).head.requires_grad_(True)
-        self.optimiser = _optimiser(self.net, recipe)
+        self._frozen = [stage.module.requires_grad_(False) for stage in frozen_stages(self.net, recipe.freeze_blocks)]
+        self._attention = None
+        if recipe.consistency:
+            self._attention = AttentionMaps(self.net, self._normalise(self.placed(material.corpora[0].faces, slice(2))))
+        self.optimiser = optimiser_of(self.net, recipe)
         if checkpoint.exists():
             self._load(checkpoint)
         self.shared = data_parallel(self.net)
 
+    def _pass(self, material: TrainingData) -> Batches:
+        """Prepare one corpus whose images are passed once per epoch."""
+        recipe = self.recipe
+        self.tasks = find_tasks(material.faces, recipe)
+        _check_heads(self.tasks, find_tasks(material.validation, recipe), material.validation.name)
+        self.faces = balance(material.faces, recipe.balance, recipe.seed)
+        self.teacher_prob = distillation_targets(self.faces, self.tasks, recipe, str(self.device))
+        return PassedBatches(self.faces, self.targets(recipe.vote_weight), recipe)
+
+    def _draw(self, material: TrainingData) -> Batches:
+        """Prepare corpora from which images are drawn."""
+        self.recipe.check_draws()
+        self.mixture = mixture_of(material, self.recipe, str(self.device))
+        self.tasks = self.mixture.tasks
+        return DrawnBatches(self.mixture, self.recipe, self.device)
+
     def _build(self) -> Network:
-        last = self.tasks[-1]
-        net = build(self.recipe.arch, last.outputs.stop)
-        net.drop.p = self.recipe.dropout
+        recipe = self.recipe
+        net = build(recipe.arch, self.tasks[-1].outputs.stop, size_px=recipe.size_px, channels=self.channels)
+        net.drop.p = recipe.dropout
         return net.to(self.device).to(memory_format=torch.channels_last)
 
     def targets(self, vote_weight: float) -> Tensor:
@@ -113,9 +133,15 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or patience has run out."""
-        patience = self.recipe.patience
-        return self.epoch >= self.recipe.epochs or (patience is not None and self.stale >= patience)
+        """Whether all epochs or minutes are done, or patience has run out."""
+        recipe, patience = self.recipe, self.recipe.patience
+        over = self.epoch >= recipe.epochs if recipe.minutes is None else self._done(0) >= 1
+        return over or (patience is not None and self.stale >= patience)
+
+    def _done(self, more_s: float) -> float:
+        """How much of the recipe's minutes has passed: in finished epochs, and `more_s` in this one."""
+        assert self.recipe.minutes is not None
+        return (sum(row["seconds"] for row in self.history) + more_s) / (60 * self.recipe.minutes)
 
     @property
     def _seed(self) -> int:
@@ -125,73 +151,75 @@ class Trainer:
     def one_epoch(self) -> dict[str, float]:
         """Train for one epoch; give the mean loss, and the accuracy on the augmented faces."""
         torch.manual_seed(self._seed + self.rank)  # so that dropout is the same in a resumed run
-        self.net.train(not self.recipe.freeze)
+        recipe, started = self.recipe, perf_counter()
+        self.net.train(not recipe.freeze)
         self.net.drop.train()
-        loss_sum, right, seen, rate = 0.0, 0, 0, 0.0
-        for x, target in self._batches():
-            rate = self._set_rate()
-            with self._autocast():
-                logits = self.shared(x)
-            loss = loss_of(logits.float(), target, self.tasks)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
-            self.optimiser.step()
-            self.step += 1
-            self._average()
-            loss_sum += loss.item() * len(x)
-            first = self.tasks[0].outputs
-            right += int((logits[:, first].argmax(1) == target[:, first].argmax(1)).sum())
-            seen += len(x)
-        return {"epoch": self.epoch + 1, "rate": rate, "train_loss": loss_sum / seen, "train_accuracy": right / seen}
-
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the share of this process in each batch: augmented and normalised images, and their targets."""
-        recipe, image = self.recipe, torch.from_numpy(self.faces.image)[:, None]
-        order = torch.randperm(len(image), generator=torch.Generator().manual_seed(self._seed))
-        generator = torch.Generator().manual_seed(self._seed + 1 + self.rank)
-        rng = np.random.default_rng(self._seed + self.rank)
-        gentle = self.epoch >= recipe.epochs - recipe.gentle_epochs
+        for part in self._frozen:
+            part.eval()
+        gentle = recipe.minutes is None and self.epoch >= recipe.epochs - recipe.gentle_epochs
         strength = recipe.augment * (0.5 if gentle else 1.0)
-        for batch in order.split(recipe.batch_size):
-            share = len(batch) // self.workers
-            if share < 2:
-                continue  # batch norm needs two
-            chosen = batch[self.rank * share : (self.rank + 1) * share]
-            x = augment(
-                image[chosen].float() / 255,
-                generator,
-                strength=strength,
-                size_px=recipe.window_px,
-                kinds=recipe.augment_kinds,
-            )
-            target = self.target[chosen]
-            if recipe.mixup:
-                part, other = rng.beta(recipe.mixup, recipe.mixup), torch.randperm(share, generator=generator)
-                x, target = torch.lerp(x[other], x, part), torch.lerp(target[other], target, part)
-            yield self._normalise(x), target.to(self.device)
+        loss_sum, right, seen, judged, rate = 0.0, 0, 0, 0, 0.0
+        for batch in self.batches.epoch(self._seed, strength, self.rank, self.workers):
+            done = 0.0 if recipe.minutes is None else self._done(perf_counter() - started)
+            if done >= 1 and seen:
+                break
+            rate = self._set_rate(done)
+            loss, logits = self._step(batch)
+            loss_sum += loss * len(batch.x)
+            first = self.tasks[0].outputs
+            target = batch.target[:, first].to(logits.device)
+            known = target.sum(1) > 0
+            right += int(((logits[:, first].argmax(1) == target.argmax(1)) & known).sum())
+            judged += int(known.sum())
+            seen += len(batch.x)
+        means = {"train_loss": loss_sum / seen, "train_accuracy": right / max(judged, 1)}
+        return {"epoch": self.epoch + 1, "rate": rate} | means
+
+    def _step(self, batch: Batch) -> tuple[float, Tensor]:
+        """Change the weights by one batch; give its loss and its logits."""
+        x, target = self._normalise(batch.x), batch.target.to(self.device)
+        shift = None if batch.shift is None else batch.shift.to(self.device)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, logits = self._loss(x, target, shift)
+        loss.backward()
+        if self.recipe.sam:
+            with perturbed(self.net, self.recipe.sam):
+                self._loss(x, target, shift)[0].backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self.optimiser.step()
+        self.step += 1
+        self._average()
+        return loss.item(), logits.detach()
+
+    def _loss(self, x: Tensor, target: Tensor, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Compute the loss of a batch, and its logits."""
+        n = len(x)
+        if self._attention is not None:
+            x = torch.cat([x, x.flip(-1)])
+        with self._autocast():
+            logits = self.shared(x)[:n]
+        logits = logits.float()
+        loss = loss_of(logits if shift is None else logits + shift, target, self.tasks)
+        if self._attention is not None:
+            loss = loss + self.recipe.consistency * self._attention.difference()
+        return loss, logits
 
     def _normalise(self, x: Tensor) -> Tensor:
-        mean, std = self.mean_std
+        mean, std = (
+            torch.tensor(value, device=self.device)[:, None, None] if isinstance(value, tuple) else value
+            for value in self.mean_std
+        )
         return ((x.to(self.device) - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
-    def _set_rate(self) -> float:
-        """Set the learning rate: linear warm-up, then a cosine to zero or a step down at each plateau."""
-        recipe = self.recipe
-        per_epoch = math.ceil(len(self.faces) / recipe.batch_size)
-        warm, total = recipe.warmup_epochs * per_epoch, recipe.epochs * per_epoch
-        rate = recipe.peak_rate
-        if self.step < warm:
-            rate *= (self.step + 1) / warm
-        elif recipe.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * (self.step - warm) / (total - warm)))
-        else:
-            rate *= recipe.plateau_factor ** self.best.get("drops", 0)
+    def _set_rate(self, done: float = 0.0) -> float:
+        """Set the learning rates of this step; give that of the last layers."""
+        drops = self.best.get("drops", 0)
+        rate = rate_at(self.recipe, self.step, self.batches.steps, drops=drops, done=done)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         return rate
 
     @torch.no_grad()
@@ -201,15 +229,16 @@ class Trainer:
             slow.lerp_(fast, 1 - decay) if slow.dtype.is_floating_point else slow.copy_(fast)
 
     @torch.no_grad()
-    def predict(self, image: np.ndarray, call: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply the averaged network, or a part of it, to unaugmented images.
+    def predict(self, faces: FaceSet, call: Callable[[Tensor], Tensor], *, mirrored: bool = False) -> Tensor:
+        """Apply the averaged network, or a part of it, to unaugmented faces.
 
         Parameters
         ----------
-        image : np.ndarray
-            (n, h, w) uint8.
+        faces : FaceSet
         call : Callable
             The averaged network, or its method.
+        mirrored : bool
+            Whether to mirror the images.
 
         Returns
         -------
@@ -217,11 +246,48 @@ class Trainer:
             (n, ...) float32.
         """
         parts = []
-        for start in range(0, len(image), 256):
-            x = self._normalise(torch.from_numpy(image[start : start + 256])[:, None].float() / 255)
+        for start in range(0, len(faces), 256):
+            x = self._normalise(self.placed(faces, slice(start, start + 256)))
             with self._autocast():
-                parts.append(call(x).float())
+                parts.append(call(x.flip(-1) if mirrored else x).float())
         return torch.cat(parts)
+
+    def placed(self, faces: FaceSet, rows: slice) -> Tensor:
+        """Place faces in the network's input, without augmentation.
+
+        Parameters
+        ----------
+        faces : FaceSet
+        rows : slice
+            Which of them.
+
+        Returns
+        -------
+        Tensor
+            (n, channels, h, h) in 0..1.
+        """
+        size = faces.size_px if self.mixture is None else self.recipe.size_px
+        return placed(faces, size, self.channels, unaligned=self._unaligned(faces), rows=rows)
+
+    def _unaligned(self, faces: FaceSet) -> bool:
+        """Whether most training faces of a set's corpus are placed by their median."""
+        parts = () if self.mixture is None else self.mixture.parts
+        own = [p for p in parts if faces is p.corpus.faces or faces is p.corpus.validation]
+        return bool(own) and own[0].options.unaligned >= 0.5
+
+    def logits_of(self, part: CorpusTargets) -> np.ndarray:
+        """Compute the averaged network's logits of a corpus's validation faces.
+
+        Parameters
+        ----------
+        part : CorpusTargets
+
+        Returns
+        -------
+        np.ndarray
+            (n, outputs) float32.
+        """
+        return self.predict(part.corpus.validation, self.averaged).cpu().numpy()
 
     def validate(self, material: TrainingData) -> dict[str, float]:
         """Measure the averaged network on the validation faces.
@@ -233,19 +299,22 @@ class Trainer:
         Returns
         -------
         dict of str to float
-            The loss, and the accuracy of each head.
+            The loss, and the accuracy of each head; of several corpora, see `validation.measure`.
         """
+        if self.mixture is not None:
+            found = measure(self.mixture, self.recipe, self.logits_of)
+            return dict(zip(found, broadcast(list(found.values()))))
         faces = material.validation
         names = [f"validation_accuracy{f'_{task.name}' if task.first else ''}" for task in self.tasks]
-        found = [0.0] * (1 + len(names))
+        found_a = [0.0] * (1 + len(names))
         if self.rank == 0:
-            logits = self.predict(faces.image, self.averaged).cpu()
-            found[0] = loss_of(logits, targets_of(faces, self.recipe, self.recipe.vote_weight), self.tasks).item()
+            logits = self.predict(faces, self.averaged).cpu()
+            found_a[0] = loss_of(logits, targets_of(faces, self.recipe, self.recipe.vote_weight), self.tasks).item()
             for i, task in enumerate(self.tasks):
                 truth = truth_of(faces, task)
                 right = logits[:, task.outputs].argmax(1).numpy() == truth
-                found[i + 1] = float(right[truth >= 0].mean())
-        return dict(zip(("validation_loss", *names), broadcast(found)))
+                found_a[i + 1] = float(right[truth >= 0].mean())
+        return dict(zip(("validation_loss", *names), broadcast(found_a)))
 
     def record(self, row: dict[str, float]) -> None:
         """Append an epoch to the history; keep the best network if the run may stop early.
@@ -265,11 +334,26 @@ class Trainer:
 
     def line(self) -> str:
         """Describe the last epoch in one line."""
-        row = self.history[-1]
+        row, recipe = self.history[-1], self.recipe
+        of = f"/{recipe.epochs}" if recipe.minutes is None else f", {100 * min(self._done(0), 1):.0f}% of the time"
+        start = f"epoch {self.epoch}{of}  loss {row['train_loss']:.4f}  "
+        if self.mixture is not None:
+            return start + "  ".join(self._figures(part, row) for part in self.mixture.parts)
         parts = [
             f"{name.removeprefix('validation_').replace('_', ' ')} {row[name]:.4f}" for name in row if "_acc" in name
         ]
-        return f"epoch {self.epoch}/{self.recipe.epochs}  loss {row['train_loss']:.4f}  {'  '.join(parts)}"
+        return start + "  ".join(parts)
+
+    def _figures(self, part: CorpusTargets, row: dict[str, float]) -> str:
+        """Describe the heads on one corpus: accuracy, mean recall, and the accuracy under the corpus's own prior."""
+        heads = []
+        for task in self.tasks:
+            key = f"{part.corpus.name}_{task.name}"
+            if f"validation_accuracy_{key}" in row:
+                accuracy, recall = row[f"validation_accuracy_{key}"], row[f"validation_recall_{key}"]
+                own = row[f"validation_own_accuracy_{key}"]
+                heads.append(f"{task.name} {accuracy:.1%} recall {recall:.2f} own prior {own:.1%}")
+        return f"{part.corpus.name}: {', '.join(heads)}"
 
     def save(self, path: Path) -> None:
         """Write a checkpoint from which a later session can resume.
@@ -317,18 +401,11 @@ def _check_heads(training: Sequence[Task], validation: Sequence[Task], name: str
             raise DataError(f"{name}: {one.name} has the classes {', '.join(other.labels)}; expected {one.labels}")
 
 
-def _mean_std(image: np.ndarray) -> tuple[float, float]:
-    pixels = image.astype(np.float32) / 255
-    return round(float(pixels.mean()), 4), round(float(pixels.std()), 4)
-
-
-def _optimiser(net: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    """Build the optimiser of all trainable weights; biases and norms have no weight decay."""
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.peak_rate)
-    return torch.optim.SGD(groups, lr=recipe.peak_rate, momentum=0.9, nesterov=True)
+def _mean_std(material: TrainingData) -> tuple[float, float]:
+    """Mean and standard deviation of grey pixels; the mean of several corpora's."""
+    found = []
+    for corpus in material.corpora:
+        pixels = corpus.faces.image.astype(np.float32) / 255
+        found.append((float(pixels.mean()), float(pixels.std())))
+    mean, std = np.mean(found, 0).tolist()
+    return round(mean, 4), round(std, 4)

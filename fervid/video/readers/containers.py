@@ -8,12 +8,14 @@ from typing import Any
 import av
 
 from fervid.errors import ConfigError, VideoError
-from fervid.video.file_types import looks_like_image
+from fervid.video.file_types import is_animated_image, looks_like_image
 
 __all__ = ["choose_stream", "duration_tag", "is_file_error", "open_container"]
 
 #: Containers that hold frames themselves, and none that refers to other files (hls, concat, dash, sdp, image2, lavfi).
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv"
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,mpeg,asf,mxf,ogg,h264,hevc,ivf,dv,gif,apng"
+#: Those of images, which are videos if they have several frames.
+_IMAGES = {"gif", "apng"}
 _ATTACHED_PICTURE = 0x400
 _DEFAULT = 0x1
 
@@ -57,7 +59,7 @@ def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
     """
     av.logging.set_level(None)  # debug logging deadlocks with decoder threads
     try:
-        return av.open(
+        container = av.open(
             f"file:{path.absolute()}",
             metadata_errors="replace",
             hwaccel=hwaccel,
@@ -81,13 +83,27 @@ def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
                 f"{path}: an MP4 without its index (moov): the recording was cut off before it was finished",
                 reason="no_moov",
             ) from e
+        if is_animated_image(path):
+            raise VideoError(
+                f"{path}: an animated image that FFmpeg cannot decode, such as WebP; expected a video, a GIF or an "
+                "animated PNG; convert it",
+                reason="unsupported",
+            ) from e
         if looks_like_image(path):
-            raise VideoError(f"{path}: is an image; fervid score reads images", reason="not_media") from e
+            raise _image_error(path) from e
         raise VideoError(
             f"{path}: not a video container that fervid reads; expected MP4, MOV, MKV, WebM, AVI, "
-            "MPEG-TS, MPEG, FLV, WMV, MXF, Ogg or raw H.264/HEVC",
+            "MPEG-TS, MPEG, FLV, WMV, MXF, Ogg, raw H.264/HEVC, GIF or animated PNG",
             reason="not_media",
         ) from e
+    if container.format.name in _IMAGES and not is_animated_image(path):
+        container.close()
+        raise _image_error(path)
+    return container
+
+
+def _image_error(path: Path) -> VideoError:
+    return VideoError(f"{path}: is an image; fervid score reads images", reason="not_media")
 
 
 def _boxes(path: Path) -> list[bytes]:

@@ -70,6 +70,11 @@ class SkippedFrame:
 
     canvas = rgb
 
+    @property
+    def size_px(self) -> NoReturn:
+        """Request that every frame be decoded."""
+        raise RestartNeeded(every_frame=True)
+
     def luma(self) -> NoReturn:
         """Request that every frame be decoded."""
         raise RestartNeeded(every_frame=True)

@@ -36,6 +36,7 @@ class IndexedFrame:
     def __init__(self, reader: Any, number: int, pts_s: float, duration_s: float) -> None:
         self.pts_s, self.duration_s = pts_s, duration_s
         self._reader, self._number = reader, number
+        self.size_px = (reader.info.width_px, reader.info.height_px)
 
     def _pixels(self) -> Any:
         return self._reader.pixels(self._number)

@@ -6,7 +6,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from fervid.video.geometry import UPRIGHT
+from fervid.video.geometry import UPRIGHT, fit
 from fervid.video.reader import full_range
 from fervid.video.readers.frame_geometry import geometry_of
 
@@ -78,18 +78,32 @@ class PyAVFrame:
         return self.geometry.orientation.apply(_first_plane(frame).copy()), limited
 
     def canvas(self, width_px: int, height_px: int) -> av.VideoFrame:
-        """Convert the displayed frame to yuv420p with writable planes.
+        """Convert the displayed frame to yuv420p with writable planes, fitted into a window on black.
 
         Parameters
         ----------
         width_px, height_px : int
-            Even numbers.
+            Size of the window, even numbers.
 
         Returns
         -------
         av.VideoFrame
             With the stored range.
         """
+        place = fit(self.size_px, (width_px, height_px))
+        frame = self._displayed(place.width, place.height)
+        if (place.width, place.height) == (width_px, height_px):
+            return frame
+        window = av.VideoFrame(width_px, height_px, "yuv420p")
+        window.color_range, window.colorspace = frame.color_range, frame.colorspace
+        black = 0 if frame.color_range == ColorRange.JPEG else 16
+        for target, source, colour, scale in zip(planes_of(window), planes_of(frame), (black, 128, 128), (1, 2, 2)):
+            target[:] = colour
+            rows, columns = slice(place.y // scale, None), slice(place.x // scale, None)
+            target[rows, columns][: source.shape[0], : source.shape[1]] = source
+        return window
+
+    def _displayed(self, width_px: int, height_px: int) -> av.VideoFrame:
         orientation = self.geometry.orientation
         stored = (height_px, width_px) if orientation.swaps_sides else (width_px, height_px)
         frame = self._frame

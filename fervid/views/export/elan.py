@@ -1,6 +1,5 @@
 """Export a timeline as an ELAN annotation file, EAF 3.0 (Max Planck Institute for Psycholinguistics, EAFv3.0.xsd)."""
 
-import mimetypes
 from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -15,19 +14,41 @@ _LANGUAGE = {"LANG_ID": "und", "LANG_LABEL": "undetermined (und)", "LANG_DEF": "
 #: The format requires a date; a constant one, so that equal timelines give equal bytes.
 _NO_DATE = "1970-01-01T00:00:00+00:00"
 _FACELESS = "no face"
+#: MIME types by container, as FFmpeg calls it (IANA's registry, and the names in use where it has none). ELAN chooses a
+#: player by them.
+_MIME_TYPES = {
+    "matroska": "video/x-matroska", "avi": "video/x-msvideo", "mpegts": "video/mp2t", "mpeg": "video/mpeg",
+    "flv": "video/x-flv", "asf": "video/x-ms-wmv", "mxf": "video/mxf", "ogg": "video/ogg", "h264": "video/h264",
+    "hevc": "video/h265", "ivf": "video/x-ivf", "dv": "video/dv", "mov": "video/mp4",
+}  # fmt: skip
+#: Types of one container that differ by suffix only.
+_MIME_TYPES_BY_SUFFIX = {
+    "mov": {
+        ".mov": "video/quicktime",
+        ".qt": "video/quicktime",
+        ".3gp": "video/3gpp",
+        ".3gpp": "video/3gpp",
+        ".3g2": "video/3gpp2",
+        ".mj2": "video/mj2",
+    },
+    "matroska": {".webm": "video/webm"},
+}
+#: What ELAN writes for a video of a type that it does not know.
+_ANY_VIDEO = "video/*"
 
 
 def write_eaf(timeline: Timeline, intervals: list[Interval], part: Path) -> int:
     """Write one tier per track, named "track N", and the tier "no face" for seconds without a face.
 
-    Times are milliseconds. The emotions are a controlled vocabulary, so that coders can continue with the same words.
-    The video is linked by its name: ELAN finds it beside the file, or shows a dialog.
+    Times are milliseconds on the clock of the video file, so that TIME_ORIGIN is not needed. The emotions are a
+    controlled vocabulary, so that coders can continue with the same words. The video is linked by its
+    name, and where it is if it is found beside the document or the timeline; else ELAN shows a dialog.
 
     Parameters
     ----------
     timeline : Timeline
     intervals : list of Interval
-        The merged seconds of the timeline.
+        What to write, on the clock of the video file.
     part : Path
         The temporary file of `fervid.files.write_atomically`.
 
@@ -46,7 +67,7 @@ def write_eaf(timeline: Timeline, intervals: list[Interval], part: Path) -> int:
             f"{{{_XSI}}}noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
         },
     )
-    _add_header(root, timeline.video, len(intervals))
+    _add_header(root, timeline, part.parent, len(intervals))
     slot = _add_times(root, intervals)
     person = _persons(timeline)
     tiers: dict[int | None, ET.Element] = {}
@@ -73,11 +94,21 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _add_header(root: ET.Element, video: str, annotations: int) -> None:
+def _add_header(root: ET.Element, timeline: Timeline, folder: Path, annotations: int) -> None:
     header = ET.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
-    url, kind = f"./{quote(video)}", mimetypes.guess_type(video)[0] or "video/unknown"
-    ET.SubElement(header, "MEDIA_DESCRIPTOR", {"MEDIA_URL": url, "MIME_TYPE": kind, "RELATIVE_MEDIA_URL": url})
+    relative = f"./{quote(timeline.video)}"
+    places = (folder / timeline.video).absolute(), (timeline.path.parent / timeline.video).absolute()
+    url = next((path.as_uri() for path in places if path.is_file()), relative)
+    media = {"MEDIA_URL": url, "MIME_TYPE": _mime_type(timeline), "RELATIVE_MEDIA_URL": relative}
+    ET.SubElement(header, "MEDIA_DESCRIPTOR", media)
     ET.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = str(annotations)
+
+
+def _mime_type(timeline: Timeline) -> str:
+    """Return the MIME type of the container that was read; the suffix counts only among types of the same one."""
+    container = timeline.source.get("container", "")
+    by_suffix = _MIME_TYPES_BY_SUFFIX.get(container, {})
+    return by_suffix.get(Path(timeline.video).suffix.lower()) or _MIME_TYPES.get(container, _ANY_VIDEO)
 
 
 def _add_times(root: ET.Element, intervals: list[Interval]) -> dict[int, str]:

@@ -89,8 +89,13 @@ def _headline(facts: dict[str, Any]) -> dict[str, Any]:
         how = ", guessed from the ratings (give --scale LOW:HIGH: CCC depends on it)"
         rows["scale"] = ", ".join(scales) + (how if facts["scale_guessed"] else " (--scale)")
     reasons = {"only_in_ratings": "not in the timeline", "only_in_machine": "not rated"}
-    if left_out := [f"{', '.join(facts[key])} ({reason})" for key, reason in reasons.items() if facts[key]]:
+    left_out = [f"{', '.join(facts[key])} ({reason})" for key, reason in reasons.items() if facts[key]]
+    if n := facts["points_ignored"]:
+        left_out.append(f"{n} event{'s' * (n > 1)} without duration")
+    if left_out:
         rows["left out"] = "; ".join(left_out)
+    if origin_s := facts["origin_s"]:
+        rows["clock"] = f"that of a player, with the first frame at {origin_s:g} s"
     if facts["labels_ignored"]:
         rows["ignored"] = ", ".join(f"{name!r} ({n})" for name, n in facts["labels_ignored"].items())
     if facts["columns_not_used"]:

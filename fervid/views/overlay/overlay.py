@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from fervid.files import check_file, check_output, write_atomically
 from fervid.timeline.read import Timeline, open_timeline
 from fervid.timeline.sources import check_video
 from fervid.types import Progress
+from fervid.video.geometry import LargerFrame, fit, on_largest
 from fervid.video.open import read_video
 from fervid.views.figures.style import PALETTE
 from fervid.views.overlay import badges
@@ -61,7 +62,8 @@ def overlay(
 ) -> dict[str, Any]:
     """Write a copy of a video with its timeline drawn on it.
 
-    The copy is H.264 in MP4, upright, with square pixels; each frame keeps its time.
+    The copy is H.264 in MP4, upright, with square pixels; each frame keeps its time. It is as large as the largest
+    frame of the video; the others are fitted into it, as players do.
 
     Parameters
     ----------
@@ -108,17 +110,24 @@ def overlay(
     kept = {name: settings.get(name) for name in ("stream", "max_pixels", "rotate")}
     config = load_config(fps="native", **kept)
     with write_atomically(out) as part:
-        facts, _ = read_video(
-            video, config, lambda reader: _write_copy(reader, opened, (boxes, redacted), part, options, on_progress)
+        copied = partial(
+            _write_copy, timeline=opened, boxes=(boxes, redacted), options=options, on_progress=on_progress
         )
+
+        def write(largest_px: tuple[int, int] | None) -> dict[str, Any]:
+            return read_video(video, config, lambda reader: copied(reader, part, largest_px))[0]
+
+        facts = on_largest(write)
     return {"written": str(out)} | facts
 
 
 def _write_copy(
     reader: Any,
+    part: Path,
+    largest_px: tuple[int, int] | None,
+    *,
     timeline: Timeline,
     boxes: tuple[FaceBoxes, FaceBoxes | None],
-    part: Path,
     options: Options,
     on_progress: OnProgress | None,
 ) -> dict[str, Any]:
@@ -130,19 +139,25 @@ def _write_copy(
     source: PyAVReader = reader
     info, n, annotator = source.info, 0, None
     shown, redacted = boxes
-    width, height = (max(2, side - side % 2) for side in (info.width_px, info.height_px))
+    largest_px = largest_px or (info.width_px, info.height_px)
+    width, height = (max(2, side - side % 2) for side in largest_px)
     with AudioPassthrough(info.path, info.start_s, MAX_PIXELS) as found:
         audio = None if options.mute or not found.summary else found
         rate = info.frame_rate or 25
         with ClipWriter(part, rate, tick=source.time_base, threads=0, audio=audio) as clip:
-            for frame in source.frames():
+            frames = source.frames()
+            for frame in frames:
+                LargerFrame.check(frame, frames, largest_px)
                 canvas = frame.canvas(width, height)
                 planes = planes_of(canvas)
                 annotator = annotator or FrameAnnotator(timeline, (width, height), _colours(canvas))
+                corner, size = fit(frame.size_px, (width, height)).within((width, height))
+                corner, size = np.tile(corner, 2), np.tile(size, 2)
                 if redacted:
                     for box in redacted.swept(frame.pts_s):
-                        redact(planes, box * annotator.scale)
-                annotator.draw(planes, frame.pts_s, shown.at(frame.pts_s))
+                        redact(planes, (corner + box * size) * annotator.scale)
+                there = [(track, corner + box * size) for track, box in shown.at(frame.pts_s)]
+                annotator.draw(planes, frame.pts_s, there)
                 clip.write_frame(canvas, frame.pts_s, frame.duration_s)
                 n += 1
                 if on_progress and n % _PROGRESS_FRAMES == 0:
