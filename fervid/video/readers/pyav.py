@@ -29,6 +29,7 @@ from fervid.video.readers.timestamps import (
     interpolate_decoding_times,
     stamp_frames,
 )
+from fervid.video.tone_mapping import TRANSFERS
 
 __all__ = ["PyAVReader"]
 
@@ -341,6 +342,7 @@ class PyAVReader:
             rotation_deg=geometry.orientation.rotation_deg,
             mirrored=geometry.orientation.mirrored,
             odd_matrix=not geometry.exact,
+            hdr=TRANSFERS.get(int(first.color_trc), ""),
             frame_rate=self._rate,
             duration_s=None if end is None else round(end, 6),
             start_s=float(self._origin),
