@@ -303,6 +303,7 @@ class _VideoRun:
                 "height_px": video.height_px,
                 "rotation_deg": video.rotation_deg,
                 "mirrored": video.mirrored,
+                "hdr": video.hdr or None,
                 "stream": video.stream,
                 "frame_rate": str(video.frame_rate) if video.frame_rate else None,
                 "duration_s": video.duration_s,

@@ -85,7 +85,7 @@ def train(
     source = DataSource.of(_paths(data), _paths(validation), base, split=split, drop_duplicates=drop_duplicates)
     folder, say = Path(out), on_message or (lambda message: None)
     make_folder(folder)
-    read = functools.partial(source.read, report=say)
+    read = functools.partial(source.read, report=say, cache=folder)
     if sweep is None:
         return {"weights": str(training.train(read(base), folder, base, device=device, on_epoch=say))}
     runs = sweeps.sweep(read, grid, folder, device=device, on_epoch=say)
@@ -107,6 +107,7 @@ def evaluate(
     labels: str = "auto",
     head: str | None = None,
     tta: str = "none",
+    align: str = "auto",
     detect: bool = False,
     detector: str = "mtcnn",
     exclude_duplicates_of: Name | None = None,
@@ -134,6 +135,9 @@ def evaluate(
         all others with the first head, which timelines use.
     tta : {"none", "flip", "tencrop"}
         Test-time augmentation.
+    align : {"auto", "landmarks", "none"}
+        How images of faces become the input of the model. "landmarks" places each by its eyes and mouth, as `process`
+        does; "none" takes them as they are; "auto" decides by the model and how the faces lie.
     detect : bool, default False
         Detect and crop the faces in raw images, as `process` does.
     detector : str
@@ -163,7 +167,7 @@ def evaluate(
         make_folder(folder)
     known = Path(exclude_duplicates_of) if exclude_duplicates_of is not None else None
     config = EvalConfig(
-        labels=labels, tta=tta, detect=detect, head=head, apart_from=known, detector=detector, prior=prior
+        labels=labels, tta=tta, detect=detect, head=head, apart_from=known, detector=detector, prior=prior, align=align
     )
     names = [weights] if isinstance(weights, str) else list(weights)
     facts = evaluate_weights(Path(data), split, names, device, config)

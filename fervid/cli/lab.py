@@ -288,6 +288,14 @@ def evaluate(
             metavar="NAME",
         ),
     ] = None,
+    align: Annotated[
+        str,
+        option(
+            panel="Detection",
+            choices=("auto", "landmarks", "none"),
+            help="Place face crops by their landmarks, as process does, or take them as they are (auto: by the model).",
+        ),
+    ] = "auto",
     tta: Annotated[
         str, option(panel="Model", choices=("none", "flip", "tencrop"), help="Test-time augmentation.")
     ] = "none",
@@ -309,6 +317,7 @@ def evaluate(
         labels=labels,
         head=head,
         tta=tta,
+        align=align,
         detect=detect,
         detector=detector,
         exclude_duplicates_of=exclude_duplicates_of,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fervid.faces.crop import LUMA
+from fervid.faces.crop import LUMA, colour_px
 from fervid.runtime.device import deterministic_fp32
 from fervid.types import THUMB, samples
 from fervid.video.readers.tensor_frame import full_range_of
@@ -48,42 +48,57 @@ def cut_faces(
     limited : bool
         Whether luma has the range 16..235, which is stretched to 0..255.
     image : Tensor, shape (n, h, w, 3), uint8, optional
-        The same frames in RGB, of any size: the crops are coloured, as `faces.crop.add_detail` does it.
+        The same frames in RGB, of any size: they colour the crops, as `faces.crop.add_colour` does.
 
     Returns
     -------
     ndarray, shape (m, size_px, size_px, 1 or 3), uint8
         Within 2 of the greys of `faces.crop.crop_face`, and of the colours of the CPU.
     """
-    crop = np.zeros((len(frame), size_px, size_px, 1 if image is None else 3), np.uint8)
-    if not crop.size:
-        return crop
-    planes = small = None
-    plan = _Plan(place, size_px, np.array(stretch))
-    if image is not None:
-        planes = image.permute(0, 3, 1, 2).reshape(-1, *image.shape[1:3])
-        displayed = np.array(luma.shape[:0:-1]) / stretch
-        small = _Plan(place.repeat(3, 0), size_px, np.array(planes.shape[:0:-1]) / displayed)
+    if not len(frame) or not size_px:
+        return np.zeros((len(frame), size_px, size_px, 1 if image is None else 3), np.uint8)
+    stored = np.array(stretch)
+    if image is not None and image.shape[1:3] == luma.shape[1:3]:
+        return _cut_rgb(image, frame, place, size_px, stored).cpu().numpy()
+    grey = _cut_planes(luma, frame, _Plan(place, size_px, stored), limited)
+    if image is None:
+        return grey[..., None].cpu().numpy()
+    shrunk = np.array(image.shape[2:0:-1]) / luma.shape[:0:-1]
+    return _add_colour(grey, _cut_rgb(image, frame, place, colour_px(size_px), stored * shrunk)).cpu().numpy()
+
+
+def _cut_rgb(image: Tensor, frame: np.ndarray, place: np.ndarray, size_px: int, stretch: np.ndarray) -> Tensor:
+    """Cut colour crops out of images (n, h, w, 3) -> (m, size_px, size_px, 3) uint8."""
+    planes = image.permute(0, 3, 1, 2).reshape(-1, *image.shape[1:3])
+    each = (3 * frame[:, None] + np.arange(3)).reshape(-1)
+    cut = _cut_planes(planes, each, _Plan(place.repeat(3, 0), size_px, stretch), limited=False)
+    return cut.view(-1, 3, size_px, size_px).permute(0, 2, 3, 1)
+
+
+def _cut_planes(luma: Tensor, frame: np.ndarray, plan: "_Plan", limited: bool) -> Tensor:
+    """Cut planned crops out of planes (n, H, W), some at a time -> (m, size_px, size_px) uint8."""
+    size_px = plan.size_px
+    crop = torch.zeros((len(frame), size_px, size_px), dtype=torch.uint8, device=luma.device)
     order = np.argsort(plan.size.max(1), kind="stable")  # similar sizes together: each chunk is as large as its largest
     while len(order):
         widest = int(plan.size[order[-1]].max())
         most = max(1, _PIXELS // (widest * max(widest, 2 * size_px)))
         some, order = order[-most:], order[:-most]
-        grey = _cut(luma, frame[some], plan, some, limited)
-        if planes is None or small is None:
-            crop[some, ..., 0] = grey.cpu().numpy()
-            continue
-        each = (some[:, None] * 3 + np.arange(3)).reshape(-1)
-        rgb = _cut(planes, (frame[some, None] * 3 + np.arange(3)).reshape(-1), small, each, False)
-        crop[some] = _add_detail(rgb.view(len(some), 3, size_px, size_px), grey).cpu().numpy()
+        crop[torch.from_numpy(some).to(luma.device)] = _cut(luma, frame[some], plan, some, limited)
     return crop
 
 
-def _add_detail(rgb: Tensor, luma: Tensor) -> Tensor:
-    """Give colours (m, 3, s, s) the luma (m, s, s) -> (m, s, s, 3); see `faces.crop.add_detail`."""
-    own = (rgb.int() * torch.tensor(LUMA, device=rgb.device).view(3, 1, 1)).sum(1)
-    detail = luma.int() - ((own + 128) >> 8)
-    return (rgb + detail[:, None]).clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+def _add_colour(luma: Tensor, rgb: Tensor) -> Tensor:
+    """Colour grey crops (m, S, S) by smaller ones (m, s, s, 3) -> (m, S, S, 3); see `faces.crop.add_colour`."""
+    own = ((rgb.int() * torch.tensor(LUMA, device=rgb.device)).sum(3) + 128) >> 8
+    side, small = luma.shape[1], rgb.shape[1]
+    pixels = side**2 * small**2
+    excess = own.sum((1, 2)) * side**2 - luma.sum((1, 2)) * small**2
+    offset = (excess + pixels // 2).div(pixels, rounding_mode="floor")
+    difference = rgb - (own - offset[:, None, None])[..., None]
+    nearest = torch.arange(side, device=luma.device) * small // side
+    coloured = luma[..., None] + difference[:, nearest[:, None], nearest]
+    return coloured.clamp_(0, 255).to(torch.uint8)
 
 
 class _Plan:

@@ -12,7 +12,17 @@ import numpy as np
 
 from fervid.video.reader import full_range
 
-__all__ = ["FITS", "LUMA", "FaceAlignment", "add_detail", "crop_face", "luma_of", "square_boxes", "square_places"]
+__all__ = [
+    "FITS",
+    "LUMA",
+    "FaceAlignment",
+    "add_colour",
+    "colour_px",
+    "crop_face",
+    "luma_of",
+    "square_boxes",
+    "square_places",
+]
 
 #: How a crop follows the landmarks: a rotated square, or a parallelogram that brings three points to their places.
 FITS = ("similarity", "affine")
@@ -254,42 +264,76 @@ def crop_face(
     """
     from PIL import Image
 
-    across, down, start = (place * np.array(scale)[:, None]).T
-    centre = start + (across + down) / 2
-    reach = (np.abs(across) + np.abs(down)) / 2
-    low, high = np.floor(centre - reach).astype(int) - 1, np.ceil(centre + reach).astype(int) + 1
-    pixels = _cut(image, low, high)
+    # plain numbers: for arrays of two, NumPy takes longer than Pillow for the crop
+    x, y = (_Axis([factor * one for one in row], size_px) for row, factor in zip(place.tolist(), scale))
+    pixels = _cut(image, (x.low, y.low), (x.high, y.high))
     part = Image.fromarray(full_range(pixels) if limited and not rough else pixels)
-    # first shrink, with antialiasing, to 1.5 pixels per pixel of the crop; then rotate and stretch
-    shrink = np.maximum(np.hypot(across, down) / (1.5 * size_px), 1)
-    small = np.maximum(np.rint(part.size / shrink), 1).astype(int)
+    # first shrink, with antialiasing; then rotate and stretch
     gap = _REDUCING_GAP if rough else None
-    part = part.resize((int(small[0]), int(small[1])), Image.Resampling.BILINEAR, reducing_gap=gap)
+    part = part.resize((x.small, y.small), Image.Resampling.BILINEAR, reducing_gap=gap)
     if limited and rough:
         part = Image.fromarray(full_range(np.asarray(part)))
-    ratio = small / (high - low)
-    corner = (centre - low - (across + down) / 2) * ratio
-    (a, d), (b, e) = across * ratio / size_px, down * ratio / size_px
-    placed = part.transform(
-        (size_px, size_px), Image.Transform.AFFINE, (a, b, corner[0], d, e, corner[1]), Image.Resampling.BILINEAR
-    )
+    coefficients = (*x.coefficients, *y.coefficients)
+    placed = part.transform((size_px, size_px), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     return np.asarray(placed)
 
 
-def add_detail(rgb: np.ndarray, luma: np.ndarray) -> np.ndarray:
-    """Give a small colour image the luma of a sharper grey one: a film stores its colours at a lower resolution, too.
+class _Axis:
+    """How a crop lies along x or y of an image, in its pixels.
+
+    low and high are the ends of the region around it; small, the length to which that shrinks, 1.5 pixels per pixel of
+    the crop; coefficients lead from a pixel of the crop to one of the shrunk region.
+    """
+
+    def __init__(self, row: list[float], size_px: int) -> None:
+        across, down, start = row
+        centre = start + (across + down) / 2
+        reach = (abs(across) + abs(down)) / 2
+        self.low, self.high = math.floor(centre - reach) - 1, math.ceil(centre + reach) + 1
+        length = self.high - self.low
+        self.small = max(round(length / max(math.hypot(across, down) / (1.5 * size_px), 1)), 1)
+        ratio = self.small / length
+        corner = (centre - self.low - (across + down) / 2) * ratio
+        self.coefficients = across * ratio / size_px, down * ratio / size_px, corner
+
+
+def colour_px(size_px: int) -> int:
+    """Choose the side of the colours of a crop: half of its own, as in the 4:2:0 of videos and JPEG.
 
     Parameters
     ----------
-    rgb : ndarray, shape (..., 3), uint8
-    luma : ndarray, shape (...), uint8
+    size_px : int
 
     Returns
     -------
-    ndarray, shape (..., 3), uint8
+    int
     """
-    detail = luma.astype(np.int16) - luma_of(rgb)
-    return np.clip(rgb + detail[..., None], 0, 255).astype(np.uint8)
+    return (size_px + 1) // 2
+
+
+def add_colour(luma: np.ndarray, rgb: np.ndarray) -> np.ndarray:
+    """Colour sharp grey crops by smaller ones of a small image, of which only the differences from grey are used.
+
+    The mean luma is that of the colours, so that the video's colour matrix need not be known.
+
+    Parameters
+    ----------
+    luma : ndarray, shape (..., S, S), uint8
+    rgb : ndarray, shape (..., s, s, 3), uint8
+        Crops of the same place.
+
+    Returns
+    -------
+    ndarray, shape (..., S, S, 3), uint8
+    """
+    own, side, small = luma_of(rgb), luma.shape[-1], rgb.shape[-2]
+    pixels = side**2 * small**2
+    excess = own.sum((-2, -1), dtype=np.int64) * side**2 - luma.sum((-2, -1), dtype=np.int64) * small**2
+    offset = ((excess + pixels // 2) // pixels).astype(np.int16)
+    difference = rgb - (own.astype(np.int16) - offset[..., None, None])[..., None]
+    nearest = np.arange(side) * small // side
+    coloured = luma[..., None] + difference.take(nearest, -3).take(nearest, -2)
+    return np.clip(coloured, 0, 255, out=coloured).astype(np.uint8)
 
 
 def luma_of(rgb: np.ndarray) -> np.ndarray:
@@ -307,14 +351,14 @@ def luma_of(rgb: np.ndarray) -> np.ndarray:
     return ((red + green + blue + np.uint16(128)) >> np.uint16(8)).astype(np.uint8)
 
 
-def _cut(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _cut(image: np.ndarray, low: tuple[int, int], high: tuple[int, int]) -> np.ndarray:
     """Cut the columns and rows from low to high (x, y) out of an image, whose edge is repeated outside."""
-    size = np.array(image.shape[1::-1])
-    first, last = np.clip(low, 0, size - 1), np.clip(high, 1, size)
-    inside = image[first[1] : last[1], first[0] : last[0]]
-    before, after = np.maximum(first - low, 0), np.maximum(high - last, 0)
-    if not (before.any() or after.any()):
+    (left, top), (right, bottom), (height, width) = low, high, image.shape[:2]
+    first_x, last_x = min(max(left, 0), width - 1), min(max(right, 1), width)
+    first_y, last_y = min(max(top, 0), height - 1), min(max(bottom, 1), height)
+    inside = image[first_y:last_y, first_x:last_x]
+    pad_y, pad_x = (max(first_y - top, 0), max(bottom - last_y, 0)), (max(first_x - left, 0), max(right - last_x, 0))
+    if not (any(pad_y) or any(pad_x)):
         return inside
-    columns, rows = high - low  # np.pad returns more where no part of the crop lies inside
-    pad = [(before[1], after[1]), (before[0], after[0]), (0, 0)][: image.ndim]
-    return np.pad(inside, pad, "edge")[:rows, :columns]
+    padded = np.pad(inside, [pad_y, pad_x, (0, 0)][: image.ndim], "edge")
+    return padded[: bottom - top, : right - left]  # np.pad returns more where no part of the crop lies inside

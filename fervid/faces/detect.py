@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fervid.faces.crop import FaceAlignment, add_detail, crop_face
+from fervid.faces.crop import FaceAlignment, add_colour, colour_px, crop_face
 from fervid.faces.detector import Detections, FaceDetector
 from fervid.faces.quality import quality
 from fervid.runtime.profiling import stage
@@ -176,11 +176,14 @@ def _cut_out(
     crop = np.zeros((len(frame), side_px, side_px, channels), np.uint8)
     for i, index in enumerate(frame):
         luma, image, size_px = batch.luma[index], batch.image[index], batch.size_px
-        grey = crop_face(luma, place[i], side_px, _scale(luma, size_px), limited=batch.limited[index], rough=rough)
+        grey: dict[str, Any] = {"limited": batch.limited[index], "rough": rough}
         if channels == 1:
-            crop[i, ..., 0] = grey
+            crop[i, ..., 0] = crop_face(luma, place[i], side_px, _scale(luma, size_px), **grey)
+        elif image.shape[:2] == luma.shape:
+            crop[i] = crop_face(image, place[i], side_px, _scale(image, size_px), rough=rough)
         else:
-            crop[i] = add_detail(crop_face(image, place[i], side_px, _scale(image, size_px)), grey)
+            small = crop_face(image, place[i], colour_px(side_px), _scale(image, size_px), rough=rough)
+            crop[i] = add_colour(crop_face(luma, place[i], side_px, _scale(luma, size_px), **grey), small)
     return crop
 
 

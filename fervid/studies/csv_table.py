@@ -116,7 +116,8 @@ def make_table(path: Path, rows: list[tuple[int, list[str]]], delimiter: str = "
                 f"{path}: row {row} has {len(cells)} cells, the header {len(header)} (delimiter: "
                 f"{_DELIMITERS.get(delimiter, delimiter)}); put text that contains the delimiter in quotes"
             )
-    return RatingTable(path, header, body, delimiter)
+    preamble = {cells[0].strip().lower(): cells[1].strip() for _, cells in rows[:first] if len(cells) > 1}
+    return RatingTable(path, header, body, delimiter, preamble=preamble)
 
 
 def _stripped(cells: list[str]) -> list[str]:

@@ -25,6 +25,8 @@ _OVERLAP_TOLERANCE_S = 0.0015
 _OWN_SUBJECT = re.compile(r"(track|person) (\d+)")
 #: Labels of an exported timeline that rate nothing.
 _NO_LABEL = {"no_face", "no_data"}
+#: What old exports of BORIS call the time offset, above the header.
+_OFFSET = "time offset (s)"
 #: What BORIS calls an event without a subject.
 _NO_SUBJECT = {"no focal subject"}
 
@@ -198,7 +200,8 @@ def _select_subject(
         )
         if not known and kind != "subject" and getattr(columns, kind) is None:
             continue
-        rows = [row for row in rows if wanted in names[row[0]]]
+        no_name = kind == "subject" and wanted in _NO_SUBJECT
+        rows = [row for row in rows if wanted in names[row[0]] or (no_name and not names[row[0]])]
         if not rows:
             who = f"subject {chosen!r}" if kind == "subject" else wanted
             raise DataError(f"{table.path}: no row is about {who}; found {', '.join(known) or 'no names'}")
@@ -402,10 +405,8 @@ class _Clock:
 
     def place(self, entry: _Entry, start_s: float, end_s: float | None) -> _Span | None:
         """Return start and end; None if they are within another video."""
-        recording, offset = self.recordings[entry.row], self.columns.offset
-        shift_s = recording.shift_s
-        if offset is not None and self.table.text(entry.cells, offset) is not None:
-            shift_s += self.table.time(entry.row, entry.cells, offset, self.columns.unit_s.get(offset, 1.0))
+        recording = self.recordings[entry.row]
+        shift_s = recording.shift_s + self._offset_s(entry)
         start_s -= shift_s
         if end_s is None:
             inside = recording.end_s is None or 0 <= start_s < recording.end_s
@@ -414,6 +415,16 @@ class _Clock:
         if recording.end_s is not None:
             start_s, end_s = max(start_s, 0.0), min(end_s, recording.end_s)
         return (start_s, end_s) if end_s > start_s else None
+
+    def _offset_s(self, entry: _Entry) -> float:
+        """Return what was added to the times of the video, in the row or, in old exports of BORIS, above the header."""
+        offset = self.columns.offset
+        if offset is not None and self.table.text(entry.cells, offset) is not None:
+            return self.table.time(entry.row, entry.cells, offset, self.columns.unit_s.get(offset, 1.0))
+        try:
+            return float(self.table.preamble.get(_OFFSET, 0.0))
+        except ValueError:
+            return 0.0
 
 
 # -- contradictions ---------------------------------------------------------------------------------------------
@@ -469,4 +480,6 @@ def _several_subjects(table: RatingTable, own: list[Rating], rows: str) -> DataE
     kinds = {match[1] for match in found if match}
     kind = kinds.pop() if len(kinds) == 1 and all(found) else "subject"
     listed = [match[2] if match and kind != "subject" else name for match, name in zip(found, names)]
-    return DataError(f"{table.path}: {rows}: it rates more than one {kind} ({', '.join(listed)}); choose by --{kind}")
+    return DataError(
+        f"{table.path}: {rows}, and it rates more than one {kind} ({', '.join(listed)}); choose by --{kind}"
+    )

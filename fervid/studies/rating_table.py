@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fervid.errors import DataError
@@ -27,6 +27,8 @@ class RatingTable:
     """A comma is no decimal mark where it separates the cells."""
     unit: str = "row"
     """What messages call a row: the annotations of other programs have no lines."""
+    preamble: dict[str, str] = field(default_factory=dict)
+    """First and second cell of the lines above the header, in lower case."""
 
     def where(self, row: int, column: int) -> str:
         """Return the position of a cell, for a message.

@@ -51,6 +51,7 @@ def describe_video(path: Path, config: Config) -> dict[str, Any]:
             "displayed": f"{video.width_px}x{video.height_px}",
             "rotation_deg": video.rotation_deg,
             "mirrored": video.mirrored,
+            "hdr": video.hdr or None,
             "frame_rate": f"{float(video.frame_rate):.5g}" if video.frame_rate else None,
             "duration_s": video.duration_s,
             "start_s": video.start_s,

@@ -12,6 +12,7 @@ import skimage
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from fervid.config import load_config
 from fervid.cuda import batch_size, boxes, crops
@@ -23,6 +24,7 @@ from fervid.cuda.pipeline import DevicePipeline
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import DeviceError, VideoError
 from fervid.faces.crop import crop_face, square_boxes, square_places
+from fervid.faces.detect import _cut_out
 from fervid.faces.detector import Detections
 from fervid.faces.integral_image import IntegralImage, bins
 from fervid.faces.mtcnn import MTCNN
@@ -31,7 +33,7 @@ from fervid.models import Models, load_models
 from fervid.pipeline import find_faces, process_video
 from fervid.runtime.cuda_graphs import CUDAGraphModule
 from fervid.runtime.device import deterministic_fp32, is_out_of_memory, wrap_out_of_memory
-from fervid.types import concatenate, thumbnails
+from fervid.types import FrameBatch, concatenate, thumbnails
 from fervid.video.geometry import ORIENTATIONS
 from fervid.video.open import open_video
 from fervid.video.reader import full_range
@@ -44,7 +46,7 @@ from fervid.video.readers.torchcodec import DeviceFrame
 from fervid.video.sampling import sample_frames
 from tests.helpers.clips import two_sizes, write_clip
 from tests.helpers.compare_timelines import differences
-from tests.helpers.fakes import FakeClassifier, FakeDetector
+from tests.helpers.fakes import AFFINE, FakeClassifier, FakeDetector
 from tests.helpers.hypothesis_settings import steady
 
 CPU = torch.device("cpu")
@@ -171,6 +173,28 @@ def test_crops_are_those_of_the_cpu(stretch, limited, size_px):
     off = np.abs(found.astype(int) - expected[..., None])
     assert off.max() <= 2
     assert off.mean() < 0.05
+
+
+@pytest.mark.parametrize("small", [(300, 216), (480, 360)])
+@pytest.mark.parametrize("stretch", [(1.0, 1.0), (0.75, 1.0)])
+def test_colours_are_those_of_the_cpu(stretch, small):
+    colour = skimage.data.astronaut()
+    whole = np.stack([colour[:360, :480], colour[100:460, :480]])
+    luma = np.stack([GREY[:360, :480], GREY[100:460, :480]])
+    image = np.stack([np.asarray(Image.fromarray(one).resize(small, Image.Resampling.BOX)) for one in whole])
+    frame, r = np.arange(40) % 2, np.random.default_rng(1)
+    sides = r.uniform(20, 300, (40, 1, 1))
+    marks = (np.array(AFFINE.landmarks) - 0.5 + r.normal(0, 0.03, (40, 5, 2))) * sides + r.uniform(0, 400, (40, 1, 2))
+    place = AFFINE.places(np.zeros((40, 4)), marks)
+    batch = FrameBatch(np.zeros(2), np.ones(2), image, tuple(luma), size_px=(round(480 / stretch[0]), 360))
+    expected = _cut_out(batch, frame, place, 80, 3, rough=False)
+    planes = torch.from_numpy(luma)
+    found = cut_faces(planes, frame, place, 80, stretch=stretch, image=torch.from_numpy(image))
+    off = _apart(found, expected)
+    assert off.max() <= 3 and off.mean() < 0.1
+    swapped = cut_faces(planes, frame, place, 80, stretch=stretch, image=torch.from_numpy(image[..., ::-1].copy()))
+    assert _apart(swapped, expected).mean() > 10
+    assert cut_faces(planes, frame[:0], place[:0], 80, image=torch.from_numpy(image)).shape == (0, 80, 80, 3)
 
 
 def test_crops_do_not_depend_on_the_batch(monkeypatch):
@@ -514,9 +538,18 @@ class _Upright:
         raise AssertionError("not called in this test")
 
 
-def test_recognition_crops_and_thumbnails_are_those_of_the_cpu(models):
+class _Colour(FakeClassifier):
+    """A classifier that only describes its crops."""
+
+    crop_px, channels, alignment = 80, 3, AFFINE
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("detection_px", [640, 320])
+def test_crops_and_thumbnails_are_those_of_the_cpu(models, colour, detection_px):
     config = load_config(device="cpu", fps=2, end_s=1.5, detection="every", persons="square_boxes")
-    with_embedder = replace(models, embedder=_Upright())
+    config = replace(config, detection_size_px=detection_px)
+    with_embedder = replace(models, embedder=_Upright(), classifier=_Colour() if colour else models.classifier)
     results = []
     for one in (with_embedder, replace(with_embedder, on_device=DevicePipeline("cpu"))):
         with open_video(SAMPLES / "two_faces.mp4") as video:
@@ -524,8 +557,9 @@ def test_recognition_crops_and_thumbnails_are_those_of_the_cpu(models):
             results.append(concatenate(list(find_faces(samples, video.info, config, one))))
     expected, found = results
     assert len(expected) == len(found) == 6 and expected.recognition_crop.shape == (6, 96, 96)
+    assert expected.crop.shape == ((6, 80, 80, 3) if colour else (6, 48, 48, 1))
     for name in ("crop", "recognition_crop"):
-        assert _apart(getattr(expected, name), getattr(found, name)).max() <= 2
+        assert _apart(getattr(expected, name), getattr(found, name)).max() <= 2 + colour
     np.testing.assert_array_equal(expected.thumb, found.thumb, strict=True)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.helpers.fakes import AFFINE
 from tests.helpers.portraits import portraits
 
 __all__ = ["AVX2", "SUBJECTS", "differences"]
@@ -145,7 +146,10 @@ def _places() -> tuple[int, Compute]:
     from fervid.tracks.dlib_embedder import DlibFaces
 
     box, marks = _faces()
-    return len(box), lambda some: [row.tobytes() for row in DlibFaces.alignment.places(box[some], marks[some])]
+    alignments = DlibFaces.alignment, AFFINE
+    return len(box), lambda some: [
+        b"".join(one.tobytes() for one in pair) for pair in zip(*(a.places(box[some], marks[some]) for a in alignments))
+    ]
 
 
 def _quality() -> tuple[int, Compute]:
@@ -153,7 +157,7 @@ def _quality() -> tuple[int, Compute]:
 
     box, marks = _faces()
     score = np.random.default_rng(3).uniform(0.7, 1, len(box)).astype(np.float32)
-    crop = np.random.default_rng(4).integers(0, 256, (len(box), 48, 48, 1), np.uint8)
+    crop = np.random.default_rng(4).integers(0, 256, (len(box), 80, 80, 3), np.uint8)
     return len(box), lambda some: [one.tobytes() for one in quality(box[some], score[some], marks[some], crop[some])]
 
 

@@ -26,6 +26,9 @@ MARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]],
 DARK, DIM = 20, 100
 #: A crop shows its square box unchanged.
 PLAIN = FaceAlignment(landmarks=tuple(map(tuple, MARKS.tolist())), box=1.0, crop_scale=1.0)
+#: The fit "affine" with the medians of RAF-DB's aligned images, of 112 pixels.
+_RAFDB = ((29.1, 38.1), (81.5, 37.9), (54.3, 62.2), (31.9, 84.7), (78.6, 84.3))
+AFFINE = FaceAlignment(tuple((x / 112, y / 112) for x, y in _RAFDB), box=1.0, crop_scale=1.0, fit="affine")
 
 
 # -- the models -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from fervid.cuda.crops import cut_faces
 from fervid.cuda.mtcnn import DeviceMTCNN
 from fervid.cuda.pipeline import DevicePipeline
 from fervid.emotions.torch_classifier import TorchClassifier
-from fervid.faces.crop import crop_face, square_places
+from fervid.faces.crop import add_colour, crop_face, square_places
 from fervid.faces.mtcnn import MTCNN
 from fervid.models import Models, load_models
 from fervid.pipeline import process_video
@@ -55,16 +55,24 @@ def detector(device: str) -> Facts:
 
 
 def crops(device: str) -> Facts:
-    """Compare greys of rotated crops: within 2 of 255."""
+    """Compare rotated crops: greys within 2 of 255, colours within 4."""
     r = np.random.default_rng(0)
-    luma = _images("two_faces.mp4", 10, 4)[..., 1].copy()
+    image = _images("two_faces.mp4", 10, 4)
+    luma = image[..., 1].copy()
     square = np.stack([r.uniform(0, 640, 64), r.uniform(0, 360, 64), r.uniform(8, 400, 64), r.uniform(-2, 2, 64)], 1)
     frame, place = np.arange(64) % 4, square_places(square)
     expected = np.stack([crop_face(luma[f], one, 48, limited=True) for f, one in zip(frame, place)])
     found = cut_faces(torch.from_numpy(luma).to(device), frame, place, 48, limited=True)
     off = np.abs(expected[..., None].astype(int) - found)
     assert off.max() <= 2, off.max()
-    return {"largest": int(off.max()), "mean": float(off.mean())}
+    small = image[:, ::2, ::2].copy()
+    colours = [crop_face(small[f], one, 24, (0.5, 0.5)) for f, one in zip(frame, place)]
+    expected = add_colour(expected, np.stack(colours))
+    planes, rgb = torch.from_numpy(luma).to(device), torch.from_numpy(small).to(device)
+    colour_off = np.abs(expected.astype(int) - cut_faces(planes, frame, place, 48, limited=True, image=rgb))
+    assert colour_off.max() <= 4, colour_off.max()
+    facts: Facts = {"largest": int(off.max()), "mean": float(off.mean())}
+    return facts | {"largest, colour": int(colour_off.max()), "mean, colour": float(colour_off.mean())}
 
 
 def classifier(device: str) -> Facts:

@@ -242,7 +242,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
     for path, pixels in zip(paths, (skimage.data.astronaut(), skimage.data.coffee())):
         Image.fromarray(pixels).save(path)
     grey, label = np.zeros((2, 48, 48), np.uint8), np.array([3, 6])
-    return FaceSet("raw", FER2013, grey, label, source=np.array([str(path) for path in paths]))
+    return FaceSet("raw", FER2013, grey, label, original=np.array(paths))
 
 
 @pytest.mark.parametrize("detector", DETECTORS)

@@ -212,6 +212,7 @@ def test_an_old_export_of_boris_has_lines_above_its_header(read) -> None:
         "4.000,film.mp4,6,30,child,sadness,,,START\n6.000,film.mp4,6,30,child,sadness,,,STOP\n"
     )
     assert labels(read(text)) == SIX
+    assert [s for s, _ in labels(read(text.replace("offset (s),0.0", "offset (s),-10")))] == [10, 11, 12, 13, 14, 15]
 
 
 def test_rows_in_any_order_and_repeated_headers(read) -> None:
@@ -228,6 +229,8 @@ def test_states_are_paired_by_subject_and_modifiers(read) -> None:
     assert labels(read(head + body + other, subject="b")) == [(s, "sadness") for s in range(4)]
     with pytest.raises(DataError, match=r"more than one subject \(A, B\); choose by --subject"):
         read(head + body + other)
+    found = read(head + body.replace(";A;", ";No focal subject;") + other, subject="no focal subject")
+    assert labels(found) == SIX[:4]
     with pytest.raises(DataError, match="no row is about subject 'C'; found a, b"):
         read(head + body + other, subject="C")
 
@@ -315,7 +318,7 @@ def test_tiers_are_raters_and_participants_are_subjects(read) -> None:
     assert read(eaf(tier("x", two[0]) + tier("y", two[1]))).raters == ("x", "y")
     people = eaf(tier("x", two[0], PARTICIPANT="Mia") + tier("y", two[1], PARTICIPANT="Tom"))
     assert labels(read(people, subject="Tom")) == [(s, "sadness") for s in range(4)]
-    with pytest.raises(DataError, match=r"annotations 1 and 2 of rater overlap: .* subject \(Mia, Tom\)"):
+    with pytest.raises(DataError, match=r"annotations 1 and 2 of rater overlap, .* subject \(Mia, Tom\)"):
         read(people)
 
 

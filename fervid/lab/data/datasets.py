@@ -18,6 +18,8 @@ from fervid.labels import EMOTIONS
 __all__ = ["FER2013", "FERPLUS", "FaceSet", "compare_classes", "load_faces", "load_training", "load_validation"]
 
 _LABELS = ("auto", "hard", "ferplus")
+#: Up to this difference from the identity, in parts of the side, the median face lies as in the network's input.
+_IDENTITY = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class FaceSet:
     labelling : str
         Whose labels these are: "fer2013" for FER2013's numbers, "ferplus" for the majority of FER+'s taggers, "" for
         any others.
+    original : np.ndarray, optional
+        (n,) object, the images as they lie on disk: a path, or the content of a file. For a detector, which needs more
+        than the squares.
 
     Raises
     ------
@@ -62,6 +67,7 @@ class FaceSet:
     source: np.ndarray | None = None
     placement: np.ndarray | None = None
     labelling: str = ""
+    original: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n, k = len(self.label), len(self.labels)
@@ -103,6 +109,15 @@ class FaceSet:
         return frozenset(found)
 
     @cached_property
+    def median_placement(self) -> np.ndarray:
+        """Where the median face lies (2, 3): the identity if the images lie as the network's input does."""
+        identity = np.eye(2, 3, dtype=np.float32)
+        if self.placement is None or not len(self):
+            return identity
+        median = np.median(self.placement, 0)
+        return identity if np.abs(median - identity).max() < _IDENTITY else median
+
+    @cached_property
     def fingerprint(self) -> str:
         """The sha256 of images, labels, votes and placement."""
         digest = hashlib.sha256(repr((self.labels, self.vote_labels)).encode())
@@ -141,8 +156,8 @@ class FaceSet:
         -------
         FaceSet
         """
-        votes, source, placement = (
-            None if array is None else array[kept] for array in (self.votes, self.source, self.placement)
+        votes, source, placement, original = (
+            None if array is None else array[kept] for array in (self.votes, self.source, self.placement, self.original)
         )
         return replace(
             self,
@@ -152,6 +167,7 @@ class FaceSet:
             votes=votes,
             source=source,
             placement=placement,
+            original=original,
         )
 
     def targets(self, vote_weight: float) -> np.ndarray:
@@ -187,6 +203,7 @@ def load_faces(
     labels: str = "auto",
     size_px: int | None = 48,
     colour: bool = False,
+    keep_original: bool = False,
 ) -> FaceSet:
     """Load a data set as squares. `layouts.read_layout` recognises its layout.
 
@@ -205,6 +222,8 @@ def load_faces(
         Side of the images. None: that of the largest one, at most 128.
     colour : bool
         Whether to keep colours. Images of a data set without any stay grey (n, S, S), to save memory.
+    keep_original : bool
+        Whether to keep the images as they lie on disk, too.
 
     Returns
     -------
@@ -217,8 +236,10 @@ def load_faces(
     """
     whole = read_layout(Path(path))
     if split == HOLDOUT:
-        return _split_faces(whole, "train", labels, (size_px, colour))[1]
-    return _face_set(whole, split, labels, (size_px, colour))
+        faces = _split_faces(whole, "train", labels, (size_px, colour))[1]
+    else:
+        faces = _face_set(whole, split, labels, (size_px, colour))
+    return faces if keep_original else replace(faces, original=None)
 
 
 def load_training(
@@ -247,7 +268,8 @@ def load_training(
     DataError
         As for `load_faces`.
     """
-    return _split_faces(read_layout(Path(path)), split, labels, (size_px, colour))
+    faces, held = _split_faces(read_layout(Path(path)), split, labels, (size_px, colour))
+    return replace(faces, original=None), replace(held, original=None)
 
 
 def load_validation(
@@ -279,7 +301,7 @@ def load_validation(
             f"{path}: no split val or public to validate on; found {', '.join(sorted(present))}. Leave out "
             "--validation to hold out a tenth of the training faces"
         )
-    return _face_set(whole, split, labels, (size_px, colour))
+    return replace(_face_set(whole, split, labels, (size_px, colour)), original=None)
 
 
 def _face_set(whole: Listing, split: str | None, labels: str, form: tuple[int | None, bool]) -> FaceSet:
@@ -330,15 +352,17 @@ def _majority(listing: Listing) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _answers(whole: Listing, listing: Listing, labels: str) -> dict[str, Any]:
-    """Give the labels, votes and sources of a FaceSet; by votes, all images of the listing have a majority."""
-    source = np.array(listing.source, str)
+    """Give the fields of a FaceSet but its images; by votes, all images of the listing have a majority."""
+    original = np.empty(len(listing), object)
+    original[:] = listing.image
+    facts: dict[str, Any] = {"source": np.array(listing.source, str), "original": original}
     if _by_votes(listing, labels):
         label, kept = _majority(listing)
-        facts = {"labels": FERPLUS, "label": label, "source": source, "labelling": "ferplus"}
+        facts |= {"labels": FERPLUS, "label": label, "labelling": "ferplus"}
         return facts | {"votes": _shares(kept), "vote_labels": FERPLUS}
     names = name_labels(whole)
     labelling = "fer2013" if has_fer2013_labels(listing) else ""
-    facts = {"labels": names, "label": label_rows(listing, names), "source": source, "labelling": labelling}
+    facts |= {"labels": names, "label": label_rows(listing, names), "labelling": labelling}
     if labels == "hard" or listing.counts is None:
         return facts
     return facts | {"votes": _shares(listing.counts), "vote_labels": FERPLUS}

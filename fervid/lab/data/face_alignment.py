@@ -7,7 +7,14 @@ from fervid.faces.crop import FaceAlignment
 from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data.images import Face, main_faces
 
-__all__ = ["FER2013_ALIGNMENT", "alignment_of", "describe_alignment", "measure_alignment"]
+__all__ = [
+    "FER2013_ALIGNMENT",
+    "RAFDB_ALIGNMENT",
+    "alignment_of",
+    "describe_alignment",
+    "detect_sample",
+    "measure_alignment",
+]
 
 #: Where MTCNN's landmarks and box lie in an image of FER2013: medians over training images, enlarged four times
 #: (`python -m tests.benchmarks.framing`, which also measures how accuracy depends on the scale).
@@ -15,6 +22,14 @@ FER2013_ALIGNMENT = FaceAlignment(
     landmarks=((0.320, 0.391), (0.694, 0.388), (0.504, 0.606), (0.355, 0.790), (0.663, 0.786)),
     box=0.921,
     crop_scale=1.0,
+)
+#: Where they lie in an aligned image of RAF-DB (Li et al. 2017), an affine map of the face; the box is larger than the
+#: image.
+RAFDB_ALIGNMENT = FaceAlignment(
+    landmarks=((0.260, 0.340), (0.728, 0.338), (0.485, 0.555), (0.285, 0.756), (0.702, 0.753)),
+    box=1.157,
+    crop_scale=1.0,
+    fit="affine",
 )
 #: Images to measure, and the least number of faces in them: a median of 500 is precise to about 0.002 of the side.
 _IMAGES, _MIN_FACES = 500, 50
@@ -43,7 +58,7 @@ def measure_alignment(image: np.ndarray) -> tuple[FaceAlignment, str]:
     needed = f"at least {_MIN_FACES} are needed to measure it"
     if len(image) < _MIN_FACES:
         return FER2013_ALIGNMENT, f"FER2013's: only {len(image)} training images, {needed}"
-    n_images, faces = _detect(image, _IMAGES)
+    n_images, faces = detect_sample(image, _IMAGES)
     if len(faces) < _MIN_FACES:
         return FER2013_ALIGNMENT, f"FER2013's: faces in {len(faces)} of {n_images} training images, {needed}"
     return _medians(faces), f"measured on the faces found in {len(faces)} of {n_images} training images"
@@ -64,7 +79,7 @@ def describe_alignment(image: np.ndarray, expected: FaceAlignment) -> str | None
     str or None
         None if they are aligned in the same way, or if too few faces are found.
     """
-    if len(image) < _MIN_FACES_CHECKED or len(faces := _detect(image, _IMAGES_CHECKED)[1]) < _MIN_FACES_CHECKED:
+    if len(image) < _MIN_FACES_CHECKED or len(faces := detect_sample(image, _IMAGES_CHECKED)[1]) < _MIN_FACES_CHECKED:
         return None
     (centre, size), (expected_centre, expected_size) = _centre_and_size(_medians(faces)), _centre_and_size(expected)
     ratio, distance = size / expected_size, abs(centre - expected_centre)
@@ -79,8 +94,23 @@ def _centre_and_size(alignment: FaceAlignment) -> tuple[complex, float]:
     return complex(points.mean()), float(points.std())
 
 
-def _detect(image: np.ndarray, at_most: int) -> tuple[int, list[Face]]:
-    """Detect faces in a sample of the images; give its size, and the faces in units of the image's side."""
+def detect_sample(image: np.ndarray, at_most: int) -> tuple[int, list[Face]]:
+    """Detect faces in a sample of images.
+
+    Parameters
+    ----------
+    image : np.ndarray
+        (n, s, s) or (n, s, s, 3), uint8.
+    at_most : int
+        Size of the sample.
+
+    Returns
+    -------
+    n : int
+        Size of the sample.
+    faces : list of Face
+        In parts of the image's side.
+    """
     chosen = image[np.random.default_rng(0).permutation(len(image))[:at_most]]
     side = min(image.shape[1], _SIDE_PX)
     resized = [

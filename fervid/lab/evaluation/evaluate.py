@@ -14,14 +14,17 @@ from fervid.emotions.facts import Head
 from fervid.emotions.prior import Prior, find_prior
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
+from fervid.faces.crop import FaceAlignment
 from fervid.faces.detectors import load_detector
 from fervid.lab.data.datasets import FaceSet, compare_classes, load_faces
 from fervid.lab.data.duplicates import find_duplicates
 from fervid.lab.data.face_alignment import describe_alignment
-from fervid.lab.data.images import SUFFIXES, as_channels, batches, main_faces, read_image
+from fervid.lab.data.images import as_channels, batches, main_faces, read_image
+from fervid.lab.data.landmarks import Alignment, align_faces, crop_faces
 from fervid.lab.evaluation.metrics import Reliability, Scores, calibration_error, fit_temperature, score
 
 __all__ = [
+    "ALIGN",
     "TTA",
     "EvalConfig",
     "Predictor",
@@ -36,6 +39,8 @@ __all__ = [
 
 #: Test-time augmentation: the face alone, with its mirror image, or ten windows of it (Krizhevsky et al. 2012).
 TTA = ("none", "flip", "tencrop")
+#: How face crops are aligned.
+ALIGN = ("auto", "landmarks", "none")
 #: Side of each of the ten windows, in units of the image's side.
 _WINDOW = 11 / 12
 
@@ -60,11 +65,15 @@ class EvalConfig:
         The detector for `detect`.
     prior : str
         The class frequencies that the probabilities assume; as for `emotions.prior.find_prior`.
+    align : str
+        How face crops become the input of a model, without `detect`. "none": as they are. "landmarks": each is placed
+        by its landmarks, as faces in video are. "auto": by landmarks for models of the fit "affine", unless the images
+        lie as the model has learned faces.
 
     Raises
     ------
     ConfigError
-        If the augmentation is unknown.
+        If the augmentation or the alignment is unknown.
     """
 
     labels: str = "auto"
@@ -74,9 +83,11 @@ class EvalConfig:
     apart_from: Path | None = None
     detector: str = "mtcnn"
     prior: str = "default"
+    align: str = "auto"
 
     def __post_init__(self) -> None:
         check_choice("test-time augmentation", self.tta, TTA)
+        check_choice("alignment", self.align, ALIGN)
 
 
 @dataclass(frozen=True)
@@ -158,8 +169,9 @@ def evaluate_weights(
     dict
         Plain values, ready for JSON. Classes known only to the models or only to the data are left out, with the faces
         of such a class; the result lists them. "accuracy_any_answer" is the accuracy if the models may also answer
-        classes that the data lack; "framed_otherwise" describes how faces lie differently in these images than in the
-        training images of the first model.
+        classes that the data lack. "aligned" says how face crops were placed for the first model of those that are
+        placed by landmarks, else None; "framed_otherwise" how faces lie differently in these images than in the
+        training images of the first model, where they were not.
 
     Raises
     ------
@@ -170,8 +182,10 @@ def evaluate_weights(
     """
     options = options or EvalConfig()
     classifiers = [TorchClassifier(one, device) for one in ([weights] if isinstance(weights, str) else weights)]
-    size_px, colour = max(c.crop_px for c in classifiers), any(c.channels == 3 for c in classifiers)
-    faces = load_faces(data, split, labels=options.labels, size_px=size_px, colour=colour)
+    by_landmarks = any(_by_landmarks(one, options) for one in classifiers)
+    size_px = None if by_landmarks else max(c.crop_px for c in classifiers)
+    colour = any(c.channels == 3 for c in classifiers)
+    faces = load_faces(data, split, labels=options.labels, size_px=size_px, colour=colour, keep_original=options.detect)
     facts: dict[str, Any] = {"data": str(data), "split": split, "labels": options.labels}
     if options.apart_from is not None:
         training = load_faces(options.apart_from, "train", size_px=faces.image.shape[1])
@@ -212,7 +226,10 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], optio
     if not len(compared):
         raise DataError(f"{faces.name}: none of its {len(faces)} faces has a class of the model: {', '.join(known)}")
     others = tuple(sorted({name for predictor in predictors for name in predictor.head.labels} - set(classes)))
-    scores, unrestricted = _score(compared, predictors, (classes, others), options)
+    found, inputs, aligned = _inputs(compared, predictors, options)
+    logits = [predictor.logits(image, options.tta) for predictor, image in zip(predictors, inputs)]
+    scores, unrestricted = _score(compared, predictors, (classes, others), (found, logits))
+    unaligned = not (options.detect or aligned)
     return {
         "n": scores.n, "weights": [_facts(p) for p in predictors], "tta": options.tta, "detect": options.detect,
         "classes_compared": list(classes),
@@ -222,7 +239,8 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], optio
         },
         "faces_left_out": len(faces) - len(compared),
         "accuracy_any_answer": round(unrestricted, 4),
-        "framed_otherwise": None if options.detect else describe_alignment(compared.image, classifiers[0].alignment),
+        "aligned": aligned,
+        "framed_otherwise": describe_alignment(compared.image, classifiers[0].alignment) if unaligned else None,
         **_plain(scores, classes),
     }  # fmt: skip
 
@@ -297,19 +315,46 @@ def _resized(image: np.ndarray, size_px: int) -> np.ndarray:
     return resized
 
 
+def _by_landmarks(classifier: TorchClassifier, options: EvalConfig) -> bool:
+    """Whether face crops are placed by landmarks for this classifier."""
+    wanted = options.align == "landmarks" or (options.align == "auto" and classifier.alignment.fit == "affine")
+    return wanted and not options.detect
+
+
+def _inputs(
+    faces: FaceSet, predictors: list[Predictor], options: EvalConfig
+) -> tuple[np.ndarray, list[np.ndarray], str | None]:
+    """Give which faces are found (n,), their images for each predictor, and how they are aligned by landmarks."""
+    if options.detect:
+        return *_crops(faces, predictors, options.detector), None
+    placed: dict[FaceAlignment, Alignment] = {}
+    images = []
+    for classifier in (predictor.classifier for predictor in predictors):
+        alignment = classifier.alignment
+        if not _by_landmarks(classifier, options):
+            images.append(faces.image)
+            continue
+        if alignment not in placed:
+            placed[alignment] = align_faces(faces, alignment, always=options.align == "landmarks")
+        aligned = placed[alignment].faces
+        side = round(classifier.crop_px / _WINDOW) if options.tta == "tencrop" else classifier.crop_px
+        shown = faces.image if aligned.placement is None else crop_faces(aligned, side, classifier.channels)
+        images.append(shown)
+    return np.ones(len(faces), bool), images, next((one.message for one in placed.values()), None)
+
+
 def _score(
-    faces: FaceSet, predictors: list[Predictor], known: tuple[tuple[str, ...], tuple[str, ...]], options: EvalConfig
+    faces: FaceSet,
+    predictors: list[Predictor],
+    known: tuple[tuple[str, ...], tuple[str, ...]],
+    answers: tuple[np.ndarray, list[np.ndarray]],
 ) -> tuple[Scores, float]:
     """Score the mean prediction; also give the accuracy without restriction to the classes of the data.
 
-    `known` are the classes to compare, and those that only the predictors have.
+    `known` are the classes to compare, and those that only the predictors have; `answers`, which faces are found and
+    the logits of each predictor for these.
     """
-    classes, others = known
-    if options.detect:
-        found, crops = _crops(faces, predictors, options.detector)
-    else:
-        found, crops = np.ones(len(faces), bool), [faces.image] * len(predictors)
-    logits = [predictor.logits(image, options.tta) for predictor, image in zip(predictors, crops)]
+    (classes, others), (found, logits) = known, answers
 
     def mean_probability(names: tuple[str, ...], *, calibrated: bool = True) -> np.ndarray:
         each = [
@@ -343,10 +388,10 @@ def _crops(faces: FaceSet, predictors: list[Predictor], name: str) -> tuple[np.n
 
 
 def _original(faces: FaceSet, i: int) -> np.ndarray:
-    """Give the original image of a face, RGB (h, w, 3), or its grey square where there is no such file."""
-    path = Path(str(faces.source[i])) if faces.source is not None else Path()
-    if path.suffix.lower() in SUFFIXES and path.is_file():
-        return read_image(path)
+    """Give the original image of a face, RGB (h, w, 3), or its square where there is none."""
+    entry = faces.original[i] if faces.original is not None else None
+    if isinstance(entry, Path | bytes):
+        return read_image(entry, str(faces.source[i]) if faces.source is not None else "")
     return as_channels(faces.image[i : i + 1], 3)[0]
 
 

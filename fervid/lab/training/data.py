@@ -13,7 +13,8 @@ from fervid.errors import DataError
 from fervid.faces.crop import FaceAlignment
 from fervid.lab.data.datasets import FaceSet, load_faces, load_training, load_validation
 from fervid.lab.data.duplicates import find_duplicates_across
-from fervid.lab.data.face_alignment import measure_alignment
+from fervid.lab.data.face_alignment import RAFDB_ALIGNMENT, measure_alignment
+from fervid.lab.data.landmarks import align_faces
 from fervid.lab.training.recipe import Recipe
 
 __all__ = ["Corpus", "CorpusSource", "DataSource", "TrainingData"]
@@ -91,6 +92,8 @@ class TrainingData:
     ----------
     corpora : tuple of Corpus
         Their classes are renumbered: in the order of the first corpus, then those that only others have.
+    aligned : FaceAlignment, optional
+        How the placement of faces puts them into the network's input; None: as the images are.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class TrainingData:
     """
 
     corpora: tuple[Corpus, ...]
+    aligned: FaceAlignment | None = None
 
     def __post_init__(self) -> None:
         names = [corpus.name for corpus in self.corpora]
@@ -165,8 +169,13 @@ class TrainingData:
 
     @cached_property
     def alignment(self) -> tuple[FaceAlignment, str]:
-        """The alignment of the training faces of the first corpus, and what it was measured on."""
-        return measure_alignment(self.corpora[0].faces.image)
+        """The alignment of the training faces, and what it was measured on."""
+        if self.aligned is not None:
+            return self.aligned, "RAF-DB's: training images are placed by their landmarks"
+        if len(self.corpora) == 1:
+            return measure_alignment(self.corpora[0].faces.image)
+        alignment, origin = measure_alignment(self.corpora[0].faces.image)
+        return alignment, f"{origin} of {self.corpora[0].name}"
 
 
 @dataclass(frozen=True)
@@ -182,8 +191,8 @@ class CorpusSource:
         The validation set; by default a tenth of `data` is held out.
     split : str
         The split of `data` to train on, where it has several.
-    labels : str, optional
-        Which labels to use; by default those of the recipe.
+    labels, align : str, optional
+        Which labels to use, and whether to place faces by landmarks; by default as the recipe says.
 
     Raises
     ------
@@ -196,6 +205,7 @@ class CorpusSource:
     validation: Path | None = None
     split: str = "train"
     labels: str | None = None
+    align: str | None = None
 
     def __post_init__(self) -> None:
         if self.split == "all":
@@ -308,12 +318,15 @@ class DataSource:
             if path is None:
                 raise DataError(f"corpora.{name}: no data; give it there, or as --data {name}=PATH")
             own = Path(table.validation) if table.validation is not None else None
-            sources.append(CorpusSource(name, path, checks.get(name, own), split or table.split, table.labels))
+            options = (split or table.split, table.labels, table.align)
+            sources.append(CorpusSource(name, path, checks.get(name, own), *options))
         sources += [CorpusSource(name, path, checks.get(name), split or "train") for name, path in listed]
         return cls(tuple(sources), drop_duplicates)
 
-    def read(self, recipe: Recipe, report: Callable[[str], None] = lambda line: None) -> TrainingData:
-        """Load the faces, and search for near-duplicates between training and validation faces of all corpora.
+    def read(
+        self, recipe: Recipe, report: Callable[[str], None] = lambda line: None, cache: Path | None = None
+    ) -> TrainingData:
+        """Load the faces, search for near-duplicates between training and validation faces, and place the faces.
 
         Parameters
         ----------
@@ -321,6 +334,8 @@ class DataSource:
             Decides labels, size and colour.
         report : Callable
             Receives a line per finding.
+        cache : Path, optional
+            Folder for the landmarks of images, where the recipe aligns by them.
 
         Returns
         -------
@@ -333,7 +348,12 @@ class DataSource:
                 if not corpus.faces.colour:
                     report(f"{corpus.faces.name}: grey images; a colour network sees them in three equal channels")
         material = TrainingData(tuple(corpora))
-        return TrainingData(tuple(self._without_duplicates(material.corpora, report)))
+        corpora = list(self._without_duplicates(material.corpora, report))
+        by_landmarks = [(one.align or recipe.align) == "landmarks" for one in self.corpora]
+        if not any(by_landmarks):
+            return TrainingData(tuple(corpora))
+        placed = [_placed(c, cache, report) if place else c for c, place in zip(corpora, by_landmarks)]
+        return TrainingData(tuple(placed), RAFDB_ALIGNMENT)
 
     def _without_duplicates(self, corpora: Sequence[Corpus], report: Callable[[str], None]) -> Iterator[Corpus]:
         """Report near-duplicates, and drop them if so wanted."""
@@ -352,6 +372,17 @@ class DataSource:
                 kept[shared] = False
                 corpus = replace(corpus, faces=corpus.faces.take(kept))
             yield corpus
+
+
+def _placed(corpus: Corpus, cache: Path | None, report: Callable[[str], None]) -> Corpus:
+    """Place the faces of a corpus by landmarks; validation images that lie in place are left as they are."""
+    faces = align_faces(corpus.faces, RAFDB_ALIGNMENT, always=True, cache=cache, report=report)
+    report(f"{corpus.name}: training images are placed {faces.message}")
+    if faces.in_place:
+        return replace(corpus, faces=faces.faces)
+    validation = align_faces(corpus.validation, RAFDB_ALIGNMENT, always=True, cache=cache, report=report)
+    report(f"{corpus.name}: validation images are placed {validation.message}")
+    return replace(corpus, faces=faces.faces, validation=validation.faces)
 
 
 def _named(text: str | Path) -> tuple[str | None, Path]:

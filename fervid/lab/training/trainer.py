@@ -24,6 +24,7 @@ from fervid.lab.training.distributed import broadcast, data_parallel, rank_and_s
 from fervid.lab.training.mixture import CorpusTargets, Mixture, mixture_of
 from fervid.lab.training.optimisation import frozen_stages, optimiser_of, perturbed
 from fervid.lab.training.pretrained import load_backbone, recalibrate_bn
+from fervid.lab.training.priors import stated_prior
 from fervid.lab.training.recipe import Recipe, same_recipe
 from fervid.lab.training.schedule import rate_at
 from fervid.lab.training.targets import Task, find_tasks, loss_of, targets_of, truth_of
@@ -97,6 +98,7 @@ class Trainer:
         self.recipe.check_draws()
         self.mixture = mixture_of(material, self.recipe, str(self.device))
         self.tasks = self.mixture.tasks
+        stated_prior(self.mixture, self.tasks[0], self.recipe)  # an error of the recipe, before training
         return DrawnBatches(self.mixture, self.recipe, self.device)
 
     def _build(self) -> Network:

@@ -22,6 +22,7 @@ from fervid.video.readers.containers import open_container
 from fervid.video.readers.frame_geometry import geometry_of
 from fervid.video.readers.pyav import PyAVReader
 from fervid.video.readers.tensor_frame import full_range_of, luma_weights, yuv_to_rgb
+from fervid.video.tone_mapping import TRANSFERS
 
 __all__ = ["Nv12Frame", "NvdecReader"]
 
@@ -172,6 +173,8 @@ class NvdecReader(PyAVReader):
         return head
 
     def _wrap(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> Nv12Frame:
+        if frame.color_trc in TRANSFERS:
+            raise NotOnGPU(self._path, "high dynamic range")
         if not _on_gpu(frame):
             raise NotOnGPU(self._path, f"at {pts_s:.1f} s it changes to {(frame.sw_format or frame.format).name}")
         return Nv12Frame(frame, pts_s, duration_s)

@@ -20,6 +20,7 @@ from fervid.video.readers.frame_geometry import GeometryTracker, geometry_of
 from fervid.video.readers.frame_skipping import FrameSkipper, SkippedFrame, can_skip_frames
 from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
 from fervid.video.readers.timestamps import MAX_GAP_S, SkippedPacket, StreamFrame, TimestampNormalizer
+from fervid.video.tone_mapping import TRANSFERS
 
 __all__ = ["PyAVReader"]
 
@@ -274,6 +275,7 @@ class PyAVReader:
             rotation_deg=geometry.orientation.rotation_deg,
             mirrored=geometry.orientation.mirrored,
             odd_matrix=not geometry.exact,
+            hdr=TRANSFERS.get(int(first.color_trc), ""),
             frame_rate=self._rate,
             duration_s=None if end is None else round(end, 6),
             start_s=float(self._origin),
