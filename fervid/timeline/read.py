@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fervid.clock import processed_part
 from fervid.errors import DataError, VideoError
 from fervid.files import check_file
 from fervid.labels import EMOTIONS
@@ -335,13 +336,13 @@ class Timeline:
     @property
     def start_s(self) -> float:
         """Start of the first second, or of the part that was processed if that is later; see `first_s`."""
-        return max(self.first_s, self.provenance["config"].get("start_s") or 0.0)
+        return max(self.first_s, processed_part(self.provenance)[0])
 
     @property
     def end_s(self) -> float:
         """End of the last second, or of the video if that comes first; the timeline must not be empty."""
         last = float(self.frame["second"].iloc[-1])
-        ends = (self.source.get("duration_s"), self.provenance["config"].get("end_s"), last + 1)
+        ends = (self.source.get("duration_s"), processed_part(self.provenance)[1], last + 1)
         return min(end for end in ends if end is not None and end > last)
 
     @cached_property
