@@ -6,13 +6,15 @@ Whatever a program that plays the file gives or takes is converted here: --start
 ratings.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["FileClock", "clock"]
+__all__ = ["FileClock", "clock", "processed_part"]
 
 Seconds = TypeVar("Seconds", float, "np.ndarray")
 
@@ -33,12 +35,12 @@ class FileClock:
     origin_s: float = 0.0
 
     @classmethod
-    def of(cls, provenance: dict[str, Any]) -> "FileClock":
+    def of(cls, provenance: Mapping[str, Any]) -> "FileClock":
         """Return the clock of the file that a timeline was made from.
 
         Parameters
         ----------
-        provenance : dict
+        provenance : mapping
             The provenance of the timeline. Where `origin_s` is missing (older timelines), `start_s` serves, except for
             transport and program streams, whose timestamps start anywhere.
 
@@ -79,6 +81,43 @@ class FileClock:
             Negative before the first frame.
         """
         return file_s - self.origin_s
+
+    def part(self, start_s: float, end_s: float | None) -> tuple[float, float]:
+        """Convert --start and --end to the timeline's clock.
+
+        Parameters
+        ----------
+        start_s : float
+            0 is the start of the video.
+        end_s : float or None
+            None is its end.
+
+        Returns
+        -------
+        tuple of float
+            Start, at least 0, and end, infinite if there is none.
+        """
+        start = max(0.0, self.to_timeline(start_s)) if start_s else 0.0
+        return round(start, 6), math.inf if end_s is None else round(self.to_timeline(end_s), 6)
+
+
+def processed_part(provenance: Mapping[str, Any]) -> tuple[float, float]:
+    """Return which part of a video a timeline was made from.
+
+    Parameters
+    ----------
+    provenance : mapping
+        The provenance of the timeline. Where `origin_s` is missing (older timelines), --start and --end counted from
+        the first frame.
+
+    Returns
+    -------
+    tuple of float
+        Start and end on the timeline's clock; the end is infinite if none was given.
+    """
+    config = provenance.get("config", {})
+    clock = FileClock(float(provenance.get("source", {}).get("origin_s") or 0.0))
+    return clock.part(config.get("start_s") or 0.0, config.get("end_s"))
 
 
 def clock(seconds: float) -> str:

@@ -19,6 +19,7 @@ from fervid.registry import DETECTORS, READERS
 
 __all__ = [
     "ALIASES",
+    "DEFAULT_WEIGHTS",
     "DETECTIONS",
     "MAX_PIXELS",
     "PRECISIONS",
@@ -37,6 +38,8 @@ __all__ = [
 #: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
 MAX_PIXELS = 64_000_000
 
+#: The bundled model that is used by default; its card is fervid/weights/mobilefacenet.md.
+DEFAULT_WEIGHTS = "mobilefacenet"
 DETECTIONS = ("adaptive", "every")
 SAMPLINGS = ("exact", "fast")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -88,7 +91,7 @@ class Config:
     """A key of registry.DETECTORS."""
     detection: str = "adaptive"
     """every: search every sampled frame for faces; adaptive: search keyframes and confirm the faces between them."""
-    weights: str = "seresnet"
+    weights: str = DEFAULT_WEIGHTS
     """Name of a bundled model, or a .safetensors file with its .json beside it."""
     prior: str = "default"
     """Class frequencies that the probabilities assume: default (those of the weights), uniform, trained, or a file."""
@@ -114,6 +117,8 @@ class Config:
     """Whether there are `*_baseline` columns."""
     stream: int | None = None
     """Index of the video stream; None: the one that FFmpeg prefers."""
+    rate: float | None = None
+    """Frames per second of files without timestamps (raw streams); None: the rate that the file declares."""
     rotate: str | None = None
     """One of ROTATIONS: how stored frames are displayed, whatever the file declares; None: as the file declares."""
     start_s: float = 0.0
@@ -136,6 +141,7 @@ class Config:
             check_choice("rotate", self.rotate, ROTATIONS)
             if self.reader != "auto" and "rotate" not in READERS[self.reader].takes:
                 raise ConfigError(f"rotate needs the reader av, found reader {self.reader}")
+        _within("rate", self.rate, 0.01, 1000, "frames per second of a raw stream")
         _within("fps", self.fps, 1, 1000, "a number or native; every second of a timeline needs a sampled frame")
         _within("min_face_px", self.min_face_px, _SMALLEST_FACE_PX, 100_000, "pixels of the video")
         _within("detection_size_px", self.detection_size_px, 64, 16_384, "pixels")
@@ -233,6 +239,7 @@ class ConfigOptions(TypedDict, total=False):
     smooth_s: float | None
     baseline: bool | None
     stream: int | None
+    rate: float | None
     rotate: str | int | None
     start_s: float | None
     end_s: float | None

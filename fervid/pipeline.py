@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from fervid._version import __version__
-from fervid.clock import clock
+from fervid.clock import FileClock, clock
 from fervid.config import Config
 from fervid.emotions.classify import classify
 from fervid.errors import VideoError
@@ -33,7 +33,7 @@ from fervid.tracks.persons import PersonClusterer
 from fervid.tracks.tracker import Tracker, link
 from fervid.types import EmotionBatch, FaceBatch, FrameBatch, Progress, Rows, TrackBatch, VideoInfo
 from fervid.video.open import read_video
-from fervid.video.reader import Health, Reader
+from fervid.video.reader import MAX_HOLD_S, Health, Reader
 from fervid.video.sampling import SampledFrame, batch_frames, detection_size, sample_frames, skip_static
 from fervid.video.segments import NotSplittable
 
@@ -218,6 +218,7 @@ class _VideoRun:
 
     def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
+        self.start_s, self.stop_s = FileClock(video.info.origin_s).part(config.start_s, config.end_s)
         self.n_sampled = self.n_faces = 0
         self.shots = ShotDetector(enabled=config.detect_shots)
         self.persons = PersonClusterer(models.embedder) if models.embedder and config.persons else None
@@ -233,9 +234,9 @@ class _VideoRun:
         if self.persons:
             tracks = self.persons.watch(tracks)
         emotions = self._record(classify(tracks, self.models.classifier), on_progress)
-        seconds = summarise(emotions, labels, lambda: video.end_s)
+        seconds = summarise(emotions, labels)
         try:
-            rows = fill_gaps(seconds, labels, int(config.start_s), lambda: video.end_s or 0.0)
+            rows = fill_gaps(seconds, labels, int(self.start_s), lambda: video.end_s or 0.0)
             self._check_range()
         except BaseException:
             if self.writer:
@@ -265,15 +266,19 @@ class _VideoRun:
         return columns
 
     def _check_range(self) -> None:
-        if not self.n_sampled and self.config.start_s > 0 and self.config.start_s >= (self.video.end_s or 0.0):
-            start, end = clock(self.config.start_s), clock(self.video.end_s or 0.0)
+        end_s, origin_s = self.video.end_s or 0.0, self.video.info.origin_s
+        if not self.n_sampled and (self.stop_s <= 0 or (self.start_s > 0 and self.start_s >= end_s)):
+            if self.stop_s <= 0:
+                found = f"its first frame is at {clock(origin_s)}, after --end {clock(self.config.end_s or 0.0)}"
+                raise VideoError(f"{self.name}: {found}; choose a later end", reason="bad_range")
+            end, start = clock(end_s + origin_s), clock(self.config.start_s)
             raise VideoError(
                 f"{self.name}: ends at {end}, before --start {start}; choose an earlier start", reason="bad_range"
             )
 
     def _record(self, emotions: Iterator[EmotionBatch], on_progress: Callable | None) -> Iterator[EmotionBatch]:
         """Count frames and faces, write the face readings if requested, and report progress."""
-        end_s = self.config.end_s or self.video.info.duration_s
+        end_s = self.stop_s if math.isfinite(self.stop_s) else self.video.info.duration_s
         for batch in emotions:
             self.n_sampled += len(batch.sampled_s)
             self.n_faces += len(batch)
@@ -303,6 +308,7 @@ class _VideoRun:
                 "height_px": video.height_px,
                 "rotation_deg": video.rotation_deg,
                 "mirrored": video.mirrored,
+                "hdr": video.hdr or None,
                 "stream": video.stream,
                 "frame_rate": str(video.frame_rate) if video.frame_rate else None,
                 "duration_s": video.duration_s,
@@ -319,6 +325,7 @@ class _VideoRun:
             },
             "detector": self.models.detector.name,
             "searched": "every" if self.models.on_device else self.config.detection,
+            "timing": {"clock": health.clock, "max_hold_s": MAX_HOLD_S},
             "decoder": health.decoder,
             "decoder_note": health.fallback_reason or None,
             "sampling": self.config.sampling,
@@ -372,9 +379,9 @@ class WholeVideo:
     def faces(self) -> Generator[FaceBatch]:
         """Decode, sample, and find faces."""
         config = self._config
-        stop_s = math.inf if config.end_s is None else config.end_s
-        frames = self._reader.frames(config.start_s, config.end_s)
-        samples = sample_frames(frames, config.fps, start_s=config.start_s, stop_s=stop_s)
+        start_s, stop_s = FileClock(self.info.origin_s).part(config.start_s, config.end_s)
+        frames = self._reader.frames(start_s, max(stop_s, 0.0) if math.isfinite(stop_s) else None)
+        samples = sample_frames(frames, config.fps, start_s=start_s, stop_s=stop_s)
         yield from find_faces(samples, self.info, config, self._models)
 
 

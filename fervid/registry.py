@@ -124,12 +124,14 @@ class DetectorEntry(Entry):
     face_px: int = 20
 
 
+#: How the reader av, and those that build on it, find the times of frames.
+_CLOCKS = ("repair_time", "decoding_time", "synthetic_time", "rate")
 #: To add a reader, add one row and its module: a video.reader.Reader. All take path, stream and max_pixels.
 READERS: dict[str, Entry] = {
     "av": Entry(
         "fervid.video.readers.pyav:PyAVReader",
         help="whatever FFmpeg decodes, damaged files too",
-        takes=("stream", "max_pixels", "careful", "synthetic_time", "sampling", "rotate"),
+        takes=("stream", "max_pixels", "careful", *_CLOCKS, "sampling", "rotate"),
     ),
     "decord": Entry("fervid.video.readers.decord:DecordReader", help="clean files", takes=("stream", "max_pixels")),
     "torchcodec": Entry(
@@ -141,7 +143,7 @@ READERS: dict[str, Entry] = {
     "nvdec": Entry(
         "fervid.video.readers.nvdec:NvdecReader",
         help="on an NVIDIA GPU",
-        takes=("stream", "max_pixels", "device", "careful", "synthetic_time", "rotate"),
+        takes=("stream", "max_pixels", "device", "careful", *_CLOCKS, "rotate"),
     ),
     "auto": Entry("", help="nvdec for what the GPU decodes, av for the rest"),
 }

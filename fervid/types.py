@@ -55,6 +55,8 @@ class VideoInfo:
         Whether the first stored frame is mirrored left to right before that rotation.
     odd_matrix : bool
         Whether the file's display matrix is neither a rotation by quarter turns nor a mirroring; the nearest is used.
+    hdr : str
+        "pq" or "hlg" if the first frame has a high dynamic range, which is shown as on an ordinary screen; else "".
     """
 
     path: Path
@@ -70,6 +72,7 @@ class VideoInfo:
     origin_s: float = 0.0
     mirrored: bool = False
     odd_matrix: bool = False
+    hdr: str = ""
 
 
 F = TypeVar("F", bound="_Faces")

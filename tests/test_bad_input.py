@@ -19,7 +19,7 @@ NOISE = np.random.default_rng(3).integers(0, 255, (64, 18, 32, 3), np.uint8)
 def rows_of(batches: Iterable[FaceBatch], end_s: float) -> Rows:
     detector = ShotDetector()
     emotions = classify(link(assign_shots(batches, detector), Tracker()), FakeClassifier())
-    return fill_gaps(summarise(emotions, LABELS, lambda: end_s), LABELS, 0, lambda: end_s)
+    return fill_gaps(summarise(emotions, LABELS), LABELS, 0, lambda: end_s)
 
 
 def batches(samples: list[Seen], thumb: np.ndarray | None = None) -> Iterator[FaceBatch]:

@@ -102,7 +102,7 @@ def test_metadata_keeps_its_keys():
     assert list(Config().to_dict()) == [
         "fps", "reader", "sampling", "detector", "detection", "weights", "prior", "device", "precision",
         "picture_px", "min_face_px", "birth_score", "max_gap_s", "cuts", "persons", "smooth_s", "baseline", "stream",
-        "rotate", "start_s", "end_s", "max_pixels",
+        "rate", "rotate", "start_s", "end_s", "max_pixels",
     ]  # fmt: skip
     config = load_config("disfa")
     assert load_config(**config.to_dict() | {"fps": "native"}) == config

@@ -310,6 +310,14 @@ class PipelineOptions(TypedDict, total=False):
     stream: Annotated[
         int | None, option(panel="Sampling", help="Video stream to read, as numbered by fervid probe.", metavar="N")
     ]
+    rate: Annotated[
+        float | None,
+        option(
+            panel="Sampling",
+            help="Frames per second of a raw stream (.h264, .hevc), which has no timestamps.",
+            metavar="N",
+        ),
+    ]
     rotate: Annotated[
         str | None,
         option(

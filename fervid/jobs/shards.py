@@ -109,6 +109,8 @@ class Shards:
             raise NotSplittable("only a range of it is processed")
         if config.persons:
             raise NotSplittable("persons are clustered over the whole video")
+        if reader.health.clock != "timestamps":
+            raise NotSplittable("its packets have no times of display")
         if reader.health.reasons:
             raise NotSplittable("it is damaged")
         if (video.duration_s or 0.0) < self.least_s:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fervid.clock import FileClock
+from fervid.clock import FileClock, processed_part
 from fervid.errors import DataError
 from fervid.labels import EMOTIONS
 from fervid.studies.ratings import Film, RatingOptions, Ratings
@@ -127,13 +127,13 @@ def read_timeline_series(path: Path, options: RatingOptions) -> TimelineSeries:
 
 def _film(facts: dict[str, Any], second: np.ndarray) -> Film:
     """Describe the part of the video that a timeline covers."""
-    source, config = facts.get("source", {}), facts.get("config", {})
+    source, (start_s, stop_s) = facts.get("source", {}), processed_part(facts)
     last = float(second[-1])
-    ends = [end for end in (source.get("duration_s"), config.get("end_s")) if end is not None and end > last]
+    ends = [end for end in (source.get("duration_s"), stop_s) if end is not None and end > last]
     return Film(
         source.get("name"),
         FileClock.of(facts),
-        max(float(second[0]), config.get("start_s") or 0.0),
+        max(float(second[0]), start_s),
         min([*ends, last + 1]),
     )
 

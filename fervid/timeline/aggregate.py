@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,7 @@ __all__ = ["NO_DATA", "NO_FACE", "OK", "entropy", "fill_gaps", "summarise", "wei
 OK, NO_FACE, NO_DATA = "ok", "no_face", "no_data"
 
 
-def summarise(
-    emotions: Iterable[EmotionBatch],
-    labels: tuple[str, ...],
-    end_s: Callable[[], float | None] = lambda: None,
-) -> Iterator[Rows]:
+def summarise(emotions: Iterable[EmotionBatch], labels: tuple[str, ...]) -> Iterator[Rows]:
     """Aggregate readings second by second, keeping only the current second in memory.
 
     Parameters
@@ -31,48 +27,57 @@ def summarise(
         Readings in the order of time.
     labels : tuple of str
         The emotions of the classifier, in the order of its columns.
-    end_s : callable
-        Returns the end of the video in seconds, or None if it is unknown; called after the last batch.
 
     Yields
     ------
     Rows
-        The rows of each second with a sampled frame. `face_seconds` follows the timestamps: a sampled frame stands
-        for the time until the next one, but for no longer than its duration_s.
+        The rows of each second with a sampled frame. `face_seconds` follows the timestamps: a sampled frame stands for
+        its duration_s, also beyond the end of its second. What reaches into the next second counts there for the
+        tracks that are seen there again.
     """
     second: int | None = None
     samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     faces: list[EmotionBatch] = []
+    before = _Last(-math.inf, np.zeros(0, np.int32))
     for batch in emotions:
         for now in np.unique(np.floor(batch.sampled_s)).astype(int):
             if second is not None and now > second:
                 with stage("average"):
-                    rows = _one_second(second, samples, faces, labels)
+                    rows, before = _one_second(second, samples, faces, labels, before)
                 yield rows
                 samples, faces = [], []
             second = int(now)
             here = np.floor(batch.sampled_s) == now
             samples.append((batch.sampled_s[here], batch.duration_s[here], batch.shot[here]))
             faces.append(batch.take(np.floor(batch.pts_s) == now))
-    if second is not None:  # the video may end within the last second
-        end = end_s()
-        yield _one_second(second, samples, faces, labels, 1.0 if end is None else min(end - second, 1.0))
+    if second is not None:
+        yield _one_second(second, samples, faces, labels, before)[0]
+
+
+class _Last(NamedTuple):
+    """The last sample of a second: until when it stands, and the tracks that were seen in it."""
+
+    until_s: float
+    track: np.ndarray
 
 
 def _one_second(
-    second: int, samples: list, faces: list[EmotionBatch], labels: tuple[str, ...], end: float = 1.0
-) -> Rows:
+    second: int, samples: list, faces: list[EmotionBatch], labels: tuple[str, ...], before: _Last
+) -> tuple[Rows, _Last]:
+    """Aggregate one second -> its rows, and its last sample; `before` is that of the second before it."""
     sampled_s, duration_s, shot = (np.concatenate(part) for part in zip(*samples))
-    share_s = _time_shares(sampled_s - second, duration_s, end)
+    share_s = _time_shares(sampled_s - second, duration_s)
     pts_s, track, prob, score, box, size, quality = (
         np.concatenate([getattr(f, name) for f in faces])
         for name in ("pts_s", "track", "prob", "score", "box_px", "frame_px", "quality")
     )
     numbers, first, row = np.unique(track, return_index=True, return_inverse=True)
+    last = _Last(float(sampled_s[-1] + duration_s[-1]), track[pts_s == sampled_s[-1]])
     if len(numbers) == 0:
-        return _faceless(np.array([second]), len(sampled_s), labels, NO_FACE) | {"shot": shot[:1]}
+        return _faceless(np.array([second]), len(sampled_s), labels, NO_FACE) | {"shot": shot[:1]}, last
     sample = np.searchsorted(sampled_s, pts_s)
     count = np.bincount(row)
+    reaching_s = max(0.0, min(before.until_s, float(sampled_s[0])) - second)
 
     def mean(values: np.ndarray) -> np.ndarray:
         return np.bincount(row, values) / count
@@ -84,14 +89,14 @@ def _one_second(
     spread = np.sqrt(np.maximum(mean((dominant_prob - mean(dominant_prob)[row]) ** 2), 0))
     x0, y0, x1, y1 = (mean(box[:, i] / size[:, i % 2].astype(np.float64)) for i in range(4))
     n = len(numbers)
-    return {
+    rows = {
         "second": np.full(n, second),
         "shot": shot[sample[first]],
         "track": numbers,
         "status": np.full(n, OK, object),
         "n_sampled": np.full(n, len(sampled_s)),
         "n_faces": count,
-        "face_seconds": np.bincount(row, share_s[sample]),
+        "face_seconds": np.bincount(row, share_s[sample]) + reaching_s * np.isin(numbers, before.track),
         **{name: p[:, k] for k, name in enumerate(labels)},
         "dominant": np.array(labels, object)[best],
         "entropy": entropy(p),
@@ -104,17 +109,12 @@ def _one_second(
         "h": y1 - y0,
         "quality": mean(quality),
     }
+    return rows, last
 
 
-def _time_shares(sampled_s: np.ndarray, duration_s: np.ndarray, end: float) -> np.ndarray:
-    """Divide one second, 0..end, among its sampled frames: each has the time until the next, up to its duration.
-
-    The first one also has the time before it back to the start of the second, up to its duration.
-    """
-    until = np.append(sampled_s[1:], max(end, sampled_s[-1]))
-    share_s = np.minimum(until - sampled_s, duration_s)
-    share_s[0] += min(sampled_s[0], duration_s[0])
-    return share_s
+def _time_shares(sampled_s: np.ndarray, duration_s: np.ndarray) -> np.ndarray:
+    """Divide one second, 0..1, among its sampled frames: each has the time until the next one, up to its duration."""
+    return np.minimum(np.append(sampled_s[1:], 1.0) - sampled_s, duration_s)
 
 
 def entropy(prob: np.ndarray) -> np.ndarray:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fervid.clock import processed_part
 from fervid.errors import DataError, VideoError
 from fervid.files import check_file
 from fervid.labels import EMOTIONS
-from fervid.networks.weights import Unreliable, find_unreliable
+from fervid.networks.weights import Unreliable, find_terms, find_unreliable
 from fervid.timeline.aggregate import NO_DATA, OK, entropy, weighted_mean
 from fervid.timeline.schema import ID_COLUMNS, METADATA_KEY, table_kind
 from fervid.video.file_types import looks_like_video
@@ -106,7 +107,7 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     -------
     dict
         The provenance. Its first key, `summary`, is the `timeline_summary`, or the number of face readings or shots. A
-        timeline has `notes` too, as `timeline_notes` returns them.
+        timeline has `notes` too, as `timeline_notes` returns them. `terms` are those of a bundled model.
 
     Raises
     ------
@@ -114,11 +115,12 @@ def describe_timeline(path: Path) -> dict[str, Any]:
         If the file was not written by fervid.
     """
     provenance = read_provenance(path)
+    terms = find_terms(provenance.get("model", {}).get("sha256"))
     kind = table_kind(pq.read_schema(path).names)
     if kind == "timeline":
         summary = timeline_summary(load_timeline(path), provenance)
-        return {"summary": summary, "notes": timeline_notes(summary, provenance)} | provenance
-    return {"summary": {kind: pq.read_metadata(path).num_rows}} | provenance
+        return {"summary": summary, "notes": timeline_notes(summary, provenance), "terms": terms} | provenance
+    return {"summary": {kind: pq.read_metadata(path).num_rows}, "terms": terms} | provenance
 
 
 def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[str, Any]:
@@ -335,13 +337,13 @@ class Timeline:
     @property
     def start_s(self) -> float:
         """Start of the first second, or of the part that was processed if that is later; see `first_s`."""
-        return max(self.first_s, self.provenance["config"].get("start_s") or 0.0)
+        return max(self.first_s, processed_part(self.provenance)[0])
 
     @property
     def end_s(self) -> float:
         """End of the last second, or of the video if that comes first; the timeline must not be empty."""
         last = float(self.frame["second"].iloc[-1])
-        ends = (self.source.get("duration_s"), self.provenance["config"].get("end_s"), last + 1)
+        ends = (self.source.get("duration_s"), processed_part(self.provenance)[1], last + 1)
         return min(end for end in ends if end is not None and end > last)
 
     @cached_property

@@ -21,7 +21,10 @@ def open_video(
     stream: int | None = None,
     max_pixels: int = MAX_PIXELS,
     careful: bool = False,
+    repair_time: bool = False,
+    decoding_time: bool = False,
     synthetic_time: bool = False,
+    rate: float | None = None,
     sampling: Sampling | None = None,
     device: str | None = None,
     rotate: str | None = None,
@@ -39,8 +42,14 @@ def open_video(
         The largest frame.
     careful : bool
         Decode on one thread and keep what is undamaged; by default, damage raises RestartNeeded.
+    repair_time : bool
+        Interpolate the times of frames that share a timestamp or have none.
+    decoding_time : bool
+        Use the decoding times of the packets, for files whose timestamps are out of order.
     synthetic_time : bool
-        Count frames at the declared rate, for files whose timestamps are missing or out of order.
+        Count frames at the declared rate, for files without any times.
+    rate : float, optional
+        The frame rate at which to count them instead.
     sampling : Sampling, optional
         Which frames will be sampled, so that the reader av need not decode the others. These are yielded nevertheless,
         but requesting their pixels raises RestartNeeded.
@@ -71,7 +80,10 @@ def open_video(
         "stream": stream,
         "max_pixels": max_pixels,
         "careful": careful,
+        "repair_time": repair_time,
+        "decoding_time": decoding_time,
         "synthetic_time": synthetic_time,
+        "rate": rate,
         "sampling": sampling,
         "device": device or "cpu",
         "rotate": rotate,
@@ -114,14 +126,14 @@ def read_video(
     result
         What `work` returned.
     options : dict of bool
-        careful, synthetic_time and every_frame, as they were needed.
+        careful, repair_time, decoding_time, synthetic_time and every_frame, as they were needed.
 
     Raises
     ------
     VideoError, ConfigError, MissingDependency, DeviceError
         As `open_video`; VideoError also if reading the file again does not help.
     """
-    options = {"careful": False, "synthetic_time": False, "every_frame": False}
+    options = dict.fromkeys(("careful", "repair_time", "decoding_time", "synthetic_time", "every_frame"), False)
     name, fallback_reason = config.reader, ""
     while True:
         try:
@@ -131,7 +143,10 @@ def read_video(
                 stream=config.stream,
                 max_pixels=config.max_pixels,
                 careful=options["careful"],
+                repair_time=options["repair_time"],
+                decoding_time=options["decoding_time"],
                 synthetic_time=options["synthetic_time"],
+                rate=config.rate,
                 sampling=None if any(options.values()) else sampling_of(config),
                 device=device,
                 rotate=config.rotate,

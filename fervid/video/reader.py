@@ -15,10 +15,28 @@ import numpy as np
 from fervid.errors import VideoError
 from fervid.types import VideoInfo
 
-__all__ = ["STILL_S", "Frame", "Health", "NotOnGPU", "Reader", "RestartNeeded", "Sampling", "cell_of", "full_range"]
+__all__ = [
+    "INSTANT_S",
+    "MAX_HOLD_S",
+    "STILL_S",
+    "Frame",
+    "Health",
+    "NotOnGPU",
+    "Reader",
+    "RestartNeeded",
+    "Sampling",
+    "TimeOnly",
+    "cell_of",
+    "full_range",
+]
 
 #: A frame that is displayed for this many seconds or longer is a still.
 STILL_S = 1.0
+#: Two times this close are the same: floating point.
+INSTANT_S = 1e-6
+#: Where a container has no durations (ASF, FLV, MPEG-TS and others), a frame is displayed until the next one, but for
+#: at most this many seconds: a longer gap starts a new clock.
+MAX_HOLD_S = 3600
 
 
 class Frame(Protocol):
@@ -29,7 +47,7 @@ class Frame(Protocol):
     pts_s : float
         When it is displayed, in seconds since the first frame.
     duration_s : float
-        For how long, according to the file; 0 if the file does not say.
+        For how long, until the next frame unless frames are missing there; 0 if that is unknown.
     size_px : tuple of int
         Width and height at which it is displayed; they may differ from frame to frame.
     """
@@ -103,6 +121,20 @@ def full_range(luma: np.ndarray) -> np.ndarray:
 _FULL_RANGE = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8).tobytes()
 
 
+@dataclass(frozen=True)
+class TimeOnly:
+    """A frame that was not decoded and need not be sampled: its time on display counts, its pixels do not.
+
+    Parameters
+    ----------
+    pts_s, duration_s : float
+        As for Frame.
+    """
+
+    pts_s: float
+    duration_s: float
+
+
 @dataclass
 class Health:
     """Counters of what was read and of what went wrong.
@@ -117,6 +149,8 @@ class Health:
         Frames without a usable timestamp.
     epochs : int
         Clocks in the file: 1, and one more for each jump in time.
+    clock : str
+        Where the times come from: "timestamps", "decoding times", "interpolated" (between timestamps) or "counted".
     decoder : str
         "cpu", or "nvdec" (the decoder of a GPU).
     fallback_reason : str
@@ -131,6 +165,7 @@ class Health:
     skipped: int = 0
     untimed: int = 0
     epochs: int = 1
+    clock: str = "timestamps"
     decoder: str = "cpu"
     fallback_reason: str = ""
     reasons: list[str] = field(default_factory=list)
@@ -219,7 +254,7 @@ class RestartNeeded(Exception):
     Parameters
     ----------
     **options : bool
-        careful, synthetic_time or every_frame: see fervid.video.open.
+        careful, repair_time, decoding_time, synthetic_time or every_frame: see fervid.video.open.
     """
 
     def __init__(self, **options: bool) -> None:
@@ -245,7 +280,7 @@ class Reader(Protocol):
     end_s: float | None
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Frame]:
-        """Yield the frames with start_s <= pts_s < stop_s, preceded by a still that is on display at start_s.
+        """Yield the frames with start_s <= pts_s < stop_s, preceded by the one on display at start_s.
 
         Parameters
         ----------

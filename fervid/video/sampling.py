@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 
 import numpy as np
 
 from fervid.runtime.profiling import stage
 from fervid.types import FrameBatch
-from fervid.video.reader import Frame, cell_of
+from fervid.video.reader import INSTANT_S, Frame, TimeOnly, cell_of
 
 __all__ = [
     "KEYFRAME_GRID_S",
@@ -23,29 +23,37 @@ __all__ = [
 #: Frames per batch: 8 to 16 are fastest on a CPU; fewer where frames are so large that memory would grow.
 BATCH = 8
 _BATCH_PIXELS = 8_000_000
-_MAX_HOLD_S = 3600
+#: A frame whose duration the file does not say, and which no other follows, is displayed for this long.
 _UNKNOWN_STEP_S = 1 / 25
+#: A frame is displayed for at most a day: one broken duration must not give samples for years.
+_MAX_HOLD_S = 24 * 3600.0
+#: A frame that is displayed for this long from the start of a second on is sampled there.
+_EDGE_S = 0.1
 #: The most, of 255 grey levels, by which any pixel of a static image may differ: an encoded still stays within 5; the
 #: edges of a filmed face at rest move by 100 (tests/benchmarks/films.py --still draws one).
 _STATIC = 8
 #: State carried from frame to frame is reset at multiples of this many seconds, where a video may be split (segments).
 KEYFRAME_GRID_S = 4.0
 
-#: A frame, the time at which it is sampled, and the longest time that this sample can stand for; both in seconds.
+#: A frame, the time at which it is sampled, and for how long the frames from it to the next sample are displayed; both
+#: in seconds.
 SampledFrame = tuple[Frame, float, float]
 
 
 def sample_frames(
-    frames: Iterable[Frame], fps: float | None, *, start_s: float = 0.0, stop_s: float = math.inf
+    frames: Iterable[Frame | TimeOnly], fps: float | None, *, start_s: float = 0.0, stop_s: float = math.inf
 ) -> Iterator[SampledFrame]:
     """Take the first frame in each 1 / fps of a second, by timestamp.
 
-    A frame whose duration in the file is at least a second (a slide, a screen recording at rest) is sampled again in
-    each second that it covers. Where frames are missing, nothing is sampled.
+    Each moment of the video belongs to one displayed frame, and each frame to one sample, the last one at or before it:
+    the durations of the samples sum to the time for which the video runs. Two frames are sampled where they do not
+    begin: the one on display at `start_s`, and one that is displayed for 0.1 seconds or more from the start of a second
+    on (a slide, a frozen call), so that each second has a sample of what it shows. Where frames are missing, nothing is
+    sampled.
 
     Parameters
     ----------
-    frames : iterable of Frame
+    frames : iterable of Frame or TimeOnly
         In display order; of several with one time, the first counts.
     fps : float or None
         Samples per second; None samples every frame.
@@ -55,31 +63,53 @@ def sample_frames(
     Yields
     ------
     SampledFrame
+        As soon as the next sample is known.
     """
-    last_cell, before = -1, None
-    for frame in frames:
+    last_cell = -1
+    sample: tuple[Frame, float] | None = None
+    end_s = missing_s = 0.0
+    for frame, from_s, until_s, next_s in _displayed(frames, start_s, stop_s):
+        cell = cell_of(from_s, fps) if fps else last_cell + 1
+        if cell > last_cell and not isinstance(frame, TimeOnly):
+            if sample is not None:
+                yield *sample, end_s - sample[1] - missing_s
+            last_cell, sample, missing_s = cell, (frame, from_s), 0.0
+        else:
+            missing_s += from_s - end_s
+        if not isinstance(frame, TimeOnly):
+            for second in _edges(from_s, until_s, next_s):
+                if sample is not None:
+                    yield *sample, second - sample[1] - missing_s
+                sample, missing_s = (frame, float(second)), 0.0
+        end_s = until_s
+    if sample is not None:
+        yield *sample, end_s - sample[1] - missing_s
+
+
+def _displayed(
+    frames: Iterable[Frame | TimeOnly], start_s: float, stop_s: float
+) -> Iterator[tuple[Frame | TimeOnly, float, float, float]]:
+    """Yield from when and until when each frame is on display, within the part, and when the next one comes."""
+    before, until_s = None, 0.0
+    for frame in chain(frames, [None]):
+        if before is not None and frame is not None and frame.pts_s <= before.pts_s:
+            until_s = max(until_s, frame.pts_s + frame.duration_s)
+            continue
         if before is not None:
-            if frame.pts_s <= before.pts_s:
-                continue
-            yield from _repeats(before, start_s, math.floor(frame.pts_s))
+            next_s = math.inf if frame is None or frame.pts_s >= stop_s else frame.pts_s
+            end_s = min(until_s, stop_s, next_s)
+            if end_s > start_s + INSTANT_S and before.pts_s < stop_s:
+                yield before, max(before.pts_s, start_s), end_s, next_s
+        if frame is not None:
+            until_s = frame.pts_s + min(frame.duration_s or _UNKNOWN_STEP_S, _MAX_HOLD_S)
         before = frame
-        cell = cell_of(frame.pts_s, fps) if fps else last_cell + 1
-        if cell > last_cell and frame.pts_s >= start_s:
-            last_cell = cell
-            reach_s = (1 / fps if fps else 0) + (frame.duration_s or _UNKNOWN_STEP_S)
-            yield frame, frame.pts_s, reach_s
-    if before is not None:
-        yield from _repeats(before, start_s, stop_s)
 
 
-def _repeats(frame: Frame, start_s: float, until: float) -> Iterator[SampledFrame]:
-    """Sample a frame again at the start of each second, from start_s to `until`, at which it is still displayed."""
-    end_s = min(until, frame.pts_s + min(frame.duration_s, _MAX_HOLD_S))
-    # a frame before start_s was on display already, and was not sampled yet
-    first = math.floor(frame.pts_s) + 1 if frame.pts_s >= start_s else math.floor(start_s)
-    for second in range(first, math.ceil(end_s - 1e-6)):
-        sampled_s = max(float(second), start_s)
-        yield frame, sampled_s, min(second + 1.0, end_s) - sampled_s
+def _edges(from_s: float, until_s: float, next_s: float) -> Iterator[int]:
+    """Yield the seconds at whose start a frame is sampled again: it stays, or no other frame comes in that second."""
+    for second in range(math.floor(from_s) + 1, math.ceil(until_s - INSTANT_S)):
+        if until_s - second >= _EDGE_S - INSTANT_S or next_s >= second + 1:
+            yield second
 
 
 def skip_static(samples: Iterable[SampledFrame]) -> Iterator[SampledFrame]:

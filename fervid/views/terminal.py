@@ -1,6 +1,7 @@
 """What the commands print: progress bars, summaries, tables of facts."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from fervid.clock import clock
+from fervid.clock import FileClock, clock, processed_part
 from fervid.runtime.profiling import Profiler
 from fervid.timeline.read import timeline_notes, timeline_summary
 from fervid.views.wording import LABELS, NO_SHOTS, counters, options, shown
@@ -267,9 +268,12 @@ def print_result(result: "Result", taken_s: float) -> None:
 def _beyond(provenance: Mapping[str, Any]) -> list[str]:
     """Say which options ask for more than the video has."""
     config, source, notes = provenance["config"], provenance["source"], []
-    end_s, duration_s = config["end_s"], source["duration_s"]
-    if end_s is not None and duration_s and end_s >= duration_s + 1:
-        notes.append(f"--end {clock(end_s)}: the video ends at {clock(duration_s)}")
+    (_, end_s), duration_s = processed_part(provenance), source["duration_s"]
+    if math.isfinite(end_s) and duration_s and end_s >= duration_s + 1:
+        ends = clock(FileClock.of(provenance).to_file(duration_s))
+        notes.append(f"--end {clock(config['end_s'])}: the video ends at {ends}")
+    if config.get("rate") and provenance["timing"]["clock"] != "counted":
+        notes.append(f"--rate {config['rate']:g}: the video has timestamps, and its frames are timed by these")
     rate = float(Fraction(source["frame_rate"])) if source["frame_rate"] else None
     if config["fps"] and rate and config["fps"] > rate + 1:
         notes.append(f"--fps {config['fps']:g}: the video has {rate:.4g} frames per second, and each is sampled once")
@@ -306,6 +310,8 @@ def print_info(path: Path, facts: Mapping[str, Any]) -> None:
     rest = dict(facts)
     content, notes = rest.pop("summary", {}), rest.pop("notes", [])
     rows: dict[str, Any] = {"file": path, "status": rest.pop("status", None), "reasons": rest.pop("reasons", None)}
+    if terms := rest.pop("terms", ""):
+        rest["model"] = {"terms": terms} | rest.get("model", {})
     if "seconds" in content:
         rows |= _content(content, notes)
         lost = content["seconds_without_data"]

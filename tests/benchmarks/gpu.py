@@ -241,7 +241,7 @@ def host(run: Run) -> None:
     ]
     start = time.process_time()
     tracks = link(assign_shots(iter(batches), ShotDetector()), Tracker(max_lost_s=config.tracker_max_lost_s))
-    for _ in summarise(classify(tracks, models.classifier), labels, lambda: video.end_s):
+    for _ in summarise(classify(tracks, models.classifier), labels):
         pass
     samples = sum(len(batch.sampled_s) for batch in batches)
     run.report(

@@ -37,7 +37,7 @@ def face(happy: float, track: int = 0) -> Face:
 
 
 def write_timeline(path: Path, samples: list[Seen], end_s: float) -> Path:
-    rows = fill_gaps(summarise([emotion_batch(samples)], LABELS, lambda: end_s), LABELS, 0, lambda: end_s)
+    rows = fill_gaps(summarise([emotion_batch(samples)], LABELS), LABELS, 0, lambda: end_s)
     write_table(to_table(rows, LABELS, "film.mp4", {"model": {"name": "fake"}, "version": "0"}), path)
     return path
 

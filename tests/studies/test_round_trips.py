@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fervid
+from fervid.clock import FileClock
 from fervid.errors import DataError
-from fervid.studies.ratings import RatingOptions, Ratings, read_ratings
+from fervid.studies.ratings import Film, RatingOptions, Ratings, read_ratings
 from fervid.timeline.read import open_timeline
 from fervid.views.export.export import intervals_to_show
 from fervid.views.export.formats import FORMATS
@@ -168,8 +169,6 @@ POINT = Span("point to toy", 2.5, 2.5, "child")
 @pytest.fixture
 def read(tmp_path: Path):
     def read(text: str, video: str | None = None, **options: Any) -> Ratings:
-        from fervid.studies.ratings import Film
-
         (tmp_path / "coder.csv").write_text(text, "utf-8")
         return read_ratings(tmp_path / "coder.csv", RatingOptions(**options), Film(video))
 
@@ -417,3 +416,53 @@ def test_elan_text_needs_its_usual_columns(read) -> None:
     assert labels(read(elan_text(STATES))) == SIX
     with pytest.raises(DataError, match="no column of times"):
         read("face\t0\t4\thappy\nface\t4\t6\tsad\n")
+
+
+HEADS = st.sampled_from([
+    "Time", "Start (s)", "Stop (s)", "Duration (s)", "Behavior", "Behavior type", "Status", "comment", "Subject",
+    "Tier", "Observation id", "Time offset (s)", "Media file name", "Source", "Media duration (s)", "Modifier #1",
+    "happiness", "coder", "track", "person", "video", "second", "status", "n_sampled", "face_seconds", "dominant",
+])  # fmt: skip
+CELLS = st.sampled_from([
+    "", "0", "1", "2.5", "0:04", "NA", "joy", "sad", "START", "STOP", "POINT", "STATE", "start", "stop", "A", "track 0",
+    "person 1", "a.mp4", "b.mp4", "player #1:a.mp4;b.mp4", "player #1:a.mp4|player #2:b.mp4", "10;20", "10|20", "ok",
+    "no_face", "no focal subject",
+])  # fmt: skip
+
+
+@steady
+@given(
+    st.lists(HEADS, min_size=2, max_size=9),
+    st.lists(st.lists(CELLS, max_size=9), min_size=1, max_size=6),
+    st.sampled_from([None, "a.mp4", "b.mp4"]),
+    st.sampled_from([RatingOptions(ignore_unknown=True), RatingOptions(subject="A"), RatingOptions(track=0)]),
+)
+def test_any_event_table_is_read_or_rejected_with_one_sentence(tmp_path_factory, heads, body, video, options) -> None:
+    path = tmp_path_factory.mktemp("any") / "any.csv"
+    path.write_text("\n".join(",".join(cells) for cells in [heads, *body]), "utf-8")
+    try:
+        found = read_ratings(path, options, Film(video, FileClock(1.3), 0.0, 4.4))
+    except DataError as e:
+        assert str(path) in str(e) and "\n" not in str(e)
+    else:
+        assert found.score.shape == (len(found.raters), len(found.second), len(found.emotions))
+
+
+@steady
+@given(st.data())
+def test_any_states_make_the_round_trip(tmp_path_factory, data) -> None:
+    """Two subjects with random states, in any order of rows."""
+    made: dict[str, list[Span]] = {}
+    for subject in ("child", "mother"):
+        at_s = 0.0
+        made[subject] = []
+        for word in data.draw(st.lists(words, min_size=1, max_size=6)):
+            at_s += data.draw(st.integers(0, 3))
+            made[subject].append(Span(word, at_s, at_s + data.draw(st.integers(1, 4)), subject))
+            at_s = made[subject][-1].end_s
+    head, *rows = boris_tabular([span for own in made.values() for span in own]).splitlines()
+    path = tmp_path_factory.mktemp("any") / "any.csv"
+    path.write_text("\n".join([head, *data.draw(st.permutations(rows))]), "utf-8")
+    for subject, own in made.items():
+        expected = [(s, span.label) for span in own for s in range(int(span.start_s), int(span.end_s))]
+        assert labels(read_ratings(path, RatingOptions(subject=subject))) == expected

@@ -187,12 +187,12 @@ def sampled_at(*pts_s: float, of: tuple[float, ...] | None = None, duration_s: f
         (sampled_at(0.0, 0.2, 0.4, 0.6, 0.8), 1.0),
         (sampled_at(0.0, 0.2, 0.4, 0.6, 0.8, of=(0.0, 0.2, 0.4)), 0.6),
         (sampled_at(0.0, 0.2, 0.4, 0.6, 0.8, of=(0.8,)), 0.2),
-        # the first frame comes slightly late, as at 29.97 frames per second: it also stands for the time before it
-        (sampled_at(0.02, 0.22, 0.42, 0.62, 0.82), 1.0),
-        (sampled_at(0.02, 0.22, 0.42, 0.62, 0.82, of=(0.02,)), 0.22),
+        # a frame stands for nothing before it
+        (sampled_at(0.02, 0.22, 0.42, 0.62, 0.82), 0.98),
+        (sampled_at(0.02, 0.22, 0.42, 0.62, 0.82, of=(0.02,)), 0.2),
         (sampled_at(0.02, 0.22, 0.42, 0.62, 0.82, of=(0.82,)), 0.18),
-        # uneven: 0.1 stands for 0.1 before it and 0.24 of the 0.5 after it, 0.6 for 0.05, 0.65 for 0.24 of 0.35
-        (sampled_at(0.1, 0.6, 0.65), 0.1 + 0.24 + 0.05 + 0.24),
+        # uneven: 0.1 stands for 0.24 of the 0.5 after it, 0.6 for 0.05, 0.65 for 0.24 of 0.35
+        (sampled_at(0.1, 0.6, 0.65), 0.24 + 0.05 + 0.24),
         # a gap of 0.6 s: the time that no frame stands for is not counted
         (sampled_at(0.0, 0.2, 0.8), 0.2 + 0.24 + 0.2),
         # every frame of a video of 2 frames per second
@@ -219,6 +219,19 @@ def test_a_face_in_every_sample_is_visible_all_the_time(rate, fps):
     rows = rows_of([Seen(pts_s, (Face(),), duration_s) for _, pts_s, duration_s in chosen])
     assert rows["second"].tolist()[:5] == [0, 1, 2, 3, 4]
     assert rows["face_seconds"][:5] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "after, seconds",
+    [
+        ((Face(track=1),), [0.18, 0.02 + 0.2]),  # as at 29.97 frames per second: 0.82 stands until 1.02
+        ((), [0.18]),  # what reaches into a second makes no row there
+        ((Face(track=2),), [0.18, 0.2]),  # nor does it count for another track
+    ],
+)
+def test_a_sample_reaches_into_the_next_second(after, seconds):
+    rows = rows_of([Seen(0.82, (Face(track=1),), 0.2), Seen(1.02, after, 0.2)])
+    assert rows["face_seconds"][rows["track"] >= 0] == pytest.approx(seconds)
 
 
 def test_a_slide_is_visible_in_every_second():

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from fractions import Fraction
-from itertools import count, islice
+from itertools import count, islice, pairwise
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_the_first_frame_of_each_cell_is_sampled(pts_ms, fps):
     first = {}
     for ms in pts_ms:
         first.setdefault(ms * Fraction(fps) // 1000, ms / 1000)
-    shown = [FakeFrame(ms / 1000) for ms in pts_ms]
+    shown = [FakeFrame(ms / 1000, 0.001) for ms in pts_ms]
     assert times(sample_frames(shown, float(fps))) == list(first.values())
 
 
@@ -65,12 +65,11 @@ def test_native_samples_every_frame():
     assert [frame for frame, _, _ in sample_frames(shown, None)] == shown
 
 
-@pytest.mark.parametrize(
-    "fps, duration_s, reach_s", [(5, 0.04, 0.24), (5, 0.0, 0.24), (None, 0.04, 0.04), (None, 0.0, 0.04), (2, 0.1, 0.6)]
-)
-def test_duration_of_a_sample_covers_its_cell_and_frame(fps, duration_s, reach_s):
-    (_, _, reach), *_ = sample_frames([FakeFrame(0, duration_s), FakeFrame(0.5, duration_s)], fps)
-    assert reach == pytest.approx(reach_s)  # a frame of unknown duration counts as 1/25 s
+@pytest.mark.parametrize("fps, duration_s, own_s", [(5, 0.06, 0.06), (5, 0.0, 0.04), (None, 0.06, 0.06), (1, 0.9, 0.5)])
+def test_a_sample_lasts_until_the_next_or_until_frames_are_missing(fps, duration_s, own_s):
+    (_, _, first), *_ = sample_frames([FakeFrame(0, duration_s), FakeFrame(0.5, duration_s), FakeFrame(1.0)], fps)
+    # at 1 fps, the frame at 0.5 s belongs to the sample at 0; a frame of unknown duration counts as 1/25 s
+    assert first == pytest.approx(2 * own_s if fps == 1 else own_s)
 
 
 def test_samples_are_yielded_while_the_video_is_read():
@@ -97,7 +96,7 @@ def test_a_slide_is_sampled_in_every_second_that_it_covers(fps):
 @pytest.mark.parametrize("fps", [1, 5, None])
 def test_every_second_has_a_sample_when_another_slide_follows(fps):
     samples = times(sample_frames([FakeFrame(0.0, 3.4), FakeFrame(3.4, 2.6), FakeFrame(6.0, 1.0)], fps))
-    assert samples == [0, 1, 2, 3.4, 4, 5, 6]
+    assert samples == [0, 1, 2, 3, 3.4, 4, 5, 6]
 
 
 def test_a_frame_that_was_not_sampled_is_repeated_too():
@@ -118,8 +117,8 @@ def test_declared_durations_add_no_samples_to_a_running_video(rate, fps):
     shown = at_rate(rate, 20)
     plain = times(sample_frames([FakeFrame(frame.pts_s) for frame in shown], fps))
     kept = times(sample_frames(shown, fps))
-    assert kept[: len(plain)] == plain
-    assert len(kept) - len(plain) <= 1  # the last frame may reach over the last second's end
+    assert kept[:-1] == plain[: len(kept) - 1]
+    assert abs(len(kept) - len(plain)) <= 1  # the last frame may reach over the last second's end
 
 
 @pytest.mark.parametrize(
@@ -147,8 +146,42 @@ def test_sampled_times_rise_and_frames_were_on_display(pts_ms, duration_ms, fps)
         assert sampled_s == frame.pts_s or sampled_s < frame.pts_s + frame.duration_s
 
 
+@pytest.mark.parametrize("next_s, sampled", [(1.05, [0, 0.8, 1.05]), (1.1, [0, 0.8, 1.0, 1.1])])
+def test_a_frame_is_sampled_again_where_it_is_displayed_for_a_tenth_of_the_second(next_s, sampled):
+    shown = [FakeFrame(0.0, 0.8), FakeFrame(0.8, next_s - 0.8), FakeFrame(next_s, 0.5)]
+    assert times(sample_frames(shown, 5)) == sampled
+
+
 def test_one_broken_duration_does_not_give_samples_for_years():
-    assert len(list(sample_frames([FakeFrame(0.0, 1e9)], 5))) <= 3601
+    assert len(list(sample_frames([FakeFrame(0.0, 1e9)], 5))) <= 24 * 3600
+
+
+frames_of = st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 3000)), min_size=1, max_size=60)
+
+
+@steady
+@given(frames_of, st.sampled_from([1, 2, 5, 12.5, 30, None]), st.floats(0, 12), st.floats(0, 12))
+def test_the_parts_of_all_samples_are_the_time_for_which_frames_are_displayed(frames, fps, start_s, length_s):
+    """Second by second, across their edges, and from any start to any end."""
+    pts_ms = sorted({ms for ms, _ in frames})
+    lasts = [min(long, after - at) for (_, long), at, after in zip(frames, pts_ms, [*pts_ms[1:], 10**6])]
+    shown = [FakeFrame(at / 1000, long / 1000) for at, long in zip(pts_ms, lasts)]
+    stop_s = start_s + length_s
+    samples = list(sample_frames(shown, fps, start_s=start_s, stop_s=stop_s))
+    spans = np.array([(f.pts_s, f.pts_s + f.duration_s) for f in shown]).clip(start_s, stop_s)
+    assert sum(long for _, _, long in samples) == pytest.approx(np.diff(spans).sum(), abs=1e-3)
+    for (_, at, long), after in zip(samples, [at for _, at, _ in samples[1:]] + [stop_s]):
+        inside = np.diff(spans.clip(at, after)).sum()
+        assert long == pytest.approx(inside, abs=1e-3) and at + long <= after + 1e-6
+
+
+@steady
+@given(milliseconds, st.sampled_from([1, 2, 5, None]), st.floats(0, 9))
+def test_every_second_with_a_picture_has_a_sample(pts_ms, fps, start_s):
+    shown = [FakeFrame(at / 1000, (after - at) / 1000) for at, after in pairwise([*pts_ms, 21_000])]
+    seconds = {math.floor(at) for at in times(sample_frames(shown, fps, start_s=start_s))}
+    begins = max(pts_ms[0] / 1000, start_s)
+    assert seconds == set(range(math.floor(begins), 21))
 
 
 # -- still images ---------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ _CODECS = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
 _CONTAINERS = {"mov", "matroska", "mpegts", "mpeg", "flv"}
 #: A packet this far behind another belongs to another clock (see TimestampNormalizer): from there on, skip nothing.
 _BACK_S = 1
+#: Frames from this long before the start on are decoded: the last of them is on display there.
+_BEFORE_S = 1.0
 #: Cells that are remembered: frames are at most 16 places away from display order (H.264 and HEVC, annexes A).
 _CELLS = 64
 
@@ -92,7 +94,7 @@ class FrameSkipper:
     health : Health
         Counts the skipped frames.
     start_s : float
-        No frame before this time is sampled.
+        Nothing before this time is sampled; what is on display at this time is.
     """
 
     def __init__(
@@ -139,7 +141,9 @@ class FrameSkipper:
         self._latest = max(pts, latest)
         self._one_clock = not self._jumps(latest, pts)
         pts_s = (pts * self._scale - self._zero) / self._unit
-        unwanted = pts_s < self._start_s or self._has_sample(pts, self._sampling.cell(pts_s))
+        # at the start of a part, the frame on display is sampled, whatever its place in its cell
+        before, sampled = self._start_s - pts_s, self._has_sample(pts, self._sampling.cell(pts_s))
+        unwanted = before > _BEFORE_S or (before <= 0 and sampled)
         # a frame that is displayed before another one that was read before it is a B-frame
         return unwanted and self._one_clock and pts < latest
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 
 from fervid.errors import VideoError
-from fervid.video.reader import Health, RestartNeeded
+from fervid.video.reader import INSTANT_S, Health, RestartNeeded
 from fervid.video.readers.pyav import PyAVReader
 
 __all__ = ["IndexedFrame", "IndexedReader", "resize_image"]
@@ -88,15 +88,17 @@ class IndexedReader(ABC, Generic[P]):
         self._path = path
         try:
             with PyAVReader(path, stream=stream, max_pixels=max_pixels, careful=False, synthetic_time=False) as trusted:
-                self.info = trusted.info
+                self.info, clock = trusted.info, trusted.health.clock
                 self._times = trusted.frame_times()
+                reasons = trusted.health.reasons
         except RestartNeeded:
-            raise self._unsupported("it is damaged or has no timestamps") from None
+            raise self._unsupported("it is damaged or its timestamps are") from None
+        if clock != "timestamps":
+            raise self._unsupported("its packets have no times of display")
         if self.info.container not in self.safe:
             raise self._unsupported(f"it loses frames of {self.info.container}")
-        end_s = sum(self._times[-1]) if self._times else 0.0
-        if self.info.duration_s and end_s < self.info.duration_s - 1:
-            raise self._unsupported(f"it ends at {end_s:.1f} s of {self.info.duration_s:.1f} s")
+        if reasons:
+            raise self._unsupported(", ".join(reasons))
         self.health = Health()
         self.end_s: float | None = None
         self._last: tuple[int, P] | None = None
@@ -124,7 +126,7 @@ class IndexedReader(ABC, Generic[P]):
         """Make a Frame that calls `pixels` when its own pixels are requested."""
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Any]:
-        """Yield the frames with start_s <= pts_s < stop_s.
+        """Yield the frames with start_s <= pts_s < stop_s, preceded by the one on display at start_s.
 
         Parameters
         ----------
@@ -138,7 +140,8 @@ class IndexedReader(ABC, Generic[P]):
         """
         end_s = 0.0
         for number, (pts_s, duration_s) in enumerate(self._times):
-            if pts_s >= start_s and (stop_s is None or pts_s < stop_s):
+            shown = pts_s >= start_s or pts_s + duration_s > start_s + INSTANT_S
+            if shown and (stop_s is None or pts_s < stop_s):
                 self.health.decoded += 1
                 end_s = pts_s + duration_s
                 yield self._frame(number, pts_s, duration_s)

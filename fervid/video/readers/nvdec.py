@@ -22,6 +22,8 @@ from fervid.video.readers.containers import open_container
 from fervid.video.readers.frame_geometry import geometry_of
 from fervid.video.readers.pyav import PyAVReader
 from fervid.video.readers.tensor_frame import full_range_of, luma_weights, yuv_to_rgb
+from fervid.video.readers.timestamps import StampedFrame
+from fervid.video.tone_mapping import TRANSFERS
 
 __all__ = ["Nv12Frame", "NvdecReader"]
 
@@ -97,6 +99,8 @@ class NvdecReader(PyAVReader):
         The largest frame.
     careful, synthetic_time : bool
         See fervid.video.open.open_video.
+    **clock : object
+        repair_time, decoding_time and rate, as for PyAVReader.
     rotate : str, optional
         As for PyAVReader.
 
@@ -118,11 +122,12 @@ class NvdecReader(PyAVReader):
         careful: bool,
         synthetic_time: bool,
         rotate: str | None = None,
+        **clock: Any,
     ) -> None:
         if careful:
             raise NotOnGPU(path, "decoding it met errors: it is damaged, or the GPU's memory is full")
         self._device = torch.device(device)
-        options: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels, "rotate": rotate}
+        options: dict[str, Any] = {"stream": stream, "max_pixels": max_pixels, "rotate": rotate, **clock}
         super().__init__(path, careful=False, synthetic_time=synthetic_time, **options)
         self.health.decoder = "nvdec"
 
@@ -163,19 +168,22 @@ class NvdecReader(PyAVReader):
         super()._prepare()
         self._stream.codec_context.thread_count = 1
 
-    def _head(self, frames: Iterator[av.VideoFrame]) -> list[av.VideoFrame]:
+    def _head(self, frames: Iterator[StampedFrame]) -> list[StampedFrame]:
         """Check on the first frames that the GPU has decoded them: FFmpeg falls back to the CPU by itself."""
         head = super()._head(frames)
-        if not all(map(_on_gpu, head)):
-            codec, layout = self._stream.codec_context.name, (head[-1].sw_format or head[-1].format).name
+        last: Any = head[-1][0]
+        if not all(_on_gpu(frame) for frame, _ in head):
+            codec, layout = self._stream.codec_context.name, (last.sw_format or last.format).name
             raise NotOnGPU(self._path, f"{codec} in {layout}, unless libnvcuvid.so.1 or memory on the GPU is missing")
         return head
 
     def _wrap(self, frame: av.VideoFrame, pts_s: float, duration_s: float) -> Nv12Frame:
+        if frame.color_trc in TRANSFERS:
+            raise NotOnGPU(self._path, "high dynamic range")
         if not _on_gpu(frame):
             raise NotOnGPU(self._path, f"at {pts_s:.1f} s it changes to {(frame.sw_format or frame.format).name}")
         return Nv12Frame(frame, pts_s, duration_s)
 
 
-def _on_gpu(frame: av.VideoFrame) -> bool:
+def _on_gpu(frame: Any) -> bool:
     return frame.format.name == "cuda" and frame.sw_format is not None and frame.sw_format.name in _LAYOUTS

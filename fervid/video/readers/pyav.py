@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, tee
@@ -14,12 +15,21 @@ from fervid.errors import VideoError
 from fervid.runtime.profiling import stage
 from fervid.types import VideoInfo
 from fervid.video.geometry import ORIENTATIONS
-from fervid.video.reader import STILL_S, Health, RestartNeeded, Sampling
+from fervid.video.reader import INSTANT_S, STILL_S, Health, RestartNeeded, Sampling, TimeOnly
 from fervid.video.readers.containers import choose_stream, duration_tag, is_file_error, open_container
 from fervid.video.readers.frame_geometry import GeometryTracker, geometry_of
 from fervid.video.readers.frame_skipping import FrameSkipper, SkippedFrame, can_skip_frames
+from fervid.video.readers.matroska import MatroskaTrack, read_matroska_track
 from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
-from fervid.video.readers.timestamps import MAX_GAP_S, SkippedPacket, StreamFrame, TimestampNormalizer
+from fervid.video.readers.timestamps import (
+    MAX_GAP_S,
+    SkippedPacket,
+    StampedFrame,
+    TimestampNormalizer,
+    interpolate_decoding_times,
+    stamp_frames,
+)
+from fervid.video.tone_mapping import TRANSFERS
 
 __all__ = ["PyAVReader"]
 
@@ -30,6 +40,10 @@ _MIN_RATE, _MAX_RATE = Fraction(1, 3600), 10_000
 #: Codecs whose B-frames are decoded without the deblocking filter in fast sampling. Not HEVC: some encoders make every
 #: frame a B-frame, and what is omitted in one frame affects all that refer to it.
 _SKIP_DEBLOCKING = {"h264"}
+#: Codecs of which FFmpeg does not know the order of display before it has decoded them.
+_REORDERED = {"h264", "hevc", "vvc"}
+#: Containers that state how long they are.
+_DECLARE_END = {"mov", "matroska", "avi", "asf", "flv", "mxf", "ivf"}
 _MAX_UNTIMED_AT_START = 64
 _MAX_FAILURES_IN_A_ROW = 32
 
@@ -44,8 +58,10 @@ class PyAVReader:
         The index of the video stream; None chooses one.
     max_pixels : int
         The largest frame.
-    careful, synthetic_time : bool
+    careful, synthetic_time, repair_time, decoding_time : bool
         See fervid.video.open.open_video.
+    rate : float, optional
+        Frames per second of a file without timestamps.
     sampling : Sampling, optional
         Which frames will be sampled, so that others may be skipped.
     rotate : str, optional
@@ -69,11 +85,17 @@ class PyAVReader:
         max_pixels: int,
         careful: bool,
         synthetic_time: bool,
+        repair_time: bool = False,
+        decoding_time: bool = False,
+        rate: float | None = None,
         sampling: Sampling | None = None,
         rotate: str | None = None,
     ) -> None:
         self._path, self._stream_index, self._max_pixels = path, stream, max_pixels
         self._careful, self._synthetic, self._sampling = careful, synthetic_time, sampling
+        self._repair, self._decoding, self._stated_rate = repair_time, decoding_time, rate
+        self._losses: deque[int] = deque()
+        self._last_packet_time: int | None = None
         self._rotate = ORIENTATIONS[rotate] if rotate else None
         self.health, self._scalers = Health(), Scalers()
         self.end_s: float | None = None
@@ -83,15 +105,17 @@ class PyAVReader:
             self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
             if self._tick > MAX_GAP_S and not synthetic_time:
                 raise RestartNeeded(synthetic_time=True)
+            self._choose_clock()
             self._rate = self._declared_rate()
             packets, replay = tee(self._packets())
-            decoded = self._decode(packets)
+            decoded = self._stamped(packets)
             head = self._head(decoded)
-            self._origin = self._time_zero(head[-1])
+            first, stamp = head[-1]
+            self._origin = self._time_zero(stamp)
             self._timestamps = self._normalizer(self._declared_end())
-            self._opened: tuple[Iterator[StreamFrame], Iterator[Any]] = chain(head, decoded), replay
-            self.info = self._describe(head[-1])
-            if not can_skip_frames(self._stream, self.info.container, head[-1]):
+            self._opened: tuple[Iterator[StampedFrame], Iterator[Any]] = chain(head, decoded), replay
+            self.info = self._describe(first)
+            if self._own_clock or not can_skip_frames(self._stream, self.info.container, first):
                 if self._fast and self.info.codec in _SKIP_DEBLOCKING:
                     raise RestartNeeded(every_frame=True)
                 self._sampling = None
@@ -100,7 +124,7 @@ class PyAVReader:
             raise
 
     def frames(self, start_s: float = 0.0, stop_s: float | None = None) -> Iterator[Any]:
-        """Yield the frames with start_s <= pts_s < stop_s, preceded by a still that is on display at start_s.
+        """Yield the frames with start_s <= pts_s < stop_s, preceded by the one on display at start_s.
 
         Parameters
         ----------
@@ -110,7 +134,7 @@ class PyAVReader:
 
         Yields
         ------
-        PyAVFrame or SkippedFrame
+        PyAVFrame, SkippedFrame or TimeOnly
             In display order.
 
         Raises
@@ -124,20 +148,19 @@ class PyAVReader:
                 last_end = stop_s
                 break
             last_end = max(last_end, pts_s + (duration_s or float(self._timestamps.step)))
-            visible = pts_s >= start_s or (duration_s >= STILL_S and pts_s + duration_s > start_s)
-            if visible and not self._is_redundant(frame, duration_s):
+            if pts_s >= start_s or pts_s + duration_s > start_s + INSTANT_S:
                 yield self._wrap(frame, pts_s, duration_s)
         else:
             last_end = self._timestamps.end_of_video(last_end)
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
 
-    def _frames_from(self, start_s: float) -> Iterator[StreamFrame]:
+    def _frames_from(self, start_s: float) -> Iterator[StampedFrame]:
         """Decode from shortly before start_s, or from the first frame."""
-        if start_s > 0 and not self._synthetic and self._seek(start_s):
+        if start_s > 0 and not self._own_clock and self._seek(start_s):
             return self._decode_sampled(self._packets(), start_s)
         return self._frames_from_first(start_s)
 
-    def _frames_from_first(self, start_s: float = 0.0) -> Iterator[StreamFrame]:
+    def _frames_from_first(self, start_s: float = 0.0) -> Iterator[StampedFrame]:
         """Continue after the frames decoded while opening; or decode again, now that time zero is known, and skip."""
         frames, packets = self._opened
         self._opened = iter(()), iter(())  # else the one that is not used would buffer every packet of the other
@@ -147,20 +170,43 @@ class PyAVReader:
         self.health.packets = self.health.decoded = 0
         return self._decode_sampled(packets, start_s)
 
-    def _decode_sampled(self, packets: Iterator[Any], start_s: float = 0.0) -> Iterator[StreamFrame]:
+    def _decode_sampled(self, packets: Iterator[Any], start_s: float = 0.0) -> Iterator[StampedFrame]:
         """Decode the frames that may be sampled."""
         if self._sampling is None:
-            return self._decode(packets)
+            return self._stamped(packets)
         skipper = FrameSkipper(self._stream, self._sampling, self._origin, self.health, start_s=start_s)
-        return skipper.restore(self._decode(packets, skipper))
+        return ((frame, frame.pts) for frame in skipper.restore(self._decode(packets, skipper)))
+
+    def _stamped(self, packets: Iterator[Any]) -> Iterator[StampedFrame]:
+        """Decode every frame, with its timestamp in ticks; None if it has none."""
+        if not (self._repair or self._decoding):
+            return ((frame, frame.pts) for frame in self._decode(packets))
+        frames = self._decode(interpolate_decoding_times(packets))
+        return stamp_frames(frames, tick=self._tick, decoding=self._decoding, health=self.health)
+
+    @property
+    def _own_clock(self) -> bool:
+        """Whether times are found frame by frame, from the first one on, instead of read from the packets."""
+        return self._synthetic or self._repair or self._decoding
+
+    def _choose_clock(self) -> None:
+        """Use decoding times where the container stores no others, and FFmpeg cannot derive those of display."""
+        container = self._container_name()
+        order = [stream.index for stream in self._container.streams.video].index(self._stream.index)
+        self._matroska = read_matroska_track(self._path, order) if container == "matroska" else MatroskaTrack()
+        decoding_only = container == "avi" or self._matroska.codec_id == "V_MS/VFW/FOURCC"
+        if decoding_only and self._stream.codec_context.name in _REORDERED and not self._synthetic:
+            self._decoding, self._repair = True, False
+        if self._synthetic:
+            self.health.clock = "counted"
+        elif self._decoding:
+            self.health.clock = "decoding times"
+        elif self._repair:
+            self.health.clock = "interpolated"
 
     @property
     def _fast(self) -> bool:
         return self._sampling is not None and self._sampling.fast
-
-    def _is_redundant(self, frame: StreamFrame, duration_s: float) -> bool:
-        """Report whether a frame was skipped and another will do; a still is sampled again in each second."""
-        return self._fast and isinstance(frame, SkippedPacket) and duration_s < STILL_S
 
     def frame_times(self) -> list[tuple[float, float]]:
         """Read the times of all displayed frames from the packets alone. The reader cannot be used afterwards.
@@ -169,11 +215,23 @@ class PyAVReader:
         -------
         list of tuple
             (pts_s, duration_s) of each.
+
+        Raises
+        ------
+        RestartNeeded
+            If timestamps are missing, repeat, or jump.
         """
         self._container.seek(0)
-        packets = [p for p in self._container.demux(self._stream) if p.pts is not None and not p.is_discard]
-        times = sorted((p.pts * self._tick - self._origin, (p.duration or 0) * self._tick) for p in packets)
-        return [(float(t), float(d)) for t, d in times]
+        packets = [p for p in self._container.demux(self._stream) if p.size and not p.is_discard]
+        if any(packet.pts is None for packet in packets):
+            raise RestartNeeded(repair_time=True)
+        ordered = sorted((packet.pts, packet.duration or 0) for packet in packets)
+        frames = [(SkippedPacket(*one), one[0]) for one in ordered if one[0] * self._tick >= self._origin]
+        times = [(pts_s, duration_s) for _, pts_s, duration_s in self._timestamps.normalize(iter(frames))]
+        if self.health.epochs > 1 or len(times) < len(frames):
+            raise RestartNeeded(repair_time=True)
+        self._timestamps.end_of_video(sum(times[-1]) if times else 0.0)
+        return times
 
     @property
     def time_base(self) -> Fraction:
@@ -192,7 +250,8 @@ class PyAVReader:
 
     def _wrap(self, frame: Any, pts_s: float, duration_s: float) -> Any:
         if isinstance(frame, SkippedPacket):
-            return SkippedFrame(pts_s, duration_s)
+            # in fast sampling another frame will do, except for a still, which is sampled again in each second
+            return (TimeOnly if self._fast and duration_s < STILL_S else SkippedFrame)(pts_s, duration_s)
         return PyAVFrame(frame, pts_s, duration_s, self._scalers)
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -219,6 +278,8 @@ class PyAVReader:
 
     def _declared_rate(self) -> Fraction | None:
         """Return the stream's frame rate, if plausible; without times, average_rate is only the demuxer's default."""
+        if self._synthetic and self._stated_rate:
+            return Fraction(self._stated_rate).limit_denominator(1001)
         stream = self._stream
         rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
         for rate in rates if stream.start_time is not None else (stream.guessed_rate,):
@@ -226,27 +287,29 @@ class PyAVReader:
                 return Fraction(rate.numerator, rate.denominator)
         return None
 
-    def _head(self, frames: Iterator[av.VideoFrame]) -> list[av.VideoFrame]:
+    def _head(self, frames: Iterator[StampedFrame]) -> list[StampedFrame]:
         """Decode up to the first frame that has a timestamp (any frame if times are synthetic)."""
-        head: list[av.VideoFrame] = []
-        for frame in frames:
-            head.append(frame)
-            if self._synthetic or frame.pts is not None:
+        head: list[StampedFrame] = []
+        for frame, stamp in frames:
+            head.append((frame, stamp))
+            if self._synthetic or stamp is not None:
                 return head
             if len(head) == _MAX_UNTIMED_AT_START:
                 break
         if not head:
             raise VideoError(f"{self._path}: no frame could be decoded", reason="no_frames")
-        raise RestartNeeded(synthetic_time=True)
+        if self._repair or self._decoding or all(frame.dts is None for frame, _ in head):
+            raise RestartNeeded(synthetic_time=True)
+        raise RestartNeeded(repair_time=True)
 
-    def _time_zero(self, first: av.VideoFrame) -> Fraction:
+    def _time_zero(self, first: int | None) -> Fraction:
         """Return where second 0 is on the stream's clock: the first frame, or the declared start if damage took it."""
-        if self._synthetic or first.pts is None:
+        if self._synthetic or first is None:
             return Fraction(0)
         declared = self._stream.start_time
-        if self.health.decode_errors and declared is not None and 0 < (first.pts - declared) * self._tick <= MAX_GAP_S:
+        if self.health.decode_errors and declared is not None and 0 < (first - declared) * self._tick <= MAX_GAP_S:
             return declared * self._tick
-        return first.pts * self._tick
+        return first * self._tick
 
     def _normalizer(self, end_s: float | None) -> TimestampNormalizer:
         stream = self._stream
@@ -256,9 +319,14 @@ class PyAVReader:
             step=1 / self._rate if self._rate else Fraction(1, 25),
             end_s=end_s,
             exact_end=stream.duration is not None or bool(duration_tag(stream.metadata)),
+            declares=self._container_name() in _DECLARE_END,
+            # MP4 declares how long decoding takes: with uneven B-frames, display takes longer
+            slack_s=1.0 if self._container_name() == "mov" and stream.codec_context.has_b_frames else 0.0,
             synthetic=self._synthetic,
-            contiguous=self._container_name() == "mov",
+            counted_as_stated=self._stated_rate is not None,
+            contiguous=self._container_name() in ("mov", "avi") or self._matroska.lasts_until_next,
             health=self.health,
+            losses=self._losses,
         )
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
@@ -274,6 +342,7 @@ class PyAVReader:
             rotation_deg=geometry.orientation.rotation_deg,
             mirrored=geometry.orientation.mirrored,
             odd_matrix=not geometry.exact,
+            hdr=TRANSFERS.get(int(first.color_trc), ""),
             frame_rate=self._rate,
             duration_s=None if end is None else round(end, 6),
             start_s=float(self._origin),
@@ -284,9 +353,7 @@ class PyAVReader:
     def _origin_on_file_clock(self) -> float:
         """Return the time of second 0 as players show it: counted from the first timestamp of any stream."""
         start = self._container.start_time
-        if start is None or self._synthetic:
-            return 0.0
-        return round(float(self._origin - Fraction(start, av.time_base)), 6)
+        return 0.0 if self._synthetic else round(float(self._origin - Fraction(start or 0, av.time_base)), 6)
 
     def _declared_end(self) -> float | None:
         """Return the end that the stream (else the container) declares, in seconds from time zero."""
@@ -299,7 +366,9 @@ class PyAVReader:
             ends.append(Fraction((self._container.start_time or 0) + self._container.duration, av.time_base))
         if not ends or self._tick > MAX_GAP_S:
             return None
-        return max(0.0, float(min(ends) - self._origin))
+        # decoding times begin earlier than those of display, and the declared length counts from there
+        begin = (self._stream.start_time or 0) * self._tick if self._decoding else self._origin
+        return max(0.0, float(min(ends) - begin))
 
     # -- decoding --------------------------------------------------------------------------------------------------
 
@@ -316,15 +385,17 @@ class PyAVReader:
                 if not is_file_error(e):
                     raise
                 failures += 1
-                self._damage()
+                self._damage(self._last_packet_time)
         yield None
 
     def _decode(self, packets: Iterator[Any], skipper: FrameSkipper | None = None) -> Iterator[av.VideoFrame]:
         """Decode packet by packet: a bad packet loses only its own frames."""
         for packet in packets:
             self.health.packets += packet is not None and packet.size > 0
+            if packet is not None and packet.size:
+                self._last_packet_time = packet.pts if packet.pts is not None else packet.dts
             if packet is not None and packet.is_corrupt:
-                self._damage()
+                self._damage(self._last_packet_time)
             if skipper:
                 self._stream.codec_context.skip_frame = skipper.setting(packet)
             try:
@@ -333,19 +404,22 @@ class PyAVReader:
             except Exception as e:
                 if not is_file_error(e):
                     raise
-                self._damage()
+                self._damage(self._last_packet_time)
                 continue
             for frame in frames:
                 if frame.is_corrupt:
-                    self._damage()
+                    self._damage(frame.pts if frame.pts is not None else frame.dts)
                     continue
                 self.health.decoded += 1
                 self._geometry.stamp(frame)
                 yield frame
 
-    def _damage(self) -> None:
+    def _damage(self, at: int | None) -> None:
+        """Note that something was lost near a timestamp."""
         if not self._careful:
             raise RestartNeeded(careful=True)
+        if at is not None:
+            self._losses.append(at)
         self.health.decode_errors += 1
         self.health.degrade("damaged")
 

@@ -177,8 +177,7 @@ class SegmentReader(PyAVReader):
                 self.n_decoded += not skipped
                 self.n_skipped += skipped
                 self.end_s = last_end = max(last_end, pts_s + (duration_s or float(self._timestamps.step)))
-            if not self._is_redundant(frame, duration_s):
-                yield wrapped
+            yield wrapped
         if segment.stop is None:
             self.end_s = self._timestamps.end_of_video(last_end)
 

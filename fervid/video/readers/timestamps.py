@@ -1,23 +1,48 @@
-"""Normalise timestamps: times that never run backwards, reliable durations, and a plausible end."""
+"""Normalise timestamps: times that never run backwards, reliable durations, and a plausible end.
+
+Where a frame has no timestamp of its own, its time is in the decoding times. A decoder that delays its output by D
+packets gives the n-th displayed frame when it is fed packet n + D, and that packet is decoded when this frame is shown:
+so `frame.dts`, which is the decoding time of the packet that released the frame, is the time of display. This holds
+for AVI and for Matroska's VfW tracks, which store decoding times only; and where several frames share one stamp
+(transport and program streams), the decoding times of the packets between two stamps are interpolated.
+"""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 
-from fervid.video.reader import Health, RestartNeeded
+from fervid.video.reader import INSTANT_S, MAX_HOLD_S, Health, RestartNeeded
 
-__all__ = ["MAX_GAP_S", "SkippedPacket", "StreamFrame", "TimedFrame", "TimestampNormalizer"]
+__all__ = [
+    "MAX_GAP_S",
+    "SkippedPacket",
+    "StampedFrame",
+    "StreamFrame",
+    "TimedFrame",
+    "TimestampNormalizer",
+    "interpolate_decoding_times",
+    "stamp_frames",
+]
 
-#: A jump forwards by more than this starts a new clock; a shorter one is a gap.
-MAX_GAP_S = 3600
+#: A jump forwards by more than this starts a new clock; a shorter one is a frame that stays on display.
+MAX_GAP_S = MAX_HOLD_S
+#: The same where the container itself says that a frame lasts until the next one.
+_MAX_STILL_S = 12 * 3600
 #: A step backwards by less than this is disorder; a longer one starts a new clock (a concatenation).
 _DISORDER_S = 1
 #: A declared end further behind the last frame than this is not trusted.
 _MAX_TAIL_S = 24 * 3600.0
+#: What was lost explains a gap that begins or ends this close to it.
+_LOSS_S = Fraction(1, 2)
+#: The end of the video and the declared one may differ by this share before they contradict each other.
+_TOLERANCE = 0.02
+#: An interval of interpolated decoding times may be this many times as long as the one before it; else it has a gap.
+_MAX_STRETCH = 8
 
 
 class SkippedPacket(NamedTuple):
@@ -28,8 +53,92 @@ class SkippedPacket(NamedTuple):
 
 
 StreamFrame = av.VideoFrame | SkippedPacket
+#: A StreamFrame and its timestamp in ticks, if it has one.
+StampedFrame = tuple[Any, int | None]
 #: A frame, its time and its duration, both in seconds.
 TimedFrame = tuple[StreamFrame, float, float]
+
+
+def interpolate_decoding_times(packets: Iterable[Any]) -> Iterator[Any]:
+    """Give each packet between two that have a decoding time one of its own.
+
+    Parameters
+    ----------
+    packets : iterable of av.Packet or None
+        In file order; None and empty packets flush the decoder. A decoding time that repeats counts as missing.
+
+    Yields
+    ------
+    av.Packet or None
+        The same packets; those before the first decoding time keep none.
+    """
+    waiting: deque[Any] = deque()
+    last, step = None, 0.0
+    for packet in packets:
+        if packet is not None and packet.size and (packet.dts is None or packet.dts == last):
+            waiting.append(packet)
+            continue
+        if packet is not None and packet.size:
+            if last is not None and waiting:
+                even = (packet.dts - last) / (len(waiting) + 1)
+                step = even if even > 0 and (not step or even < _MAX_STRETCH * step) else step
+            yield from _counted_on(waiting, last, step)
+            last = packet.dts
+        else:
+            yield from _counted_on(waiting, last, step)
+        yield packet
+    yield from _counted_on(waiting, last, step)
+
+
+def _counted_on(waiting: "deque[Any]", last: int | None, step: float) -> Iterator[Any]:
+    for i in range(len(waiting)):
+        packet = waiting.popleft()
+        packet.dts = None if last is None else last + round((i + 1) * (step or packet.duration or 0))
+        yield packet
+
+
+def stamp_frames(frames: Iterable[Any], *, tick: Fraction, decoding: bool, health: Health) -> Iterator[StampedFrame]:
+    """Find the timestamps of frames that do not all have one.
+
+    Parameters
+    ----------
+    frames : iterable of av.VideoFrame
+        In display order, decoded from packets that have decoding times.
+    tick : Fraction
+        The unit of their timestamps, in seconds.
+    decoding : bool
+        Use the decoding times alone, as the timestamps are not those of the display.
+    health : Health
+        Counts the frames without a usable timestamp of their own, if they should have one.
+
+    Yields
+    ------
+    StampedFrame
+    """
+    last, step, offset, disorder = None, 0, 0, _DISORDER_S / tick
+    for frame in frames:
+        pts, dts = None if decoding else frame.pts, frame.dts
+        if pts is not None and (last is None or pts > last or last - pts > disorder):
+            stamp = pts
+            offset = pts - dts if dts is not None else offset
+        elif dts is not None:
+            stamp = dts + offset
+        else:  # the decoder is flushed
+            stamp = None if last is None else last + step
+        health.untimed += not decoding and stamp != pts
+        if last is not None and stamp is not None and stamp > last:
+            step = stamp - last
+        last = stamp if stamp is not None else last
+        yield frame, stamp
+
+
+class _Normalized(NamedTuple):
+    """A frame, its time and its own duration in seconds, and whether something was lost just before it."""
+
+    frame: StreamFrame
+    time_s: float
+    duration_s: float
+    after_loss: bool
 
 
 @dataclass(frozen=True)
@@ -48,12 +157,20 @@ class TimestampNormalizer:
         The end that the file declares, in seconds from the origin.
     exact_end : bool
         Whether the stream declares that end, not only its container.
+    declares : bool
+        Whether the file states that end; in other containers FFmpeg estimates it.
+    slack_s : float
+        By how much the end may exceed the declared one at least.
     synthetic : bool
         Count frames instead of trusting timestamps.
+    counted_as_stated : bool
+        Whether frames are counted at a rate that the user stated.
     contiguous : bool
-        Whether samples leave no gap between them (undamaged MP4).
+        Whether the container says that a frame lasts until the next one, however late that is.
     health : Health
         Counts what is found.
+    losses : deque of int
+        Timestamps, in ticks, near which something could not be read or decoded; the reader appends to it.
     """
 
     origin: Fraction
@@ -61,21 +178,26 @@ class TimestampNormalizer:
     step: Fraction
     end_s: float | None
     exact_end: bool
+    declares: bool
+    slack_s: float
     synthetic: bool
+    counted_as_stated: bool
     contiguous: bool
     health: Health
+    losses: "deque[int]" = field(default_factory=deque)
 
-    def normalize(self, frames: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
-        """Yield frames with times that never run backwards and reliable durations.
+    def normalize(self, frames: Iterator[StampedFrame]) -> Iterator[TimedFrame]:
+        """Yield frames with times that never run backwards, each displayed until the next one.
 
-        Frames without a usable timestamp are counted and dropped; a new clock continues where the last one ended. No
-        duration reaches beyond the next frame, and where samples are contiguous each reaches up to it. The declared
-        durations are not enough: in MP4 with B-frames they follow decoding order, in Matroska they are a default.
-        Samples of an undamaged MP4 leave no gap (ISO/IEC 14496-12, 8.6.1.2), so a long one is a still.
+        Frames without a usable timestamp are counted and dropped; a new clock continues where the last one ended. A
+        player shows a frame until the next one comes: so do samples of an MP4, which leave no gap (ISO/IEC 14496-12,
+        8.6.1.2), blocks of a Matroska file without DefaultDuration (RFC 9559, 5.1.3.5.3), and empty chunks in AVI;
+        other containers have no durations, or have those of the average rate. Only where something could not be read
+        or decoded does a frame last for its own duration, and what follows is missing.
 
         Parameters
         ----------
-        frames : iterator of StreamFrame
+        frames : iterator of StampedFrame
             In display order.
 
         Yields
@@ -85,54 +207,73 @@ class TimestampNormalizer:
         Raises
         ------
         RestartNeeded
-            With synthetic_time, if too many timestamps are missing or out of order.
+            With repair_time if timestamps are missing or repeat, with decoding_time if they are out of order.
         """
-        before: TimedFrame | None = None
+        before, gap_s, step_s = None, math.inf, float(self.step)
         for current in self._count(frames) if self.synthetic else self._monotonic(frames):
             if before is not None:
-                gap_s = current[1] - before[1]
-                contiguous = self.contiguous and not self.health.decode_errors
-                yield before[0], before[1], gap_s if contiguous else min(before[2], gap_s)
+                gap_s = current.time_s - before.time_s
+                lasts_s = min(before.duration_s or step_s, gap_s) if current.after_loss else gap_s
+                yield before.frame, before.time_s, lasts_s
             before = current
         if before is not None:
-            left_s = (self.end_s or 0.0) - before[1]
-            yield before[0], before[1], min(before[2], max(float(self.step), left_s))
+            yield before.frame, before.time_s, self._last_duration(before, gap_s)
 
-    def _monotonic(self, frames: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
+    def _last_duration(self, last: _Normalized, gap_s: float) -> float:
+        """Return how long the last frame lasts: as declared, but no longer than the video; else as the one before."""
+        step_s = float(self.step)
+        left_s = (self.end_s or 0.0) - last.time_s
+        if last.duration_s:
+            return min(last.duration_s, max(step_s, left_s))
+        return min(step_s, gap_s, left_s if left_s > INSTANT_S else math.inf)
+
+    def _monotonic(self, frames: Iterator[StampedFrame]) -> Iterator[_Normalized]:
         # integers in a unit of which tick, origin and step are multiples: Fractions take ten times as long
         unit = math.lcm(self.tick.denominator, self.origin.denominator, self.step.denominator)
         tick, shift, step = int(self.tick * unit), -int(self.origin * unit), int(self.step * unit)
-        last, last_duration, disorder, seen = None, 0, 0, 0
-        for frame in frames:
+        last, last_stamp, last_duration, disorder, repeats, seen = None, 0, 0, 0, 0, 0
+        for frame, stamp in frames:
             seen += 1
-            if frame.pts is None:
+            if stamp is None:
                 self.health.untimed += 1
+                if last is not None:
+                    raise RestartNeeded(repair_time=True)
                 continue
-            time, duration = frame.pts * tick + shift, (frame.duration or 0) * tick
-            if last is not None and not last - _DISORDER_S * unit <= time <= last + last_duration + MAX_GAP_S * unit:
+            time, duration = stamp * tick + shift, (frame.duration or 0) * tick
+            lost = last is not None and self._is_lost(last_stamp, stamp)
+            longest = (_MAX_STILL_S if self.contiguous and not lost else MAX_GAP_S) * unit
+            if last is not None and not last - _DISORDER_S * unit <= time <= last + last_duration + longest:
                 jump = last + (last_duration or step) - time
-                shift, time = shift + jump, time + jump
+                shift, time, lost = shift + jump, time + jump, False
                 self.health.epochs += 1
                 self.health.degrade("time_jumps")
-            elif last is not None and time < last:
-                disorder += 1
-                self.health.untimed += 1
+            elif last is not None and time <= last:
+                disorder, repeats = disorder + (time < last), repeats + (time == last)
+                self.health.untimed += time < last
                 if disorder >= 3 and disorder > seen / 20:
-                    raise RestartNeeded(synthetic_time=True)
+                    raise RestartNeeded(decoding_time=True)
+                if repeats >= 3 and repeats > seen / 20:
+                    raise RestartNeeded(repair_time=True)
                 continue
-            last, last_duration = time, duration
+            last, last_stamp, last_duration = time, stamp, duration
             if time >= 0:
-                yield frame, time / unit, duration / unit
-        if self.health.untimed > seen / 2:
-            raise RestartNeeded(synthetic_time=True)
+                yield _Normalized(frame, time / unit, duration / unit, lost)
 
-    def _count(self, frames: Iterator[StreamFrame]) -> Iterator[TimedFrame]:
-        self.health.degrade("synthetic_time")
-        for i, frame in enumerate(frames):
-            yield frame, float(i * self.step), float(self.step)
+    def _is_lost(self, stamp: int, following: int) -> bool:
+        """Report whether something was lost between two frames; forget what was lost before them."""
+        margin = int(_LOSS_S / self.tick)
+        while self.losses and self.losses[0] < stamp - margin:
+            self.losses.popleft()
+        return any(stamp - margin <= at <= following + margin for at in self.losses)
+
+    def _count(self, frames: Iterator[StampedFrame]) -> Iterator[_Normalized]:
+        if not self.counted_as_stated:
+            self.health.degrade("synthetic_time")
+        for i, (frame, _) in enumerate(frames):
+            yield _Normalized(frame, float(i * self.step), float(self.step), False)
 
     def end_of_video(self, last_end_s: float) -> float:
-        """Compare the end of the last frame with the declared end; note a truncated file.
+        """Compare the end of the last frame with the declared end; note a truncated file, and a contradiction.
 
         Parameters
         ----------
@@ -145,10 +286,16 @@ class TimestampNormalizer:
             The end of the video in seconds.
         """
         declared = self.end_s
-        if declared is None or self.synthetic or self.health.epochs > 1:
+        if declared is None or self.health.epochs > 1:
             return last_end_s
-        tolerance = max(0.3 if self.exact_end else 1.0, 2.5 * float(self.step))
+        step = 2.5 * float(self.step)
+        tolerance = max(0.3 if self.exact_end else 1.0, step)
         if last_end_s < declared - tolerance:
+            if self.synthetic:
+                self.health.degrade("duration_mismatch")
+                return last_end_s
             self.health.degrade("truncated")
             return min(declared, last_end_s + _MAX_TAIL_S)
+        if self.declares and last_end_s > declared + max(_TOLERANCE * declared, step, self.slack_s):
+            self.health.degrade("duration_mismatch")
         return last_end_s
