@@ -19,6 +19,7 @@ from fervid.registry import DETECTORS, READERS
 
 __all__ = [
     "ALIASES",
+    "DEFAULT_WEIGHTS",
     "DETECTIONS",
     "MAX_PIXELS",
     "PRECISIONS",
@@ -37,6 +38,8 @@ __all__ = [
 #: Frames of more pixels are refused before they are decoded: 16384x8192 costs 1.2 GB. 8K (7680x4320) passes.
 MAX_PIXELS = 64_000_000
 
+#: The bundled model that is used by default; its card is fervid/weights/mobilefacenet.md.
+DEFAULT_WEIGHTS = "mobilefacenet"
 DETECTIONS = ("adaptive", "every")
 SAMPLINGS = ("exact", "fast")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -88,7 +91,7 @@ class Config:
     """A key of registry.DETECTORS."""
     detection: str = "adaptive"
     """every: search every sampled frame for faces; adaptive: search keyframes and confirm the faces between them."""
-    weights: str = "seresnet"
+    weights: str = DEFAULT_WEIGHTS
     """Name of a bundled model, or a .safetensors file with its .json beside it."""
     prior: str = "default"
     """Class frequencies that the probabilities assume: default (those of the weights), uniform, trained, or a file."""

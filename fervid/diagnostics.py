@@ -119,6 +119,7 @@ def _find_weights(entry: Entry) -> str:
 
 
 def _check_weights(path: Path) -> str:
-    found = file_sha256(path)
-    expected = json.loads(path.with_suffix(".json").read_text("utf-8"))["sha256"]
-    return f"sha256 {found[:16]} {'ok' if found == expected else f'ALTERED, expected {expected[:16]}'}"
+    found, facts = file_sha256(path), json.loads(path.with_suffix(".json").read_text("utf-8"))
+    expected, terms = facts["sha256"], facts.get("terms")
+    state = "ok" if found == expected else f"ALTERED, expected {expected[:16]}"
+    return f"sha256 {found[:16]} {state}" + (f"; {terms}" if terms else "")

@@ -15,7 +15,7 @@ __all__ = ["RESULTS_VERSION", "describe_source", "models_fingerprint", "resume_k
 #: The version of fervid's results, raised by hand whenever its own code changes any value of a timeline: a rerun then
 #: processes every video again rather than mix two versions in one folder. tests/test_results_version.py holds the
 #: values that belong to this number and fails if they change without it.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 
 
 def models_fingerprint(config: Config) -> str:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fervid.config import Config, load_config
+from fervid.config import DEFAULT_WEIGHTS, Config, load_config
 from fervid.errors import MissingDependency, WeightsError
 from fervid.models import Models
 from fervid.networks.weights import find_weights
@@ -23,7 +23,7 @@ from tests.helpers.scenes import scene, write
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     """A copy of the bundled model."""
-    bundled = find_weights("seresnet")
+    bundled = find_weights(DEFAULT_WEIGHTS)
     for path in (bundled, bundled.with_suffix(".json")):
         shutil.copy(path, tmp_path / f"mine{path.suffix}")
     return tmp_path / "mine.safetensors"

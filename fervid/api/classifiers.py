@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from fervid.lab.evaluation.score import ScoreSummary
     from fervid.lab.training.recipe import RecipeOptions
 
+from fervid.config import DEFAULT_WEIGHTS
 from fervid.files import Name
 
 __all__ = [
@@ -101,7 +102,7 @@ def _paths(given: Name | Sequence[Name] | None) -> list[str | Path]:
 def evaluate(
     data: Name,
     *,
-    weights: str | Sequence[str] = "seresnet",
+    weights: str | Sequence[str] = DEFAULT_WEIGHTS,
     prior: str = "default",
     split: str | None = None,
     labels: str = "auto",
@@ -187,7 +188,7 @@ def explain(
     track: int | None = None,
     fps: float | str | None = None,
     detect: bool = True,
-    weights: str = "seresnet",
+    weights: str = DEFAULT_WEIGHTS,
     prior: str = "default",
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -251,7 +252,7 @@ def score(
     out: Name,
     *,
     detect: bool = True,
-    weights: str = "seresnet",
+    weights: str = DEFAULT_WEIGHTS,
     prior: str = "default",
     device: str = "auto",
 ) -> "ScoreSummary":

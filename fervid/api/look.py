@@ -24,25 +24,32 @@ __all__ = [
 
 
 def info(timeline: Name) -> dict[str, Any]:
-    """Describe how a timeline was made, with a summary of its content.
+    """Describe how a timeline was made, with a summary of its content; or describe weights.
 
     Parameters
     ----------
     timeline : path
-        A timeline, or a file of face readings or shots.
+        A timeline, a file of face readings or shots, or weights: the name of a bundled model or a .safetensors file.
 
     Returns
     -------
     dict[str, Any]
-        The summary in `summary`, and the metadata of the file.
+        The summary in `summary`, the terms of a bundled model in `terms`, and the metadata of the file. Of weights:
+        their terms, architecture, input, and the classes and priors of their heads.
 
     Raises
     ------
     DataError
         If fervid did not write the file.
+    WeightsError
+        If weights are unknown or their facts cannot be read.
     """
+    from fervid.emotions.facts import describe_weights
+    from fervid.networks.weights import find_weights, is_weights
     from fervid.timeline.read import describe_timeline
 
+    if is_weights(str(timeline)):
+        return describe_weights(find_weights(str(timeline)))
     return describe_timeline(Path(timeline))
 
 

@@ -18,6 +18,7 @@ from fervid.cli.options import (
     option,
     output,
 )
+from fervid.config import DEFAULT_WEIGHTS
 from fervid.networks.registry import ARCHITECTURES
 from fervid.registry import DETECTORS, describe
 
@@ -240,7 +241,7 @@ def train(
     print_line(f"{name}: {facts[name]}")
 
 
-@command("Models", "fervid evaluate --data public.parquet --weights seresnet --out results")
+@command("Models", "fervid evaluate --data public.parquet --weights runs/mine/model.safetensors --out results")
 def evaluate(
     data: Annotated[
         Path, option(panel="Data", help="Labelled faces: a file or a folder, as for train.", show_default=False)
@@ -278,7 +279,7 @@ def evaluate(
             help="A bundled model or a .safetensors file; repeat it for an ensemble.",
             metavar="NAME|FILE",
         ),
-    ] = ["seresnet"],  # noqa: B006
+    ] = [DEFAULT_WEIGHTS],  # noqa: B006
     prior: Prior = "default",
     head: Annotated[
         str | None,
@@ -348,7 +349,7 @@ def explain(
     ] = None,
     fps: Fps = None,
     detect: Detect = True,
-    weights: Weights = "seresnet",
+    weights: Weights = DEFAULT_WEIGHTS,
     prior: Prior = "default",
     device: Device = "auto",
     quiet: Quiet = False,
@@ -386,7 +387,7 @@ def score(
     folder: Annotated[Path, argument("FOLDER", "A folder of images, or one image.")],
     out: Annotated[Path, output("The table to write (CSV).")],
     detect: Detect = True,
-    weights: Weights = "seresnet",
+    weights: Weights = DEFAULT_WEIGHTS,
     prior: Prior = "default",
     device: Device = "auto",
     quiet: Quiet = False,

@@ -49,14 +49,15 @@ def probe(video: VideoFile, as_json: Json = False, **options: Unpack[PipelineOpt
 
 @command("Look", "fervid info timeline.parquet")
 def info(
-    timeline: Annotated[Path, argument("TIMELINE", "A timeline, or a file of faces or shots.")], as_json: Json = False
+    timeline: Annotated[Path, argument("TIMELINE", "A timeline, a file of faces or shots, or weights.")],
+    as_json: Json = False,
 ) -> None:
-    """Show how a timeline was made, and a summary of its content."""
+    """Show how a timeline was made, and a summary of its content; or what weights are, and their terms."""
     import fervid
     from fervid.views import terminal
 
     facts = fervid.info(timeline)
-    if as_json:
-        terminal.print_json(facts)
+    if as_json or "heads" in facts:
+        terminal.show(facts, as_json=as_json)
     else:
         terminal.print_info(timeline, facts)

@@ -17,7 +17,7 @@ from fervid.faces.crop import FaceAlignment
 from fervid.labels import emotion
 from fervid.networks.weights import FACTS
 
-__all__ = ["PRIOR_TOLERANCE", "Facts", "Head", "read_facts"]
+__all__ = ["PRIOR_TOLERANCE", "Facts", "Head", "describe_weights", "read_facts"]
 
 #: How far the values of a prior may sum to something other than 1.
 PRIOR_TOLERANCE = 1e-3
@@ -163,6 +163,44 @@ def read_facts(weights: Path) -> Facts:
         )
     except _Wrong as e:
         raise WeightsError(f"{path}: {e}") from None
+
+
+def describe_weights(weights: Path) -> dict[str, Any]:
+    """Describe weights by their facts.
+
+    Parameters
+    ----------
+    weights : Path
+        The .safetensors file.
+
+    Returns
+    -------
+    dict
+        Plain values: architecture, input, hash, terms, and per head its classes with their priors and the temperature.
+
+    Raises
+    ------
+    WeightsError
+        As for `read_facts`.
+    """
+    facts = read_facts(weights)
+    return {
+        "weights": str(weights),
+        "terms": facts.terms,
+        "arch": facts.arch,
+        "input": f"{facts.crop_px}x{facts.crop_px}, {'colour' if facts.channels == 3 else 'grey'}",
+        "framing": facts.alignment.fit,
+        "sha256": facts.sha256,
+        "heads": {
+            head.name: {
+                "labels": list(head.labels),
+                "temperature": head.temperature,
+                "prior": head.prior and dict(zip(head.labels, head.prior)),
+                "trained_prior": head.trained_prior and dict(zip(head.labels, head.trained_prior)),
+            }
+            for head in facts.heads
+        },
+    }
 
 
 class _Wrong(ValueError):

@@ -13,7 +13,16 @@ from pathlib import Path
 from fervid.errors import WeightsError
 from fervid.files import file_sha256
 
-__all__ = ["FACTS", "Unreliable", "bundled", "find_unreliable", "find_weights", "model_fingerprint"]
+__all__ = [
+    "FACTS",
+    "Unreliable",
+    "bundled",
+    "find_terms",
+    "find_unreliable",
+    "find_weights",
+    "is_weights",
+    "model_fingerprint",
+]
 
 #: Keys that the JSON file beside the weights must have.
 FACTS = ("arch", "heads", "input_px", "mean", "std", "framing")
@@ -30,6 +39,20 @@ def bundled() -> dict[str, Path]:
     """
     folder = Path(__file__).parent.parent / "weights"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def is_weights(name: str) -> bool:
+    """Check whether a name is that of weights: of a bundled model, or a .safetensors file.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    bool
+    """
+    return name in bundled() or name.endswith(".safetensors")
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,23 @@ def find_unreliable(sha256: str | None) -> Unreliable | None:
         if facts["sha256"] == sha256 and (found := facts.get("unreliable")):
             return Unreliable(tuple(found["emotions"]), found["outside"], f"fervid/weights/{name}.md")
     return None
+
+
+def find_terms(sha256: str | None) -> str:
+    """Find the terms of a bundled model.
+
+    Parameters
+    ----------
+    sha256 : str or None
+        Hash of the weights, as in the metadata of timelines.
+
+    Returns
+    -------
+    str
+        A sentence; empty if no bundled model has this hash.
+    """
+    facts = (json.loads(path.with_suffix(".json").read_text("utf-8")) for path in bundled().values())
+    return next((one.get("terms", "") for one in facts if one["sha256"] == sha256), "")
 
 
 def find_weights(weights: str) -> Path:

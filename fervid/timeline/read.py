@@ -13,7 +13,7 @@ from fervid.clock import processed_part
 from fervid.errors import DataError, VideoError
 from fervid.files import check_file
 from fervid.labels import EMOTIONS
-from fervid.networks.weights import Unreliable, find_unreliable
+from fervid.networks.weights import Unreliable, find_terms, find_unreliable
 from fervid.timeline.aggregate import NO_DATA, OK, entropy, weighted_mean
 from fervid.timeline.schema import ID_COLUMNS, METADATA_KEY, table_kind
 from fervid.video.file_types import looks_like_video
@@ -107,7 +107,7 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     -------
     dict
         The provenance. Its first key, `summary`, is the `timeline_summary`, or the number of face readings or shots. A
-        timeline has `notes` too, as `timeline_notes` returns them.
+        timeline has `notes` too, as `timeline_notes` returns them. `terms` are those of a bundled model.
 
     Raises
     ------
@@ -115,11 +115,12 @@ def describe_timeline(path: Path) -> dict[str, Any]:
         If the file was not written by fervid.
     """
     provenance = read_provenance(path)
+    terms = find_terms(provenance.get("model", {}).get("sha256"))
     kind = table_kind(pq.read_schema(path).names)
     if kind == "timeline":
         summary = timeline_summary(load_timeline(path), provenance)
-        return {"summary": summary, "notes": timeline_notes(summary, provenance)} | provenance
-    return {"summary": {kind: pq.read_metadata(path).num_rows}} | provenance
+        return {"summary": summary, "notes": timeline_notes(summary, provenance), "terms": terms} | provenance
+    return {"summary": {kind: pq.read_metadata(path).num_rows}, "terms": terms} | provenance
 
 
 def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[str, Any]:

@@ -310,6 +310,8 @@ def print_info(path: Path, facts: Mapping[str, Any]) -> None:
     rest = dict(facts)
     content, notes = rest.pop("summary", {}), rest.pop("notes", [])
     rows: dict[str, Any] = {"file": path, "status": rest.pop("status", None), "reasons": rest.pop("reasons", None)}
+    if terms := rest.pop("terms", ""):
+        rest["model"] = {"terms": terms} | rest.get("model", {})
     if "seconds" in content:
         rows |= _content(content, notes)
         lost = content["seconds_without_data"]

@@ -16,7 +16,8 @@ def test_doctor_checks_the_weights() -> None:
     code, printed, _ = run("doctor", "--json")
     facts = json.loads(printed)
     assert code == 0
-    assert all(state.endswith("ok") for state in facts["weights"].values())
+    assert all(re.match(r"sha256 [0-9a-f]{16} ok(; |$)", state) for state in facts["weights"].values())
+    assert "non-commercial research" in facts["weights"]["mobilefacenet"]
     assert "libavcodec" in facts["ffmpeg"]
     assert set(facts["weights_elsewhere"]) == {"--persons dlib", "--persons vggface2", "--detector centerface"}
     limits = facts["limits"]

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from fervid.config import Config, check_choice, load_config
+from fervid.config import DEFAULT_WEIGHTS, Config, check_choice, load_config
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import ConfigError, DataError
 from fervid.faces.detector import FaceDetector
@@ -133,7 +133,7 @@ def explain(
     source: Path,
     draw: Callable[[Iterable[ExplainedImage]], T],
     options: ExplainConfig,
-    weights: str = "seresnet",
+    weights: str = DEFAULT_WEIGHTS,
     device: str = "auto",
     *,
     on_skipped: Callable[[SkippedImage], None] = lambda one: None,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fervid.config import DEFAULT_WEIGHTS
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import OutputError
 from fervid.faces.detector import FaceDetector
@@ -64,7 +65,7 @@ class ScoreSummary:
 def score_folder(
     folder: Path,
     out: Path,
-    weights: str = "seresnet",
+    weights: str = DEFAULT_WEIGHTS,
     device: str = "auto",
     *,
     detect: bool = True,
