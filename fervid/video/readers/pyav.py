@@ -328,6 +328,7 @@ class PyAVReader:
             synthetic=self._synthetic,
             counted_as_stated=self._stated_rate is not None,
             contiguous=self._container_name() in ("mov", "avi") or self._matroska.lasts_until_next,
+            counted_end=self._avi.chunks is not None,
             holds_to_end=self._avi.chunks is not None or (self._matroska.lasts_until_next and self._matroska.complete),
             health=self.health,
             losses=self._losses,

@@ -167,6 +167,8 @@ class TimestampNormalizer:
         Whether frames are counted at a rate that the user stated.
     contiguous : bool
         Whether the container says that a frame lasts until the next one, however late that is.
+    counted_end : bool
+        Whether that end is the number of chunks in the index.
     holds_to_end : bool
         Whether the last frame lasts until the declared end, as the file is complete.
     health : Health
@@ -185,6 +187,7 @@ class TimestampNormalizer:
     synthetic: bool
     counted_as_stated: bool
     contiguous: bool
+    counted_end: bool
     holds_to_end: bool
     health: Health
     losses: "deque[int]" = field(default_factory=deque)
@@ -227,7 +230,7 @@ class TimestampNormalizer:
         step_s = float(self.step)
         left_s = (self.end_s or 0.0) - last.time_s
         if self.holds_to_end and left_s > step_s and self.health.epochs == 1:
-            if not self.exact_end and left_s > max(_TOLERANCE * (self.end_s or 0.0), 2.5 * step_s):
+            if not self.counted_end and left_s > max(_TOLERANCE * (self.end_s or 0.0), 2.5 * step_s):
                 self.health.degrade("duration_mismatch")
             return min(left_s, _MAX_TAIL_S)
         if last.duration_s:
