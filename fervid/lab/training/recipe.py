@@ -93,7 +93,7 @@ class Recipe:
     head_weights: dict[str, float] = field(default_factory=dict)
     """Weight of each head in the loss (1); a head of weight 0 is left out."""
     export_heads: tuple[str, ...] = ()
-    """The heads that the trained model keeps; none: all."""
+    """The heads that the trained model keeps, in this order; none: all."""
     logit_adjustment: bool = False
     """Whether the loss adds the log of the class frequencies to the logits (Menon et al. 2021, arXiv 2007.07314), which
     makes the outputs assume that all classes are equally frequent."""
