@@ -35,6 +35,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from fervid.emotions.torch_classifier import TorchClassifier
+from fervid.faces.crop import FaceAlignment
 from fervid.lab.data.datasets import FaceSet
 from fervid.lab.evaluation.evaluate import Predictor, choose_head
 from fervid.lab.evaluation.metrics import score
@@ -96,7 +97,9 @@ def pack(source: DataSource, recipe: Path, init: Path | None, folder: Path) -> N
 
 def write_pack(material: TrainingData, path: Path) -> None:
     """Write all corpora into one file without pickled objects."""
-    arrays: dict[str, np.ndarray] = {"names": np.array([corpus.name for corpus in material.corpora])}
+    aligned = json.dumps(material.aligned and material.aligned.to_facts())
+    names = [corpus.name for corpus in material.corpora]
+    arrays: dict[str, np.ndarray] = {"aligned": np.array(aligned), "names": np.array(names)}
     for corpus in material.corpora:
         for part, faces in (("faces", corpus.faces), ("validation", corpus.validation)):
             key = f"{corpus.name}/{part}/"
@@ -146,7 +149,8 @@ def read_pack(path: Path) -> TrainingData:
                 )
             )
         corpora.append(Corpus(name, *parts))
-    return TrainingData(tuple(corpora))
+    aligned = json.loads(str(arrays["aligned"]))
+    return TrainingData(tuple(corpora), aligned and FaceAlignment.from_facts(aligned))
 
 
 def _encode(image: np.ndarray) -> bytes:

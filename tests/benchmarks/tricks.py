@@ -17,7 +17,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import fervid
+from fervid.lab.training.data import DataSource, TrainingData
+from fervid.lab.training.recipe import Recipe, load_recipe
+from fervid.lab.training.train import train
 from tests.benchmarks.generalise import NamedSet, markdown, named_set
 
 PLAN = Path(__file__).with_suffix(".toml")
@@ -51,31 +53,45 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     if unknown := set(args.only or ()) - set(changes):
         parser.error(f"no trick is called {min(unknown)!r}; expected {', '.join(changes)}")
     names = [name for name in changes if not args.only or name in (BASE, *args.only)]
-    rows = [measure(name, {"init": args.init, **plan["recipe"], **changes[name]}, args) for name in names]
+    data = Data(args)
+    rows = [measure(name, {"init": args.init, **plan["recipe"], **changes[name]}, args, data) for name in names]
     print("\n".join(markdown(table(rows))), flush=True)
     return rows
 
 
-def measure(name: str, options: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+class Data:
+    """The faces to train on, read once for all recipes that see the same ones."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self._read: dict[tuple[object, ...], TrainingData] = {}
+
+    def of(self, recipe: Recipe) -> TrainingData:
+        """Give the faces for a recipe; their landmarks are kept in the folder of the runs."""
+        key = (recipe.labels, recipe.colour, recipe.align, recipe.draws or recipe.size_px)
+        if key not in self._read:
+            source = DataSource.of(self.args.data, self.args.validation or (), recipe, drop_duplicates=True)
+            self._read[key] = source.read(recipe, print, cache=self.args.out)
+        return self._read[key]
+
+
+def measure(name: str, options: dict[str, Any], args: argparse.Namespace, data: Data) -> dict[str, Any]:
     """Train and evaluate one variant, unless that was done before."""
     out = args.out / name.replace(" ", "_")
     done = out / "tricks.json"
     if done.is_file():
         return json.loads(done.read_text("utf-8"))
+    args.out.mkdir(parents=True, exist_ok=True)
+    recipe = load_recipe(**options)
+    material = data.of(recipe)
     start = time.process_time()
-    found = fervid.train(
-        args.data,
-        out,
-        validation=args.validation,
-        device=args.device,
-        on_message=lambda line: print(f"{name}: {line}", flush=True),
-        **options,
+    weights = train(
+        material, out, recipe, device=args.device, on_epoch=lambda line: print(f"{name}: {line}", flush=True)
     )
-    seconds = time.process_time() - start
+    row: dict[str, Any] = {"name": name, "options": options, "cpu_s": round(time.process_time() - start, 1), "sets": {}}
     sets: list[NamedSet] = [*args.own, *args.left_out]
-    row: dict[str, Any] = {"name": name, "options": options, "cpu_s": round(seconds, 1), "sets": {}}
     for one in sets:
-        facts = one.evaluate(found["weights"], device=args.device)
+        facts = one.evaluate(str(weights), device=args.device)
         row["sets"][one.name] = {key: facts[key] for key in ("n", *_FIGURES, "macro_f1", "ece", "classes")}
     done.write_text(json.dumps(row, indent=1) + "\n", "utf-8")
     return row

@@ -248,7 +248,8 @@ def test_landmarks_of_any_kind_have_a_place_of_their_own_size(points):
     sides = np.linalg.norm(place[:, :2], axis=0)
     assert np.isfinite(place).all() and np.linalg.det(place[:, :2]) > 0 and pull(place) < MOST_PULL
     assert sides.min() > 0 and sides.max() <= max(8 * spread, 1.01)
-    assert crop_face(np.full((20, 20), 90, np.uint8), place, 8).shape == (8, 8)
+    if sides.max() < 300:
+        assert (crop_face(np.full((20, 20), 90, np.uint8), place, 8) == 90).all()
 
 
 @steady

@@ -225,11 +225,11 @@ def test_stopped_run_on_several_corpora_resumes(two: TrainingData, tmp_path: Pat
 def test_exported_probabilities_assume_the_stated_prior(two: TrainingData, tmp_path: Path) -> None:
     """softmax(logits / T) of the file is the network's answer under equal classes, times the prior."""
     prior = dict.fromkeys(FER2013, 0.125) | {"neutral": 0.25}
-    recipe = replace(TINY, colour=True, prior=prior, export_heads=("seven", "ferplus"), terms="For research.")
+    recipe = replace(TINY, colour=True, prior=prior, export_heads=("ferplus", "seven"), terms="For research.")
     weights = train(two, tmp_path, recipe)
     facts = facts_of(weights)
-    assert facts["terms"] == "For research." and [head["name"] for head in facts["heads"]] == ["seven", "ferplus"]
-    assert facts["heads"][0]["prior"] == list(prior.values())
+    assert facts["terms"] == "For research." and [head["name"] for head in facts["heads"]] == ["ferplus", "seven"]
+    assert facts["heads"][1]["prior"] == list(prior.values())
     assert all(sum(head["trained_prior"]) == pytest.approx(1, abs=1e-4) for head in facts["heads"])
     assert "bias" in " ".join(load_file(weights)) and load_file(weights)["head.bias"].shape == (15,)
     run = Trainer(two, recipe, "cpu", tmp_path / "checkpoint.pt")
@@ -237,11 +237,11 @@ def test_exported_probabilities_assume_the_stated_prior(two: TrainingData, tmp_p
     validation = two.corpora[1].validation
     equal = run.predict(validation, run.averaged).numpy()[:, :7]
     crop = (placed(validation, SIDE, 3) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    classifier = TorchClassifier(str(weights), "cpu")
+    classifier = TorchClassifier(str(weights), "cpu", "seven")
     expected = softmax(equal / classifier.temperature, 1) * np.array(list(prior.values()))
     expected /= expected.sum(1, keepdims=True)
     np.testing.assert_allclose(classifier.predict(crop), expected, atol=0.02)
-    uniform = TorchClassifier(str(weights), "cpu", prior="uniform").predict(crop)
+    uniform = TorchClassifier(str(weights), "cpu", "seven", prior="uniform").predict(crop)
     np.testing.assert_allclose(uniform, softmax(equal / classifier.temperature, 1), atol=0.02)
 
 

@@ -9,6 +9,7 @@ import torch
 
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.lab.data.datasets import FERPLUS, FaceSet
+from fervid.lab.data.face_alignment import RAFDB_ALIGNMENT
 from fervid.lab.training.augment import augment, change_pixels
 from fervid.lab.training.data import Corpus, TrainingData
 from fervid.lab.training.degrade import degrade
@@ -52,14 +53,15 @@ def material() -> TrainingData:
     votes = np.eye(8, dtype=np.float32)[np.arange(28) % 8]
     grey = some_faces(28)
     grey = FaceSet("grey", grey.labels, grey.image, grey.label, votes, FERPLUS, labelling="fer2013")
-    return TrainingData(
-        (Corpus("grey", grey, some_faces(14, seed=1)), Corpus("colour", coloured(28, 2), coloured(14, 3)))
-    )
+    corpora = (Corpus("grey", grey, some_faces(14, seed=1)), Corpus("colour", coloured(28, 2), coloured(14, 3)))
+    return TrainingData(corpora, RAFDB_ALIGNMENT)
 
 
 def test_packed_faces_are_the_same_but_for_compression(material: TrainingData, tmp_path: Path) -> None:
     write_pack(material, tmp_path / FACES)
-    for before, after in zip(material.corpora, read_pack(tmp_path / FACES).corpora, strict=True):
+    packed = read_pack(tmp_path / FACES)
+    assert packed.aligned == material.aligned
+    for before, after in zip(material.corpora, packed.corpora, strict=True):
         assert before.name == after.name
         for one, other in ((before.faces, after.faces), (before.validation, after.validation)):
             for key in ("name", "labels", "vote_labels", "labelling"):

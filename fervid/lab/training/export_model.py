@@ -114,14 +114,13 @@ def _fold_priors(
     heads, rows = [], []
     figures: dict[str, dict[str, Any]] = {corpus: {} for corpus in evidence}
     bias = state["head.bias"]
-    for task in mixture.tasks:
+    by_name = {task.name: task for task in mixture.tasks}
+    for task in (by_name[name] for name in recipe.export_heads or by_name):
         found = {corpus: parts[task.name] for corpus, parts in evidence.items() if task.name in parts}
         temperature = fit_shared_temperature(list(found.values()))
         stated = stated_prior(mixture, task, recipe)
         move = np.log(stated / mixture.assumed(task)) * temperature
         bias[task.outputs] += torch.from_numpy(move).float()
-        if recipe.export_heads and task.name not in recipe.export_heads:
-            continue
         rows.append(torch.arange(task.outputs.start, task.outputs.stop))
         accuracies = []
         for corpus, one in found.items():

@@ -32,7 +32,7 @@ class CorpusRecipe:
     data: str | None = None
     """The training faces, as for --data, which takes precedence."""
     validation: str | None = None
-    """The validation faces, as for --validation; None: every tenth face of `data`."""
+    """The validation faces, as for --validation; None: a tenth of `data` is held out."""
     split: str = "train"
     share: float | None = None
     """Share of the images in a batch, relative to the other corpora; None: the number of its images."""
@@ -93,7 +93,7 @@ class Recipe:
     head_weights: dict[str, float] = field(default_factory=dict)
     """Weight of each head in the loss (1); a head of weight 0 is left out."""
     export_heads: tuple[str, ...] = ()
-    """The heads that the trained model keeps; none: all."""
+    """The heads that the trained model keeps, in this order; none: all."""
     logit_adjustment: bool = False
     """Whether the loss adds the log of the class frequencies to the logits (Menon et al. 2021, arXiv 2007.07314), which
     makes the outputs assume that all classes are equally frequent."""
