@@ -1,4 +1,4 @@
-"""What a face and its surroundings look like, in a few pixels: a track that goes on as another person is noticed."""
+"""What a face and its surroundings look like, in a few pixels: enough to distinguish two persons."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ from fervid.faces.crop import square_boxes
 
 __all__ = ["APPEARANCE_PX", "likeness", "places"]
 
-#: Side of an appearance, and of what it shows, in sides of `square_boxes`: hair, clothes and what is behind tell people
-#: apart better than the face, and do not depend on how the classifier's crops are aligned.
+#: Side of an appearance, and of what it shows, in sides of `square_boxes`: hair, clothes and background distinguish
+#: people better than the face does, and do not depend on how the classifier's crops are aligned.
 APPEARANCE_PX, _AROUND = 12, 1.8
 
 

@@ -33,9 +33,9 @@ _GATE, _GATE_WEAK, _MAX_DISTANCE = 16.0, 9.0, 2.5
 _CONFIRM_S, _DENSE_S = 0.45, 0.1
 #: A weak detection continues a track only if it was last detected within this time.
 _FRESH_S = 0.5
-#: A track goes on as another person where two faces correlate by more than _ALIKE with each other, and by less than
-#: _UNLIKE with each of the last three before them (faces/appearance.py).
-_ALIKE, _UNLIKE, _COMPARED = 0.5, 0.5, 4
+#: A track would continue as another person where two faces correlate by more than _SIMILAR with each other, and by less than
+#: _DIFFERENT with each of the last three before them (faces/appearance.py).
+_SIMILAR, _DIFFERENT, _COMPARED = 0.5, 0.5, 4
 _NO_TRACK = np.int32(-1)
 
 
@@ -59,7 +59,7 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
     waiting: deque[tuple[ShotBatch, np.ndarray]] = deque()
     numbering, current_shot = _Numbering(), None
     window_px: np.ndarray | None = None
-    looks = _Looks(tracker)
+    seen = _Appearances(tracker)
     for batch in shots:
         if window_px is None and len(batch):
             window_px = batch.frame_px[0]
@@ -72,7 +72,7 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
             here = batch.pts_s == pts_s
             with stage("track"):
                 track[here] = tracker.update(float(pts_s), box_px[here], batch.score[here])
-                looks.compare(batch.appearance, track, np.flatnonzero(here))
+                seen.compare(batch.appearance, track, np.flatnonzero(here))
         waiting.append((batch, track))
         while len(waiting) > 1 and not np.isin(tracker.pending, waiting[0][1]).any():
             yield numbering.apply(*waiting.popleft(), tracker.rejected)
@@ -84,7 +84,7 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Seen:
     """How the face of a track looked in one sample, and where the number of its track is written: track[row]."""
 
     sample: int
@@ -93,41 +93,41 @@ class _Look:
     row: int
 
 
-class _Looks:
-    """Ends tracks that go on as another person: where the tiles of a video call change places, nothing else tells.
+class _Appearances:
+    """Ends tracks that would continue as another person, as where the tiles of a video call change places.
 
-    A face is another person if it and the next one look alike, but unlike the last three of their track. That takes
-    two samples: a hand before the face, or a quick turn of the head, ends no track.
+    A face is another person if it and the next one are similar, but neither to any of the last three of their track.
+    That takes two samples: a hand before the face, or a quick turn of the head, ends no track.
     """
 
     def __init__(self, tracker: "Tracker") -> None:
         self._tracker, self._sample = tracker, 0
-        self._of: dict[int, list[_Look]] = {}
+        self._of: dict[int, list[_Seen]] = {}
 
     def compare(self, appearance: np.ndarray, track: np.ndarray, rows: np.ndarray) -> None:
         """Compare the faces of one sample, in `rows`, with those before; write new numbers into `track`."""
         self._sample += 1
         alive = set(self._tracker.alive.tolist())
-        self._of = {identifier: looks for identifier, looks in self._of.items() if identifier in alive}
+        self._of = {identifier: seen for identifier, seen in self._of.items() if identifier in alive}
         for row in rows.tolist():
             if (identifier := int(track[row])) < 0:
                 continue
-            looks = [*self._of.get(identifier, [])[-_COMPARED:], _Look(self._sample, appearance[row], track, row)]
-            if self._is_another(looks):
+            seen = [*self._of.get(identifier, [])[-_COMPARED:], _Seen(self._sample, appearance[row], track, row)]
+            if self._is_another(seen):
                 del self._of[identifier]
-                identifier, looks = self._tracker.split(identifier), looks[-2:]
-                for look in looks:
-                    look.track[look.row] = identifier
-            self._of[identifier] = looks
+                identifier, seen = self._tracker.split(identifier), seen[-2:]
+                for one in seen:
+                    one.track[one.row] = identifier
+            self._of[identifier] = seen
 
-    def _is_another(self, looks: list[_Look]) -> bool:
-        if len(looks) < 3 or looks[-2].sample != looks[-1].sample - 1:
+    def _is_another(self, seen: list[_Seen]) -> bool:
+        if len(seen) < 3 or seen[-2].sample != seen[-1].sample - 1:
             return False
-        *before, last, now = looks
-        if likeness(last.appearance, now.appearance) <= _ALIKE:
+        *before, last, now = seen
+        if likeness(last.appearance, now.appearance) <= _SIMILAR:
             return False
         pairs = ((old, new) for old in before for new in (last, now))
-        return all(likeness(old.appearance, new.appearance) < _UNLIKE for old, new in pairs)
+        return all(likeness(old.appearance, new.appearance) < _DIFFERENT for old, new in pairs)
 
 
 def _in_window(box_px: np.ndarray, size_px: np.ndarray, window_px: np.ndarray | None) -> np.ndarray:
@@ -318,7 +318,7 @@ class Tracker:
         self._states = _NO_STATES
 
     def split(self, identifier: int) -> int:
-        """End a track; another one goes on where it was.
+        """End a track; another one continues where it was.
 
         Parameters
         ----------
