@@ -32,7 +32,7 @@ class CorpusRecipe:
     data: str | None = None
     """The training faces, as for --data, which takes precedence."""
     validation: str | None = None
-    """The validation faces, as for --validation; None: every tenth face of `data`."""
+    """The validation faces, as for --validation; None: a tenth of `data` is held out."""
     split: str = "train"
     share: float | None = None
     """Share of the images in a batch, relative to the other corpora; None: the number of its images."""

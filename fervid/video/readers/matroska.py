@@ -1,7 +1,7 @@
 """Read from a Matroska file what FFmpeg does not pass on: how a track stores its times (RFC 9559)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,10 +25,13 @@ class MatroskaTrack:
         Such as "V_MPEG4/ISO/AVC"; "V_MS/VFW/FOURCC" stores decoding times. Empty if it is unknown.
     default_duration_ns : int or None
         How long a frame lasts; None if the track does not say.
+    complete : bool
+        Whether the file is as long as it says.
     """
 
     codec_id: str = ""
     default_duration_ns: int | None = None
+    complete: bool = False
 
     @property
     def lasts_until_next(self) -> bool:
@@ -53,14 +56,15 @@ def read_matroska_track(path: Path, order: int) -> MatroskaTrack:
     """
     with path.open("rb") as file:
         end = path.stat().st_size
-        for kind, start, size in _elements(file, 0, end):
+        for kind, start, size, unknown in _elements(file, 0, end):
             if kind != _SEGMENT:
                 continue
-            for inner, at, length in _elements(file, start, min(end, start + size)):
+            for inner, at, length, _ in _elements(file, start, min(end, start + size)):
                 if inner == _TRACKS:
                     entries = _elements(file, at, at + length)
-                    tracks = [_entry(file, e, n) for k, e, n in entries if k == _ENTRY]
-                    videos = [track for kind, track in tracks if kind == _VIDEO]
+                    tracks = [_entry(file, e, n) for k, e, n, _ in entries if k == _ENTRY]
+                    complete = start + size <= end and not unknown
+                    videos = [replace(track, complete=complete) for kind, track in tracks if kind == _VIDEO]
                     return videos[order] if order < len(videos) else MatroskaTrack()
                 if inner == _CLUSTER:
                     break
@@ -69,7 +73,7 @@ def read_matroska_track(path: Path, order: int) -> MatroskaTrack:
 
 def _entry(file: BinaryIO, start: int, size: int) -> tuple[int, MatroskaTrack]:
     kind, codec, duration = 0, "", None
-    for name, at, length in _elements(file, start, start + size):
+    for name, at, length, _ in _elements(file, start, start + size):
         if name in (_TYPE, _CODEC, _DEFAULT_DURATION) and length <= _MAX_VALUE:
             file.seek(at)
             value = file.read(length)
@@ -82,8 +86,8 @@ def _entry(file: BinaryIO, start: int, size: int) -> tuple[int, MatroskaTrack]:
     return kind, MatroskaTrack(codec, duration)
 
 
-def _elements(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the elements between two places: name, start of the content, size of it (to `end` if it is unknown)."""
+def _elements(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int, bool]]:
+    """Yield the elements between two places: name, start and size of the content, whether the size is unknown."""
     for _ in range(_MAX_ELEMENTS):
         if start >= end:
             return
@@ -97,7 +101,7 @@ def _elements(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, 
         content = start + name_length + size_length
         all_ones = (1 << 7 * size_length) - 1
         size = int.from_bytes(head[name_length : name_length + size_length]) & all_ones
-        yield name, content, end - content if size == all_ones else size
+        yield name, content, end - content if size == all_ones else size, size == all_ones
         start = end if size == all_ones else content + size
 
 

@@ -16,6 +16,7 @@ from fervid.runtime.profiling import stage
 from fervid.types import VideoInfo
 from fervid.video.geometry import ORIENTATIONS
 from fervid.video.reader import INSTANT_S, STILL_S, Health, RestartNeeded, Sampling, TimeOnly
+from fervid.video.readers.avi import AviStream, read_avi_stream
 from fervid.video.readers.containers import choose_stream, duration_tag, is_file_error, open_container
 from fervid.video.readers.frame_geometry import GeometryTracker, geometry_of
 from fervid.video.readers.frame_skipping import FrameSkipper, SkippedFrame, can_skip_frames
@@ -103,8 +104,6 @@ class PyAVReader:
         try:
             self._prepare()
             self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
-            if self._tick > MAX_GAP_S and not synthetic_time:
-                raise RestartNeeded(synthetic_time=True)
             self._choose_clock()
             self._rate = self._declared_rate()
             packets, replay = tee(self._packets())
@@ -191,11 +190,15 @@ class PyAVReader:
 
     def _choose_clock(self) -> None:
         """Use decoding times where the container stores no others, and FFmpeg cannot derive those of display."""
-        container = self._container_name()
+        container, context = self._container_name(), self._stream.codec_context
         order = [stream.index for stream in self._container.streams.video].index(self._stream.index)
         self._matroska = read_matroska_track(self._path, order) if container == "matroska" else MatroskaTrack()
+        self._avi = read_avi_stream(self._path, self._stream.index) if container == "avi" else AviStream()
+        absurd = self._tick > MAX_GAP_S or (container == "avi" and self._tick * _MAX_RATE < 1)
+        if (absurd or not self._avi.has_rate) and not self._synthetic:
+            raise RestartNeeded(synthetic_time=True)
         decoding_only = container == "avi" or self._matroska.codec_id == "V_MS/VFW/FOURCC"
-        if decoding_only and self._stream.codec_context.name in _REORDERED and not self._synthetic:
+        if decoding_only and (context.name in _REORDERED or context.has_b_frames) and not self._synthetic:
             self._decoding, self._repair = True, False
         if self._synthetic:
             self.health.clock = "counted"
@@ -325,6 +328,8 @@ class PyAVReader:
             synthetic=self._synthetic,
             counted_as_stated=self._stated_rate is not None,
             contiguous=self._container_name() in ("mov", "avi") or self._matroska.lasts_until_next,
+            counted_end=self._avi.chunks is not None,
+            holds_to_end=self._avi.chunks is not None or (self._matroska.lasts_until_next and self._matroska.complete),
             health=self.health,
             losses=self._losses,
         )
@@ -358,13 +363,17 @@ class PyAVReader:
     def _declared_end(self) -> float | None:
         """Return the end that the stream (else the container) declares, in seconds from time zero."""
         ends: list[Fraction] = []
-        if self._stream.duration:
+        if self._avi.chunks:
+            if abs(self._avi.length - self._avi.chunks) > max(2, self._avi.chunks / 50):
+                self.health.degrade("duration_mismatch")
+            ends.append(self._avi.chunks * self._tick)
+        elif self._stream.duration:
             ends.append(((self._stream.start_time or 0) + self._stream.duration) * self._tick)
         elif tag := duration_tag(self._stream.metadata):
             ends.append(tag)
         if self._container.duration:
             ends.append(Fraction((self._container.start_time or 0) + self._container.duration, av.time_base))
-        if not ends or self._tick > MAX_GAP_S:
+        if not ends or self._tick > MAX_GAP_S or (self._synthetic and not self._avi.has_rate):
             return None
         # decoding times begin earlier than those of display, and the declared length counts from there
         begin = (self._stream.start_time or 0) * self._tick if self._decoding else self._origin

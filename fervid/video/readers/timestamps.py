@@ -167,6 +167,10 @@ class TimestampNormalizer:
         Whether frames are counted at a rate that the user stated.
     contiguous : bool
         Whether the container says that a frame lasts until the next one, however late that is.
+    counted_end : bool
+        Whether that end is the number of chunks in the index.
+    holds_to_end : bool
+        Whether the last frame lasts until the declared end, as the file is complete.
     health : Health
         Counts what is found.
     losses : deque of int
@@ -183,6 +187,8 @@ class TimestampNormalizer:
     synthetic: bool
     counted_as_stated: bool
     contiguous: bool
+    counted_end: bool
+    holds_to_end: bool
     health: Health
     losses: "deque[int]" = field(default_factory=deque)
 
@@ -223,6 +229,10 @@ class TimestampNormalizer:
         """Return how long the last frame lasts: as declared, but no longer than the video; else as the one before."""
         step_s = float(self.step)
         left_s = (self.end_s or 0.0) - last.time_s
+        if self.holds_to_end and left_s > step_s and self.health.epochs == 1:
+            if not self.counted_end and left_s > max(_TOLERANCE * (self.end_s or 0.0), 2.5 * step_s):
+                self.health.degrade("duration_mismatch")
+            return min(left_s, _MAX_TAIL_S)
         if last.duration_s:
             return min(last.duration_s, max(step_s, left_s))
         return min(step_s, gap_s, left_s if left_s > INSTANT_S else math.inf)
@@ -236,7 +246,7 @@ class TimestampNormalizer:
             seen += 1
             if stamp is None:
                 self.health.untimed += 1
-                if last is not None:
+                if last is not None and self.health.clock == "timestamps":
                     raise RestartNeeded(repair_time=True)
                 continue
             time, duration = stamp * tick + shift, (frame.duration or 0) * tick
@@ -251,8 +261,9 @@ class TimestampNormalizer:
                 disorder, repeats = disorder + (time < last), repeats + (time == last)
                 self.health.untimed += time < last
                 if disorder >= 3 and disorder > seen / 20:
-                    raise RestartNeeded(decoding_time=True)
-                if repeats >= 3 and repeats > seen / 20:
+                    decoding = self.health.clock == "decoding times"
+                    raise RestartNeeded(**{"synthetic_time" if decoding else "decoding_time": True})
+                if repeats >= 3 and repeats > seen / 20 and self.health.clock == "timestamps":
                     raise RestartNeeded(repair_time=True)
                 continue
             last, last_stamp, last_duration = time, stamp, duration
