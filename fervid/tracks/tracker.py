@@ -33,8 +33,8 @@ _GATE, _GATE_WEAK, _MAX_DISTANCE = 16.0, 9.0, 2.5
 _CONFIRM_S, _DENSE_S = 0.45, 0.1
 #: A weak detection continues a track only if it was last detected within this time.
 _FRESH_S = 0.5
-#: A track would continue as another person where two faces correlate by more than _SIMILAR with each other, and by less than
-#: _DIFFERENT with each of the last three before them (faces/appearance.py).
+#: A track would continue as another person where two faces correlate by more than _SIMILAR with each other, and by less
+#: than _DIFFERENT with each of the last three before them (faces/appearance.py).
 _SIMILAR, _DIFFERENT, _COMPARED = 0.5, 0.5, 4
 _NO_TRACK = np.int32(-1)
 
