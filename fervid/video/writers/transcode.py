@@ -35,7 +35,7 @@ def transcode(
     Returns
     -------
     list of (float, list of float)
-        From which time on frames lie where in the copy: x, y, width and height as fractions.
+        From which time on frames have which place in the copy: x, y, width and height as fractions.
 
     Raises
     ------

@@ -44,7 +44,8 @@ class PageVideo:
     notes : tuple of str
         Warnings for the reader of the page.
     places : tuple
-        From which time on frames lie where in the video (x, y, width and height as fractions), if they do not fill it.
+        From which time on frames have which place in the video, if they do not fill it: x, y, width and height as
+        fractions.
     """
 
     content: Path | None
@@ -145,7 +146,7 @@ def _config(timeline: Timeline) -> Config:
 
 
 def _write_copy(video: Path, part: Path, config: Config) -> tuple[tuple[float, list[float]], ...]:
-    """Write the copy; return where frames lie in it, unless each fills it."""
+    """Write the copy; return the places of frames in it, unless each fills it."""
     from fervid.video.writers.transcode import transcode
 
     def write(largest_px: tuple[int, int] | None) -> list[tuple[float, list[float]]]:
