@@ -423,4 +423,5 @@ def same_recipe(stored: Mapping[str, Any], recipe: Recipe) -> bool:
     -------
     bool
     """
-    return asdict(Recipe()) | dict(stored) == asdict(recipe)
+    corpora = {name: asdict(CorpusRecipe()) | dict(table) for name, table in stored.get("corpora", {}).items()}
+    return asdict(Recipe()) | dict(stored) | {"corpora": corpora} == asdict(recipe)
