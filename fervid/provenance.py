@@ -19,7 +19,7 @@ RESULTS_VERSION = 2
 
 
 def models_fingerprint(config: Config) -> str:
-    """Hash the models that a configuration names, without loading them.
+    """Hash the models that a configuration names, without loading them; check the facts of the classifier.
 
     Parameters
     ----------
@@ -46,8 +46,9 @@ def models_fingerprint(config: Config) -> str:
     if config.persons:
         files.append(find_embedder(config.persons))
     digest = hashlib.sha256(model_fingerprint(config.weights).encode())
-    if config.prior != "default":
-        digest.update(json.dumps(_prior_values(config)).encode())
+    prior = _requested_prior(config)
+    if prior is not None:
+        digest.update(json.dumps(prior).encode())
     for file in files:
         try:
             digest.update(file_sha256(file).encode())
@@ -56,14 +57,18 @@ def models_fingerprint(config: Config) -> str:
     return digest.hexdigest()
 
 
-def _prior_values(config: Config) -> tuple[float, ...] | None:
-    """Read the prior that a configuration names; the name of a file says nothing about its content."""
+def _requested_prior(config: Config) -> tuple[float, ...] | None:
+    """Read the prior that a configuration requests: its values, as the name of a file says nothing about its content.
+
+    None for that of the weights, which is a part of their facts.
+    """
     from fervid.emotions.facts import read_facts
     from fervid.emotions.prior import find_prior
     from fervid.networks.weights import find_weights
 
     weights = find_weights(config.weights)
-    return find_prior(config.prior, read_facts(weights).heads[0], weights).values
+    found = find_prior(config.prior, read_facts(weights).heads[0], weights)
+    return None if config.prior == "default" else found.values
 
 
 def describe_source(path: Path) -> dict[str, Any]:

@@ -96,3 +96,10 @@ def test_a_result_holds_its_key(tmp_path: Path) -> None:
         assert facts["resume_key"] == resume_key(facts["source"]["sha256"], Config(), "m")
     unknown = process_video(path, None, Config(), replace(models, fingerprint=""))
     assert unknown.provenance["resume_key"] == ""
+
+
+def test_facts_are_checked_before_any_video(weights: Path) -> None:
+    facts = weights.with_suffix(".json")
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"std": 0}))
+    with pytest.raises(WeightsError, match=r"mine\.json: std: expected positive numbers"):
+        models_fingerprint(Config(weights=str(weights)))

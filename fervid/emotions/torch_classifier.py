@@ -35,7 +35,7 @@ class TorchClassifier:
         Which head answers, where the network has several (FER2013's seven labels, FER+'s eight); the first by default.
     precision : str
         "fp32", "bf16", or "auto": bf16 where the device has it (AMX, AVX512_BF16, Ampere), else fp32. On such a CPU
-        bf16 is 2 to 4 times as fast, and probabilities differ by up to 0.04 (tests/benchmarks/classifier.py).
+        bf16 is twice as fast, and probabilities differ by up to 0.08 (seresnet: 0.04; tests/benchmarks/classifier.py).
     prior : str
         The class frequencies that the probabilities assume; as for `emotions.prior.find_prior`.
 

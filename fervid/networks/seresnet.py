@@ -1,4 +1,4 @@
-"""The network of the bundled classifier: a residual CNN with squeeze-and-excitation for small grey faces.
+"""The network of the bundled model seresnet: a residual CNN with squeeze-and-excitation for small faces.
 
 Residual blocks: He et al. 2016, arXiv 1603.05027. Squeeze-and-excitation: Hu et al. 2018, arXiv 1709.01507.
 """

@@ -116,11 +116,12 @@ def describe_timeline(path: Path) -> dict[str, Any]:
     """
     provenance = read_provenance(path)
     terms = find_terms(provenance.get("model", {}).get("sha256"))
+    found = {"terms": terms} if terms else {}
     kind = table_kind(pq.read_schema(path).names)
     if kind == "timeline":
         summary = timeline_summary(load_timeline(path), provenance)
-        return {"summary": summary, "notes": timeline_notes(summary, provenance), "terms": terms} | provenance
-    return {"summary": {kind: pq.read_metadata(path).num_rows}, "terms": terms} | provenance
+        return {"summary": summary, "notes": timeline_notes(summary, provenance)} | found | provenance
+    return {"summary": {kind: pq.read_metadata(path).num_rows}} | found | provenance
 
 
 def timeline_summary(frame: "pd.DataFrame", provenance: dict[str, Any]) -> dict[str, Any]:

@@ -462,6 +462,8 @@ def _evaluation_rows(facts: Mapping[str, Any]) -> dict[str, Any]:
         rows["prior"] = requested[0]["name"]
     if only_in_model := facts["classes_left_out"]["only_in_model"]:
         rows["any class"] = f"{facts['accuracy_any_answer']:.1%} if {', '.join(only_in_model)} may be predicted too"
+    if facts["grey_as_colour"]:
+        rows["images"] = "grey, repeated in the three channels of the model"
     if facts["aligned"]:
         rows["face alignment"] = facts["aligned"]
     if facts["framed_otherwise"]:

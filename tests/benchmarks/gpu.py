@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from fervid.diagnostics import diagnose
 from fervid.emotions.classify import classify
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import FervidError
+from fervid.networks.weights import bundled
 from fervid.pipeline import WholeVideo, process_video
 from fervid.runtime.profiling import Profiler
 from fervid.shots.detect import ShotDetector, assign_shots
@@ -207,10 +209,12 @@ def detection(run: Run) -> None:
 
 
 def classification(run: Run) -> None:
-    crop = np.random.default_rng(0).integers(0, 256, (64 if run.tiny else 2048, 48, 48, 1), np.uint8)
-    for precision in ("fp32", "bf16"):
-        classifier = TorchClassifier("seresnet", run.device, precision=precision)
-        run.report(f"classification {precision}, crops/s", rate(run, lambda c=classifier: c.predict(crop), len(crop)))
+    for name, precision in product(bundled(), ("fp32", "bf16")):
+        classifier = TorchClassifier(name, run.device, precision=precision)
+        shape = (64 if run.tiny else 2048, classifier.crop_px, classifier.crop_px, classifier.channels)
+        crop = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        per_s = rate(run, lambda c=classifier, crop=crop: c.predict(crop), len(crop))
+        run.report(f"classification {name} {precision}, crops/s", per_s)
 
 
 def native(run: Run) -> None:

@@ -538,8 +538,14 @@ class _Upright:
         raise AssertionError("not called in this test")
 
 
-class _Colour(FakeClassifier):
+class _Grey(FakeClassifier):
     """A classifier that only describes its crops."""
+
+    crop_px = 48
+
+
+class _Colour(FakeClassifier):
+    """The same in colour."""
 
     crop_px, channels, alignment = 80, 3, AFFINE
 
@@ -549,7 +555,7 @@ class _Colour(FakeClassifier):
 def test_crops_and_thumbnails_are_those_of_the_cpu(models, colour, detection_px):
     config = load_config(device="cpu", fps=2, end_s=1.5, detection="every", persons="square_boxes")
     config = replace(config, detection_size_px=detection_px)
-    with_embedder = replace(models, embedder=_Upright(), classifier=_Colour() if colour else models.classifier)
+    with_embedder = replace(models, embedder=_Upright(), classifier=_Colour() if colour else _Grey())
     results = []
     for one in (with_embedder, replace(with_embedder, on_device=DevicePipeline("cpu"))):
         with open_video(SAMPLES / "two_faces.mp4") as video:
@@ -557,7 +563,8 @@ def test_crops_and_thumbnails_are_those_of_the_cpu(models, colour, detection_px)
             results.append(concatenate(list(find_faces(samples, video.info, config, one))))
     expected, found = results
     assert len(expected) == len(found) == 6 and expected.recognition_crop.shape == (6, 96, 96)
-    assert expected.crop.shape == ((6, 80, 80, 3) if colour else (6, 48, 48, 1))
+    side, channels = (80, 3) if colour else (48, 1)
+    assert expected.crop.shape == (6, side, side, channels)
     for name in ("crop", "recognition_crop"):
         assert _apart(getattr(expected, name), getattr(found, name)).max() <= 2 + colour
     np.testing.assert_array_equal(expected.thumb, found.thumb, strict=True)

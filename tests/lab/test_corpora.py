@@ -24,6 +24,7 @@ from fervid.lab.training.targets import loss_of
 from fervid.lab.training.train import train
 from fervid.lab.training.trainer import Trainer
 from fervid.networks.registry import build
+from tests.helpers.face_sets import some_faces
 
 SIDE = 16
 #: A recipe of several corpora that trains in a second.
@@ -257,7 +258,25 @@ def test_checkpoints_from_before_an_option_existed_still_fit() -> None:
     stored = asdict(replace(TINY, seed=3))
     del stored["sam"], stored["corpora"]
     assert same_recipe(stored, replace(TINY, seed=3))
+    tables = asdict(replace(TINY, corpora={"a": {"share": 1}}))
+    del tables["corpora"]["a"]["unaligned"]
+    assert same_recipe(tables, replace(TINY, corpora={"a": {"share": 1}}))
     assert not same_recipe(stored, replace(TINY, seed=4)) and not same_recipe(stored, replace(TINY, seed=3, sam=0.1))
+
+
+def test_hash_of_one_corpus_is_that_of_earlier_versions() -> None:
+    """Computed by version 0.1, whose checkpoints have it."""
+    data = TrainingData.single(some_faces(32), some_faces(14, "validation", seed=1))
+    assert data.fingerprint == "24891dad842de0fe64ab20c6185b697a87980c15a96310fe9d53125d961cee92"
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_batches_of_several_corpora(two: TrainingData, tmp_path: Path) -> None:
+    recipe = replace(
+        TINY, arch="basecnn", workers=2, sam=0.05, teacher=("seresnet",), corpora={"theirs": {"teacher_weight": 0.0}}
+    )
+    first, second = (train(two, tmp_path / name, recipe) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
 
 
 # -- how weights change -----------------------------------------------------------------------------

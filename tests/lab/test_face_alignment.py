@@ -79,7 +79,7 @@ def test_crop_scale_is_part_of_the_alignment() -> None:
 def test_evaluate_reports_differently_aligned_images(tmp_path: Path) -> None:
     faces = replace(some_faces(35), image=jittered_crops(224, 120, 150, 48, 35))
     data = write_parquet(tmp_path / "loose.parquet", faces)
-    result = CliRunner().invoke(app, ["evaluate", "--data", str(data), "--device", "cpu"])
+    result = CliRunner().invoke(app, ["evaluate", "--data", str(data), "--weights", "seresnet", "--device", "cpu"])
     assert result.exit_code == 0 and re.search(r"face alignment +faces are 0\.\d\d times as large", result.output)
     assert evaluate_weights(data, None, "seresnet", "cpu", EvalConfig(detect=True))["framed_otherwise"] is None
 

@@ -7,21 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import skimage.data
+from PIL import Image
 from typer.testing import CliRunner
 
 from fervid.cli import app
 from fervid.errors import ConfigError
 from fervid.faces.crop import FaceAlignment, crop_face, square_places
+from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data import landmarks
 from fervid.lab.data.datasets import FER2013, FaceSet
 from fervid.lab.data.face_alignment import RAFDB_ALIGNMENT
+from fervid.lab.data.images import whole
 from fervid.lab.data.landmarks import align_faces, crop_faces, find_landmarks
-from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_faces
+from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_faces, evaluate_weights
 from fervid.lab.training.data import DataSource
 from fervid.lab.training.recipe import Recipe
-from tests.helpers.face_sets import some_faces, write_parquet
+from tests.helpers.face_sets import encoded, some_faces, write_parquet
 
 PORTRAIT = skimage.data.astronaut()
 
@@ -160,7 +165,7 @@ def test_face_crops_are_evaluated_as_the_line_would_place_them(loose: FaceSet) -
     assert (shown == expected).all()
     assert facts["aligned"].startswith("by landmarks: found in 24 of 24") and facts["framed_otherwise"] is None
     facts, (shown,) = shown_to(loose, align="none")
-    assert facts["aligned"] is None and not (shown == expected).all()
+    assert facts["aligned"] is None and not (shown == expected).all() and not facts["grey_as_colour"]
     facts, shown_ten = shown_to(loose, tta="tencrop")
     assert len(shown_ten) == 10 and shown_ten[0].shape == expected.shape
     with pytest.raises(ConfigError, match="alignment"):
@@ -172,6 +177,37 @@ def test_faces_in_place_are_evaluated_as_they_are(loose: FaceSet) -> None:
     facts, (shown,) = shown_to(placed)
     assert (shown == placed.image).all()
     assert facts["aligned"] == "as the images are: the faces are already where the model expects them"
+
+
+def test_grey_images_for_a_colour_model_are_reported(loose: FaceSet) -> None:
+    facts, (shown,) = shown_to(replace(loose, image=loose.image[..., 0].copy()), align="none")
+    assert facts["grey_as_colour"] and (shown[..., 0] == shown[..., 2]).all()
+
+
+def test_detection_searches_the_original_images_of_a_table(tmp_path: Path) -> None:
+    """The faces are outside the central square, of which no model sees more than its own few pixels."""
+    wide = np.full((400, 1200, 3), 90, np.uint8)
+    face = Image.fromarray(PORTRAIT[40:200, 150:310]).resize((90, 90))
+    wide[40:130, 60:150] = np.asarray(face)
+    images = [wide, wide[:, ::-1].copy(), np.full_like(wide, 90)]
+    table = {"image": [encoded(one) for one in images], "emotion": ["happiness", "happiness", "sadness"]}
+    pq.write_table(pa.table(table), tmp_path / "scenes.parquet")
+    facts = evaluate_weights(tmp_path / "scenes.parquet", None, "seresnet", "cpu", EvalConfig(detect=True))
+    assert facts["coverage"] == facts["accuracy"] == 0.6667
+
+
+def test_small_images_are_placed_by_the_detector(loose: FaceSet) -> None:
+    """Images of at most 64 pixels count as face crops; an aligned model needs their eyes and mouth in place."""
+    image, detector = loose.image[0], MTCNN(device="cpu")
+    placed = whole(image, 80, 3, alignment=RAFDB_ALIGNMENT, detector=detector)
+    expected = crop_faces(align_faces(loose, RAFDB_ALIGNMENT).faces.take(np.array([0])), 80, 3)[0]
+    plain = whole(image, 80, 3)
+    assert np.abs(placed.astype(int) - expected).mean() < np.abs(plain.astype(int) - expected).mean() / 2
+    assert (whole(image, 80, 3, alignment=RAFDB_ALIGNMENT) == plain).all()
+    similar = replace(RAFDB_ALIGNMENT, fit="similarity")
+    assert (whole(image, 80, 3, alignment=similar, detector=detector) == plain).all()
+    blank = np.full((48, 48, 3), 90, np.uint8)
+    assert (whole(blank, 80, 3, alignment=RAFDB_ALIGNMENT, detector=detector) == 90).all()
 
 
 def test_alignment_is_printed_and_can_be_forced_for_any_model(loose: FaceSet, tmp_path: Path) -> None:

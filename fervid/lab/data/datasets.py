@@ -120,12 +120,22 @@ class FaceSet:
     @cached_property
     def fingerprint(self) -> str:
         """The sha256 of images, labels, votes and placement."""
-        digest = hashlib.sha256(repr((self.labels, self.vote_labels)).encode())
+        digest = hashlib.sha256()
+        self.update_hash(digest)
+        return digest.hexdigest()
+
+    def update_hash(self, digest: "hashlib._Hash") -> None:
+        """Add classes, images, labels, votes and placement to a hash.
+
+        Parameters
+        ----------
+        digest : hashlib hash
+        """
+        digest.update(repr((self.labels, self.vote_labels)).encode())
         for array in (self.image, self.label, self.votes, self.placement):
             if array is not None:
                 digest.update(repr((array.dtype, array.shape)).encode())
                 digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
 
     def relabelled(self, labels: tuple[str, ...]) -> "FaceSet":
         """Renumber the classes.

@@ -171,7 +171,8 @@ def evaluate_weights(
         of such a class; the result lists them. "accuracy_any_answer" is the accuracy if the models may also answer
         classes that the data lack. "aligned" says how face crops were placed for the first model of those that are
         placed by landmarks, else None; "framed_otherwise" how faces lie differently in these images than in the
-        training images of the first model, where they were not.
+        training images of the first model, where they were not. "grey_as_colour" is whether a colour model saw grey
+        images, in three equal channels.
 
     Raises
     ------
@@ -240,6 +241,7 @@ def evaluate_faces(faces: FaceSet, classifiers: Sequence[TorchClassifier], optio
         "faces_left_out": len(faces) - len(compared),
         "accuracy_any_answer": round(unrestricted, 4),
         "aligned": aligned,
+        "grey_as_colour": not (options.detect or faces.colour) and any(c.channels == 3 for c in classifiers),
         "framed_otherwise": describe_alignment(compared.image, classifiers[0].alignment) if unaligned else None,
         **_plain(scores, classes),
     }  # fmt: skip

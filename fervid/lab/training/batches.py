@@ -205,9 +205,7 @@ def _draw(cumulative: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 
 def _median_place(faces: FaceSet) -> Tensor:
-    if faces.placement is None:
-        return identity(1)
-    return torch.from_numpy(np.median(faces.placement, 0)[None]).float()
+    return torch.from_numpy(faces.median_placement[None]).float()
 
 
 def placed(

@@ -162,9 +162,10 @@ class TrainingData:
         """The sha256 of all faces and labels; a run resumes only with the same ones."""
         digest = hashlib.sha256()
         for corpus in self.corpora:
-            digest.update(corpus.name.encode())
+            if len(self.corpora) > 1:  # the checkpoints of earlier versions, with one corpus, stay valid
+                digest.update(corpus.name.encode())
             for part in (corpus.faces, corpus.validation):
-                digest.update(part.fingerprint.encode())
+                part.update_hash(digest)
         return digest.hexdigest()
 
     @cached_property

@@ -32,7 +32,7 @@ class CorpusRecipe:
     data: str | None = None
     """The training faces, as for --data, which takes precedence."""
     validation: str | None = None
-    """The validation faces, as for --validation; None: every tenth face of `data`."""
+    """The validation faces, as for --validation; None: a tenth of `data` is held out."""
     split: str = "train"
     share: float | None = None
     """Share of the images in a batch, relative to the other corpora; None: the number of its images."""
@@ -423,4 +423,5 @@ def same_recipe(stored: Mapping[str, Any], recipe: Recipe) -> bool:
     -------
     bool
     """
-    return asdict(Recipe()) | dict(stored) == asdict(recipe)
+    corpora = {name: asdict(CorpusRecipe()) | dict(table) for name, table in stored.get("corpora", {}).items()}
+    return asdict(Recipe()) | dict(stored) | {"corpora": corpora} == asdict(recipe)

@@ -1,4 +1,4 @@
-"""Train a classifier on grey faces in plain PyTorch: one resumable loop, readable from top to bottom."""
+"""Train a classifier in plain PyTorch: one resumable loop, readable from top to bottom."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -60,7 +60,8 @@ def train(
     with spawn(recipe.workers, _train_worker, (material, out, recipe)):
         run = Trainer(material, recipe, device, out / "checkpoint.pt")
         if run.epoch:
-            on_epoch(f"{run.epoch} of {recipe.epochs} epochs already done ({out / 'checkpoint.pt'})")
+            of = f" of {recipe.epochs}" if recipe.minutes is None else ""
+            on_epoch(f"{run.epoch}{of} epochs already done ({out / 'checkpoint.pt'})")
         _epochs(run, material, out, on_epoch)
     draw_curves(out / "curves.png", run.history)
     on_epoch(f"alignment: {material.alignment[1]}")
