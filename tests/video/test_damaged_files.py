@@ -65,6 +65,28 @@ def test_damage_in_the_middle_loses_only_the_frames_that_it_hits(suffix, make):
     assert [luma.tobytes() for luma in again.lumas] == [luma.tobytes() for luma in seen.lumas]
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_clusters_that_are_skipped_in_silence_are_damage(suffix, make):
+    """FFmpeg goes on with the next cluster; what was in between is missing, and no frame is on display there."""
+    codec = "libx264" if suffix == "mkv" else "libvpx-vp9"
+    builder = partial(write_clip, n=300, codec=codec, mux={"cluster_time_limit": "1000"})
+
+    def build(path: Path) -> Path:
+        data = bytearray(builder(path).read_bytes())
+        clusters = [i for i in range(len(data)) if data[i : i + 4] == b"\x1f\x43\xb6\x75"]
+        for at in clusters[4:7]:
+            data[at : at + 12] = bytes(12)
+        path.write_bytes(data)
+        return path
+
+    path = make(f"skipped.{suffix}", build)
+    seen = read(path)
+    assert "damaged" in seen.health.reasons and seen.n_correct == len(seen.numbers) > 200
+    with open_video(path, careful=True) as video:
+        assert sum(frame.duration_s for frame in video.frames()) < 10.5
+    assert read(make(f"whole.{suffix}", builder)).health.reasons == []
+
+
 def test_damage_in_avi_is_detected(make):
     """AVI has no timestamps: after a loss FFmpeg counts on, and only the fact of the loss is known."""
     seen = read(make("damaged.avi", overwritten(MPEG4)))

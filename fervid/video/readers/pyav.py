@@ -20,7 +20,7 @@ from fervid.video.readers.avi import AviStream, read_avi_stream
 from fervid.video.readers.containers import choose_stream, duration_tag, is_file_error, open_container
 from fervid.video.readers.frame_geometry import GeometryTracker, geometry_of
 from fervid.video.readers.frame_skipping import FrameSkipper, SkippedFrame, can_skip_frames
-from fervid.video.readers.matroska import MatroskaTrack, read_matroska_track
+from fervid.video.readers.matroska import MatroskaTrack, find_losses, read_matroska_track
 from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
 from fervid.video.readers.timestamps import (
     MAX_GAP_S,
@@ -45,6 +45,8 @@ _SKIP_DEBLOCKING = {"h264"}
 _REORDERED = {"h264", "hevc", "vvc"}
 #: Containers that state how long they are.
 _DECLARE_END = {"mov", "matroska", "avi", "asf", "flv", "mxf", "ivf"}
+#: A stretch of lost clusters is marked at least this often.
+_LOSS_STEP_S = Fraction(1, 2)
 _MAX_UNTIMED_AT_START = 64
 _MAX_FAILURES_IN_A_ROW = 32
 
@@ -193,6 +195,10 @@ class PyAVReader:
         container, context = self._container_name(), self._stream.codec_context
         order = [stream.index for stream in self._container.streams.video].index(self._stream.index)
         self._matroska = read_matroska_track(self._path, order) if container == "matroska" else MatroskaTrack()
+        if container == "matroska" and self._careful:
+            for begin, end in find_losses(self._path):
+                self._damage(begin)
+                self._losses.extend(range(begin, end + 1, max(1, int(_LOSS_STEP_S / self._tick))))
         self._avi = read_avi_stream(self._path, self._stream.index) if container == "avi" else AviStream()
         absurd = self._tick > MAX_GAP_S or (container == "avi" and self._tick * _MAX_RATE < 1)
         if (absurd or not self._avi.has_rate) and not self._synthetic:
@@ -328,11 +334,20 @@ class PyAVReader:
             synthetic=self._synthetic,
             counted_as_stated=self._stated_rate is not None,
             contiguous=self._container_name() in ("mov", "avi") or self._matroska.lasts_until_next,
+            lead_s=float(self._origin - (stream.start_time or 0) * self._tick) if self._decoding else 0.0,
             counted_end=self._avi.chunks is not None,
             holds_to_end=self._avi.chunks is not None or (self._matroska.lasts_until_next and self._matroska.complete),
             health=self.health,
             losses=self._losses,
+            on_gap=self._check_structure,
         )
+
+    def _check_structure(self) -> None:
+        """Look for damage that FFmpeg passes over in silence: a cluster of Matroska is missing, and a frame stays."""
+        if self._container_name() != "matroska" or self._careful:
+            return
+        if find_losses(self._path):
+            raise RestartNeeded(careful=True)
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
         geometry = geometry_of(first)

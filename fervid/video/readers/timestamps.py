@@ -9,14 +9,14 @@ for AVI and for Matroska's VfW tracks, which store decoding times only; and wher
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
 
-from fervid.video.reader import INSTANT_S, MAX_HOLD_S, Health, RestartNeeded
+from fervid.video.reader import INSTANT_S, MAX_HOLD_S, STILL_S, Health, RestartNeeded
 
 __all__ = [
     "MAX_GAP_S",
@@ -167,6 +167,8 @@ class TimestampNormalizer:
         Whether frames are counted at a rate that the user stated.
     contiguous : bool
         Whether the container says that a frame lasts until the next one, however late that is.
+    lead_s : float
+        By how much decoding begins earlier than display, and ends earlier, on the clock of decoding times.
     counted_end : bool
         Whether that end is the number of chunks in the index.
     holds_to_end : bool
@@ -175,6 +177,8 @@ class TimestampNormalizer:
         Counts what is found.
     losses : deque of int
         Timestamps, in ticks, near which something could not be read or decoded; the reader appends to it.
+    on_gap : callable
+        Called when the first frame is found that stays for a second or longer; it may raise RestartNeeded.
     """
 
     origin: Fraction
@@ -187,10 +191,12 @@ class TimestampNormalizer:
     synthetic: bool
     counted_as_stated: bool
     contiguous: bool
+    lead_s: float
     counted_end: bool
     holds_to_end: bool
     health: Health
     losses: "deque[int]" = field(default_factory=deque)
+    on_gap: Callable[[], None] = lambda: None
 
     def normalize(self, frames: Iterator[StampedFrame]) -> Iterator[TimedFrame]:
         """Yield frames with times that never run backwards, each displayed until the next one.
@@ -215,10 +221,13 @@ class TimestampNormalizer:
         RestartNeeded
             With repair_time if timestamps are missing or repeat, with decoding_time if they are out of order.
         """
-        before, gap_s, step_s = None, math.inf, float(self.step)
+        before, gap_s, step_s, long_s = None, math.inf, float(self.step), STILL_S
         for current in self._count(frames) if self.synthetic else self._monotonic(frames):
             if before is not None:
                 gap_s = current.time_s - before.time_s
+                if gap_s >= long_s:
+                    self.on_gap()
+                    long_s = math.inf
                 lasts_s = min(before.duration_s or step_s, gap_s) if current.after_loss else gap_s
                 yield before.frame, before.time_s, lasts_s
             before = current
@@ -229,7 +238,7 @@ class TimestampNormalizer:
         """Return how long the last frame lasts: as declared, but no longer than the video; else as the one before."""
         step_s = float(self.step)
         left_s = (self.end_s or 0.0) - last.time_s
-        if self.holds_to_end and left_s > step_s and self.health.epochs == 1:
+        if self.holds_to_end and left_s > step_s + self.lead_s and self.health.epochs == 1:
             if not self.counted_end and left_s > max(_TOLERANCE * (self.end_s or 0.0), 2.5 * step_s):
                 self.health.degrade("duration_mismatch")
             return min(left_s, _MAX_TAIL_S)
@@ -299,7 +308,7 @@ class TimestampNormalizer:
         declared = self.end_s
         if declared is None or self.health.epochs > 1:
             return last_end_s
-        step = 2.5 * float(self.step)
+        step = 2.5 * float(self.step) + self.lead_s
         tolerance = max(0.3 if self.exact_end else 1.0, step)
         if last_end_s < declared - tolerance:
             if self.synthetic:

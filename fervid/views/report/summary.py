@@ -20,6 +20,7 @@ _REASONS = {
     "damaged": "Some packets could not be decoded and were skipped.",
     "seconds_lost": "At least one second has no decodable frame.",
     "synthetic_time": "The file has no usable timestamps; times were computed from the declared frame rate.",
+    "duration_mismatch": "The frames do not last as long as the file declares.",
     "time_jumps": "The timestamps jump, as in a concatenated file; its parts were placed one after another.",
 }
 #: The page warns if the median face is lower than this.
