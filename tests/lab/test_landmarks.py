@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 from fervid.cli import app
 from fervid.errors import ConfigError
 from fervid.faces.crop import FaceAlignment, crop_face, square_places
+from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data import landmarks
 from fervid.lab.data.datasets import FER2013, FaceSet
 from fervid.lab.data.face_alignment import RAFDB_ALIGNMENT
+from fervid.lab.data.images import whole
 from fervid.lab.data.landmarks import align_faces, crop_faces, find_landmarks
 from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_faces, evaluate_weights
 from fervid.lab.training.data import DataSource
@@ -192,6 +194,20 @@ def test_detection_searches_the_original_images_of_a_table(tmp_path: Path) -> No
     pq.write_table(pa.table(table), tmp_path / "scenes.parquet")
     facts = evaluate_weights(tmp_path / "scenes.parquet", None, "seresnet", "cpu", EvalConfig(detect=True))
     assert facts["coverage"] == facts["accuracy"] == 0.6667
+
+
+def test_small_images_are_placed_by_the_detector(loose: FaceSet) -> None:
+    """Images of at most 64 pixels count as face crops; an aligned model needs their eyes and mouth in place."""
+    image, detector = loose.image[0], MTCNN(device="cpu")
+    placed = whole(image, 80, 3, alignment=RAFDB_ALIGNMENT, detector=detector)
+    expected = crop_faces(align_faces(loose, RAFDB_ALIGNMENT).faces.take(np.array([0])), 80, 3)[0]
+    plain = whole(image, 80, 3)
+    assert np.abs(placed.astype(int) - expected).mean() < np.abs(plain.astype(int) - expected).mean() / 2
+    assert (whole(image, 80, 3, alignment=RAFDB_ALIGNMENT) == plain).all()
+    similar = replace(RAFDB_ALIGNMENT, fit="similarity")
+    assert (whole(image, 80, 3, alignment=similar, detector=detector) == plain).all()
+    blank = np.full((48, 48, 3), 90, np.uint8)
+    assert (whole(blank, 80, 3, alignment=RAFDB_ALIGNMENT, detector=detector) == 90).all()
 
 
 def test_alignment_is_printed_and_can_be_forced_for_any_model(loose: FaceSet, tmp_path: Path) -> None:
