@@ -362,10 +362,12 @@ def load_recipe(path: Path | None = None, **options: Unpack[RecipeOptions]) -> R
     Raises
     ------
     ConfigError
-        Naming the key, what was expected, and the file if the value is from there.
+        If there is no such recipe; else naming the key, what was expected, and the file if the value is from there.
     """
     if path is not None and not path.exists():
         path = recipes().get(str(path), path)
+        if not path.exists() and not path.suffix:
+            raise ConfigError(f"recipe {path}: no such recipe; expected {', '.join(recipes())} or a .toml file")
     written = read_toml(path) if path is not None else {}
     given = {name: value for name, value in options.items() if value is not None}
     return make_options(Recipe, written, given, source=f"{path}")

@@ -67,7 +67,9 @@ class Trainer:
         self.bf16 = recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_bf16(device))
         self.mean_std = _IMAGENET if recipe.colour else _mean_std(material)
         self.mixture: Mixture | None = None
-        self.batches = self._draw(material) if recipe.draws or len(material.corpora) > 1 else self._pass(material)
+        self.batches = (
+            self._draw(material, checkpoint) if recipe.draws or len(material.corpora) > 1 else self._pass(material)
+        )
         self.net, self.averaged = self._build(), self._build().eval()
         frozen_norms = load_backbone(self.net, recipe.arch, recipe.init)
         if frozen_norms and not recipe.freeze:
@@ -93,10 +95,11 @@ class Trainer:
         self.teacher_prob = distillation_targets(self.faces, self.tasks, recipe, str(self.device))
         return PassedBatches(self.faces, self.targets(recipe.vote_weight), recipe)
 
-    def _draw(self, material: TrainingData) -> Batches:
+    def _draw(self, material: TrainingData, checkpoint: Path) -> Batches:
         """Prepare corpora from which images are drawn."""
         self.recipe.check_draws()
-        self.mixture = mixture_of(material, self.recipe, str(self.device))
+        folder = checkpoint.parent if checkpoint.parent.is_dir() else None
+        self.mixture = mixture_of(material, self.recipe, str(self.device), folder)
         self.tasks = self.mixture.tasks
         stated_prior(self.mixture, self.tasks[0], self.recipe)  # an error of the recipe, before training
         return DrawnBatches(self.mixture, self.recipe, self.device)
