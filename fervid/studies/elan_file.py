@@ -98,7 +98,7 @@ def _text(ms: float | None) -> str:
 
 
 def _media(root: ET.Element, video: str | None) -> tuple[tuple[str, ...], int]:
-    """Return the names of the linked files, and what to add to times: TIME_ORIGIN of the one of this name, else the first."""
+    """Return the names of the linked files, and TIME_ORIGIN of the one that is the video, else of the first."""
     media = root.findall("HEADER/MEDIA_DESCRIPTOR")
     names = [re.split(r"[/\\]", unquote(m.get("MEDIA_URL") or m.get("RELATIVE_MEDIA_URL") or ""))[-1] for m in media]
     chosen = media[names.index(video)] if video in names else media[0] if media else None
