@@ -137,6 +137,16 @@ def test_training_faces_are_placed_and_validation_faces_too(loose: FaceSet, tmp_
     assert plain.corpora[0].faces.placement is None and plain.fingerprint != material.fingerprint
 
 
+def test_validation_faces_in_place_stay_as_they_are(loose: FaceSet, tmp_path: Path) -> None:
+    placed = replace(loose, image=crop_faces(align_faces(loose, RAFDB_ALIGNMENT).faces, 100, 3))
+    data = write_parquet(tmp_path / "aligned.parquet", placed)
+    messages: list[str] = []
+    source = DataSource.of([data], [data])
+    (corpus,) = source.read(Recipe(arch="basecnn", align="landmarks", colour=True), messages.append).corpora
+    assert corpus.faces.placement is not None and corpus.validation.placement is None
+    assert any("validation images stay as they are" in line for line in messages)
+
+
 class FakeAffine:
     """A colour model of the fit "affine" that answers by the brightness of the middle; it keeps what it was shown."""
 

@@ -309,17 +309,20 @@ class Trainer:
         if self.mixture is not None:
             found = measure(self.mixture, self.recipe, self.logits_of)
             return dict(zip(found, broadcast(list(found.values()))))
-        faces = material.validation
+        return self._validate_one(material.validation)
+
+    def _validate_one(self, faces: FaceSet) -> dict[str, float]:
+        """Measure the averaged network on the validation faces of the only corpus."""
         names = [f"validation_accuracy{f'_{task.name}' if task.first else ''}" for task in self.tasks]
-        found_a = [0.0] * (1 + len(names))
+        found = [0.0] * (1 + len(names))
         if self.rank == 0:
             logits = self.predict(faces, self.averaged).cpu()
-            found_a[0] = loss_of(logits, targets_of(faces, self.recipe, self.recipe.vote_weight), self.tasks).item()
+            found[0] = loss_of(logits, targets_of(faces, self.recipe, self.recipe.vote_weight), self.tasks).item()
             for i, task in enumerate(self.tasks):
                 truth = truth_of(faces, task)
                 right = logits[:, task.outputs].argmax(1).numpy() == truth
-                found_a[i + 1] = float(right[truth >= 0].mean())
-        return dict(zip(("validation_loss", *names), broadcast(found_a)))
+                found[i + 1] = float(right[truth >= 0].mean())
+        return dict(zip(("validation_loss", *names), broadcast(found)))
 
     def record(self, row: dict[str, float]) -> None:
         """Append an epoch to the history; keep the best network if the run may stop early.
