@@ -238,6 +238,8 @@ class _CroppedFaces(_Faces):
     crop : np.ndarray
         What the classifier sees, (m, S, S, C) uint8: grey (C = 1) or RGB (C = 3); S = 0 if the faces are classified
         already.
+    appearance : np.ndarray
+        What the tracker sees, (m, 12, 12, 3) uint8 RGB (faces/appearance.py).
     recognition_crop : np.ndarray
         What the embedder sees, (m, P, P) uint8 grey; P = 0 if persons are not distinguished.
     prob : np.ndarray
@@ -245,6 +247,7 @@ class _CroppedFaces(_Faces):
     """
 
     crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None, None))]
+    appearance: Annotated[np.ndarray, _Array(np.uint8, (None, 12, 12, 3))]
     recognition_crop: Annotated[np.ndarray, _Array(np.uint8, (None, None, None))]
     prob: Annotated[np.ndarray, _Array(np.float32, (None, None))]
 

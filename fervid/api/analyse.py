@@ -268,7 +268,8 @@ def predict(
         A path may be a folder, and stands for all images in it. An array is (h, w) grey or (h, w, 3) RGB, uint8;
         (n, h, w, 3) is n images.
     detect : bool, default True
-        Whether to detect faces. False takes each image as a face crop; those of at most 64 pixels a side always are.
+        Whether to detect faces. False takes each image as a face crop; those of at most 64 pixels a side always are
+        (the detector only places their eyes and mouth, where the model needs that).
     models : Models, optional
         What `load_models` returned, to load them once for many calls.
     pipeline : str or path, optional

@@ -254,7 +254,9 @@ class DevicePipeline:
                 found = self.detector.detect(batch.image, min_face(batch.size_px) * batch.image.shape[2])
             stored = batch.luma.shape[2] / batch.size_px[0], batch.luma.shape[1] / batch.size_px[1]
 
-            def cut(place: np.ndarray, side_px: int, channels: int) -> np.ndarray:
+            def cut(place: np.ndarray, side_px: int, channels: int, *, detail: bool = True) -> np.ndarray:
+                if not detail:
+                    return _cut_colours(batch, found.frame, place, side_px)
                 image = batch.image if channels == 3 else None
                 where = found.frame, place, side_px
                 return cut_faces(batch.luma, *where, stretch=stored, limited=batch.limited, image=image)
@@ -269,6 +271,16 @@ class DevicePipeline:
         current.wait_event(batch.ready)
         for tensor in (batch.image, batch.luma):
             tensor.record_stream(current)
+
+
+def _cut_colours(batch: DeviceBatch, frame: np.ndarray, place: np.ndarray, side_px: int) -> np.ndarray:
+    """Cut crops (m, side_px, side_px, 3) out of the small images, whose channels are cut like luma planes."""
+    n, height, width, _ = batch.image.shape
+    planes = batch.image.permute(0, 3, 1, 2).reshape(3 * n, height, width)
+    plane = (3 * frame[:, None] + np.arange(3)).ravel()
+    stretch = width / batch.size_px[0], height / batch.size_px[1]
+    crop = cut_faces(planes, plane, place.repeat(3, 0), side_px, stretch=stretch)
+    return np.ascontiguousarray(crop.reshape(-1, 3, side_px, side_px).transpose(0, 2, 3, 1))
 
 
 def _describe(video: VideoInfo) -> str:

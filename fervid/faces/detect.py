@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fervid.faces import appearance
 from fervid.faces.crop import FaceAlignment, add_colour, colour_px, crop_face
 from fervid.faces.detector import Detections, FaceDetector
 from fervid.faces.quality import quality
@@ -78,8 +79,26 @@ class SampledFrames(Protocol):
     def size_px(self) -> tuple[int, int]: ...
 
 
-#: Cuts each face out of its frame: places (m, 2, 3), side in pixels, channels C -> (m, side, side, C) uint8.
-Cut = Callable[[np.ndarray, int, int], np.ndarray]
+class Cut(Protocol):
+    """Cuts each face out of its frame."""
+
+    def __call__(self, place: np.ndarray, side_px: int, channels: int, *, detail: bool = True) -> np.ndarray:
+        """Cut out crops.
+
+        Parameters
+        ----------
+        place : ndarray, shape (m, 2, 3)
+            As `crop_face` takes them.
+        side_px : int
+        channels : int
+        detail : bool
+            Whether luma is that of the full plane; else three channels are cut out of the small image.
+
+        Returns
+        -------
+        ndarray, shape (m, side_px, side_px, channels), uint8
+        """
+
 
 Searched = Generator[tuple[FrameBatch, Detections]]
 
@@ -171,11 +190,21 @@ def _search(
 
 
 def _cut_out(
-    batch: FrameBatch, frame: np.ndarray, place: np.ndarray, side_px: int, channels: int, *, rough: bool
+    batch: FrameBatch,
+    frame: np.ndarray,
+    place: np.ndarray,
+    side_px: int,
+    channels: int,
+    *,
+    rough: bool,
+    detail: bool = True,
 ) -> np.ndarray:
     crop = np.zeros((len(frame), side_px, side_px, channels), np.uint8)
     for i, index in enumerate(frame):
         luma, image, size_px = batch.luma[index], batch.image[index], batch.size_px
+        if not detail:
+            crop[i] = crop_face(image, place[i], side_px, _scale(image, size_px))
+            continue
         grey: dict[str, Any] = {"limited": batch.limited[index], "rough": rough}
         if channels == 1:
             crop[i, ..., 0] = crop_face(luma, place[i], side_px, _scale(luma, size_px), **grey)
@@ -225,6 +254,7 @@ def to_face_batch(
         recognition_crop = np.zeros((len(found), 0, 0), np.uint8)
         if recognition:
             recognition_crop = cut(recognition.places(box, landmarks), recognition.recognition_px, 1)[..., 0]
+        seen = cut(appearance.places(box), appearance.APPEARANCE_PX, 3, detail=False)
     with stage("shots"):
         thumb = batch.thumb
     return FaceBatch(
@@ -238,6 +268,7 @@ def to_face_batch(
         landmarks_px=landmarks,
         quality=quality(box, found.score, landmarks, crop),
         crop=crop,
+        appearance=seen,
         recognition_crop=recognition_crop,
         prob=np.zeros((len(found), 0), np.float32),
     )

@@ -60,7 +60,7 @@ def read_eaf(path: Path, data: bytes, video: str | None = None) -> RatingTable:
     except (ET.ParseError, ValueError, LookupError) as e:
         raise DataError(f"{path}: a damaged ELAN file ({e})") from None
     try:
-        origin_ms = _origin_ms(root, video)
+        names, origin_ms = _media(root, video)
         times = _times(root, origin_ms)
         rows = [
             (
@@ -78,7 +78,7 @@ def read_eaf(path: Path, data: bytes, video: str | None = None) -> RatingTable:
     if not rows:
         tiers = ", ".join(tier.get("TIER_ID", "") for tier in root.iter("TIER")) or "none"
         raise DataError(f"{path}: an ELAN file without annotations (tiers: {tiers})")
-    return RatingTable(path, list(_HEADER), rows, unit="annotation")
+    return RatingTable(path, list(_HEADER), rows, unit="annotation", videos=names)
 
 
 def _annotations(root: ET.Element) -> list[tuple[ET.Element, ET.Element]]:
@@ -97,12 +97,12 @@ def _text(ms: float | None) -> str:
     return "" if ms is None else f"{ms:.3f}"
 
 
-def _origin_ms(root: ET.Element, video: str | None) -> int:
-    """Return what to add to times for the clock of the video: of the linked file of this name, else of the first."""
+def _media(root: ET.Element, video: str | None) -> tuple[tuple[str, ...], int]:
+    """Return the names of the linked files, and TIME_ORIGIN of the one that is the video, else of the first."""
     media = root.findall("HEADER/MEDIA_DESCRIPTOR")
     names = [re.split(r"[/\\]", unquote(m.get("MEDIA_URL") or m.get("RELATIVE_MEDIA_URL") or ""))[-1] for m in media]
     chosen = media[names.index(video)] if video in names else media[0] if media else None
-    return int(chosen.get("TIME_ORIGIN") or 0) if chosen is not None else 0
+    return tuple(names), int(chosen.get("TIME_ORIGIN") or 0) if chosen is not None else 0
 
 
 def _times(root: ET.Element, origin_ms: int) -> dict[str, tuple[float, float]]:

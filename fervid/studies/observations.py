@@ -10,7 +10,7 @@ from fervid.errors import DataError
 from fervid.studies.csv_columns import Columns
 from fervid.studies.rating_table import RatingTable
 
-__all__ = ["Event", "Recording", "find_events", "find_recordings", "pair_states"]
+__all__ = ["Event", "Recording", "find_events", "find_other_videos", "find_recordings", "pair_states"]
 
 _START, _STOP, _POINT, _STATE = "start", "stop", "point", "state"
 _WORDS = {
@@ -174,6 +174,28 @@ def find_recordings(table: RatingTable, columns: Columns, video: str | None) -> 
             recording = _find_recording(table, columns, (key, rows[0]), playlists[key], player, video)
             found |= dict.fromkeys(rows, recording)
     return found
+
+
+def find_other_videos(table: RatingTable, columns: Columns, video: str | None) -> list[str]:
+    """List the videos that a file of ratings names, if none of them has the name of this one.
+
+    Parameters
+    ----------
+    table : RatingTable
+    columns : Columns
+    video : str or None
+
+    Returns
+    -------
+    list of str
+        Sorted, in lower case; empty if the file names none, or this one.
+    """
+    named = {_file_name(name) for name in table.videos}
+    for _, cells in table.rows:
+        named.add(_file_name(table.text(cells, columns.media) or ""))
+        named |= {name for playlist in _playlists(table.text(cells, columns.source) or "") for name in playlist}
+    named -= _NO_MEDIA
+    return [] if video is None or _file_name(video) in named else sorted(named)
 
 
 def _find_recording(

@@ -101,6 +101,7 @@ def _join_facts(tables: list[Ratings], names: tuple[str, ...]) -> dict[str, Any]
         "columns_not_used": [name for table in tables for name in table.facts["columns_not_used"]],
         "labels_ignored": ignored,
         "points_ignored": sum(table.facts["points_ignored"] for table in tables),
+        "other_videos": sorted({name for table in tables for name in table.facts["other_videos"]}),
     }
     if scales:
         facts["scale"] = scales[0] if len(scales) == 1 else scales

@@ -28,7 +28,9 @@ class RatingTable:
     unit: str = "row"
     """What messages call a row: the annotations of other programs have no lines."""
     preamble: dict[str, str] = field(default_factory=dict)
-    """First and second cell of the lines above the header, in lower case."""
+    """First and second cell of the lines above the header, the first in lower case."""
+    videos: tuple[str, ...] = ()
+    """Names of the video files that the file links."""
 
     def where(self, row: int, column: int) -> str:
         """Return the position of a cell, for a message.

@@ -9,6 +9,7 @@ import numpy as np
 from fervid.errors import ConfigError, DataError
 from fervid.labels import EMOTIONS
 from fervid.studies.csv_columns import Columns, find_columns
+from fervid.studies.observations import find_other_videos
 from fervid.studies.rating_files import read_rating_table
 from fervid.studies.rating_rows import Film, Rating, RatingOptions, parse_ratings
 
@@ -78,6 +79,7 @@ def read_ratings(path: Path, options: RatingOptions | None = None, film: Film | 
         "columns_not_used": columns.unused,
         "labels_ignored": dict(found.ignored),
         "points_ignored": found.points,
+        "other_videos": find_other_videos(table, columns, film.name),
     }
     return _aggregate(path, found.ratings, columns, options, film, facts)
 

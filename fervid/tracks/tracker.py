@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from fervid.faces.appearance import likeness
 from fervid.runtime.profiling import stage
 from fervid.tracks.assignment import pair
 from fervid.types import ShotBatch, TrackBatch
@@ -32,6 +33,9 @@ _GATE, _GATE_WEAK, _MAX_DISTANCE = 16.0, 9.0, 2.5
 _CONFIRM_S, _DENSE_S = 0.45, 0.1
 #: A weak detection continues a track only if it was last detected within this time.
 _FRESH_S = 0.5
+#: A track would continue as another person where two faces correlate by more than _SIMILAR with each other, and by less
+#: than _DIFFERENT with each of the last three before them (faces/appearance.py).
+_SIMILAR, _DIFFERENT, _COMPARED = 0.5, 0.5, 4
 _NO_TRACK = np.int32(-1)
 
 
@@ -39,8 +43,9 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
     """Assign track numbers to faces; faces of no track (too weak to start one, or detected once) are dropped.
 
     Faces are followed in the window of a player, so that a track outlasts a change of the resolution. Batches are not
-    regrouped. Each is yielded as soon as all of its tracks are confirmed or rejected, at most half a
-    second of video later. Track numbers count from 0 in the order of appearance; a track ends with its shot.
+    regrouped. Each is yielded after the next one has been read, with which its last faces are compared, as soon as all
+    of its tracks are confirmed or rejected, at most half a second of video later. Track numbers count from 0 in the
+    order of appearance; a track ends with its shot.
 
     Parameters
     ----------
@@ -54,8 +59,9 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
     waiting: deque[tuple[ShotBatch, np.ndarray]] = deque()
     numbering, current_shot = _Numbering(), None
     window_px: np.ndarray | None = None
+    seen = _Appearances(tracker)
     for batch in shots:
-        if window_px is None and len(batch.frame_px):
+        if window_px is None and len(batch):
             window_px = batch.frame_px[0]
         box_px = _in_window(batch.box_px, batch.frame_px, window_px)
         track = np.full(len(batch), _NO_TRACK)
@@ -66,14 +72,62 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
             here = batch.pts_s == pts_s
             with stage("track"):
                 track[here] = tracker.update(float(pts_s), box_px[here], batch.score[here])
+                seen.compare(batch.appearance, track, np.flatnonzero(here))
         waiting.append((batch, track))
-        while waiting and not np.isin(tracker.pending, waiting[0][1]).any():
+        while len(waiting) > 1 and not np.isin(tracker.pending, waiting[0][1]).any():
             yield numbering.apply(*waiting.popleft(), tracker.rejected)
         in_use = [track for _, track in waiting]
         numbering.forget(np.concatenate([tracker.alive, *in_use]), tracker.rejected)
     tracker.reset()
     while waiting:
         yield numbering.apply(*waiting.popleft(), tracker.rejected)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """How the face of a track looked in one sample, and where the number of its track is written: track[row]."""
+
+    sample: int
+    appearance: np.ndarray
+    track: np.ndarray
+    row: int
+
+
+class _Appearances:
+    """Ends tracks that would continue as another person, as where the tiles of a video call change places.
+
+    A face is another person if it and the next one are similar, but neither to any of the last three of their track.
+    That takes two samples: a hand before the face, or a quick turn of the head, ends no track.
+    """
+
+    def __init__(self, tracker: "Tracker") -> None:
+        self._tracker, self._sample = tracker, 0
+        self._of: dict[int, list[_Seen]] = {}
+
+    def compare(self, appearance: np.ndarray, track: np.ndarray, rows: np.ndarray) -> None:
+        """Compare the faces of one sample, in `rows`, with those before; write new numbers into `track`."""
+        self._sample += 1
+        alive = set(self._tracker.alive.tolist())
+        self._of = {identifier: seen for identifier, seen in self._of.items() if identifier in alive}
+        for row in rows.tolist():
+            if (identifier := int(track[row])) < 0:
+                continue
+            seen = [*self._of.get(identifier, [])[-_COMPARED:], _Seen(self._sample, appearance[row], track, row)]
+            if self._is_another(seen):
+                del self._of[identifier]
+                identifier, seen = self._tracker.split(identifier), seen[-2:]
+                for one in seen:
+                    one.track[one.row] = identifier
+            self._of[identifier] = seen
+
+    def _is_another(self, seen: list[_Seen]) -> bool:
+        if len(seen) < 3 or seen[-2].sample != seen[-1].sample - 1:
+            return False
+        *before, last, now = seen
+        if likeness(last.appearance, now.appearance) <= _SIMILAR:
+            return False
+        pairs = ((old, new) for old in before for new in (last, now))
+        return all(likeness(old.appearance, new.appearance) < _DIFFERENT for old, new in pairs)
 
 
 def _in_window(box_px: np.ndarray, size_px: np.ndarray, window_px: np.ndarray | None) -> np.ndarray:
@@ -262,6 +316,25 @@ class Tracker:
         once = self._states.hits == 1
         self._reject(once & ((self._states.missed > 0) | (self._step_s <= _DENSE_S)))
         self._states = _NO_STATES
+
+    def split(self, identifier: int) -> int:
+        """End a track; another one continues where it was.
+
+        Parameters
+        ----------
+        identifier : int
+            Of a track that is alive.
+
+        Returns
+        -------
+        int
+            The identifier of the other track.
+        """
+        new = self._next
+        self._next += 1
+        track = np.where(self._states.track == identifier, np.int32(new), self._states.track)
+        self._states = replace(self._states, track=track)
+        return new
 
     def update(self, pts_s: float, box_px: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Assign the faces of one sampled frame to tracks. Time that runs backwards ends every track.

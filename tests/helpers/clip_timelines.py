@@ -31,6 +31,7 @@ __all__ = [
     "rewrite",
     "with_duration",
     "with_rows",
+    "with_source",
     "write_frames",
 ]
 
@@ -99,9 +100,14 @@ def rewrite(path: Path, out: Path, change: Callable[[pd.DataFrame], pd.DataFrame
 
 def with_duration(path: Path, out: Path, seconds: float) -> Path:
     """Copy a timeline with another duration of the video in its provenance."""
+    return with_source(path, out, duration_s=seconds)
+
+
+def with_source(path: Path, out: Path, **source: Any) -> Path:
+    """Copy a timeline with other facts about the video in its provenance."""
     table = pq.read_table(path)
     facts = json.loads(table.schema.metadata[b"fervid"])
-    facts["source"]["duration_s"] = seconds
+    facts["source"] |= source
     pq.write_table(table.replace_schema_metadata({b"fervid": json.dumps(facts)}), out)
     return out
 

@@ -205,6 +205,8 @@ class Face:
     score: float = 1.0
     track: int = 0
     prob: tuple[float, ...] = (0.5, 0.3, 0.2)
+    person: int | None = None
+    """Seeds what it looks like to the tracker; None: flat, like nothing."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ def shot_batch(samples: Sequence[Seen]) -> ShotBatch:
 def emotion_batch(samples: Sequence[Seen]) -> EmotionBatch:
     """Make an EmotionBatch."""
     columns = _columns(samples)
-    del columns["crop"], columns["recognition_crop"], columns["prob"]
+    del columns["crop"], columns["appearance"], columns["recognition_crop"], columns["prob"]
     faces = [face for sample in samples for face in sample.faces]
     return EmotionBatch(
         **columns,
@@ -261,9 +263,16 @@ def _columns(samples: Sequence[Seen]) -> dict[str, np.ndarray]:
         "score": np.array([face.score for _, face in pairs], np.float32),
         "landmarks_px": box[:, None, :2] + MARKS * (box[:, None, 2:] - box[:, None, :2]),
         "crop": np.full((len(pairs), 8, 8, 1), mean[:, None, None, None], np.uint8),
+        "appearance": np.array([_appearance(face.person) for _, face in pairs], np.uint8).reshape(-1, 12, 12, 3),
         "recognition_crop": np.zeros((len(pairs), 0, 0), np.uint8),
         "prob": np.zeros((len(pairs), 0), np.float32),
     }
+
+
+def _appearance(person: int | None) -> np.ndarray:
+    if person is None:
+        return np.full((12, 12, 3), 128, np.uint8)
+    return np.random.default_rng(person).integers(0, 255, (12, 12, 3), np.uint8)
 
 
 def split(items: Sequence[T], cuts: Sequence[int]) -> list[Sequence[T]]:

@@ -16,11 +16,12 @@ from fervid.errors import ConfigError, DataError, WeightsError
 from fervid.lab.data.datasets import FER2013, FERPLUS, FaceSet
 from fervid.lab.training.batches import DrawnBatches, placed
 from fervid.lab.training.data import Corpus, TrainingData
+from fervid.lab.training.distillation import teacher_predictions
 from fervid.lab.training.mixture import mixture_of
 from fervid.lab.training.optimisation import frozen_stages, optimiser_of, perturbed, stages_of
 from fervid.lab.training.pretrained import load_backbone
 from fervid.lab.training.recipe import Recipe, load_recipe, recipes, same_recipe
-from fervid.lab.training.targets import loss_of
+from fervid.lab.training.targets import Task, loss_of
 from fervid.lab.training.train import train
 from fervid.lab.training.trainer import Trainer
 from fervid.networks.registry import build
@@ -424,6 +425,8 @@ def test_shipped_recipes_are_found_by_name() -> None:
     recipe = load_recipe(Path("mobilefacenet"), epochs=1)
     assert recipe.epochs == 1 and recipe.draws and set(recipe.corpora) == {"fer2013", "rafdb"}
     assert recipe.corpora["rafdb"].share == 0.42
+    with pytest.raises(ConfigError, match=r"recipe mobilenet: no such recipe; expected mobilefacenet or a \.toml file"):
+        load_recipe(Path("mobilenet"))
 
 
 def test_teacher_weight_is_a_corpus_of_its_own(two: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,3 +449,21 @@ def test_teacher_weight_is_a_corpus_of_its_own(two: TrainingData, monkeypatch: p
     assert heads["ferplus"].target[0, FERPLUS.index("neutral")] == pytest.approx(0.5)
     assert heads["seven"].target[0, FER2013.index("neutral")] == pytest.approx(0.5 / 0.9)  # contempt left out
     assert mixture.parts[1].heads["seven"].target[0].max() == 1
+
+
+def test_resumed_run_reads_the_predictions_of_teachers(
+    two: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces, recipe = two.corpora[0].faces, replace(TINY, teacher=("seresnet",))
+    tasks = [Task("labels", FER2013, 0), Task("votes", FERPLUS, 0), Task("other", ("anger", "fear"), 0)]
+    first = teacher_predictions(faces, tasks, recipe, "cpu", cache=tmp_path)
+    assert first["other"] is None and len(list(tmp_path.iterdir())) == 1
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the teacher ran again")
+
+    monkeypatch.setattr("fervid.lab.training.distillation.TorchClassifier", refuse)
+    again = teacher_predictions(faces, tasks, recipe, "cpu", cache=tmp_path)
+    assert again["other"] is None and torch.equal(again["votes"], first["votes"])  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match="ran again"):
+        teacher_predictions(faces, tasks, replace(recipe, augment_kinds=()), "cpu", cache=tmp_path)

@@ -676,17 +676,21 @@ def test_holdout_of_a_few_faces_has_one_of_each_class() -> None:
 
 
 def test_the_same_faces_are_held_out_under_every_labelling(tmp_path: Path) -> None:
-    image = photos(120, 13)
-    table = {"image": [encoded(one) for one in image], "emotion": np.arange(120) % 7}
-    votes = {f"ferplus_{tag}": np.zeros(120, int) for tag in TAGS}
+    image = photos(600, 13)
+    table = {"image": [encoded(one) for one in image], "emotion": np.arange(600) % 7}
+    votes = {f"ferplus_{tag}": np.zeros(600, int) for tag in TAGS}
     votes["ferplus_neutral"][::2] = 9  # half of the faces have a majority
     pq.write_table(pa.table(table | votes), tmp_path / "f.parquet")
-    rest, held = load_training(tmp_path / "f.parquet")
+    rest, held = load_training(tmp_path / "f.parquet", size_px=None)
     _, by_votes = load_training(tmp_path / "f.parquet", labels="ferplus")
     assert set(by_votes.source) == {name for name in held.source if int(name.split()[-1]) % 2 == 0}
     again = load_faces(tmp_path / "f.parquet", "holdout")
     assert list(again.source) == list(held.source) and again.name == "f, a tenth held out"
-    assert len(rest) + len(held) == 120 and not set(rest.source) & set(held.source) and len(held) == 14
+    assert len(rest) + len(held) == 600 and len(held) == 5 * 9 + 2 * 8  # five classes of 86 faces, two of 85
+    for faces in (rest, held):
+        rows = [int(name.split()[-1]) for name in faces.source]
+        assert (faces.image == image[rows]).all() and (faces.label == np.array(rows) % 7).all()
+    assert not set(rest.source) & set(held.source)
 
 
 def test_holdout_is_of_the_training_split(little: FaceSet, tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 from fervid.cli import app
 from fervid.errors import ConfigError
 from fervid.faces.crop import FaceAlignment, crop_face, square_places
+from fervid.faces.mtcnn import MTCNN
 from fervid.lab.data import landmarks
 from fervid.lab.data.datasets import FER2013, FaceSet
 from fervid.lab.data.face_alignment import RAFDB_ALIGNMENT
+from fervid.lab.data.images import whole
 from fervid.lab.data.landmarks import align_faces, crop_faces, find_landmarks
 from fervid.lab.evaluation.evaluate import EvalConfig, evaluate_faces, evaluate_weights
 from fervid.lab.training.data import DataSource
@@ -135,6 +137,16 @@ def test_training_faces_are_placed_and_validation_faces_too(loose: FaceSet, tmp_
     assert plain.corpora[0].faces.placement is None and plain.fingerprint != material.fingerprint
 
 
+def test_validation_faces_in_place_stay_as_they_are(loose: FaceSet, tmp_path: Path) -> None:
+    placed = replace(loose, image=crop_faces(align_faces(loose, RAFDB_ALIGNMENT).faces, 100, 3))
+    data = write_parquet(tmp_path / "aligned.parquet", placed)
+    messages: list[str] = []
+    source = DataSource.of([data], [data])
+    (corpus,) = source.read(Recipe(arch="basecnn", align="landmarks", colour=True), messages.append).corpora
+    assert corpus.faces.placement is not None and corpus.validation.placement is None
+    assert any("validation images stay as they are" in line for line in messages)
+
+
 class FakeAffine:
     """A colour model of the fit "affine" that answers by the brightness of the middle; it keeps what it was shown."""
 
@@ -192,6 +204,20 @@ def test_detection_searches_the_original_images_of_a_table(tmp_path: Path) -> No
     pq.write_table(pa.table(table), tmp_path / "scenes.parquet")
     facts = evaluate_weights(tmp_path / "scenes.parquet", None, "seresnet", "cpu", EvalConfig(detect=True))
     assert facts["coverage"] == facts["accuracy"] == 0.6667
+
+
+def test_small_images_are_placed_by_the_detector(loose: FaceSet) -> None:
+    """Images of at most 64 pixels count as face crops; an aligned model needs their eyes and mouth in place."""
+    image, detector = loose.image[0], MTCNN(device="cpu")
+    placed = whole(image, 80, 3, alignment=RAFDB_ALIGNMENT, detector=detector)
+    expected = crop_faces(align_faces(loose, RAFDB_ALIGNMENT).faces.take(np.array([0])), 80, 3)[0]
+    plain = whole(image, 80, 3)
+    assert np.abs(placed.astype(int) - expected).mean() < np.abs(plain.astype(int) - expected).mean() / 2
+    assert (whole(image, 80, 3, alignment=RAFDB_ALIGNMENT) == plain).all()
+    similar = replace(RAFDB_ALIGNMENT, fit="similarity")
+    assert (whole(image, 80, 3, alignment=similar, detector=detector) == plain).all()
+    blank = np.full((48, 48, 3), 90, np.uint8)
+    assert (whole(blank, 80, 3, alignment=RAFDB_ALIGNMENT, detector=detector) == 90).all()
 
 
 def test_alignment_is_printed_and_can_be_forced_for_any_model(loose: FaceSet, tmp_path: Path) -> None:

@@ -147,3 +147,16 @@ def test_teacher_sees_its_own_crop() -> None:
     (wide,) = teacher_views(teacher, faces, ours)  # type: ignore[arg-type]
     centre = resample(image, torch.tensor([[[2.0, 0, -0.5], [0, 2, -0.5]]]).repeat(3, 1, 1), 40, 1)[:, 0] * 255
     np.testing.assert_allclose(wide[..., 0].astype(float), centre.numpy(), atol=2)
+
+
+def test_teacher_sees_whole_images_that_lie_as_it_learned_them() -> None:
+    """The median face lies so; the others are not moved."""
+    alignment = FaceAlignment(((0.32, 0.39), (0.69, 0.39), (0.5, 0.6), (0.35, 0.79), (0.66, 0.79)), 0.92, 1.0)
+    ours = replace(alignment, box=0.9)  # placed by the same landmarks
+    place = np.tile(np.eye(2, 3, dtype=np.float32), (5, 1, 1))
+    place[0, :, 2] = 0.2
+    image = smooth(5, 24, 1)
+    faces = FaceSet("x", FER2013, image, np.arange(5), placement=place)
+    teacher = SimpleNamespace(crop_px=24, channels=1, alignment=alignment)
+    (seen,) = teacher_views(teacher, faces, ours)  # type: ignore[arg-type]
+    assert np.array_equal(seen[..., 0], image)

@@ -412,6 +412,16 @@ def test_the_command_says_what_is_left_out(template: Path, tmp_path: Path) -> No
     assert "1 event without duration" in printed and "first frame at 2.5 s" in printed
 
 
+def test_the_command_says_if_another_video_was_rated(template: Path, tmp_path: Path) -> None:
+    path = timeline(template, tmp_path / "t.parquet", ONE_TRACK, duration_s=7.0)
+    for name, said in (("Film.mp4", False), ("other.mp4", True)):
+        text = boris_tabular(spans(path), source=f"player #1:C:\\x\\{name}", media=name)
+        (tmp_path / "coder.csv").write_text(text)
+        assert ("the ratings name other.mp4" in run("agree", path, tmp_path / "coder.csv")[1]) == said
+    fervid.export(path, tmp_path / "t.eaf")
+    assert "the ratings name" not in run("agree", path, tmp_path / "t.eaf")[1]
+
+
 def test_elan_text_needs_its_usual_columns(read) -> None:
     assert labels(read(elan_text(STATES))) == SIX
     with pytest.raises(DataError, match="no column of times"):

@@ -42,6 +42,7 @@ def batch_of(faces: list[tuple[float, int, int]], sampled_s: Sequence[float], qu
         landmarks_px=10 + SIDE * np.tile(marks, (m, 1, 1)),
         quality=np.full(m, quality, np.float32),
         crop=random.integers(0, 255, (m, SIDE, SIDE, 1), np.uint8),
+        appearance=np.zeros((m, 12, 12, 3), np.uint8),
         recognition_crop=np.tile(bright[:, None, None], (1, 4, 4)),
         prob=np.zeros((m, 0), np.float32),
         track=np.array([track for _, track, _ in faces], np.int32),

@@ -18,7 +18,17 @@ from fervid.timeline.read import Timeline, load_timeline, open_timeline
 from fervid.views.export.boris import COLUMNS, events
 from fervid.views.export.formats import FORMATS, Format
 from fervid.views.export.subtitles import cues
-from tests.helpers.clip_timelines import ROWS, Row, face_at, process, rewrite, with_duration, with_rows, write_frames
+from tests.helpers.clip_timelines import (
+    ROWS,
+    Row,
+    face_at,
+    process,
+    rewrite,
+    with_duration,
+    with_rows,
+    with_source,
+    write_frames,
+)
 from tests.helpers.command_line import run
 from tests.helpers.hypothesis_settings import steady
 
@@ -187,6 +197,57 @@ def test_elan_links_a_video_whose_name_is_not_ascii(story: Path, tmp_path: Path)
     media = ET.parse(tmp_path / "t.eaf").getroot().find("HEADER/MEDIA_DESCRIPTOR")
     assert unquote(media.get("RELATIVE_MEDIA_URL")) == "./Ärger & <Freude> 東京.mp4"
     assert media.get("MIME_TYPE") == "video/mp4"
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "kind"),
+    [
+        ("00001.MTS", "mpegts", "mp2t"), ("rec.ts", "mpegts", "mp2t"), ("a.mpg", "mpeg", "mpeg"),
+        ("a.vob", "mpeg", "mpeg"), ("clip.3gp", "mov", "3gpp"), ("clip.3g2", "mov", "3gpp2"),
+        ("a.mov", "mov", "quicktime"), ("a.m4v", "mov", "mp4"), ("no suffix", "mov", "mp4"),
+        ("a.txt", "mov", "mp4"), ("a.mkv", "matroska", "x-matroska"), ("a.webm", "matroska", "webm"),
+        ("a.webm", "mpegts", "mp2t"), ("a.mp4", "matroska", "x-matroska"), ("talk.ogg", "ogg", "ogg"),
+        ("a.avi", "avi", "x-msvideo"), ("a.wmv", "asf", "x-ms-wmv"), ("a.flv", "flv", "x-flv"),
+        ("a.mxf", "mxf", "mxf"), ("a.h264", "h264", "h264"), ("a.265", "hevc", "h265"), ("a.ivf", "ivf", "x-ivf"),
+        ("a.dv", "dv", "dv"), ("a.gif", "gif", "*"), ("a.apng", "apng", "*"), ("a.mp4", "another", "*"),
+    ],
+)  # fmt: skip
+def test_elan_gets_a_video_type_of_the_container(
+    name: str, container: str, kind: str, story: Path, tmp_path: Path
+) -> None:
+    path = with_source(story, tmp_path / "t.parquet", name=name, container=container)
+    fervid.export(path, tmp_path / "t.eaf")
+    media = ET.parse(tmp_path / "t.eaf").getroot().find("HEADER/MEDIA_DESCRIPTOR")
+    assert media.get("MIME_TYPE") == f"video/{kind}"
+
+
+def test_elan_finds_a_video_beside_the_timeline(story: Path, tmp_path: Path) -> None:
+    video = tmp_path / "films" / "a b.mp4"
+    video.parent.mkdir()
+    path = with_source(story, video.with_suffix(".parquet"), name=video.name)
+    for exists in (False, True):
+        fervid.export(path, tmp_path / "t.eaf")
+        media = ET.parse(tmp_path / "t.eaf").getroot().find("HEADER/MEDIA_DESCRIPTOR")
+        assert media.get("MEDIA_URL") == (video.as_uri() if exists else "./a%20b.mp4")
+        assert media.get("RELATIVE_MEDIA_URL") == "./a%20b.mp4"
+        video.touch()
+
+
+@pytest.mark.parametrize(
+    ("origin_s", "start_s", "end_s"), [(2.5, 2.5, 4.5), (-0.021, 0.0, 1.979), (1 / 3, 0.333, 2.333)]
+)
+def test_times_are_those_that_a_player_shows(
+    origin_s: float, start_s: float, end_s: float, story: Path, tmp_path: Path
+) -> None:
+    path = with_source(story, tmp_path / "t.parquet", origin_s=origin_s)
+    for suffix in (".srt", ".eaf", ".tsv", ".csv"):
+        fervid.export(path, tmp_path / f"t{suffix}")
+    span = (tmp_path / "t.srt").read_text("utf-8").split("\n")[1]
+    assert [_seconds(t) for t in span.split(" --> ")] == [start_s, end_s]
+    slots = [int(slot.get("TIME_VALUE")) for slot in ET.parse(tmp_path / "t.eaf").getroot().iter("TIME_SLOT")]
+    assert slots[:2] == [round(start_s * 1000), round(end_s * 1000)]
+    assert pd.read_csv(tmp_path / "t.tsv", sep="\t")["time"].tolist()[:2] == [start_s, end_s]
+    assert pd.read_csv(tmp_path / "t.csv")["second"].tolist()[:2] == [0, 1]  # of the timeline
 
 
 def test_persons_become_participants(story: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from fervid.video.open import read_video
 from fervid.video.writers.browser_support import browser_support
 from fervid.views.report.data import pack_boxes, pack_timeline, read_lanes
 from tests.helpers.broken_clips import cut
-from tests.helpers.clips import read_number, times, write_clip
+from tests.helpers.clips import read_number, times, with_audio, write_clip
 from tests.helpers.command_line import run
 from tests.helpers.timelines import (
     HOSTILE_NAME,
@@ -256,6 +256,12 @@ def test_a_transcoded_video_shows_the_same_frames_at_the_same_times(tmp_path: Pa
     assert (after.width_px, after.height_px) == (round(before.width_px * shrink), round(before.height_px * shrink))
     assert browser_support(copy).unsupported == ""
     assert after.rotation_deg == 0 and data_of(tmp_path / "r.html")["video"]["offset"] == 0
+
+
+def test_a_video_that_is_later_than_its_sound_is_shown_on_the_clock_of_its_file(tmp_path: Path) -> None:
+    video = with_audio(tmp_path / "a.mp4", video_start=60)
+    fervid.report(timeline_of(video, tmp_path / "t.parquet"), tmp_path / "r.html", video=video)
+    assert data_of(tmp_path / "r.html")["video"]["offset"] == pytest.approx(2.4, abs=0.05)
 
 
 def loud_from(video: Path) -> float:

@@ -333,11 +333,19 @@ def _split_faces(
     strata = label_rows(chosen, name_labels(whole)) if own else _majority(chosen)[0]
     image = read_images(chosen, form[0], colour=form[1])
     held = holdout(image if form == (None, False) else read_images(chosen), strata)  # the same for every form
-    rest, aside = (
-        FaceSet(part, image=image[rows], **_answers(whole, chosen.take(np.flatnonzero(rows)), labels))
-        for rows, part in ((~held & clear, name), (held & clear, f"{name}, a tenth held out"))
-    )
-    return rest, aside
+    names = name, f"{name}, a tenth held out"
+    answers = [_answers(whole, chosen.take(np.flatnonzero(rows & clear)), labels) for rows in (~held, held)]
+    images = image[held & clear], _compact(image, ~held & clear)
+    return FaceSet(names[0], image=images[1], **answers[0]), FaceSet(names[1], image=images[0], **answers[1])
+
+
+def _compact(image: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Move the images to keep (n,) to the front, so that a data set is in memory once; the others are overwritten."""
+    rows = np.flatnonzero(kept)
+    for start in range(0, len(rows), 256):
+        some = rows[start : start + 256]
+        image[start : start + len(some)] = image[some]
+    return image[: len(rows)]
 
 
 def _choose(whole: Listing, split: str | None, labels: str) -> tuple[Listing, str]:

@@ -315,7 +315,14 @@ def is_crop(image: np.ndarray) -> bool:
     return max(image.shape[:2]) <= _CROP_PX
 
 
-def whole(image: np.ndarray, size_px: int, channels: int = 1) -> np.ndarray:
+def whole(
+    image: np.ndarray,
+    size_px: int,
+    channels: int = 1,
+    *,
+    alignment: FaceAlignment | None = None,
+    detector: FaceDetector | None = None,
+) -> np.ndarray:
     """Resize an image that is a face crop.
 
     Parameters
@@ -325,12 +332,20 @@ def whole(image: np.ndarray, size_px: int, channels: int = 1) -> np.ndarray:
     size_px : int
     channels : int
         1, grey, or 3, RGB.
+    alignment : FaceAlignment, optional
+        That of the model. One of the fit "affine" needs eyes and mouth in their places.
+    detector : FaceDetector, optional
+        Finds them. Where it finds no face, or is missing, the image is taken as it is.
 
     Returns
     -------
     np.ndarray
         (size_px, size_px, channels) uint8.
     """
+    if detector is not None and alignment is not None and alignment.fit == "affine":
+        (face,) = main_faces([image], detector)
+        if face is not None:
+            return face.crop(image, alignment, size_px, channels)
     shown = Image.fromarray(_luma(image) if channels == 1 else image)
     resized = shown.resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.asarray(resized).reshape(size_px, size_px, channels)

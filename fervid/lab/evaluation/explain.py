@@ -253,7 +253,8 @@ def _main_crop(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Crop the main face of an image; a small image, or any without a detector, is a face crop itself."""
     if detector is None or is_crop(image):
-        return whole(image, classifier.crop_px, classifier.channels), np.zeros((0, 2, 3))
+        form = classifier.crop_px, classifier.channels
+        return whole(image, *form, alignment=classifier.alignment, detector=detector), np.zeros((0, 2, 3))
     (face,) = main_faces([image], detector)
     if face is None:
         return None

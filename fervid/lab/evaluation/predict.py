@@ -75,7 +75,7 @@ def predict_images(images: Source | Iterable[Source], models: Models, *, detect:
             for k, face in enumerate(faces):
                 box, score = ((0, 0, *image.shape[1::-1]), np.nan) if face is None else (face.box_px, face.score)
                 rows.append((i, path, k, *map(float, box), float(score)))
-                crops.append(_crop(image, face, models))
+                crops.append(_crop(image, face, models, detect))
         if crops:
             prob.append(models.classifier.predict(np.stack(crops)))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -124,8 +124,10 @@ def _faces(pixels: list[np.ndarray], models: Models, detect: bool) -> list[list[
     return [next(found) if detect and not is_crop(image) else [None] for image in pixels]
 
 
-def _crop(image: np.ndarray, face: Face | None, models: Models) -> np.ndarray:
+def _crop(image: np.ndarray, face: Face | None, models: Models, detect: bool) -> np.ndarray:
     classifier = models.classifier
     if face is None:
-        return whole(image, classifier.crop_px, classifier.channels)
+        detector = models.detector if detect else None
+        form = classifier.crop_px, classifier.channels
+        return whole(image, *form, alignment=classifier.alignment, detector=detector)
     return face.crop(image, classifier.alignment, classifier.crop_px, classifier.channels)

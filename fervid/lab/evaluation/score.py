@@ -139,7 +139,8 @@ def _rows(paths: list[Path], classifier: TorchClassifier, detector: FaceDetector
                 row |= {name: f"{value:.1f}" for name, value in zip(_BOX, face.box_px)}
                 crops.append(face.crop(image, classifier.alignment, classifier.crop_px, classifier.channels))
             elif face is not None:
-                crops.append(whole(image, classifier.crop_px, classifier.channels))
+                form = classifier.crop_px, classifier.channels
+                crops.append(whole(image, *form, alignment=classifier.alignment, detector=detector))
         rows.append(row)
     prob = iter(classifier.predict(np.stack(crops)) if crops else ())
     for row in rows:

@@ -380,6 +380,7 @@ def _placed(corpus: Corpus, cache: Path | None, report: Callable[[str], None]) -
     faces = align_faces(corpus.faces, RAFDB_ALIGNMENT, always=True, cache=cache, report=report)
     report(f"{corpus.name}: training images are placed {faces.message}")
     if faces.in_place:
+        report(f"{corpus.name}: validation images stay as they are, with faces already where the network expects them")
         return replace(corpus, faces=faces.faces)
     validation = align_faces(corpus.validation, RAFDB_ALIGNMENT, always=True, cache=cache, report=report)
     report(f"{corpus.name}: validation images are placed {validation.message}")

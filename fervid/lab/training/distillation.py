@@ -1,6 +1,9 @@
 """Predictions of teachers as part of the targets (Hinton et al. 2015, arXiv 1503.02531)."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,17 +13,21 @@ from torch import Tensor
 from fervid.emotions.torch_classifier import TorchClassifier
 from fervid.errors import DataError
 from fervid.faces.crop import FaceAlignment
+from fervid.files import write_atomically
 from fervid.lab.data.datasets import FaceSet
 from fervid.lab.training.distributed import all_gather, rank_and_size
 from fervid.lab.training.recipe import Recipe
-from fervid.lab.training.resample import resample
+from fervid.lab.training.resample import identity, resample
 from fervid.lab.training.targets import Task
+from fervid.networks.weights import model_fingerprint
 
 __all__ = ["blend_targets", "distillation_targets", "mirrored", "teacher_predictions", "teacher_views"]
 
 _PRECISION = {"auto": "auto", "on": "bf16", "off": "fp32"}
 #: Faces that a teacher sees at once: bounds the memory of its crops.
 _BLOCK = 256
+#: Images lie as a teacher knows them where the crop around the median face is the image, up to this part of the side.
+_IN_PLACE = 0.03
 
 
 def distillation_targets(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: str) -> Tensor | None:
@@ -55,7 +62,12 @@ def distillation_targets(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, 
 
 
 def teacher_predictions(
-    faces: FaceSet, tasks: Sequence[Task], recipe: Recipe, device: str, aligned: FaceAlignment | None = None
+    faces: FaceSet,
+    tasks: Sequence[Task],
+    recipe: Recipe,
+    device: str,
+    aligned: FaceAlignment | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Tensor | None]:
     """Average the teachers' calibrated predictions for those of several tasks that they know.
 
@@ -69,6 +81,8 @@ def teacher_predictions(
     device : str
     aligned : FaceAlignment, optional
         Where landmarks lie in the network's input; needed for faces with a placement.
+    cache : Path, optional
+        Folder for the predictions, which a resumed run reads.
 
     Returns
     -------
@@ -80,6 +94,10 @@ def teacher_predictions(
     DataError
         If a teacher knows none of the tasks.
     """
+    path = None if cache is None else cache / f"teacher-{_key(faces, tasks, recipe)}.npz"
+    if path is not None and path.is_file():
+        with np.load(path) as stored:
+            return {task.name: torch.from_numpy(stored[task.name]) if task.name in stored else None for task in tasks}
     rank, workers = rank_and_size()
     share = faces if workers == 1 else faces.take(np.arange(len(faces)) % workers == rank)
     sums: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
@@ -87,7 +105,22 @@ def teacher_predictions(
         teacher = TorchClassifier(weights, device, precision=_PRECISION[recipe.bf16])
         for name, prob in _predict(teacher, share, tasks, recipe, aligned).items():
             sums[name].append(prob)
-    return {name: all_gather(torch.stack(found).mean(0), len(faces)) if found else None for name, found in sums.items()}
+    means = {
+        name: all_gather(torch.stack(found).mean(0), len(faces)) if found else None for name, found in sums.items()
+    }
+    if path is not None and rank == 0:
+        with write_atomically(path) as part, part.open("wb") as file:
+            arrays: dict[str, Any] = {name: prob.numpy() for name, prob in means.items() if prob is not None}
+            np.savez(file, **arrays)
+    return means
+
+
+def _key(faces: FaceSet, tasks: Sequence[Task], recipe: Recipe) -> str:
+    """Identify what the predictions depend on."""
+    teachers = [model_fingerprint(weights) for weights in recipe.teacher]
+    names = [(task.name, task.labels) for task in tasks]
+    text = repr((faces.fingerprint, teachers, names, "flip" in recipe.augment_kinds, recipe.bf16))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _predict(
@@ -127,22 +160,24 @@ def teacher_views(
         (m, crop_px, crop_px, channels) uint8.
     """
     side, channels = teacher.crop_px, teacher.channels
+    places = None
+    if faces.placement is not None and aligned is not None:
+        places = _teacher_places(faces.placement, aligned, teacher.alignment)
     for start in range(0, len(faces), _BLOCK):
         image = faces.image[start : start + _BLOCK]
-        if faces.placement is not None and aligned is not None:
-            place = _teacher_places(faces.placement[start : start + _BLOCK], aligned, teacher.alignment)
-            crop = (resample(image, place, side, channels) * 255).round().byte()
-        elif channels == 1 and image.ndim == 3:
+        if places is None and channels == 1 and image.ndim == 3:
             yield _resized(image, side)[..., None]
             continue
-        else:
-            plain = torch.eye(2, 3).repeat(len(image), 1, 1)
-            crop = (resample(image, plain, side, channels) * 255).round().byte()
+        place = identity(len(image)) if places is None else places[start : start + _BLOCK]
+        crop = (resample(image, place, side, channels) * 255).round().byte()
         yield crop.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _teacher_places(placement: np.ndarray, aligned: FaceAlignment, alignment: FaceAlignment) -> Tensor:
-    """Place a teacher's crops on faces whose landmarks `placement` maps from where they are in `aligned`."""
+def _teacher_places(placement: np.ndarray, aligned: FaceAlignment, alignment: FaceAlignment) -> Tensor | None:
+    """Place a teacher's crops on faces whose landmarks `placement` maps from where they are in `aligned`.
+
+    None where the images show faces as the teacher learned them: FER2013's do for a teacher of FER2013.
+    """
     if alignment == aligned:
         return torch.from_numpy(placement).float()
     points = np.array(aligned.landmarks)
@@ -153,7 +188,12 @@ def _teacher_places(placement: np.ndarray, aligned: FaceAlignment, alignment: Fa
     turn = turn * alignment.crop_scale
     corner = middle + turn * ((0.5 + 0.5j - mean) / alignment.crop_scale - (0.5 + 0.5j))
     rows = [np.stack([turn.real, -turn.imag, corner.real], 1), np.stack([turn.imag, turn.real, corner.imag], 1)]
-    return torch.from_numpy(np.stack(rows, 1)).float()
+    places = np.stack(rows, 1)
+    median = np.median(places, 0)
+    usual = np.array(alignment.landmarks)
+    if np.abs(usual @ median[:, :2].T + median[:, 2] - usual).mean() <= _IN_PLACE:
+        return None
+    return torch.from_numpy(places).float()
 
 
 def mirrored(image: np.ndarray, recipe: Recipe) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -199,7 +200,7 @@ def _at_least(counts: np.ndarray) -> np.ndarray:
     return frequency / frequency.sum()
 
 
-def mixture_of(material: TrainingData, recipe: Recipe, device: str) -> Mixture:
+def mixture_of(material: TrainingData, recipe: Recipe, device: str, cache: Path | None = None) -> Mixture:
     """Decide the heads of a recipe on several corpora, and build the targets of every training face.
 
     Parameters
@@ -209,6 +210,8 @@ def mixture_of(material: TrainingData, recipe: Recipe, device: str) -> Mixture:
         Its corpora may lack some of the material's; these have the recipe's options.
     device : str
         Where teachers run.
+    cache : Path, optional
+        Folder for the predictions of teachers.
 
     Returns
     -------
@@ -232,7 +235,7 @@ def mixture_of(material: TrainingData, recipe: Recipe, device: str) -> Mixture:
     parts = []
     for corpus, share in zip(material.corpora, shares):
         own = options[corpus.name]
-        soft = _teach(corpus, recipe, own, material, device)
+        soft = _teach(corpus, recipe, own, material, device, cache)
         heads = _heads_of(corpus.faces, corpus.name, tasks, own, soft)
         truth = {name: head.truth for name, head in _heads_of(corpus.validation, corpus.name, tasks, own, {}).items()}
         parts.append(CorpusTargets(corpus, own, share, _drawn(corpus.faces, recipe.class_power), heads, truth))
@@ -342,7 +345,7 @@ def majority_of(votes: np.ndarray) -> np.ndarray:
 
 
 def _teach(
-    corpus: Corpus, recipe: Recipe, options: CorpusRecipe, material: TrainingData, device: str
+    corpus: Corpus, recipe: Recipe, options: CorpusRecipe, material: TrainingData, device: str, cache: Path | None
 ) -> dict[str, np.ndarray]:
     """Give the teachers' predictions of labels and votes, (n, K), where they know the classes."""
     if not recipe.teacher or not options.teacher_weight:
@@ -352,7 +355,7 @@ def _teach(
     if faces.votes is not None:
         tasks.append(Task("votes", faces.vote_labels, 0))
     aligned = None if faces.placement is None else material.alignment[0]
-    found = teacher_predictions(faces, tasks, recipe, device, aligned)
+    found = teacher_predictions(faces, tasks, recipe, device, aligned, cache)
     return {name: prob.numpy() for name, prob in found.items() if prob is not None}
 
 

@@ -14,8 +14,8 @@ from fervid.networks.registry import ARCHITECTURES
 
 __all__ = ["BALANCES", "CorpusRecipe", "Recipe", "RecipeOptions", "load_grid", "load_recipe", "recipes", "same_recipe"]
 
-#: Architectures whose dense layers depend on the grid of the last feature map, so that a smaller window misleads them.
-_FIXED_GRID = ("baseline", "basecnn")
+#: Architectures whose last layers depend on the grid of the last feature map, so that a smaller window misleads them.
+_FIXED_GRID = ("baseline", "basecnn", "mobilefacenet")
 BALANCES = ("none", "weights", "oversample", "smote", "adasyn")
 _HEADS = ("hard", "both", "joint")
 _ALIGNS = ("none", "landmarks")
@@ -182,7 +182,7 @@ class Recipe:
             )
         if self.window_px not in (None, self.size_px) and self.arch in _FIXED_GRID:
             raise ConfigError(
-                f"window_px = {self.window_px}: the dense layers of {self.arch} need faces of one size; leave it out"
+                f"window_px = {self.window_px}: the last layers of {self.arch} need faces of one size; leave it out"
             )
         if self.heads == "both" and self.labels == "ferplus":
             raise ConfigError('heads = "both" learns labels and votes; labels = "ferplus" makes both the same')
@@ -362,10 +362,12 @@ def load_recipe(path: Path | None = None, **options: Unpack[RecipeOptions]) -> R
     Raises
     ------
     ConfigError
-        Naming the key, what was expected, and the file if the value is from there.
+        If there is no such recipe; else naming the key, what was expected, and the file if the value is from there.
     """
     if path is not None and not path.exists():
         path = recipes().get(str(path), path)
+        if not path.exists() and not path.suffix:
+            raise ConfigError(f"recipe {path}: no such recipe; expected {', '.join(recipes())} or a .toml file")
     written = read_toml(path) if path is not None else {}
     given = {name: value for name, value in options.items() if value is not None}
     return make_options(Recipe, written, given, source=f"{path}")

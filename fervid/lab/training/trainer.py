@@ -67,7 +67,9 @@ class Trainer:
         self.bf16 = recipe.bf16 == "on" or (recipe.bf16 == "auto" and has_bf16(device))
         self.mean_std = _IMAGENET if recipe.colour else _mean_std(material)
         self.mixture: Mixture | None = None
-        self.batches = self._draw(material) if recipe.draws or len(material.corpora) > 1 else self._pass(material)
+        self.batches = (
+            self._draw(material, checkpoint) if recipe.draws or len(material.corpora) > 1 else self._pass(material)
+        )
         self.net, self.averaged = self._build(), self._build().eval()
         frozen_norms = load_backbone(self.net, recipe.arch, recipe.init)
         if frozen_norms and not recipe.freeze:
@@ -93,10 +95,11 @@ class Trainer:
         self.teacher_prob = distillation_targets(self.faces, self.tasks, recipe, str(self.device))
         return PassedBatches(self.faces, self.targets(recipe.vote_weight), recipe)
 
-    def _draw(self, material: TrainingData) -> Batches:
+    def _draw(self, material: TrainingData, checkpoint: Path) -> Batches:
         """Prepare corpora from which images are drawn."""
         self.recipe.check_draws()
-        self.mixture = mixture_of(material, self.recipe, str(self.device))
+        folder = checkpoint.parent if checkpoint.parent.is_dir() else None
+        self.mixture = mixture_of(material, self.recipe, str(self.device), folder)
         self.tasks = self.mixture.tasks
         stated_prior(self.mixture, self.tasks[0], self.recipe)  # an error of the recipe, before training
         return DrawnBatches(self.mixture, self.recipe, self.device)
@@ -306,17 +309,20 @@ class Trainer:
         if self.mixture is not None:
             found = measure(self.mixture, self.recipe, self.logits_of)
             return dict(zip(found, broadcast(list(found.values()))))
-        faces = material.validation
+        return self._validate_one(material.validation)
+
+    def _validate_one(self, faces: FaceSet) -> dict[str, float]:
+        """Measure the averaged network on the validation faces of the only corpus."""
         names = [f"validation_accuracy{f'_{task.name}' if task.first else ''}" for task in self.tasks]
-        found_a = [0.0] * (1 + len(names))
+        found = [0.0] * (1 + len(names))
         if self.rank == 0:
             logits = self.predict(faces, self.averaged).cpu()
-            found_a[0] = loss_of(logits, targets_of(faces, self.recipe, self.recipe.vote_weight), self.tasks).item()
+            found[0] = loss_of(logits, targets_of(faces, self.recipe, self.recipe.vote_weight), self.tasks).item()
             for i, task in enumerate(self.tasks):
                 truth = truth_of(faces, task)
                 right = logits[:, task.outputs].argmax(1).numpy() == truth
-                found_a[i + 1] = float(right[truth >= 0].mean())
-        return dict(zip(("validation_loss", *names), broadcast(found_a)))
+                found[i + 1] = float(right[truth >= 0].mean())
+        return dict(zip(("validation_loss", *names), broadcast(found)))
 
     def record(self, row: dict[str, float]) -> None:
         """Append an epoch to the history; keep the best network if the run may stop early.

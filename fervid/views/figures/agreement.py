@@ -94,6 +94,8 @@ def _headline(facts: dict[str, Any]) -> dict[str, Any]:
         left_out.append(f"{n} event{'s' * (n > 1)} without duration")
     if left_out:
         rows["left out"] = "; ".join(left_out)
+    if others := facts["other_videos"]:
+        rows["video"] = f"the ratings name {', '.join(others)}; the timeline has another name"
     if origin_s := facts["origin_s"]:
         rows["clock"] = f"that of a player, with the first frame at {origin_s:g} s"
     if facts["labels_ignored"]:
