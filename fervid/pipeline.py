@@ -269,7 +269,7 @@ class _VideoRun:
         end_s, origin_s = self.video.end_s or 0.0, self.video.info.origin_s
         if not self.n_sampled and (self.stop_s <= 0 or (self.start_s > 0 and self.start_s >= end_s)):
             if self.stop_s <= 0:
-                found = f"its first frame is at {clock(origin_s)}, after --end {clock(self.config.end_s or 0.0)}"
+                found = f"its first frame is at {origin_s:.4g} s, after --end {self.config.end_s:g}"
                 raise VideoError(f"{self.name}: {found}; choose a later end", reason="bad_range")
             end, start = clock(end_s + origin_s), clock(self.config.start_s)
             raise VideoError(

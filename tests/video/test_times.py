@@ -1,5 +1,6 @@
 """Every frame has its own time, whatever a container stores of it; each is displayed until the next one comes."""
 
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -211,6 +212,21 @@ def test_a_declared_length_that_the_frames_contradict_is_a_reason(tmp_path):
     assert "duration_mismatch" in times_of(vfw_mkv(tmp_path / "vfw.mkv", packets, 2000.0))[3].reasons
     assert "duration_mismatch" in times_of(vfw_mkv(tmp_path / "long.mkv", packets, 8000.0))[3].reasons
     assert "duration_mismatch" in times_of(avi(tmp_path / "long.avi", chunks, b"MJPG", n=200))[3].reasons
+
+
+@pytest.mark.parametrize("factor", [0.5, 2])
+@pytest.mark.parametrize("suffix", ["webm", "flv"])
+def test_a_wrong_duration_in_a_header_is_a_reason(suffix, factor, tmp_path):
+    if suffix == "webm":
+        path = muxed(tmp_path / "clip.webm", coded(SLOW, MS, "libvpx"), MS, "libvpx", durations=False)
+    else:
+        path = uneven(tmp_path / "clip.flv", SLOW)
+    assert times_of(path)[3].reasons == []
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x44\x89") + 3 if suffix == "webm" else data.index(b"duration") + 9
+    data[at : at + 8] = struct.pack(">d", factor * struct.unpack(">d", data[at : at + 8])[0])
+    path.write_bytes(data)
+    assert times_of(path)[3].reasons in (["duration_mismatch"], ["truncated"])
 
 
 @pytest.mark.parametrize(("scale", "rate"), [(1, 0), (0, 25), (1, 10**9), (10**9, 1)])

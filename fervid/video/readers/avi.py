@@ -6,14 +6,14 @@ before it (AVI RIFF file reference, Microsoft).
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 __all__ = ["AviStream", "read_avi_stream"]
 
 _MAX_CHUNKS = 10_000
-_ENTRY = 16
+_ENTRY, _PALETTE = 16, b"pc"
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ def read_avi_stream(path: Path, number: int) -> AviStream:
                     stream = _header(file, *streams[number][1:])
             elif name == b"idx1" and start + size <= end:
                 index = _read(file, start, size)
-                ours = f"{number:02d}".encode()
-                found = sum(index[i : i + 2] == ours for i in range(0, len(index) - _ENTRY + 1, _ENTRY))
-                return AviStream(stream.has_rate, stream.length, found)
+                ours, names = f"{number:02d}".encode(), range(0, len(index) - _ENTRY + 1, _ENTRY)
+                found = sum(index[i : i + 2] == ours and index[i + 2 : i + 4] != _PALETTE for i in names)
+                stream = replace(stream, chunks=found)
             elif name == b"RIFF":  # a large file goes on in other lists, which have indices of their own
-                break
+                return replace(stream, chunks=None)
     return stream
 
 

@@ -328,6 +328,7 @@ class PyAVReader:
             step=1 / self._rate if self._rate else Fraction(1, 25),
             end_s=end_s,
             exact_end=stream.duration is not None or bool(duration_tag(stream.metadata)),
+            length_s=(self._container.duration or 0) / av.time_base if len(self._container.streams) == 1 else 0.0,
             declares=self._container_name() in _DECLARE_END,
             # MP4 declares how long decoding takes: with uneven B-frames, display takes longer
             slack_s=1.0 if self._container_name() == "mov" and stream.codec_context.has_b_frames else 0.0,

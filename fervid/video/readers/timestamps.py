@@ -157,6 +157,8 @@ class TimestampNormalizer:
         The end that the file declares, in seconds from the origin.
     exact_end : bool
         Whether the stream declares that end, not only its container.
+    length_s : float
+        The length that the container declares, if the stream is the only one in it; else 0.
     declares : bool
         Whether the file states that end; in other containers FFmpeg estimates it.
     slack_s : float
@@ -186,6 +188,7 @@ class TimestampNormalizer:
     step: Fraction
     end_s: float | None
     exact_end: bool
+    length_s: float
     declares: bool
     slack_s: float
     synthetic: bool
@@ -243,7 +246,7 @@ class TimestampNormalizer:
                 self.health.degrade("duration_mismatch")
             return min(left_s, _MAX_TAIL_S)
         if last.duration_s:
-            return min(last.duration_s, max(step_s, left_s))
+            return min(last.duration_s, MAX_HOLD_S if self.end_s is None else max(step_s, left_s))
         return min(step_s, gap_s, left_s if left_s > INSTANT_S else math.inf)
 
     def _monotonic(self, frames: Iterator[StampedFrame]) -> Iterator[_Normalized]:
@@ -316,6 +319,9 @@ class TimestampNormalizer:
                 return last_end_s
             self.health.degrade("truncated")
             return min(declared, last_end_s + _MAX_TAIL_S)
-        if self.declares and last_end_s > declared + max(_TOLERANCE * declared, step, self.slack_s):
+        allowed = max(_TOLERANCE * declared, step, self.slack_s)
+        # some containers count their length from the first frame on, some from 0
+        shorter = last_end_s + max(0.0, float(self.origin)) < self.length_s - allowed
+        if self.declares and (last_end_s > declared + allowed or shorter):
             self.health.degrade("duration_mismatch")
         return last_end_s
