@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from fervid._version import __version__
@@ -18,6 +19,7 @@ from fervid.emotions.classify import classify
 from fervid.errors import VideoError
 from fervid.faces.detect import detect, detect_all
 from fervid.faces.keyframes import FAST_INTERVAL, INTERVAL, detect_keyframes
+from fervid.faces.upright import is_upright, suggest_rotation
 from fervid.files import check_paths, wrap_video_errors, write_atomically
 from fervid.models import Models
 from fervid.provenance import RESULTS_VERSION, describe_source, resume_key
@@ -219,7 +221,7 @@ class _VideoRun:
     def __init__(self, name: str, video: Source, config: Config, models: Models, source: dict[str, Any]) -> None:
         self.name, self.video, self.config, self.models, self.source = name, video, config, models, source
         self.start_s, self.stop_s = FileClock(video.info.origin_s).part(config.start_s, config.end_s)
-        self.n_sampled = self.n_faces = 0
+        self.n_sampled = self.n_faces = self.n_with_face = self.n_upright = 0
         self.shots = ShotDetector(enabled=config.detect_shots)
         self.persons = PersonClusterer(models.embedder) if models.embedder and config.persons else None
         self.writer: FacesWriter | None = None
@@ -282,12 +284,22 @@ class _VideoRun:
         for batch in emotions:
             self.n_sampled += len(batch.sampled_s)
             self.n_faces += len(batch)
+            self.n_with_face += len(np.unique(batch.pts_s))
+            self.n_upright += int(is_upright(batch.score, batch.landmarks_px).sum())
             if self.writer:
                 with stage("write"):
                     self.writer.write(batch)
             if on_progress:
                 on_progress(Progress(float(batch.sampled_s[-1]), end_s, self.n_faces))
             yield batch
+
+    def _suggested_rotation(self) -> str | None:
+        """Where most frames have no face, or many faces are not certainly upright, the video may lie on its side."""
+        few = self.n_with_face < self.n_sampled / 2 or self.n_upright < 0.8 * self.n_faces
+        if self.config.rotate or not few or self.video.health.reasons:
+            return None
+        with stage("detect"):
+            return suggest_rotation(self.video.info, self.config, self.models.detector, self.video.end_s or 0.0)
 
     def _provenance(self) -> dict[str, Any]:
         """Everything that determined the result, and nothing else: no clock, no host."""
@@ -308,6 +320,8 @@ class _VideoRun:
                 "height_px": video.height_px,
                 "rotation_deg": video.rotation_deg,
                 "mirrored": video.mirrored,
+                "odd_matrix": video.odd_matrix,
+                "suggested_rotation": self._suggested_rotation(),
                 "hdr": video.hdr or None,
                 "stream": video.stream,
                 "frame_rate": str(video.frame_rate) if video.frame_rate else None,

@@ -41,7 +41,7 @@ MAY_IMPORT_HEAVY = {
     "runtime.cuda_graphs", "runtime.device",
     "tracks.dlib_embedder", "tracks.facenet_embedder",
     "video.readers.containers", "video.readers.decord", "video.readers.frame_geometry",
-    "video.readers.frame_skipping", "video.readers.nvdec",
+    "video.readers.frame_skipping", "video.readers.indexed", "video.readers.nvdec",
     "video.readers.pyav", "video.readers.pyav_frame", "video.readers.segment", "video.readers.tensor_frame",
     "video.readers.tensor_resize", "video.readers.timestamps", "video.readers.torchcodec",
     "video.writers.audio", "video.writers.clip",

@@ -183,7 +183,7 @@ def unreliable_emotions(summary: dict[str, Any], provenance: dict[str, Any]) -> 
 
 
 def timeline_notes(summary: dict[str, Any], provenance: dict[str, Any]) -> list[str]:
-    """Write what a reader of the summary must know about the model.
+    """Write what a reader of the summary must know about the model, and about the orientation of the video.
 
     Parameters
     ----------
@@ -196,12 +196,17 @@ def timeline_notes(summary: dict[str, Any], provenance: dict[str, Any]) -> list[
     list of str
         Such as "fear (15%) and disgust are unreliable outside FER2013; see fervid/weights/seresnet.md".
     """
+    notes, source = [], provenance.get("source", {})
+    if rotation := source.get("suggested_rotation"):
+        notes.append(f"faces are upright only in turned frames; process the video again with --rotate {rotation}")
+    if source.get("odd_matrix"):
+        notes.append("the display matrix is neither a rotation nor a mirroring; the nearest one is used (--rotate)")
     found = unreliable_emotions(summary, provenance)
     if found is None:
-        return []
+        return notes
     share = summary["dominant"]
     names = [f"{name} ({share[name]:.0%})" if share.get(name, 0.0) >= LEAST_SHARE else name for name in found.emotions]
-    return [f"{found.sentence(names)}; see {found.card}"]
+    return [*notes, f"{found.sentence(names)}; see {found.card}"]
 
 
 def load_timeline(path: str | Path, by: str = "track", *, time_index: bool = False) -> "pd.DataFrame":

@@ -1,6 +1,7 @@
 """All eight orientations, wherever a file declares them, and those that the user gives."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 
 from fervid.config import ROTATIONS, load_config
-from fervid.errors import ConfigError
+from fervid.errors import ConfigError, VideoError
 from fervid.video.geometry import ORIENTATIONS, Orientation
 from fervid.video.open import open_video, read_video
 from fervid.video.readers.pyav_frame import planes_of
-from tests.helpers.clips import HEIGHT, WIDTH, read_number, write_clip
+from tests.helpers.changing_clips import Part, write_parts
+from tests.helpers.clips import HEIGHT, WIDTH, draw, read_number, two_sizes, write_clip
+from tests.helpers.hdr_clips import write_hdr
 from tests.helpers.orientation_sei import write_with_sei
 from tests.helpers.reader_clips import read
 
@@ -140,3 +143,36 @@ def test_any_matrix_gives_the_nearest_orientation(axes, name, exact):
     a, b, c, d = axes
     found, is_exact = Orientation.of_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30))
     assert (found.name, is_exact) == (name, exact)
+
+
+@pytest.mark.parametrize("reader", ["decord", "torchcodec"])
+@pytest.mark.parametrize("name", ORIENTATIONS)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_other_readers_give_the_same_or_refuse(reader, name, suffix, make):
+    path = make(f"{name}.{suffix}", partial(_write, display=ORIENTATIONS[name], codec="libx264"))
+    _same_or_refused(path, reader)
+
+
+@pytest.mark.parametrize("reader", ["decord", "torchcodec"])
+def test_other_readers_refuse_what_they_do_not_know(reader, make):
+    builders = {
+        "message.mp4": partial(write_with_sei, codec="h264", display=_always("90")),
+        "sizes.mp4": two_sizes,
+        "shapes.mkv": partial(write_parts, parts=[Part(30, (128, 96)), Part(30, (128, 96), Fraction(2))], draw=draw),
+        "hdr.mkv": lambda path: write_hdr(path, [np.full((96, 128, 3), 90, np.uint8)] * 5, 16),
+    }
+    for name, builder in builders.items():
+        _same_or_refused(make(name, builder), reader)
+
+
+def _same_or_refused(path: Path, reader: str) -> None:
+    try:
+        video = open_video(path, reader=reader)
+    except VideoError as e:
+        assert "use --reader av" in str(e) and "\n" not in str(e)
+        return
+    with video, open_video(path) as expected:
+        for one, other in zip(video.frames(), expected.frames(), strict=True):
+            assert one.size_px == other.size_px
+            assert np.abs(one.rgb(64, 48).astype(int) - other.rgb(64, 48)).mean() < 12
+            assert np.abs(one.luma().astype(int) - other.luma()).mean() < 12

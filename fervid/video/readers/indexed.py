@@ -6,18 +6,27 @@ and changes of resolution: everything but the pixels comes from PyAV, and a file
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
+import av
 import numpy as np
 
 from fervid.errors import VideoError
 from fervid.video.reader import INSTANT_S, Health, RestartNeeded
+from fervid.video.readers.containers import choose_stream, open_container
+from fervid.video.readers.frame_geometry import GeometryTracker
 from fervid.video.readers.pyav import PyAVReader
+from fervid.video.readers.pyav_frame import PyAVFrame, Scalers
 
 __all__ = ["IndexedFrame", "IndexedReader", "resize_image"]
 
 P = TypeVar("P")
+
+#: Frames of one time, in seconds, are compared with PyAV's: so many keyframes, of this size, which may differ by this
+#: much of 255 on average.
+_SAME_TIME_S, _COMPARED, _COMPARED_PX, _MOST_APART = 0.001, 4, 32, 12.0
 
 
 class IndexedFrame:
@@ -99,6 +108,12 @@ class IndexedReader(ABC, Generic[P]):
             raise self._unsupported(f"it loses frames of {self.info.container}")
         if reasons:
             raise self._unsupported(", ".join(reasons))
+        if self.info.hdr:
+            raise self._unsupported("it has a high dynamic range")
+        try:
+            shown = self._keyframes(max_pixels)
+        except av.FFmpegError:
+            raise self._unsupported("it is damaged") from None
         self.health = Health()
         self.end_s: float | None = None
         self._last: tuple[int, P] | None = None
@@ -112,6 +127,36 @@ class IndexedReader(ABC, Generic[P]):
             raise self._unsupported(f"{self.library}: {_first_line(e)}") from None
         if count != len(self._times):
             raise self._unsupported(f"{self.library} counts {count} frames, the container {len(self._times)}")
+        for pts_s, rgb in shown:
+            self._compare(pts_s, rgb)
+
+    def _keyframes(self, max_pixels: int) -> list[tuple[float, np.ndarray]]:
+        """Decode the keyframes with PyAV, check their size, and return times and small images of the first ones."""
+        shown: list[tuple[float, np.ndarray]] = []
+        with open_container(self._path, max_pixels) as container:
+            stream, scalers = choose_stream(container, self._path, self.info.stream), Scalers()
+            stream.codec_context.skip_frame = "NONKEY"
+            tracker, tick = GeometryTracker(stream), Fraction(stream.time_base)
+            for frame in container.decode(stream):
+                tracker.stamp(frame)
+                found = PyAVFrame(frame, float((frame.pts or 0) * tick) - self.info.start_s, 0.0, scalers)
+                if found.size_px != (self.info.width_px, self.info.height_px):
+                    raise self._unsupported(f"at {found.pts_s:.1f} s its frames change their size or their shape")
+                if len(shown) < _COMPARED:
+                    shown.append((found.pts_s, found.rgb(_COMPARED_PX, _COMPARED_PX)))
+        return shown
+
+    def _compare(self, pts_s: float, expected: np.ndarray) -> None:
+        """Compare the library's frame at a time with PyAV's."""
+        number = int(np.argmin([abs(at - pts_s) for at, _ in self._times]))
+        if abs(self._times[number][0] - pts_s) > _SAME_TIME_S:
+            return
+        given = self._frame(number, *self._times[number]).rgb(_COMPARED_PX, _COMPARED_PX)
+        off = np.abs(np.asarray(given.cpu() if hasattr(given, "cpu") else given, int) - expected).mean()
+        if off > _MOST_APART:
+            raise self._unsupported(
+                f"its frame at {pts_s:.1f} s is displayed differently: orientation, range or colours"
+            )
 
     @abstractmethod
     def _open(self) -> Any:

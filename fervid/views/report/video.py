@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from fervid.config import Config, load_config
 from fervid.errors import OutputError, VideoError
 from fervid.timeline.read import Timeline
 from fervid.types import VideoInfo
+from fervid.video.geometry import on_largest
 from fervid.video.open import read_video
 
 __all__ = ["EMBED_MB", "MAX_EMBED_MB", "PageVideo", "open_page_video"]
@@ -41,6 +43,9 @@ class PageVideo:
         Size of the file.
     notes : tuple of str
         Warnings for the reader of the page.
+    places : tuple
+        From which time on frames have which place in the video, if they do not fill it: x, y, width and height as
+        fractions.
     """
 
     content: Path | None
@@ -50,6 +55,7 @@ class PageVideo:
     size_px: tuple[int, int]
     bytes: int
     notes: tuple[str, ...]
+    places: tuple[tuple[float, list[float]], ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Return what the scripts of the page need.
@@ -58,7 +64,13 @@ class PageVideo:
         -------
         dict
         """
-        return {"url": self.url, "mime": self.mime, "offset": self.offset_s, "size": self.size_px}
+        return {
+            "url": self.url,
+            "mime": self.mime,
+            "offset": self.offset_s,
+            "size": self.size_px,
+            "places": self.places,
+        }
 
 
 @contextmanager
@@ -96,6 +108,11 @@ def open_page_video(
     info, _ = read_video(video, config, lambda reader: reader.info)
     support = browser_support(video, stream=config.stream, max_pixels=config.max_pixels)
     if not transcode:
+        if config.rotate:
+            raise VideoError(
+                f"{video}: browsers do not know of --rotate; use --transcode to put an upright copy into the report",
+                reason="unsupported",
+            )
         if support.unsupported:
             raise VideoError(
                 f"{video}: not all browsers play {support.unsupported}; use --transcode to put an H.264 copy into the "
@@ -109,9 +126,10 @@ def open_page_video(
         raise OutputError(f"{beside}: is the video itself, where its copy would go; name another page with --out")
     part = page.with_name(f".{page.name}.film.{os.getpid()}.tmp")
     try:
-        _write_copy(video, part, config)
+        places = _write_copy(video, part, config)
         copied, _ = read_video(part, load_config(None), lambda reader: reader.info)
         copy = _page_video(part, beside, page, embed_mb, copied, ("The video is a copy made by --transcode.",))
+        copy = replace(copy, places=places)
         yield copy
         if copy.content is None:
             part.replace(beside)
@@ -127,10 +145,16 @@ def _config(timeline: Timeline) -> Config:
     return load_config(None, fps="native", **options)
 
 
-def _write_copy(video: Path, part: Path, config: Config) -> None:
+def _write_copy(video: Path, part: Path, config: Config) -> tuple[tuple[float, list[float]], ...]:
+    """Write the copy; return the places of frames in it, unless each fills it."""
     from fervid.video.writers.transcode import transcode
 
-    read_video(video, config, lambda reader: transcode(reader, part, max_pixels=config.max_pixels))
+    def write(largest_px: tuple[int, int] | None) -> list[tuple[float, list[float]]]:
+        copied = partial(transcode, out=part, max_pixels=config.max_pixels, largest_px=largest_px)
+        return read_video(video, config, copied)[0]
+
+    places = on_largest(write)
+    return () if len(places) <= 1 and all(at == [0, 0, 1, 1] for _, at in places) else tuple(places)
 
 
 def _page_video(

@@ -86,7 +86,13 @@ function facesAt(t) {
   return found;
 }
 
-/** The area of the video within the player, which keeps the aspect ratio: x, y, width, height in the canvas. */
+/** The area of the frame within the player, which keeps the aspect ratio: x, y, width, height in the canvas. */
+function frameArea(canvas, t) {
+  const [left, top, width, height] = videoArea(canvas);
+  const [, [x, y, w, h]] = (DATA.video.places || []).findLast(([from]) => from <= t + 0.001) || [0, [0, 0, 1, 1]];
+  return [left + x * width, top + y * height, w * width, h * height];
+}
+
 function videoArea(canvas) {
   const [w, h] = video.videoWidth ? [video.videoWidth, video.videoHeight] : DATA.video.size;
   const scale = Math.min(canvas.width / w, canvas.height / h);
@@ -97,7 +103,7 @@ function drawBoxes() {
   if (!BOXES) return;
   const context = clearCanvas(boxesCanvas);
   if (!context || !document.getElementById("boxes-on").checked) return;
-  const [left, top, width, height] = videoArea(boxesCanvas), dpr = devicePixelRatio;
+  const [left, top, width, height] = frameArea(boxesCanvas, playhead.t), dpr = devicePixelRatio;
   context.font = `600 ${12 * dpr}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   for (const { name, place, k, sure } of facesAt(playhead.t)) {
