@@ -20,10 +20,12 @@ from fervid.lab.training.distillation import teacher_predictions
 from fervid.lab.training.mixture import mixture_of
 from fervid.lab.training.optimisation import frozen_stages, optimiser_of, perturbed, stages_of
 from fervid.lab.training.pretrained import load_backbone
+from fervid.lab.training.priors import Evidence, fit_shared_temperature
 from fervid.lab.training.recipe import Recipe, load_recipe, recipes, same_recipe
 from fervid.lab.training.targets import Task, loss_of
 from fervid.lab.training.train import train
 from fervid.lab.training.trainer import Trainer
+from fervid.lab.training.validation import figures_of
 from fervid.networks.registry import build
 from tests.helpers.face_sets import some_faces
 
@@ -278,6 +280,20 @@ def test_two_processes_share_the_batches_of_several_corpora(two: TrainingData, t
     )
     first, second = (train(two, tmp_path / name, recipe) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_temperature_and_prior_of_a_mixture_are_found_again() -> None:
+    """Drawn from known probabilities: logits that are twice too large need the temperature 2."""
+    rng = np.random.default_rng(0)
+    prior = np.array([0.2, 0.3, 0.5])
+    logits = rng.normal(0, 1.5, (6000, 3))
+    prob = softmax(logits + np.log(prior), 1)
+    truth = (prob.cumsum(1) < rng.random((6000, 1))).sum(1)
+    truth[::7] = -1
+    evidence = [Evidence(2 * logits[rows], truth[rows], prior) for rows in (slice(4000), slice(4000, None))]
+    assert fit_shared_temperature(evidence, prior) == pytest.approx(2, rel=0.08)
+    assert figures_of(evidence[0].known(), prior, 2.0).ece < 0.03
+    assert fit_shared_temperature([], prior) == 1
 
 
 # -- how weights change -----------------------------------------------------------------------------

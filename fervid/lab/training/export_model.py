@@ -117,8 +117,8 @@ def _fold_priors(
     by_name = {task.name: task for task in mixture.tasks}
     for task in (by_name[name] for name in recipe.export_heads or by_name):
         found = {corpus: parts[task.name] for corpus, parts in evidence.items() if task.name in parts}
-        temperature = fit_shared_temperature(list(found.values()))
         stated = stated_prior(mixture, task, recipe)
+        temperature = fit_shared_temperature(list(found.values()), stated)
         move = np.log(stated / mixture.assumed(task)) * temperature
         bias[task.outputs] += torch.from_numpy(move).float()
         rows.append(torch.arange(task.outputs.start, task.outputs.stop))
