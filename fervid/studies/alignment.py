@@ -122,11 +122,13 @@ def read_timeline_series(path: Path, options: RatingOptions) -> TimelineSeries:
         raise DataError(f"{path}: no second with a face to compare ({counts})")
     prob = np.divide(summed, np.where(seen, total, np.nan)[:, None])
     model = facts.get("model", {}).get("name", "unknown")
-    return TimelineSeries(path, tuple(labels), second, status, prob, faces, model, _film(facts, second))
+    tracks = frozenset(frame["track"][chosen].dropna().astype(int)) if options.person is not None else frozenset()
+    film = _film(facts, second, tracks)
+    return TimelineSeries(path, tuple(labels), second, status, prob, faces, model, film)
 
 
-def _film(facts: dict[str, Any], second: np.ndarray) -> Film:
-    """Describe the part of the video that a timeline covers."""
+def _film(facts: dict[str, Any], second: np.ndarray, tracks: frozenset[int]) -> Film:
+    """Describe the part of the video that a timeline covers; `tracks` are those of the chosen person."""
     source, (start_s, stop_s) = facts.get("source", {}), processed_part(facts)
     last = float(second[-1])
     ends = [end for end in (source.get("duration_s"), stop_s) if end is not None and end > last]
@@ -135,6 +137,7 @@ def _film(facts: dict[str, Any], second: np.ndarray) -> Film:
         FileClock.of(facts),
         max(float(second[0]), start_s),
         min([*ends, last + 1]),
+        tracks,
     )
 
 

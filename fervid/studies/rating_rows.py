@@ -61,6 +61,8 @@ class Film:
     """First moment of the timeline, in seconds since the first frame."""
     end_s: float = math.inf
     """Last moment of the timeline, in seconds since the first frame."""
+    tracks: frozenset[int] = frozenset()
+    """The tracks of the chosen person, for ratings that name tracks only."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def parse_ratings(table: RatingTable, columns: Columns, options: RatingOptions, 
     """
     recordings = find_recordings(table, columns, film.name)
     kinds = find_events(table, columns) or {}
-    rows = _select_subject(table, columns, options, [row for row in table.rows if row[0] in recordings])
+    rows = _select_subject(table, columns, options, film, [row for row in table.rows if row[0] in recordings])
     rows = _select_tiers(table, columns, rows)
     found = ParsedRatings({}, intervals=False)
     rows = _select_lasting(table, columns, kinds, rows, found)
@@ -145,7 +147,7 @@ def parse_ratings(table: RatingTable, columns: Columns, options: RatingOptions, 
     if columns.weight is not None:
         return found
     for rater, own in found.ratings.items():
-        _check_order(table, rater, own, found.intervals)
+        _check_order(table, rater, own, found.intervals, one_person=options.person is not None)
     if film.clock.origin_s:
         found.ratings = _shift(found.ratings, film.clock)
     return found
@@ -183,7 +185,7 @@ def _subjects(table: RatingTable, columns: Columns, cells: list[str]) -> list[st
 
 
 def _select_subject(
-    table: RatingTable, columns: Columns, options: RatingOptions, rows: list[tuple[int, list[str]]]
+    table: RatingTable, columns: Columns, options: RatingOptions, film: Film, rows: list[tuple[int, list[str]]]
 ) -> list[tuple[int, list[str]]]:
     """Keep the rows about the chosen subject. A table that names no track is about any track, as for persons."""
     for kind in ("subject", "track", "person"):
@@ -199,6 +201,9 @@ def _select_subject(
             {name for own in names.values() for name in own if kind == "subject" or name.startswith(f"{kind} ")}
         )
         if not known and kind != "subject" and getattr(columns, kind) is None:
+            wanted_tracks = {f"track {track}" for track in film.tracks}
+            if kind == "person" and any(_OWN_SUBJECT.fullmatch(name) for own in names.values() for name in own):
+                rows = [row for row in rows if wanted_tracks & set(names[row[0]])]
             continue
         no_name = kind == "subject" and wanted in _NO_SUBJECT
         rows = [row for row in rows if wanted in names[row[0]] or (no_name and not names[row[0]])]
@@ -430,8 +435,18 @@ class _Clock:
 # -- contradictions ---------------------------------------------------------------------------------------------
 
 
-def _check_order(table: RatingTable, rater: str, own: list[Rating], intervals: bool) -> None:
-    """Check that moments increase, and that intervals, in any order, do not overlap."""
+def _check_order(table: RatingTable, rater: str, own: list[Rating], intervals: bool, *, one_person: bool) -> None:
+    """Check that moments increase, and that intervals, in any order, do not overlap.
+
+    The tracks of one person may share a second, in which the person returns after a cut.
+    """
+    if one_person:
+        tracks: dict[str, list[Rating]] = {}
+        for rating in own:
+            tracks.setdefault(rating.subject, []).append(rating)
+        for ratings in tracks.values():
+            _check_order(table, rater, ratings, intervals, one_person=False)
+        return
     if not intervals:
         by_subject: dict[str, list[Rating]] = {}
         for rating in own:

@@ -30,9 +30,11 @@ CROPS, ROUNDS = 128, 7
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", nargs="+", default=list(bundled()), help="default: all bundled ones")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument(
+        "--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="precisions to compare"
+    )
     parser.add_argument("--data", type=Path, help="labelled faces, to compare the accuracy of the precisions")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of the timing")
     args = parser.parse_args()
     torch.set_num_threads(1)
     classifiers = {

@@ -28,9 +28,11 @@ TOLERANCE_S = 0.002
 def main() -> int:
     """Compare all files; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("files", nargs="+", type=Path, help="videos to compare")
     parser.add_argument("--rate", type=float, help="frames per second of raw streams")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE_S, help="seconds")
+    parser.add_argument(
+        "--tolerance", type=float, default=TOLERANCE_S, help="seconds by which times may differ (default %(default)s)"
+    )
     options = parser.parse_args()
     print(f"compared with {'ffprobe' if shutil.which('ffprobe') else 'PyAV, as ffprobe is not installed'}")
     equal = [compare(path, options.rate, options.tolerance) for path in options.files]

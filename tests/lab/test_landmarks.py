@@ -147,6 +147,21 @@ def test_validation_faces_in_place_stay_as_they_are(loose: FaceSet, tmp_path: Pa
     assert any("validation images stay as they are" in line for line in messages)
 
 
+def test_twins_across_corpora_are_found_in_another_framing(tmp_path: Path) -> None:
+    """Two corpora have the same photographs of one face, cut loosely in one and tightly in the other."""
+    other = np.random.default_rng(1).integers(0, 256, (12, 64, 64), np.uint8)
+    tight, wide = faces_at(224, 112, 105, by=0.2), faces_at(230, 120, 175, by=0.2)
+    noise = FaceSet("noise", FER2013, other, np.arange(12) % 7)
+    paths = [write_parquet(tmp_path / f"{name}.parquet", one) for name, one in zip("abn", (tight, wide, noise))]
+    given = [f"a={paths[0]}", f"b={paths[1]}"], [f"a={paths[2]}", f"b={paths[1]}"]
+    recipe, lines = Recipe(arch="basecnn", align="landmarks"), list[str]()
+    DataSource.of(*given).read(replace(recipe, align="none", colour=True), lines.append)
+    assert not any(re.match("b: .* have near-duplicates among .* faces of a;", line) for line in lines)
+    lines.clear()
+    DataSource.of(*given).read(recipe, lines.append)
+    assert any(re.match("b: 24 of 24 faces .* have near-duplicates among 24 faces of a;", line) for line in lines)
+
+
 class FakeAffine:
     """A colour model of the fit "affine" that answers by the brightness of the middle; it keeps what it was shown."""
 

@@ -18,7 +18,7 @@ from fervid.timeline.read import open_timeline
 from fervid.views.export.export import intervals_to_show
 from fervid.views.export.formats import FORMATS
 from tests.helpers.annotation_files import WRITERS, Span, boris_aggregated, boris_tabular, elan_text
-from tests.helpers.clip_timelines import Row, face_at, process, with_rows, write_frames
+from tests.helpers.clip_timelines import Row, face_at, process, rewrite, with_rows, write_frames
 from tests.helpers.command_line import run
 from tests.helpers.hypothesis_settings import steady
 
@@ -95,6 +95,19 @@ def test_agree_reads_one_track_of_every_export(
         assert code == 0
     else:
         assert code == 2 and "more than one track (0, 1); choose by --track" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "suffix"), EXPORTS)
+@pytest.mark.parametrize(("person", "seconds"), [(0, 5), (1, 4)])
+def test_agree_reads_one_person_of_every_export(
+    name: str, suffix: str, person: int, seconds: int, template: Path, tmp_path: Path
+) -> None:
+    """Person 0 is track 0 and, after a cut, track 2, which share a second; person 1 is track 1."""
+    rows: list[Row] = [*TWO_TRACKS, (3, 2, "neutral"), (4, 2, "happiness")]
+    path = timeline(template, tmp_path / "t.parquet", rows, origin_s=2.5, duration_s=5.0)
+    path = rewrite(path, tmp_path / "p.parquet", lambda f: f.assign(person=f["track"].where(f["track"] != 2, 0)))
+    fervid.export(path, tmp_path / f"t{suffix}", name)
+    perfect(path, tmp_path / f"t{suffix}", seconds, person=person)
 
 
 @pytest.mark.parametrize("origin_s", ORIGINS)

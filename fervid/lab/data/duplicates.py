@@ -50,6 +50,26 @@ class Duplicates:
             f"{ours} faces of {self.train.name}; the labels differ in {self.disagree.sum()} of {len(self)} pairs"
         )
 
+    def merged(self, other: "Duplicates") -> "Duplicates":
+        """Add the pairs of another search in the same sets.
+
+        Parameters
+        ----------
+        other : Duplicates
+
+        Returns
+        -------
+        Duplicates
+            Of a pair in both, the larger correlation.
+        """
+        pairs, correlation, mirrored, disagree = (
+            np.concatenate([getattr(self, name), getattr(other, name)])
+            for name in ("pairs", "correlation", "mirrored", "disagree")
+        )
+        order = np.argsort(-correlation, kind="stable")
+        order = order[np.sort(np.unique(pairs[order], axis=0, return_index=True)[1])]
+        return Duplicates(self.train, self.held, pairs[order], correlation[order], mirrored[order], disagree[order])
+
     def drop(self, train: FaceSet) -> FaceSet:
         """Remove the faces that the held-out set shares.
 

@@ -12,15 +12,17 @@ import numpy as np
 from fervid.errors import DataError
 from fervid.faces.crop import FaceAlignment
 from fervid.lab.data.datasets import FaceSet, load_faces, load_training, load_validation
-from fervid.lab.data.duplicates import find_duplicates_across
+from fervid.lab.data.duplicates import Duplicates, find_duplicates_across
 from fervid.lab.data.face_alignment import RAFDB_ALIGNMENT, measure_alignment
-from fervid.lab.data.landmarks import align_faces
+from fervid.lab.data.landmarks import align_faces, crop_faces
 from fervid.lab.training.recipe import Recipe
 
 __all__ = ["Corpus", "CorpusSource", "DataSource", "TrainingData"]
 
 #: Names that contain the word test: "fer2013_private_test", "PrivateTest"; not "latest".
 _TEST = re.compile(r"(?<![A-Za-z])test|Test|TEST")
+#: Side of the crops in which near-duplicates are searched: that of FER2013.
+_COMPARED_PX = 48
 #: A corpus with its name: "mine=faces.parquet".
 _NAME = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 
@@ -327,7 +329,7 @@ class DataSource:
     def read(
         self, recipe: Recipe, report: Callable[[str], None] = lambda line: None, cache: Path | None = None
     ) -> TrainingData:
-        """Load the faces, search for near-duplicates between training and validation faces, and place the faces.
+        """Load the faces, place them, and search for near-duplicates between training and validation faces.
 
         Parameters
         ----------
@@ -349,16 +351,14 @@ class DataSource:
                 if not corpus.faces.colour:
                     report(f"{corpus.faces.name}: grey images; a colour network sees them in three equal channels")
         material = TrainingData(tuple(corpora))
-        corpora = list(self._without_duplicates(material.corpora, report))
         by_landmarks = [(one.align or recipe.align) == "landmarks" for one in self.corpora]
-        if not any(by_landmarks):
-            return TrainingData(tuple(corpora))
-        placed = [_placed(c, cache, report) if place else c for c, place in zip(corpora, by_landmarks)]
-        return TrainingData(tuple(placed), RAFDB_ALIGNMENT)
+        placed = [_placed(c, cache, report) if place else c for c, place in zip(material.corpora, by_landmarks)]
+        kept = tuple(self._without_duplicates(placed, report))
+        return TrainingData(kept, RAFDB_ALIGNMENT if any(by_landmarks) else None)
 
     def _without_duplicates(self, corpora: Sequence[Corpus], report: Callable[[str], None]) -> Iterator[Corpus]:
         """Report near-duplicates, and drop them if so wanted."""
-        found = find_duplicates_across([c.faces for c in corpora], [c.validation for c in corpora])
+        found = _duplicates(corpora)
         if len(corpora) > 1 and not any(len(one) for i, ours in enumerate(found) for one in ours[:i] + ours[i + 1 :]):
             report("no near-duplicates between training faces of one corpus and validation faces of another")
         for i, (corpus, ours) in enumerate(zip(corpora, found)):
@@ -373,6 +373,30 @@ class DataSource:
                 kept[shared] = False
                 corpus = replace(corpus, faces=corpus.faces.take(kept))
             yield corpus
+
+
+def _duplicates(corpora: Sequence[Corpus]) -> list[list[Duplicates]]:
+    """Compare the training faces of every corpus with the validation faces of every other.
+
+    Corpora frame the same photograph differently: where faces have a placement, the crops that the network sees are
+    compared, too.
+    """
+    train, held = [c.faces for c in corpora], [c.validation for c in corpora]
+    found = find_duplicates_across(train, held)
+    if len(corpora) == 1 or all(faces.placement is None for faces in train):
+        return found
+    of_crops = find_duplicates_across([_as_placed(faces) for faces in train], [_as_placed(faces) for faces in held])
+    return [
+        [one if i == j else one.merged(other) for j, (one, other) in enumerate(zip(ours, theirs))]
+        for i, (ours, theirs) in enumerate(zip(found, of_crops))
+    ]
+
+
+def _as_placed(faces: FaceSet) -> FaceSet:
+    """Give the images as the network sees them, grey and small; those that lie in place are left as they are."""
+    if faces.placement is None or (faces.median_placement == np.eye(2, 3)).all():
+        return faces
+    return replace(faces, image=crop_faces(faces, _COMPARED_PX, 1)[..., 0], placement=None)
 
 
 def _placed(corpus: Corpus, cache: Path | None, report: Callable[[str], None]) -> Corpus:

@@ -115,14 +115,16 @@ def stamp_frames(frames: Iterable[Any], *, tick: Fraction, decoding: bool, healt
     ------
     StampedFrame
     """
-    last, step, offset, disorder = None, 0, 0, _DISORDER_S / tick
+    last, step, offset, anchor, disorder = None, 0, 0, None, _DISORDER_S / tick
     for frame in frames:
-        pts, dts = None if decoding else frame.pts, frame.dts
+        pts, dts = None if decoding or frame.pts == anchor else frame.pts, frame.dts
+        if pts is not None:
+            anchor, offset = pts, pts - dts if dts is not None else offset
         if pts is not None and (last is None or pts > last or last - pts > disorder):
             stamp = pts
-            offset = pts - dts if dts is not None else offset
         elif dts is not None:
-            stamp = dts + offset
+            # a stamp that belongs to another frame may lie behind: then the clock waits
+            stamp = dts + offset if last is None or decoding else max(dts + offset, last + max(1, step // 8))
         else:  # the decoder is flushed
             stamp = None if last is None else last + step
         health.untimed += not decoding and stamp != pts
