@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.helpers.clips import add_video, encode
 
-_IN_BAND = {"x264-params": "repeat-headers=1:keyint=250:scenecut=0", "preset": "veryfast", "bf": "2", "crf": "12"}
+_IN_BAND = {"preset": "veryfast", "bf": "2", "crf": "12"}
 _OPTIONS = {"libx264": _IN_BAND, "libvpx": {"deadline": "realtime", "b": "2M"}, "mpeg2video": {}}
 
 
@@ -29,20 +29,26 @@ class Part:
 
 
 def write_parts(
-    path: Path, parts: Sequence[Part], draw: Callable[[int, int, int], np.ndarray], codec: str = "libx264"
+    path: Path,
+    parts: Sequence[Part],
+    draw: Callable[[int, int, int], np.ndarray],
+    codec: str = "libx264",
+    keyint: int = 250,
 ) -> Path:
     """Write parts one after the other, at 25 frames per second; `draw` takes a number and a stored size."""
-    first = 0
+    first, options = 0, dict(_OPTIONS[codec])
+    if codec == "libx264":
+        options["x264-params"] = f"repeat-headers=1:keyint={keyint}:scenecut=0"
     with av.open(path, "w") as out:
         stream = None
         for part in parts:
             if stream is None:
-                stream = encoder = add_video(out, codec, size=part.size, options=_OPTIONS[codec])
+                stream = encoder = add_video(out, codec, size=part.size, options=options)
             else:
                 encoder = av.CodecContext.create(codec, "w")
                 encoder.width, encoder.height, encoder.pix_fmt = *part.size, "yuv420p"
                 encoder.time_base, encoder.framerate, encoder.thread_count = Fraction(1, 25), Fraction(25), 1
-                encoder.options = _OPTIONS[codec]
+                encoder.options = options
             if part.pixel_shape != 1:
                 encoder.sample_aspect_ratio = part.pixel_shape
             numbers = range(first, first + part.n)

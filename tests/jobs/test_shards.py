@@ -42,8 +42,9 @@ from fervid.video.sampling import sample_frames
 from fervid.video.segments import BEFORE_S, Index, NotSplittable, Segment, plan_segments
 from tests.helpers import failing_jobs
 from tests.helpers.broken_clips import cut, overwritten
+from tests.helpers.changing_clips import Part, write_parts
 from tests.helpers.clips import add_video, encode, joined, write_clip
-from tests.helpers.fakes import Face, FakeClassifier, FakeDetector, Seen, face_batch, same, split
+from tests.helpers.fakes import Face, FakeClassifier, FakeDetector, Seen, draw_faces, face_batch, same, split
 from tests.helpers.hypothesis_settings import steady
 from tests.helpers.killed_batches import read_results
 from tests.helpers.scenes import scene, write
@@ -248,6 +249,16 @@ def test_the_number_of_workers_does_not_change_the_bytes(film, tmp_path, workers
     found = results(film, tmp_path / "found", on_workers(workers, on_progress=reports.append), **options)
     assert found == expected and found[2] == ""
     assert reports and reports[-1].done_s <= 8.1 and reports[-1].end_s == pytest.approx(8)
+
+
+def test_a_film_whose_geometry_changes_has_the_same_bytes(tmp_path):
+    def draw(number: int, width: int, height: int) -> np.ndarray:
+        return draw_faces((width / 4, height / 4, width / 2, height / 2), size=(width, height))
+
+    parts = [Part(75, (128, 96)), Part(75, (256, 192)), Part(50, (96, 128), Fraction(4, 3))]
+    path = write_parts(tmp_path / "film.mkv", parts, draw, keyint=25)
+    expected = results(path, tmp_path / "expected")
+    assert results(path, tmp_path / "found", on_workers(2)) == expected and expected[2] == ""
 
 
 def noisy(path: Path, n: int = 125) -> Path:
