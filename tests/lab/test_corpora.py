@@ -118,7 +118,7 @@ def test_targets_mix_votes_and_labels_by_their_weights(two: TrainingData) -> Non
     mixture = mixture_of(data, recipe, "cpu")
     head = mixture.parts[0].heads["seven"]
     assert head.target[0, FER2013.index("fear")] == pytest.approx(0.75) and head.target[0, 0] == pytest.approx(0.25)
-    assert head.weight[0] == 1 and head.weight[1] == 0  # nobody votes for a class of this head
+    assert head.weight[0] == 1 and head.weight[1] == 0  # all votes are for a class that this head lacks
     assert head.truth[1] == -1 and head.truth[2] == ours.label[2]
     assert mixture.parts[0].heads["ours"].target[0, 0] == pytest.approx(0.75)
     assert mixture.parts[0].share == 0.75
@@ -446,7 +446,7 @@ def test_shipped_recipes_are_found_by_name() -> None:
 
 
 def test_teacher_weight_is_a_corpus_of_its_own(two: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The teacher says neutral of every face; only the first corpus listens, half."""
+    """The teacher predicts neutral for every face, and only the first corpus gives it weight."""
     asked: list[str] = []
 
     def answers(faces: FaceSet, tasks: Any, *_: object) -> dict[str, torch.Tensor]:

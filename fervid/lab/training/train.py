@@ -40,7 +40,7 @@ def train(
     recipe : Recipe
     device : str
     on_epoch : Callable
-        Receives one line per epoch, and one about the alignment of the faces.
+        Receives one line per epoch, and others about teachers and the alignment of the faces.
 
     Returns
     -------
@@ -57,6 +57,8 @@ def train(
     device = resolve_device(device)
     preflight([recipe], device)
     make_folder(out)
+    if recipe.teacher:
+        on_epoch(f"{', '.join(recipe.teacher)}: predictions for the training images, which take a while")
     with spawn(recipe.workers, _train_worker, (material, out, recipe)):
         run = Trainer(material, recipe, device, out / "checkpoint.pt")
         if run.epoch:

@@ -160,13 +160,13 @@ def _write_copy(video: Path, part: Path, config: Config) -> tuple[tuple[float, l
 def _page_video(
     content: Path, beside: Path, page: Path, embed_mb: float, info: VideoInfo, notes: tuple[str, ...]
 ) -> PageVideo:
-    """Decide by size whether to embed or to link. Browsers use the clock of the file."""
+    """Decide by size whether to embed or to link. Browsers count from timestamp 0, wherever the first one is."""
     size = content.stat().st_size
     embed = size <= embed_mb * 1e6
     url = "" if embed else _relative_url(beside, page)
     mime = "video/webm" if info.container == "matroska" else "video/mp4"
     size_px = (info.width_px, info.height_px)
-    return PageVideo(content if embed else None, url, mime, max(0.0, info.origin_s), size_px, size, notes)
+    return PageVideo(content if embed else None, url, mime, max(0.0, info.start_s), size_px, size, notes)
 
 
 def _relative_url(file: Path, page: Path) -> str:

@@ -8,12 +8,21 @@ const OFFSET = DATA.video ? DATA.video.offset : 0;
 function loadVideo() {
   if (!video) return;
   video.addEventListener("error", () => showNote("This browser cannot play the video. Create the report again with --transcode."));
+  video.addEventListener("loadeddata", checkShape);
   for (const name of ["timeupdate", "seeked", "loadeddata", "play"]) video.addEventListener(name, follow);
   if (DATA.video.url) { video.src = DATA.video.url; return; }
   const embedded = document.getElementById("video-content"), text = embedded.textContent, parts = [];
   embedded.remove();
   for (let at = 0; at < text.length; at += 1 << 22) parts.push(bytes(text.slice(at, at + (1 << 22))));
   video.src = URL.createObjectURL(new Blob(parts, { type: DATA.video.mime }));
+}
+
+/** Browsers do not know the display orientation of H.264 and HEVC: boxes would lie beside the faces. */
+function checkShape() {
+  const [w, h] = DATA.video.size, shape = video.videoWidth / video.videoHeight;
+  if (shape && Math.abs(Math.log(shape * h / w)) > 0.1) {
+    showNote("This browser displays the video in another orientation. Create the report again with --transcode.");
+  }
 }
 
 function showNote(text) { document.getElementById("video-note").textContent = text; }
