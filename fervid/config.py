@@ -122,9 +122,9 @@ class Config:
     rotate: str | None = None
     """One of ROTATIONS: how stored frames are displayed, whatever the file declares; None: as the file declares."""
     start_s: float = 0.0
-    """Where processing starts, in seconds since the first frame."""
+    """Where processing starts, in seconds as a player of the file shows them (clock.FileClock)."""
     end_s: float | None = None
-    """Where processing ends, before this second; None: at the end of the video."""
+    """Where processing ends, before this time of a player; None: at the end of the video."""
     max_pixels: int = MAX_PIXELS
     """Frames of more pixels are refused."""
 

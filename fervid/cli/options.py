@@ -305,8 +305,12 @@ class PipelineOptions(TypedDict, total=False):
             "decoded.",
         ),
     ]
-    start_s: Annotated[float | None, time_option("--start", panel="Sampling", help="Start at this time of the video.")]
-    end_s: Annotated[float | None, time_option("--end", panel="Sampling", help="Stop before this time of the video.")]
+    start_s: Annotated[
+        float | None, time_option("--start", panel="Sampling", help="Start at this time, as a player shows it.")
+    ]
+    end_s: Annotated[
+        float | None, time_option("--end", panel="Sampling", help="Stop before this time, as a player shows it.")
+    ]
     stream: Annotated[
         int | None, option(panel="Sampling", help="Video stream to read, as numbered by fervid probe.", metavar="N")
     ]
