@@ -132,7 +132,7 @@ def _cut(luma: Tensor, frame: np.ndarray, plan: _Plan, some: np.ndarray, limited
     )
     line = torch.from_numpy(frame).to(device)[:, None] * luma.shape[1] + rows
     index = (line * luma.shape[2])[:, :, None] + columns[:, None]
-    region = luma.view(-1)[index].float()
+    region = luma.reshape(-1)[index].float()
     if limited:
         region = full_range_of(region)
     cells = int(plan.small[some, 1].max()), int(plan.small[some, 0].max())

@@ -452,11 +452,11 @@ class _Scarce(FakeDetector):
     def __init__(self, most: int) -> None:
         self.most, self.failed = most, 0
 
-    def detect(self, images: torch.Tensor, min_face_px: float) -> Detections:
+    def detect(self, images: torch.Tensor | np.ndarray, min_face_px: float) -> Detections:
         if len(images) > self.most:
             self.failed += 1
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return super().detect(images.numpy(), min_face_px)
+        return super().detect(np.asarray(images), min_face_px)
 
 
 def test_the_pipeline_recovers_from_a_lack_of_memory(monkeypatch):

@@ -199,17 +199,19 @@ def coloured(path: Path) -> Path:
     return path
 
 
-def two_sizes(path: Path, first: tuple[int, int] = (WIDTH, HEIGHT), then: tuple[int, int] = SMALL) -> Path:
-    """One stream of 25 frames of one size, then 25 of another; the times continue."""
+def two_sizes(
+    path: Path, first: tuple[int, int] = (WIDTH, HEIGHT), then: tuple[int, int] = SMALL, *, still: bool = False
+) -> Path:
+    """One stream of 25 frames of one size, then 25 of another; the times continue. `still`: without motion."""
     in_band = {"x264-params": "repeat-headers=1"}
     with av.open(path, "w") as out:
         stream = add_video(out, size=first, options=in_band)
-        out.mux(list(encode(stream, (draw(i, *first) for i in range(25)), range(25))))
+        out.mux(list(encode(stream, (draw(0 if still else i, *first) for i in range(25)), range(25))))
         encoder = av.CodecContext.create("libx264", "w")
         encoder.width, encoder.height, encoder.pix_fmt = *then, "yuv420p"
         encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
         encoder.options = _OPTIONS["libx264"] | in_band
-        for packet in encode(encoder, (draw(i, *then) for i in range(25, 50)), range(25, 50)):
+        for packet in encode(encoder, (draw(0 if still else i, *then) for i in range(25, 50)), range(25, 50)):
             packet.stream = stream
             out.mux(packet)
     return path
