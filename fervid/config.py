@@ -25,6 +25,7 @@ __all__ = [
     "PRECISIONS",
     "ROTATIONS",
     "SAMPLINGS",
+    "SMALLEST_FACE_PX",
     "Config",
     "ConfigOptions",
     "check_choice",
@@ -46,7 +47,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 #: How stored frames are displayed: turned clockwise by these degrees, then mirrored left to right.
 ROTATIONS = ("0", "90", "180", "270", "mirrored", "mirrored-90", "mirrored-180", "mirrored-270")
 #: Side of MTCNN's first network, and so of the smallest face that can be found (Zhang et al. 2016, arXiv 1604.02878).
-_SMALLEST_FACE_PX = 12
+SMALLEST_FACE_PX = 12
 
 #: Other names of Config's fields, in files and as keywords: those of earlier versions, and those of the command line.
 ALIASES = {
@@ -143,7 +144,7 @@ class Config:
                 raise ConfigError(f"rotate needs the reader av, found reader {self.reader}")
         _within("rate", self.rate, 0.01, 1000, "frames per second of a raw stream")
         _within("fps", self.fps, 1, 1000, "a number or native; every second of a timeline needs a sampled frame")
-        _within("min_face_px", self.min_face_px, _SMALLEST_FACE_PX, 100_000, "pixels of the video")
+        _within("min_face_px", self.min_face_px, SMALLEST_FACE_PX, 100_000, "pixels of the video")
         _within("detection_size_px", self.detection_size_px, 64, 16_384, "pixels")
         _within("track_start_score", self.track_start_score, 0, 1, "a score")
         _within("max_lost_s", self.max_lost_s, 0, 3600, "seconds")

@@ -10,7 +10,7 @@ from fervid.errors import WeightsError
 from fervid.files import file_sha256, to_utf8
 from fervid.timeline.schema import SCHEMA_VERSION
 
-__all__ = ["RESULTS_VERSION", "describe_source", "models_fingerprint", "resume_key"]
+__all__ = ["RESULTS_VERSION", "describe_source", "models_fingerprint", "requested_prior", "resume_key"]
 
 #: The version of fervid's results, raised by hand whenever its own code changes any value of a timeline: a rerun then
 #: processes every video again rather than mix two versions in one folder. tests/test_results_version.py holds the
@@ -46,7 +46,7 @@ def models_fingerprint(config: Config) -> str:
     if config.persons:
         files.append(find_embedder(config.persons))
     digest = hashlib.sha256(model_fingerprint(config.weights).encode())
-    prior = _requested_prior(config)
+    prior = requested_prior(config)
     if prior is not None:
         digest.update(json.dumps(prior).encode())
     for file in files:
@@ -57,10 +57,24 @@ def models_fingerprint(config: Config) -> str:
     return digest.hexdigest()
 
 
-def _requested_prior(config: Config) -> tuple[float, ...] | None:
+def requested_prior(config: Config) -> tuple[float, ...] | None:
     """Read the prior that a configuration requests: its values, as the name of a file says nothing about its content.
 
-    None for that of the weights, which is a part of their facts.
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    tuple of float or None
+        None for that of the weights, which is a part of their facts.
+
+    Raises
+    ------
+    ConfigError
+        As for `emotions.prior.find_prior`.
+    WeightsError
+        If the weights are unknown or their facts cannot be read.
     """
     from fervid.emotions.facts import read_facts
     from fervid.emotions.prior import find_prior

@@ -247,9 +247,13 @@ def probe(path: Name, *, pipeline: Name | None = None, **options: "Unpack[Config
         If an option is unknown or out of range.
     """
     from fervid.config import load_config
+    from fervid.provenance import requested_prior
     from fervid.video.probe import describe_video
 
-    return describe_video(Path(path), load_config(pipeline, **options))
+    config = load_config(pipeline, **options)
+    if config.prior != "default":
+        requested_prior(config)  # raises for a prior that does not fit
+    return describe_video(Path(path), config)
 
 
 def predict(

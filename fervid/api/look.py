@@ -45,11 +45,17 @@ def info(timeline: Name) -> dict[str, Any]:
         If weights are unknown or their facts cannot be read.
     """
     from fervid.emotions.facts import describe_weights
-    from fervid.networks.weights import find_weights, is_weights
+    from fervid.errors import DataError
+    from fervid.networks.weights import bundled, find_weights, is_weights
     from fervid.timeline.read import describe_timeline
 
     if is_weights(str(timeline)):
         return describe_weights(find_weights(str(timeline)))
+    if not Path(timeline).suffix and not Path(timeline).exists():
+        raise DataError(
+            f"{timeline}: no such file or bundled model; expected a timeline, {', '.join(bundled())} or a "
+            ".safetensors file"
+        )
     return describe_timeline(Path(timeline))
 
 

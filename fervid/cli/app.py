@@ -133,7 +133,12 @@ class Command(TyperCommand):
         if not ctx.resilient_parsing:
             self._check_values(ctx, current)
         ctx.allow_extra_args = True
-        extra = super().parse_args(ctx, [*current, *args[end:]])
+        try:
+            extra = super().parse_args(ctx, [*current, *args[end:]])
+        except typer.BadParameter as e:
+            if found := re.match("Input should be a valid (number|integer)", e.message):
+                e.message = f"expected a {'whole ' * (found[1] == 'integer')}number{_found(e.param, current)}."
+            raise
         if extra and not ctx.resilient_parsing:
             ctx.fail(self._too_many(extra[0]))
         return extra
@@ -173,7 +178,7 @@ class Command(TyperCommand):
         -------
         list of str
         """
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+        return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
 
     def get_help_option(self, ctx: Any) -> Any:
         """Give the --help option, in the panel of the run.
@@ -198,6 +203,16 @@ def _values(option: Any) -> str:
         return ""
     *most, last = (_VALUES.get(word, word) for word in option.metavar.split("|"))
     return f": {', '.join(most)} or {last}" if most else f": {last}"
+
+
+def _found(option: Any, args: list[str]) -> str:
+    """Name the value that the arguments give an option, as ", found 'abc'"; "" if there is none."""
+    names = tuple(getattr(option, "opts", ()))
+    for arg, following in reversed(list(zip(args, [*args[1:], ""]))):
+        name, equals, value = arg.partition("=")
+        if name in names:
+            return f", found {(value if equals else following)!r}"
+    return ""
 
 
 def _json_as_flag(args: list[str]) -> list[str]:
@@ -270,11 +285,15 @@ def command(group: str, example: str, *, rerun: str = RESTARTS, bare: bool = Fal
 
         run.__signature__ = signature  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-        return app.command(cls=Command, epilog=f"Example: {example}", no_args_is_help=not bare, rich_help_panel=group)(
-            run
-        )
+        epilog, text = f"Example: {example}", _unwrapped(inspect.getdoc(call) or "")
+        return app.command(cls=Command, help=text, epilog=epilog, no_args_is_help=not bare, rich_help_panel=group)(run)
 
     return register
+
+
+def _unwrapped(text: str) -> str:
+    """Make one line of each paragraph, as help is wrapped to the width of the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _signature(call: Callable) -> inspect.Signature:

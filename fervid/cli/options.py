@@ -268,10 +268,20 @@ PresetWeights = Annotated[
         panel="Model", help=f"A bundled model (default {Config.weights}) or a .safetensors file.", metavar="NAME|FILE"
     ),
 ]
+_PRIORS = ("default", "uniform", "trained")
+
+
+def _parse_prior(text: str) -> str:
+    """Read the name of a prior in any case; another text is a file."""
+    return text.casefold() if text.casefold() in _PRIORS else text
+
+
 _PRIOR = "Class frequencies that the probabilities assume: those of the weights (default), equal ones, those of the "
 _PRIOR += "training data, or a .toml or .json file with one number per emotion."
-Prior = Annotated[str, option(panel="Model", help=_PRIOR, metavar="default|uniform|trained|FILE")]
-PresetPrior = Annotated[str | None, option(panel="Model", help=_PRIOR, metavar="default|uniform|trained|FILE")]
+Prior = Annotated[str, option(panel="Model", help=_PRIOR, metavar=f"{'|'.join(_PRIORS)}|FILE", parser=_parse_prior)]
+PresetPrior = Annotated[
+    str | None, option(panel="Model", help=_PRIOR, metavar=f"{'|'.join(_PRIORS)}|FILE", parser=_parse_prior)
+]
 PresetDevice = Annotated[str | None, option(panel="Run", help="auto (default), cpu, cuda or cuda:N.", metavar="DEVICE")]
 
 # -- options of the pipeline ------------------------------------------------------------------------

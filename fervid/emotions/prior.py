@@ -70,7 +70,8 @@ def find_prior(prior: str, head: Head, path: Path) -> Prior:
     Parameters
     ----------
     prior : str
-        A key of PRIORS, or a .toml or .json file that gives every emotion of the head its frequency.
+        A key of PRIORS, or a .toml or .json file that gives every emotion of the head its frequency, alone or in a
+        single table `prior`.
     head : Head
     path : Path
         The weights, to name them in errors.
@@ -118,6 +119,8 @@ def _read_file(path: Path, head: Head) -> tuple[float, ...]:
         raise ConfigError(f"{path}: not readable as {path.suffix[1:].upper()} ({e})") from None
     if not isinstance(written, Mapping):
         raise ConfigError(f"{path}: expected a number for each emotion, found {type(written).__name__}")
+    if list(written) == ["prior"] and isinstance(written["prior"], Mapping):  # the table of a recipe
+        written = written["prior"]
     values: dict[str, float] = {}
     for key, value in written.items():
         try:
@@ -130,11 +133,12 @@ def _read_file(path: Path, head: Head) -> tuple[float, ...]:
             raise ConfigError(f"{path}: {name} occurs twice, as {key} too")
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not is_number or value <= 0:
-            raise ConfigError(f"{path}: {key} = {value}: expected a number above 0")
+            raise ConfigError(f"{path}: {key} = {value!r}: expected a number above 0")
         values[name] = float(value)
     if missing := [name for name in head.labels if name not in values]:
         expected = f"expected a number for each of {', '.join(head.labels)}"
         raise ConfigError(f"{path}: {', '.join(missing)} missing; {expected}")
     if abs((total := math.fsum(values.values())) - 1) > PRIOR_TOLERANCE:
-        raise ConfigError(f"{path}: the frequencies sum to {total:.4g}, expected 1")
+        percentages = "; divide each by 100" if abs(total / 100 - 1) <= PRIOR_TOLERANCE else ""
+        raise ConfigError(f"{path}: the frequencies sum to {total:.4g}, expected 1{percentages}")
     return tuple(values[name] for name in head.labels)

@@ -15,7 +15,8 @@ _NOTES = {
     "repair_time": "frames without timestamps of their own: their times are interpolated",
     "decoding_time": "timestamps out of order: times are those of decoding",
     "careful": "damaged at the start: decoded on one thread, damaged frames left out, the result degraded",
-    "synthetic_time": "no usable timestamps: frames counted at the declared rate, the result degraded",
+    "synthetic_time": "no usable timestamps: frames counted at the declared rate, the result degraded; state the rate "
+    "with --rate N",
 }
 
 

@@ -18,6 +18,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from fervid.clock import FileClock, clock, processed_part
+from fervid.config import SMALLEST_FACE_PX, Config
 from fervid.runtime.profiling import Profiler
 from fervid.timeline.read import timeline_notes, timeline_summary
 from fervid.views.wording import LABELS, NO_SHOTS, counters, options, shown
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLEAR",
-    "NO_FACE_HINT",
     "line_printer",
     "plain",
     "print_evaluation",
@@ -48,8 +48,6 @@ __all__ = [
 
 #: Below this share of clear face time, the most frequent expression is not informative.
 CLEAR = 0.5
-#: Advice if no face was found in a whole video.
-NO_FACE_HINT = "try --min-face 20 or --detector centerface; fervid probe shows the smallest face searched for"
 #: Labels of the columns of a confusion matrix.
 _SHORT = {"happiness": "happy", "sadness": "sad"}
 _TTA = {"flip": "itself and mirrored", "tencrop": "ten crops"}
@@ -252,17 +250,30 @@ def print_result(result: "Result", taken_s: float) -> None:
     """
     facts = summary(result)
     rows = _content(facts, [*facts["notes"], *_beyond(result.provenance)])
-    if not facts["tracks"] and facts["seconds"] > facts["seconds_without_data"]:
-        rows["hint"] = NO_FACE_HINT
+    turned = result.provenance["source"].get("suggested_rotation")
+    if not facts["tracks"] and facts["seconds"] > facts["seconds_without_data"] and not turned:
+        rows |= _no_face_hint(result.provenance)
     if facts["status"] != "ok":
         lost = f"; {facts['seconds_without_data']} seconds without data" if facts["seconds_without_data"] else ""
-        rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}"
+        rate = "; state the rate with --rate N" if "synthetic_time" in facts["reasons"] else ""
+        rows["degraded"] = f"{', '.join(facts['reasons'])}{lost}{rate}"
     if result.whole:
         rows["shards"] = f"none, one worker read the whole video: {result.whole}"
     if result.decoder_note:
         rows["decoder"] = f"the CPU, as the decoder of the GPU does not support the video: {result.decoder_note}"
     rows |= {"took": f"{taken_s:.1f} s", "timeline": facts["out"]}
     print_facts(rows)
+
+
+def _no_face_hint(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Advise what may find faces where none was found in a whole video; nothing if all of it was tried."""
+    config, source = provenance["config"], provenance["source"]
+    tried = Config(detection_size_px=config["picture_px"], min_face_px=config["min_face_px"])
+    _, smallest_px = tried.detection_scale(source["width_px"], source["height_px"])
+    smaller_px = max(SMALLEST_FACE_PX, round(smallest_px / 2))
+    advice = [f"--min-face {smaller_px}"] if smaller_px < smallest_px else []
+    advice += ["--detector centerface"] if config["detector"] != "centerface" else []
+    return {"hint": f"try {' or '.join(advice)}"} if advice else {}
 
 
 def _beyond(provenance: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ BAD = {
     "empty": (broken_clips.wrote(b""), "empty"),
     "text": (broken_clips.wrote("just some words\n" * 50), "not a video container"),
     "random": (broken_clips.random_bytes, None),
-    "picture": (broken_clips.png_image, "is an image; fervid score reads images"),
+    "picture": (broken_clips.png_image, "is an image; `fervid score` reads images"),
     "playlist": (broken_clips.hls_list, "not a video container"),
     "concat": (broken_clips.concat_list, "not a video container"),
     "no_moov": (broken_clips.without_moov, "moov"),

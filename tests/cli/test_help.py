@@ -1,5 +1,6 @@
 """Help: every command and option is in its place, with a text and an example."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -28,6 +29,8 @@ def test_help_shows_no_braces_and_no_value_of_flags() -> None:
     assert "--install-completion" in printed and "<bool>" not in printed
     _, printed, _ = run("overlay", "--help")
     assert "[OPTIONS] VIDEO TIMELINE" in printed
+    assert "[OPTIONS] TIMELINE RATINGS...\n" in re.sub(" +\n", "\n", run("agree", "--help")[1])
+    assert not any("\n" in paragraph for one in COMMANDS.values() for paragraph in one.help.split("\n\n"))
 
 
 def test_commands_are_listed_by_group() -> None:

@@ -272,3 +272,15 @@ def test_json_never_overwrites_an_argument(arguments: list[str], agreement: Path
     code, printed, _ = run("agree", *arguments)
     assert code == 0 and json.loads(printed) == {"n": 3}
     assert all(path.read_text() == "original" for path in agreement.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--rate", "abc"), "'--rate': expected a number, found 'abc'."),
+        (("--stream=1.5",), "'--stream': expected a whole number, found '1.5'."),
+    ],
+)
+def test_value_that_is_no_number_is_named(option: tuple[str, ...], words: str) -> None:
+    code, _, errors = run("probe", ONE_FACE, *option)
+    assert code == 2 and words in errors

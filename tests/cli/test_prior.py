@@ -65,6 +65,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object, 
 def test_a_wrong_prior_is_one_sentence(command: str, inputs: dict[str, tuple[object, ...]], tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps(STATED | {"neutral": 0.5}))
+    assert "wrong.json: the frequencies sum to" in run("probe", ONE_FACE, "--prior", wrong)[2]
     for prior, words in (
         (wrong, "wrong.json: the frequencies sum to 1.25, expected 1"),
         ("even", "prior even: expected default"),
@@ -78,7 +79,7 @@ def test_images_and_labelled_faces_are_reweighted_too(inputs: dict[str, tuple[ob
     own, uniform = (fervid.predict(face, prior=prior, precision="fp32") for prior in ("default", "uniform"))
     expected = reweighted(own, {name: 1 / STATED[name] for name in SEVEN})
     assert np.allclose(uniform[list(SEVEN)], expected, atol=1e-5)
-    assert run("score", *inputs["score"], "--prior", "uniform")[0] == 0
+    assert run("score", *inputs["score"], "--prior", "UNIFORM")[0] == 0
     assert np.allclose(pd.read_csv(inputs["score"][2])[list(SEVEN)], expected, atol=2e-5)
     facts = json.loads(run("evaluate", *inputs["evaluate"], "--prior", "uniform", "--json")[1])
     assert facts["weights"][0]["prior"] == {"name": "uniform", "values": dict.fromkeys(SEVEN, 0.142857)}

@@ -34,4 +34,6 @@ def test_info_of_something_else_exits_2(tmp_path: Path) -> None:
     for name in ("other", "text", "nothing"):
         code, _, error = run("info", tmp_path / f"{name}.parquet")
         assert code == 2 and f"{name}.parquet" in error
+    error = run("info", "seresnett")[2]
+    assert "seresnett: no such file or bundled model; expected a timeline, mobilefacenet, seresnet or" in error
     assert "is a folder; name one timeline in it" in run("info", tmp_path)[2]

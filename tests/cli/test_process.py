@@ -122,7 +122,8 @@ def test_a_video_without_a_face_is_a_result(tmp_path: Path) -> None:
     clip = clips.write_clip(tmp_path / "bars.mp4", n=50)
     code, printed, _ = run("process", clip, "--out", tmp_path / "t.parquet")
     frame = pd.read_parquet(tmp_path / "t.parquet")
-    assert code == 0 and "no face found" in printed and re.search("hint +try --min-face 20 or", printed)
+    assert code == 0 and "no face found" in printed
+    assert re.search("hint +try --min-face 12 or --detector centerface\n", printed)
     assert list(frame["status"]) == ["no_face", "no_face"]
     assert frame["happiness"].isna().all()
 

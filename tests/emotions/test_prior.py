@@ -96,8 +96,9 @@ def test_prior_of_a_file_matches_classes_by_name(tmp_path: Path, suffix: str) ->
         (FILE | {"boredom": 0.1}, "p.json: unknown emotion 'boredom'"),
         (FILE | {"fear": 0}, "p.json: fear = 0: expected a number above 0"),
         (FILE | {"fear": -0.1}, "p.json: fear = -0.1: expected a number above 0"),
-        (FILE | {"fear": "much"}, "p.json: fear = much: expected a number above 0"),
+        (FILE | {"fear": "much"}, "p.json: fear = 'much': expected a number above 0"),
         (FILE | {"fear": True}, "p.json: fear = True: expected a number above 0"),
+        ({k: 100 * v for k, v in FILE.items()}, "the frequencies sum to 100, expected 1; divide each by 100"),
         (FILE | {"angry": 0.1}, "p.json: anger occurs twice, as angry too"),
         ([0.1, 0.9], "p.json: expected a number for each emotion, found list"),
     ],
@@ -108,6 +109,12 @@ def test_prior_that_does_not_fit_is_refused(tmp_path: Path, content: object, wor
     with pytest.raises(ConfigError) as error:
         find_prior(str(path), head(np.full(7, 1 / 7)), WEIGHTS)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_prior_of_a_recipe_is_a_prior_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe_prior.toml"
+    path.write_text("[prior]\n" + "".join(f"{k} = {v}\n" for k, v in FILE.items()))
+    assert find_prior(str(path), head(np.full(7, 1 / 7)), WEIGHTS).values == tuple(FILE.values())
 
 
 def test_prior_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

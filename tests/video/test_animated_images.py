@@ -63,7 +63,7 @@ def test_any_delays(tmp_path_factory: pytest.TempPathFactory, delays: list[int],
 def test_a_single_frame_is_an_image(suffix: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"a.{suffix}", [10])
     assert not is_animated_image(path) and not looks_like_video(path)
-    with pytest.raises(VideoError, match="is an image; fervid score reads images") as error, open_video(path):
+    with pytest.raises(VideoError, match="is an image; `fervid score` reads images") as error, open_video(path):
         pass
     assert error.value.reason == "not_media"
 

@@ -135,12 +135,12 @@ def choose_split(listing: Listing, split: str | None) -> tuple[Listing, str]:
     if not present:
         if split in (None, "train"):
             return listing, ""
-        raise DataError(f"{path}: has no splits, so there is no split {split!r}; leave it out to use every face")
+        raise DataError(f"{path}: has no splits; leave out --split for all faces, or use --split holdout")
     if split is None and len(present) > 1:
         raise DataError(f"{path}: choose one of its splits: {', '.join(present)}, or all")
     wanted = present[0] if split is None else split_named(split) or split
     if wanted not in present:
-        raise DataError(f"{path}: no split {split!r}; it has {', '.join(present)}")
+        raise DataError(f"{path}: no split {split!r}; it has {', '.join(present)}; choose it with --split {present[0]}")
     if "" in listing.split:
         stray = listing.source[list(listing.split).index("")]
         raise DataError(f"{path}: {stray} is outside its splits {', '.join(present)}; move it into one of them")

@@ -86,7 +86,7 @@ def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
         if is_animated_image(path):
             raise VideoError(
                 f"{path}: an animated image that FFmpeg cannot decode, such as WebP; expected a video, a GIF or an "
-                "animated PNG; convert it",
+                "animated PNG; convert it to MP4 or GIF",
                 reason="unsupported",
             ) from e
         if looks_like_image(path):
@@ -103,7 +103,7 @@ def open_container(path: Path, max_pixels: int, hwaccel: Any = None) -> Any:
 
 
 def _image_error(path: Path) -> VideoError:
-    return VideoError(f"{path}: is an image; fervid score reads images", reason="not_media")
+    return VideoError(f"{path} is an image; `fervid score` reads images", reason="not_media")
 
 
 def _boxes(path: Path) -> list[bytes]:
