@@ -143,16 +143,17 @@ class PyAVReader:
         RestartNeeded
             If the file must be read again with other options.
         """
-        last_end = 0.0
+        last_end, tail_s = 0.0, deque([0.0], maxlen=4)
         for frame, pts_s, duration_s in self._timestamps.normalize(self._frames_from(start_s)):
             if stop_s is not None and pts_s >= stop_s:
                 last_end = stop_s
                 break
             last_end = max(last_end, pts_s + (duration_s or float(self._timestamps.step)))
+            tail_s.append(duration_s)
             if pts_s >= start_s or pts_s + duration_s > start_s + INSTANT_S:
                 yield self._wrap(frame, pts_s, duration_s)
         else:
-            last_end = self._timestamps.end_of_video(last_end)
+            last_end = self._timestamps.end_of_video(last_end, sum(tail_s))
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
 
     def _frames_from(self, start_s: float) -> Iterator[StampedFrame]:
@@ -240,7 +241,7 @@ class PyAVReader:
         times = [(pts_s, duration_s) for _, pts_s, duration_s in self._timestamps.normalize(iter(frames))]
         if self.health.epochs > 1 or len(times) < len(frames):
             raise RestartNeeded(repair_time=True)
-        self._timestamps.end_of_video(sum(times[-1]) if times else 0.0)
+        self._timestamps.end_of_video(sum(times[-1]) if times else 0.0, sum(duration_s for _, duration_s in times[-4:]))
         return times
 
     @property
