@@ -339,7 +339,7 @@ class PyAVReader:
             synthetic=self._synthetic,
             counted_as_stated=self._stated_rate is not None,
             contiguous=self._container_name() in ("mov", "avi") or self._matroska.lasts_until_next,
-            lead_s=float(self._origin - (stream.start_time or 0) * self._tick) if self._decoding else 0.0,
+            lead_s=self._lead(),
             counted_end=self._avi.chunks is not None,
             holds_to_end=self._avi.chunks is not None or (self._matroska.lasts_until_next and self._matroska.complete),
             health=self.health,
@@ -347,6 +347,14 @@ class PyAVReader:
             on_gap=self._check_structure,
             others_end_s=self._others_end,
         )
+
+    def _lead(self) -> float:
+        """Return by how much decoding begins before display on the clock of the declared end."""
+        start = (self._stream.start_time or 0) * self._tick
+        if self._decoding:
+            return float(self._origin - start)
+        # a fragmented MP4 has no edit list that removes it; in others, an empty edit counts as a part of the length
+        return float(min(start, 1)) if self._container_name() == "mov" and start > 0 else 0.0
 
     def _others_end(self) -> float:
         """Read where the other video and audio streams end, in seconds from time zero; 0 if there are none."""
@@ -402,7 +410,9 @@ class PyAVReader:
         elif cut_off := self._avi.chunks is None and self._avi.length > 0:
             ends.append(self._avi.length * self._tick)
         elif self._stream.duration:
-            ends.append(((self._stream.start_time or 0) + self._stream.duration) * self._tick)
+            # ASF states when the file ends, not how long a stream lasts
+            start = 0 if self._container_name() == "asf" else self._stream.start_time or 0
+            ends.append((start + self._stream.duration) * self._tick)
         elif tag := duration_tag(self._stream.metadata):
             ends.append(tag)
         if self._container.duration and not cut_off:  # FFmpeg shortens it to the size of the file
