@@ -267,7 +267,8 @@ def test_the_number_of_frames_in_ivf_is_no_length(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "mux"), [("late.wmv", {}), ("late.mp4", {}), ("fragments.mp4", {"movflags": "frag_keyframe+empty_moov"})]
+    ("name", "mux"),
+    [("late.wmv", {}), ("late.mp4", {}), ("late.flv", {}), ("fragments.mp4", {"movflags": "frag_keyframe+empty_moov"})],
 )
 def test_a_late_start_does_not_make_a_video_truncated(name, mux, tmp_path):
     """ASF states when the file ends; a fragmented MP4 has no edit list that removes the delay of B-frames."""

@@ -45,6 +45,9 @@ _SKIP_DEBLOCKING = {"h264"}
 _REORDERED = {"h264", "hevc", "vvc"}
 #: Containers that state how long they are. IVF states its number of frames, which FFmpeg takes for a duration.
 _DECLARE_END = {"mov", "matroska", "avi", "asf", "flv", "mxf"}
+#: Containers whose declared length may count from before the first frame, and by how much at most: a fragmented MP4 has
+#: no edit list that removes the delay of B-frames, in others an empty edit counts; FLV counts from 0.
+_MAX_LEAD_S = {"mov": 1, "flv": 10}
 #: A stretch of lost clusters is marked at least this often.
 _LOSS_STEP_S = Fraction(1, 2)
 _MAX_UNTIMED_AT_START = 64
@@ -353,8 +356,7 @@ class PyAVReader:
         start = (self._stream.start_time or 0) * self._tick
         if self._decoding:
             return float(self._origin - start)
-        # a fragmented MP4 has no edit list that removes it; in others, an empty edit counts as a part of the length
-        return float(min(start, 1)) if self._container_name() == "mov" and start > 0 else 0.0
+        return max(0.0, float(min(start, _MAX_LEAD_S.get(self._container_name(), 0))))
 
     def _others_end(self) -> float:
         """Read where the other video and audio streams end, in seconds from time zero; 0 if there are none."""
