@@ -67,13 +67,13 @@ def link(shots: Iterable[ShotBatch], tracker: "Tracker") -> Iterator[TrackBatch]
             window_px = batch.frame_px[0]
         box_px = _in_window(batch.box_px, batch.frame_px, window_px)
         track = np.full(len(batch), _NO_TRACK)
-        for pts_s, shot in zip(batch.sampled_s, batch.shot):
+        for pts_s, lasts_s, shot in zip(batch.sampled_s, batch.duration_s, batch.shot):
             if current_shot is not None and shot != current_shot:
                 tracker.reset(float(pts_s))
             current_shot = shot
             here = batch.pts_s == pts_s
             with stage("track"):
-                track[here] = tracker.update(float(pts_s), box_px[here], batch.score[here])
+                track[here] = tracker.update(float(pts_s), box_px[here], batch.score[here], float(lasts_s))
                 seen.compare(batch.appearance, track, np.flatnonzero(here))
         waiting.append((batch, track))
         while len(waiting) > 1 and not np.isin(tracker.pending, waiting[0][1]).any():
@@ -280,7 +280,7 @@ class Tracker:
     Parameters
     ----------
     max_lost_s : float
-        Seconds for which a track survives without a detection.
+        Seconds for which a track survives without a detection; a frame that stays on display is no loss.
     start_score : float
         Least detection score that starts a track; weaker faces only continue one.
 
@@ -294,6 +294,7 @@ class Tracker:
         self.max_lost_s, self.start_score = max_lost_s, start_score
         self.rejected: set[int] = set()
         self._next, self._now_s, self._step_s = 0, -np.inf, np.inf
+        self._shown_until_s = -np.inf
         self._states = _NO_STATES
 
     @property
@@ -341,7 +342,7 @@ class Tracker:
         self._states = replace(self._states, track=track)
         return new
 
-    def update(self, pts_s: float, box_px: np.ndarray, score: np.ndarray) -> np.ndarray:
+    def update(self, pts_s: float, box_px: np.ndarray, score: np.ndarray, lasts_s: float = 0.0) -> np.ndarray:
         """Assign the faces of one sampled frame to tracks. Time that runs backwards ends every track.
 
         Parameters
@@ -352,6 +353,8 @@ class Tracker:
             Boxes (m, 4), xyxy.
         score : np.ndarray
             Detection scores (m,).
+        lasts_s : float
+            For how long the sample stands, in seconds: until the next one, unless frames are missing between them.
 
         Returns
         -------
@@ -360,13 +363,14 @@ class Tracker:
         """
         if pts_s < self._now_s:
             self.reset()
-            self._now_s = -np.inf
+            self._now_s = self._shown_until_s = -np.inf
         position, strong = _position(box_px), score >= self.start_score
         self._step_s, self._now_s = pts_s - self._now_s, pts_s
         self._predict(pts_s)
         rows, columns = self._match(pts_s, position, strong)
         track = np.full(len(position), _NO_TRACK)
         track[columns] = self._states.track[rows]
+        self._shown_until_s = pts_s + lasts_s
         self._states = self._states.update(rows, pts_s, position[columns])
         new = np.flatnonzero((track == _NO_TRACK) & strong)
         track[new] = self._next + np.arange(len(new), dtype=np.int32)
@@ -380,7 +384,8 @@ class Tracker:
         states = self._states
         late = (pts_s - states.born_s > _CONFIRM_S) & (states.hits == 1)
         self._reject(late & (states.missed > 0))
-        kept = (pts_s - states.seen_s <= self.max_lost_s + 1e-6) & ~(late & (states.missed > 0))
+        on_display = (states.missed == 0) & (pts_s <= self._shown_until_s + 1e-6)
+        kept = ((pts_s - states.seen_s <= self.max_lost_s + 1e-6) | on_display) & ~(late & (states.missed > 0))
         states = replace(states, hits=np.where(late, 2, states.hits))
         states = states if kept.all() else states.select(kept)
         self._states = states.predict(self._step_s) if len(states) else states

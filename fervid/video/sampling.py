@@ -8,7 +8,7 @@ import numpy as np
 
 from fervid.runtime.profiling import stage
 from fervid.types import FrameBatch
-from fervid.video.reader import INSTANT_S, Frame, TimeOnly, cell_of
+from fervid.video.reader import INSTANT_S, Frame, RestartNeeded, TimeOnly, cell_of
 
 __all__ = [
     "KEYFRAME_GRID_S",
@@ -48,8 +48,8 @@ def sample_frames(
     Each moment of the video belongs to one displayed frame, and each frame to one sample, the last one at or before it:
     the durations of the samples sum to the time for which the video runs. Two frames are sampled where they do not
     begin: the one on display at `start_s`, and one that is displayed for 0.1 seconds or more from the start of a second
-    on (a slide, a frozen call), so that each second has a sample of what it shows. Where frames are missing, nothing is
-    sampled.
+    on (a slide, a frozen call), so that each second has a sample of what it shows. For the same reason, the last frame
+    that begins in a second is sampled if none before it was. Where frames are missing, nothing is sampled.
 
     Parameters
     ----------
@@ -64,23 +64,32 @@ def sample_frames(
     ------
     SampledFrame
         As soon as the next sample is known.
+
+    Raises
+    ------
+    RestartNeeded
+        If a frame must be sampled that was not decoded.
     """
     last_cell = -1
     sample: tuple[Frame, float] | None = None
     end_s = missing_s = 0.0
     for frame, from_s, until_s, next_s in _displayed(frames, start_s, stop_s):
         cell = cell_of(from_s, fps) if fps else last_cell + 1
-        if cell > last_cell and not isinstance(frame, TimeOnly):
+        second = math.floor(from_s)
+        last_chance = sample is not None and sample[1] < second and next_s >= second + 1
+        if last_chance and isinstance(frame, TimeOnly):
+            raise RestartNeeded(every_frame=True)
+        if (cell > last_cell or last_chance) and not isinstance(frame, TimeOnly):
             if sample is not None:
                 yield *sample, end_s - sample[1] - missing_s
             last_cell, sample, missing_s = cell, (frame, from_s), 0.0
         else:
             missing_s += from_s - end_s
         if not isinstance(frame, TimeOnly):
-            for second in _edges(from_s, until_s, next_s):
+            for edge in _edges(from_s, until_s, next_s):
                 if sample is not None:
-                    yield *sample, second - sample[1] - missing_s
-                sample, missing_s = (frame, float(second)), 0.0
+                    yield *sample, edge - sample[1] - missing_s
+                sample, missing_s = (frame, float(edge)), 0.0
         end_s = until_s
     if sample is not None:
         yield *sample, end_s - sample[1] - missing_s

@@ -6,8 +6,8 @@
 
 Trains the table [recipe] of `--plan` (tests/benchmarks/tricks.toml) once as it is, and once per table [tricks.NAME]
 with those options changed, each run in OUT/NAME; what is there already is not trained again, and a stopped run resumes.
-Prints accuracy and mean recall on the own corpus and on the one that was left out, the difference from the recipe as it
-is, and the CPU time relative to it. A gain on the own corpus alone is no gain.
+Prints accuracy and mean recall on the corpus learned and on the one left out, the difference from the recipe as it is,
+and the CPU time relative to it. A gain on the corpus learned alone is no gain.
 """
 
 import argparse

@@ -231,15 +231,17 @@ def two_streams(path: Path, default: int | None = None) -> Path:
 def with_audio(path: Path, audio_s: float = 4.0, video_start: int = 0, video: bool = True) -> Path:
     """50 frames from `video_start` / 25 s on, and silence from 0 s to `audio_s`."""
     with av.open(path, "w") as out:
-        stream = add_video(out, "mpeg4" if path.suffix == ".avi" else "libx264") if video else None
-        sound = out.add_stream("mp2" if path.suffix == ".avi" else "aac", rate=48_000, layout="mono")
+        old = path.suffix in (".avi", ".wmv")
+        stream = add_video(out, "mpeg4" if old else "libx264") if video else None
+        rate = 44_100 if path.suffix == ".flv" else 48_000
+        sound = out.add_stream("mp2" if old else "aac", rate=rate, layout="mono")
         packets = []
         if stream:
             packets += encode(stream, map(draw, range(50)), range(video_start, video_start + 50))
-        for start in range(0, round(audio_s * 48_000), 1024):
-            silence = np.zeros((1, 1024), np.int16 if path.suffix == ".avi" else np.float32)
-            frame = av.AudioFrame.from_ndarray(silence, "s16" if path.suffix == ".avi" else "fltp", "mono")
-            frame.sample_rate, frame.pts, frame.time_base = 48_000, start, Fraction(1, 48_000)
+        for start in range(0, round(audio_s * rate), 1024):
+            silence = np.zeros((1, 1024), np.int16 if old else np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, "s16" if old else "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
             packets += sound.encode(frame)
         packets += sound.encode(None)
         out.mux(sorted(packets, key=lambda p: p.dts * p.time_base))

@@ -378,8 +378,8 @@ BAD = {
     ),
     "two starts": (EVENTS + "0,A,joy,START\n1,A,joy,START\n2,A,joy,STOP\n", "but row 3 starts it again at 1 s"),
     "another word": (
-        EVENTS + "0,A,joy,START\n4,A,joy,STOPP\n",
-        "row 3, column 'Behavior type': expected START, STOP or POINT, found 'stopp'",
+        EVENTS + "0,A,joy,START\n4,A,joy,STOPS\n",
+        "row 3, column 'Behavior type': expected START, STOP or POINT, found 'stops'",
     ),
     "no word": (EVENTS + "0,A,joy,START\n4,A,joy,STOP\n5,A,joy,\n", "expected START, STOP or POINT, found nothing"),
     "overlapping states": (

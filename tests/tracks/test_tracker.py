@@ -59,6 +59,13 @@ def test_a_face_may_be_missing_for_max_lost_s(max_lost_s, share, number):
     assert numbers([*seen, back], max_lost_s=max_lost_s)[-1] == [number]
 
 
+def test_a_face_that_stays_on_display_is_not_lost():
+    """A frozen call: the frame that follows comes shortly after the start of a second."""
+    seen = [Seen(0.0, (face(100),), 1.09), Seen(1.09, (face(100),), 0.2), Seen(1.29, (face(100),), 0.2)]
+    assert numbers(seen) == [[0]] * 3
+    assert numbers([replace(seen[0], duration_s=0.2), *seen[1:]])[-1] == [1]
+
+
 def test_samples_without_a_face_do_not_matter():
     seen, back = [Seen(0.0, (face(100),)), Seen(0.2, (face(102),))], Seen(0.9, (face(105),))
     empty = [Seen(t) for t in (0.3, 0.5, 0.7)]

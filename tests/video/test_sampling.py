@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fervid.video import sampling as frames
+from fervid.video.reader import RestartNeeded, TimeOnly
 from fervid.video.sampling import batch_frames, detection_size, sample_frames, skip_static
 from tests.helpers.fakes import FakeFrame, FakeReader, at_rate, draw_faces, video
 from tests.helpers.hypothesis_settings import steady
@@ -80,6 +81,22 @@ def test_samples_are_yielded_while_the_video_is_read():
 def test_one_time_is_sampled_once():
     shown = [FakeFrame(t, 0.04) for t in (0.0, 0.04, 0.04, 0.08)]
     assert times(sample_frames(shown, None)) == [0.0, 0.04, 0.08]
+
+
+@steady
+@given(milliseconds, st.sampled_from([1.0, 1.2, 1.5, 2.3, 5.0, 7.5, None]))
+def test_each_second_in_which_a_frame_begins_has_a_sample(pts_ms, fps):
+    """At 1.5 per second, an interval reaches from one second into the next."""
+    shown = [FakeFrame(a / 1000, (b - a) / 1000) for a, b in pairwise([*pts_ms, pts_ms[-1] + 40])]
+    samples = list(sample_frames(shown, fps))
+    assert {ms // 1000 for ms in pts_ms} <= {math.floor(at) for _, at, _ in samples}
+    assert sum(lasts for *_, lasts in samples) == pytest.approx((pts_ms[-1] + 40 - pts_ms[0]) / 1000)
+
+
+def test_a_frame_that_a_second_needs_is_decoded():
+    shown = [FakeFrame(0.7, 0.35), TimeOnly(1.05, 1.0), FakeFrame(2.05, 0.04)]
+    with pytest.raises(RestartNeeded):
+        list(sample_frames(shown, 1.5))
 
 
 # -- frames that stay on display ------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fervid.errors import VideoError
 from fervid.video.open import open_video, read_video
 from fervid.video.reader import Health
 from fervid.video.sampling import sample_frames
-from tests.helpers.clips import write_clip
+from tests.helpers.clips import with_audio, write_clip
 from tests.helpers.hypothesis_settings import steady
 from tests.helpers.reader_clips import READERS, read_number_or_none
 from tests.helpers.timed_clips import TICK, avi, coded, muxed, sharing_stamps, spread, vfw_mkv
@@ -161,6 +161,15 @@ def test_vfw_tracks_in_matroska(bf, shape, tmp_path):
     assert (health.reasons, health.clock) == ([], "decoding times")
 
 
+def test_the_last_frames_of_decoding_times_begin_before_the_declared_end(tmp_path):
+    """The decoder holds them back, and the gap before them was long."""
+    pts = [0, 40, 80, 120, 160, 200, 240, 1040, 1080, 1120]
+    path = vfw_mkv(tmp_path / "vfw.mkv", coded(pts, MS, bf="2"), 1160.0)
+    _, times, _, health, end_s = times_of(path)
+    assert len(times) == len(pts) and times[-1] < 1.16 and end_s == pytest.approx(1.16, abs=0.002)
+    assert health.reasons == []
+
+
 # -- several frames to one stamp --------------------------------------------------------------------------
 
 
@@ -238,6 +247,51 @@ def test_absurd_rates_in_avi_are_not_silent(scale, rate, tmp_path):
     except VideoError:
         return
     assert health.reasons != [] and times[-1] < 24 * 3600
+
+
+@pytest.mark.parametrize("suffix", ["flv", "wmv", "mkv"])
+def test_sound_that_goes_on_does_not_make_a_video_truncated(suffix, tmp_path):
+    """Only the whole file has a length there."""
+    path = with_audio(tmp_path / f"clip.{suffix}", 5.0)
+    path.write_bytes(path.read_bytes().replace(b"DURATION", b"LASTS_FO"))
+    _, times, _, health, end_s = times_of(path)
+    assert (len(times), health.reasons) == (50, []) and end_s == pytest.approx(2.0, abs=0.002)
+    if suffix != "wmv":  # its packets have one size, of which little is left
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+        assert "truncated" in times_of(path)[3].reasons
+
+
+def test_the_number_of_frames_in_ivf_is_no_length(tmp_path):
+    path = write_clip(tmp_path / "clip.ivf", n=len(SLOW), pts=SLOW, time_base=MS, codec="libvpx")
+    assert check(path, SLOW).reasons == []
+
+
+@pytest.mark.parametrize(
+    ("name", "mux"),
+    [("late.wmv", {}), ("late.mp4", {}), ("late.flv", {}), ("fragments.mp4", {"movflags": "frag_keyframe+empty_moov"})],
+)
+def test_a_late_start_does_not_make_a_video_truncated(name, mux, tmp_path):
+    """ASF states when the file ends; a fragmented MP4 has no edit list that removes the delay of B-frames."""
+    late, codec = (0, "libx264") if mux else (2500, "wmv2" if name.endswith("wmv") else "libx264")
+    pts = [late + at for at in [*range(0, 1200, 400), *range(1200, 2000, 5)]]
+    path = write_clip(tmp_path / name, n=len(pts), pts=pts, time_base=MS, codec=codec, mux=mux)
+    assert check(path, pts).reasons == []
+
+
+@pytest.mark.parametrize("bf", ["1", "3"])
+def test_slides_with_b_frames_contradict_no_length(bf, tmp_path):
+    """MP4 declares how long decoding takes, which begins a second before display."""
+    pts = [0, 40, 1050, 2050, 3050, 4050, 5050]
+    assert check(uneven(tmp_path / "slides.mp4", pts, bf=bf), pts).reasons == []
+
+
+@pytest.mark.parametrize("share", [0.35, 0.65])
+def test_an_avi_that_is_cut_off_is_truncated(share, tmp_path):
+    """Its header says how many chunks there were; FFmpeg shortens that to the size of the file."""
+    path = avi(tmp_path / "cut.avi", spread(coded(range(100), Fraction(1, 25), "mjpeg")), b"MJPG")
+    path.write_bytes(path.read_bytes()[: round(path.stat().st_size * share)])
+    *_, health, end_s = times_of(path)
+    assert "truncated" in health.reasons and end_s == 4.0
 
 
 # -- other readers ----------------------------------------------------------------------------------------

@@ -97,7 +97,9 @@ def _counted_on(waiting: "deque[Any]", last: int | None, step: float) -> Iterato
         yield packet
 
 
-def stamp_frames(frames: Iterable[Any], *, tick: Fraction, decoding: bool, health: Health) -> Iterator[StampedFrame]:
+def stamp_frames(
+    frames: Iterable[Any], *, tick: Fraction, decoding: bool, health: Health, length_s: float = 0.0
+) -> Iterator[StampedFrame]:
     """Find the timestamps of frames that do not all have one.
 
     Parameters
@@ -110,13 +112,23 @@ def stamp_frames(frames: Iterable[Any], *, tick: Fraction, decoding: bool, healt
         Use the decoding times alone, as the timestamps are not those of the display.
     health : Health
         Counts the frames without a usable timestamp of their own, if they should have one.
+    length_s : float, optional
+        How long the video is, if that is known: the last frames, which no packet releases, begin before its end.
 
     Yields
     ------
     StampedFrame
     """
     last, step, offset, anchor, disorder = None, 0, 0, None, _DISORDER_S / tick
+    first, frames = None, iter(frames)
     for frame in frames:
+        if decoding and length_s and first is not None and last is not None and frame.dts is None:
+            flushed = [frame, *frames]
+            left = first + length_s / tick - last
+            if 0 < left < len(flushed) * step:
+                step = left / (len(flushed) + 1)
+            yield from ((one, last + round((i + 1) * step)) for i, one in enumerate(flushed))
+            return
         pts, dts = None if decoding or frame.pts == anchor else frame.pts, frame.dts
         if pts is not None:
             anchor, offset = pts, pts - dts if dts is not None else offset
@@ -131,6 +143,7 @@ def stamp_frames(frames: Iterable[Any], *, tick: Fraction, decoding: bool, healt
         if last is not None and stamp is not None and stamp > last:
             step = stamp - last
         last = stamp if stamp is not None else last
+        first = last if first is None else first
         yield frame, stamp
 
 
@@ -183,6 +196,9 @@ class TimestampNormalizer:
         Timestamps, in ticks, near which something could not be read or decoded; the reader appends to it.
     on_gap : callable
         Called when the first frame is found that stays for a second or longer; it may raise RestartNeeded.
+    others_end_s : callable
+        Returns where the other streams end, in seconds from the origin; called if only the container declares an end,
+        and the video ends before it.
     """
 
     origin: Fraction
@@ -202,6 +218,7 @@ class TimestampNormalizer:
     health: Health
     losses: "deque[int]" = field(default_factory=deque)
     on_gap: Callable[[], None] = lambda: None
+    others_end_s: Callable[[], float] = lambda: 0.0
 
     def normalize(self, frames: Iterator[StampedFrame]) -> Iterator[TimedFrame]:
         """Yield frames with times that never run backwards, each displayed until the next one.
@@ -297,13 +314,16 @@ class TimestampNormalizer:
         for i, (frame, _) in enumerate(frames):
             yield _Normalized(frame, float(i * self.step), float(self.step), False)
 
-    def end_of_video(self, last_end_s: float) -> float:
+    def end_of_video(self, last_end_s: float, tail_s: float = 0.0) -> float:
         """Compare the end of the last frame with the declared end; note a truncated file, and a contradiction.
 
         Parameters
         ----------
         last_end_s : float
             When the last decoded frame ends, in seconds.
+        tail_s : float
+            How long the last four frames are displayed together, in seconds: at most so much later than decoding does
+            their display end.
 
         Returns
         -------
@@ -319,9 +339,11 @@ class TimestampNormalizer:
             if self.synthetic:
                 self.health.degrade("duration_mismatch")
                 return last_end_s
+            if not self.exact_end and self.others_end_s() >= declared - tolerance:
+                return last_end_s  # the sound goes on: the file is complete
             self.health.degrade("truncated")
             return min(declared, last_end_s + _MAX_TAIL_S)
-        allowed = max(_TOLERANCE * declared, step, self.slack_s)
+        allowed = max(_TOLERANCE * declared, step, self.slack_s and max(self.slack_s, tail_s))
         # some containers count their length from the first frame on, some from 0
         shorter = last_end_s + max(0.0, float(self.origin)) < self.length_s - allowed
         if self.declares and (last_end_s > declared + allowed or shorter):
