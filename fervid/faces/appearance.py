@@ -4,11 +4,13 @@ import numpy as np
 
 from fervid.faces.crop import square_boxes
 
-__all__ = ["APPEARANCE_PX", "likeness", "places"]
+__all__ = ["APPEARANCE_PX", "face_in", "likeness", "places"]
 
 #: Side of an appearance, and of what it shows, in sides of `square_boxes`: hair, clothes and background distinguish
 #: people better than the face does, and do not depend on how the classifier's crops are aligned.
 APPEARANCE_PX, _AROUND = 12, 1.8
+#: The part of an appearance that the face itself fills.
+_FACE = slice(3, 9)
 
 
 def places(box_px: np.ndarray) -> np.ndarray:
@@ -27,12 +29,28 @@ def places(box_px: np.ndarray) -> np.ndarray:
     return square_boxes(np.concatenate([middle - half, middle + half], 1))
 
 
+def face_in(appearance: np.ndarray) -> np.ndarray:
+    """Cut the face out of an appearance, without hair, clothes and background.
+
+    Parameters
+    ----------
+    appearance : ndarray, shape (12, 12, 3), uint8
+
+    Returns
+    -------
+    ndarray, shape (6, 6, 3), uint8
+        A view of it.
+    """
+    return appearance[_FACE, _FACE]
+
+
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
     """Correlate two appearances.
 
     Parameters
     ----------
-    one, other : ndarray, shape (12, 12, 3), uint8
+    one, other : ndarray, uint8
+        Of one shape.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How right weights are on faces that they did not learn from, in one table for several of them.
+"""How often weights are right on faces that they did not learn from, in one table for several of them.
 
 `python -m tests.benchmarks.generalise RAF-DB=rafdb/ CK+:detect=ckplus/ FER+:ferplus,public=fer2013.csv \\
     --weights seresnet --weights runs/mine/model.safetensors --video videos/ --talk talk1.mp4 talk2.mp4`
@@ -6,14 +6,14 @@
 Sets of faces, NAME=PATH, go through `fervid.evaluate`. Words after the name choose its options: the labels (ferplus,
 hard), the split (public, test, ...), `detect` for raw images, `flip` for the mean with the mirror image.
 
-Videos go through the whole line, `fervid.process`. FOLDER/truth.csv states what they show: `file,label` (each second of
+Videos are processed as `fervid process` does. FOLDER/truth.csv states what they show: `file,label` (each second of
 the file shows it) or `file,second,side,label`, where side is `left` or `right`, the half of the picture that holds the
 middle of the face, or `only`. If several faces are on that side, the tallest counts. A second is right if that face's
 dominant emotion is the label; without a face it is wrong. `files right` counts files with one label whose mean
 probabilities, over all seconds with the face, are largest for it.
 
-Talk is video without labels in which people talk without expression: the share of the seconds of faces that are called
-neutral, of all and of the clear ones (an emotion with a probability of at least 0.5).
+Talk is video without labels, so it must show people without expression only, such as neutral talk: the share of the
+seconds of faces that are called neutral, of all and of the clear ones (an emotion with a probability of at least 0.5).
 """
 
 import argparse
@@ -38,7 +38,7 @@ _LABELS = ("hard", "ferplus")
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", type=named_set, metavar="NAME[:WORD,...]=PATH", help="labelled faces")
-    parser.add_argument("--weights", action="append", help="weights to compare; repeatable (default the bundled ones)")
+    parser.add_argument("--weights", action="append", help="weights to compare; repeatable (default mobilefacenet)")
     parser.add_argument("--head", help="the head to evaluate on the sets (default the one that fits the labels best)")
     parser.add_argument("--prior", default="default", help="class frequencies to assume (default %(default)s)")
     parser.add_argument("--video", nargs="+", type=Path, default=[], metavar="FOLDER", help="videos with a truth.csv")

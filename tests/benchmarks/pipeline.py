@@ -5,7 +5,7 @@ runs once to warm up; then all take turns, and medians of the rounds are printed
 and one decoding thread; fervid decodes concurrently, on a second thread.
 
 By hand: decode with PyAV, facenet_pytorch.MTCNN.detect on each sampled frame (at full size, with its own defaults),
-fervid's classifier in fp32 on each face, one by one.
+`seresnet` in fp32 on each face, one by one.
 """
 
 import argparse

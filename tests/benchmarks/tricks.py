@@ -1,7 +1,7 @@
 """What each trick of training gains, on the corpus that was learned and on one that was left out.
 
 `python -m tests.benchmarks.tricks --data fer=fer2013_train.parquet --validation fer=fer2013_public_test.parquet \\
-    --init mobilefacenet.safetensors --own FER+:ferplus=fer2013_public_test.parquet --left-out RAF-DB=rafdb.parquet \\
+    --init foamliu.safetensors --own FER+:ferplus=fer2013_public_test.parquet --left-out RAF-DB=rafdb.parquet \\
     --out runs/tricks`
 
 Trains the table [recipe] of `--plan` (tests/benchmarks/tricks.toml) once as it is, and once per table [tricks.NAME]

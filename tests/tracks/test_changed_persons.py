@@ -1,5 +1,6 @@
 """A track ends where it would go on as another person: tiles of a video call that change places, split screens."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -60,6 +61,30 @@ def test_a_face_that_looks_different_in_every_sample_stays_one_track():
 
 def test_a_face_that_looks_like_nothing_stays_one_track():
     assert tracks([(None,)] * 12) == [[0]] * 12
+
+
+def _tracks_of(appearances: list[np.ndarray]) -> list[int]:
+    batch = shot_batch([Seen(i / 5, (Face(LEFT),)) for i in range(len(appearances))])
+    return concatenate(list(link([replace(batch, appearance=np.stack(appearances))], Tracker()))).track.tolist()
+
+
+def _picture(person: int, background: int) -> np.ndarray:
+    """A face that fills the middle of its surroundings."""
+    image, face = (np.random.default_rng(one).integers(0, 255, (12, 12, 3), np.uint8) for one in (background, person))
+    image[3:9, 3:9] = face[3:9, 3:9]
+    return image
+
+
+def test_a_new_background_behind_the_same_face_ends_no_track():
+    assert _tracks_of([_picture(1, 10)] * 5 + [_picture(1, 11)] * 5) == [0] * 10
+
+
+def test_two_persons_before_much_the_same_wall_are_two_tracks():
+    """They correlate by 0.55, as two tiles of a call did at one sample per second."""
+    one, other = (np.random.default_rng(seed).normal(0, 1, (12, 12, 3)) for seed in (1, 2))
+    looks = [np.clip(128 + 30 * image, 0, 255).astype(np.uint8) for image in (one, 0.55 * one + 0.835 * other)]
+    assert 0.5 < likeness(*looks) < 0.6
+    assert _tracks_of([looks[0]] * 5 + [looks[1]] * 5) == [0] * 5 + [1] * 5
 
 
 @steady

@@ -266,6 +266,25 @@ def test_the_number_of_frames_in_ivf_is_no_length(tmp_path):
     assert check(path, SLOW).reasons == []
 
 
+@pytest.mark.parametrize(
+    ("name", "mux"),
+    [("late.wmv", {}), ("late.mp4", {}), ("late.flv", {}), ("fragments.mp4", {"movflags": "frag_keyframe+empty_moov"})],
+)
+def test_a_late_start_does_not_make_a_video_truncated(name, mux, tmp_path):
+    """ASF states when the file ends; a fragmented MP4 has no edit list that removes the delay of B-frames."""
+    late, codec = (0, "libx264") if mux else (2500, "wmv2" if name.endswith("wmv") else "libx264")
+    pts = [late + at for at in [*range(0, 1200, 400), *range(1200, 2000, 5)]]
+    path = write_clip(tmp_path / name, n=len(pts), pts=pts, time_base=MS, codec=codec, mux=mux)
+    assert check(path, pts).reasons == []
+
+
+@pytest.mark.parametrize("bf", ["1", "3"])
+def test_slides_with_b_frames_contradict_no_length(bf, tmp_path):
+    """MP4 declares how long decoding takes, which begins a second before display."""
+    pts = [0, 40, 1050, 2050, 3050, 4050, 5050]
+    assert check(uneven(tmp_path / "slides.mp4", pts, bf=bf), pts).reasons == []
+
+
 @pytest.mark.parametrize("share", [0.35, 0.65])
 def test_an_avi_that_is_cut_off_is_truncated(share, tmp_path):
     """Its header says how many chunks there were; FFmpeg shortens that to the size of the file."""

@@ -1,6 +1,7 @@
 """The report page in a real browser: offline, without errors, with pointer, keyboard, video, phone and dark theme."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -341,13 +342,25 @@ def test_the_player_shows_the_frame_of_the_timeline(
         assert visit.messages == []
 
 
-def test_sound_that_starts_first_does_not_shift_the_video(browser: Any, tmp_path: Path) -> None:
-    video = with_audio(tmp_path / "a.mp4", video_start=20)
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("silent.mp4", partial(write_clip, pts=list(range(20, 70)))),
+        ("silent.mov", partial(write_clip, pts=list(range(20, 70)))),
+        ("silent.webm", partial(write_clip, pts=list(range(20, 70)), codec="libvpx-vp9")),
+        ("sound_first.mp4", partial(with_audio, video_start=20)),
+        ("sound_first.mov", partial(with_audio, video_start=20)),
+    ],
+)
+def test_a_video_that_starts_late_is_not_shifted(browser: Any, tmp_path: Path, name: str, write: Any) -> None:
+    """Browsers count from timestamp 0, also where no stream begins there: the frame of 1.02 s is at 1.82 s."""
+    video = write(tmp_path / name)
     fervid.report(timeline_of(video, tmp_path / "t.parquet", 2), tmp_path / "r.html", video=video)
     with Visit(browser, tmp_path / "r.html") as visit:
         ready(visit)
         visit.page.mouse.click(*over_chart(visit, 1.02))
-        visit.wait("!video.seeking && video.currentTime > 0.9")
+        visit.wait("!video.seeking && video.currentTime > 1.7")
+        assert visit("fervid.playhead.t") == pytest.approx(1.02, abs=0.01)
         assert number_shown(visit, tmp_path) == 25
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import av
 
-from fervid.video.reader import Health, RestartNeeded, Sampling
+from fervid.video.reader import INSTANT_S, Health, RestartNeeded, Sampling
 from fervid.video.readers.timestamps import MAX_GAP_S, SkippedPacket, StreamFrame
 
 __all__ = ["FrameSkipper", "SkippedFrame", "can_skip_frames"]
@@ -143,7 +143,7 @@ class FrameSkipper:
         pts_s = (pts * self._scale - self._zero) / self._unit
         # at the start of a part, the frame on display is sampled, whatever its place in its cell
         before, sampled = self._start_s - pts_s, self._has_sample(pts, self._sampling.cell(pts_s))
-        unwanted = before > _BEFORE_S or (before <= 0 and sampled)
+        unwanted = before > _BEFORE_S or (before < -INSTANT_S and sampled)
         # a frame that is displayed before another one that was read before it is a B-frame
         return unwanted and self._one_clock and pts < latest
 

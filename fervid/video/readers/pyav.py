@@ -45,6 +45,9 @@ _SKIP_DEBLOCKING = {"h264"}
 _REORDERED = {"h264", "hevc", "vvc"}
 #: Containers that state how long they are. IVF states its number of frames, which FFmpeg takes for a duration.
 _DECLARE_END = {"mov", "matroska", "avi", "asf", "flv", "mxf"}
+#: Containers whose declared length may count from before the first frame, and by how much at most: a fragmented MP4 has
+#: no edit list that removes the delay of B-frames, in others an empty edit counts; FLV counts from 0.
+_MAX_LEAD_S = {"mov": 1, "flv": 10}
 #: A stretch of lost clusters is marked at least this often.
 _LOSS_STEP_S = Fraction(1, 2)
 _MAX_UNTIMED_AT_START = 64
@@ -143,16 +146,17 @@ class PyAVReader:
         RestartNeeded
             If the file must be read again with other options.
         """
-        last_end = 0.0
+        last_end, tail_s = 0.0, deque([0.0], maxlen=4)
         for frame, pts_s, duration_s in self._timestamps.normalize(self._frames_from(start_s)):
             if stop_s is not None and pts_s >= stop_s:
                 last_end = stop_s
                 break
             last_end = max(last_end, pts_s + (duration_s or float(self._timestamps.step)))
+            tail_s.append(duration_s)
             if pts_s >= start_s or pts_s + duration_s > start_s + INSTANT_S:
                 yield self._wrap(frame, pts_s, duration_s)
         else:
-            last_end = self._timestamps.end_of_video(last_end)
+            last_end = self._timestamps.end_of_video(last_end, sum(tail_s))
         self.end_s = last_end if stop_s is None else min(last_end, stop_s)
 
     def _frames_from(self, start_s: float) -> Iterator[StampedFrame]:
@@ -240,7 +244,7 @@ class PyAVReader:
         times = [(pts_s, duration_s) for _, pts_s, duration_s in self._timestamps.normalize(iter(frames))]
         if self.health.epochs > 1 or len(times) < len(frames):
             raise RestartNeeded(repair_time=True)
-        self._timestamps.end_of_video(sum(times[-1]) if times else 0.0)
+        self._timestamps.end_of_video(sum(times[-1]) if times else 0.0, sum(duration_s for _, duration_s in times[-4:]))
         return times
 
     @property
@@ -338,7 +342,7 @@ class PyAVReader:
             synthetic=self._synthetic,
             counted_as_stated=self._stated_rate is not None,
             contiguous=self._container_name() in ("mov", "avi") or self._matroska.lasts_until_next,
-            lead_s=float(self._origin - (stream.start_time or 0) * self._tick) if self._decoding else 0.0,
+            lead_s=self._lead(),
             counted_end=self._avi.chunks is not None,
             holds_to_end=self._avi.chunks is not None or (self._matroska.lasts_until_next and self._matroska.complete),
             health=self.health,
@@ -346,6 +350,13 @@ class PyAVReader:
             on_gap=self._check_structure,
             others_end_s=self._others_end,
         )
+
+    def _lead(self) -> float:
+        """Return by how much decoding begins before display on the clock of the declared end."""
+        start = (self._stream.start_time or 0) * self._tick
+        if self._decoding:
+            return float(self._origin - start)
+        return max(0.0, float(min(start, _MAX_LEAD_S.get(self._container_name(), 0))))
 
     def _others_end(self) -> float:
         """Read where the other video and audio streams end, in seconds from time zero; 0 if there are none."""
@@ -401,7 +412,9 @@ class PyAVReader:
         elif cut_off := self._avi.chunks is None and self._avi.length > 0:
             ends.append(self._avi.length * self._tick)
         elif self._stream.duration:
-            ends.append(((self._stream.start_time or 0) + self._stream.duration) * self._tick)
+            # ASF states when the file ends, not how long a stream lasts
+            start = 0 if self._container_name() == "asf" else self._stream.start_time or 0
+            ends.append((start + self._stream.duration) * self._tick)
         elif tag := duration_tag(self._stream.metadata):
             ends.append(tag)
         if self._container.duration and not cut_off:  # FFmpeg shortens it to the size of the file

@@ -314,13 +314,16 @@ class TimestampNormalizer:
         for i, (frame, _) in enumerate(frames):
             yield _Normalized(frame, float(i * self.step), float(self.step), False)
 
-    def end_of_video(self, last_end_s: float) -> float:
+    def end_of_video(self, last_end_s: float, tail_s: float = 0.0) -> float:
         """Compare the end of the last frame with the declared end; note a truncated file, and a contradiction.
 
         Parameters
         ----------
         last_end_s : float
             When the last decoded frame ends, in seconds.
+        tail_s : float
+            How long the last four frames are displayed together, in seconds: at most so much later than decoding does
+            their display end.
 
         Returns
         -------
@@ -340,7 +343,7 @@ class TimestampNormalizer:
                 return last_end_s  # the sound goes on: the file is complete
             self.health.degrade("truncated")
             return min(declared, last_end_s + _MAX_TAIL_S)
-        allowed = max(_TOLERANCE * declared, step, self.slack_s)
+        allowed = max(_TOLERANCE * declared, step, self.slack_s and max(self.slack_s, tail_s))
         # some containers count their length from the first frame on, some from 0
         shorter = last_end_s + max(0.0, float(self.origin)) < self.length_s - allowed
         if self.declares and (last_end_s > declared + allowed or shorter):
