@@ -296,7 +296,7 @@ class _VideoRun:
     def _suggested_rotation(self) -> str | None:
         """Where most frames have no face, or many faces are not certainly upright, the video may lie on its side."""
         few = self.n_with_face < self.n_sampled / 2 or self.n_upright < 0.8 * self.n_faces
-        if self.config.rotate or not few or self.video.health.reasons:
+        if not few or self.video.health.reasons:
             return None
         with stage("detect"):
             return suggest_rotation(self.video.info, self.config, self.models.detector, self.video.end_s or 0.0)

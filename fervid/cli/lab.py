@@ -43,7 +43,7 @@ class RecipeOptions(TypedDict, total=False):
         option(
             panel="Data",
             choices=("none", "landmarks"),
-            help="Place faces by their landmarks, as the line does, or as they are (none).",
+            help="Place faces by their landmarks, as `fervid process` does, or as they are (none).",
         ),
     ]
     balance: Annotated[
@@ -58,7 +58,8 @@ class RecipeOptions(TypedDict, total=False):
         float | None,
         option(
             panel="Data",
-            help="Draw a class of n images n ** (1 - POWER) times as often; 1 draws all equally often (0).",
+            help="The share of a class of n images is proportional to n ** (1 - POWER): 0 as in the data (default), "
+            "1 equal.",
             metavar="POWER",
         ),
     ]

@@ -278,7 +278,10 @@ def _parse_prior(text: str) -> str:
 
 _PRIOR = "Class frequencies that the probabilities assume: those of the weights (default), equal ones, those of the "
 _PRIOR += "training data, or a .toml or .json file with one number per emotion."
-Prior = Annotated[str, option(panel="Model", help=_PRIOR, metavar=f"{'|'.join(_PRIORS)}|FILE", parser=_parse_prior)]
+Prior = Annotated[
+    str,
+    option(panel="Model", help=_PRIOR, metavar=f"{'|'.join(_PRIORS)}|FILE", parser=_parse_prior, show_default=False),
+]
 PresetPrior = Annotated[
     str | None, option(panel="Model", help=_PRIOR, metavar=f"{'|'.join(_PRIORS)}|FILE", parser=_parse_prior)
 ]

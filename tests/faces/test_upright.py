@@ -71,3 +71,5 @@ def test_a_film_without_its_flag(name, tmp_path):
         again = fervid.process(tmp_path / "film.mp4", fps=3, device="cpu", rotate=name)
         assert again.provenance["source"]["suggested_rotation"] is None
         assert (again.to_pandas()["status"] == "ok").all()
+        wrong = fervid.process(tmp_path / "film.mp4", fps=3, device="cpu", rotate="0")
+        assert wrong.provenance["source"]["suggested_rotation"] == name

@@ -49,8 +49,8 @@ def test_crops_from_video_match_the_training_images(x: float, y: float, side: fl
 def test_alignment_falls_back_to_fer2013_and_reports_why() -> None:
     few, none = measure_alignment(jittered_crops(224, 120, 100, 48, 49)), measure_alignment(some_faces(60).image)
     assert few[0] == none[0] == FER2013_ALIGNMENT
-    assert few[1] == "FER2013's: only 49 training images, at least 50 are needed to measure it"
-    assert none[1] == "FER2013's: faces in 0 of 60 training images, at least 50 are needed to measure it"
+    assert few[1] == "that of FER2013; only 49 training images, at least 50 are needed to measure it"
+    assert none[1] == "that of FER2013; faces in 0 of 60 training images, at least 50 are needed to measure it"
 
 
 @pytest.mark.parametrize(

@@ -306,8 +306,8 @@ def test_corpora_without_twins_are_reported_once(tmp_path: Path) -> None:
     DataSource.of(paths).read(TINY, messages.append)
     assert messages == [
         "no near-duplicates between training faces of one corpus and validation faces of another",
-        "a and a, a tenth held out: no near-duplicates",
-        "b and b, a tenth held out: no near-duplicates",
+        "a and its held-out tenth: no near-duplicates",
+        "b and its held-out tenth: no near-duplicates",
     ]
 
 
@@ -388,7 +388,7 @@ def test_training_writes_weights_facts_and_curves(data: TrainingData, tmp_path: 
     weights = train(data, tmp_path, recipe, on_epoch=lines.append)
     facts = facts_of(weights)
     assert [line.split()[1] for line in lines[:2]] == ["1/2", "2/2"] and lines[2].startswith(
-        "alignment: FER2013's: only"
+        "alignment: that of FER2013; only"
     )
     assert facts["heads"][0]["labels"] == list(FER2013) and facts["heads"][0]["temperature"] > 0
     assert facts["input_px"] == 48 and facts["epochs"] == 2 and facts["recipe"]["mixup"] == 0.2

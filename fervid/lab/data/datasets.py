@@ -10,7 +10,7 @@ import numpy as np
 
 from fervid.errors import DataError
 from fervid.lab.data.fer2013 import FER2013, FERPLUS, has_fer2013_labels, majority
-from fervid.lab.data.holdout import HOLDOUT, holdout
+from fervid.lab.data.holdout import HOLDOUT, held_out_name, holdout
 from fervid.lab.data.layouts import read_layout
 from fervid.lab.data.listing import Listing, choose_split, label_rows, name_labels, read_images
 from fervid.labels import EMOTIONS
@@ -333,7 +333,7 @@ def _split_faces(
     strata = label_rows(chosen, name_labels(whole)) if own else _majority(chosen)[0]
     image = read_images(chosen, form[0], colour=form[1])
     held = holdout(image if form == (None, False) else read_images(chosen), strata)  # the same for every form
-    names = name, f"{name}, a tenth held out"
+    names = name, held_out_name(name)
     answers = [_answers(whole, chosen.take(np.flatnonzero(rows & clear)), labels) for rows in (~held, held)]
     images = image[held & clear], _compact(image, ~held & clear)
     return FaceSet(names[0], image=images[1], **answers[0]), FaceSet(names[1], image=images[0], **answers[1])

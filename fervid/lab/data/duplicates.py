@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fervid.lab.data.datasets import FaceSet
+from fervid.lab.data.holdout import held_out_name
 from fervid.lab.data.matching import BITS, SAME, cosines, match
 
 __all__ = ["Duplicates", "find_duplicates", "find_duplicates_across"]
@@ -43,7 +44,9 @@ class Duplicates:
         """Describe in one line how far the two sets overlap."""
         ours, theirs = (len(np.unique(self.pairs[:, i])) for i in (0, 1))
         if not len(self):
-            return f"{self.train.name} and {self.held.name}: no near-duplicates"
+            held = self.held.name
+            own = held == held_out_name(self.train.name)
+            return f"{self.train.name} and {'its held-out tenth' if own else held}: no near-duplicates"
         share = theirs / len(self.held)
         return (
             f"{self.held.name}: {theirs} of {len(self.held)} faces ({share:.1%}) have near-duplicates among "

@@ -57,10 +57,10 @@ def measure_alignment(image: np.ndarray) -> tuple[FaceAlignment, str]:
     """
     needed = f"at least {_MIN_FACES} are needed to measure it"
     if len(image) < _MIN_FACES:
-        return FER2013_ALIGNMENT, f"FER2013's: only {len(image)} training images, {needed}"
+        return FER2013_ALIGNMENT, f"that of FER2013; only {len(image)} training images, {needed}"
     n_images, faces = detect_sample(image, _IMAGES)
     if len(faces) < _MIN_FACES:
-        return FER2013_ALIGNMENT, f"FER2013's: faces in {len(faces)} of {n_images} training images, {needed}"
+        return FER2013_ALIGNMENT, f"that of FER2013; faces in {len(faces)} of {n_images} training images, {needed}"
     return _medians(faces), f"measured on the faces found in {len(faces)} of {n_images} training images"
 
 

@@ -4,12 +4,27 @@ import numpy as np
 
 from fervid.lab.data.matching import twin_groups
 
-__all__ = ["HOLDOUT", "holdout"]
+__all__ = ["HOLDOUT", "held_out_name", "holdout"]
 
 #: Name of the split in commands.
 HOLDOUT = "holdout"
 #: The seed of every hold-out: another one would mix training faces into the validation of models trained before.
 _SEED = 18
+
+
+def held_out_name(name: str) -> str:
+    """Name the faces that are held out of a data set.
+
+    Parameters
+    ----------
+    name : str
+        Of the data set.
+
+    Returns
+    -------
+    str
+    """
+    return f"{name}, a tenth held out"
 
 
 def holdout(image: np.ndarray, label: np.ndarray, share: float = 0.1) -> np.ndarray:

@@ -174,7 +174,7 @@ class TrainingData:
     def alignment(self) -> tuple[FaceAlignment, str]:
         """The alignment of the training faces, and what it was measured on."""
         if self.aligned is not None:
-            return self.aligned, "RAF-DB's: training images are placed by their landmarks"
+            return self.aligned, "that of RAF-DB; training images are placed by their landmarks"
         if len(self.corpora) == 1:
             return measure_alignment(self.corpora[0].faces.image)
         alignment, origin = measure_alignment(self.corpora[0].faces.image)
@@ -364,7 +364,8 @@ class DataSource:
         for i, (corpus, ours) in enumerate(zip(corpora, found)):
             for j, one in enumerate(ours):
                 if i == j or len(one):
-                    report(one.summary())
+                    advice = "; --drop-duplicates leaves the training faces out"
+                    report(one.summary() + (advice if len(one) and not self.drop_duplicates else ""))
             shared = np.unique(np.concatenate([one.pairs[:, 0] for one in ours]))
             if self.drop_duplicates:
                 report(f"{len(shared)} training faces dropped" + (f" from {corpus.name}" if len(corpora) > 1 else ""))

@@ -81,7 +81,7 @@ class Recipe:
     corpora: dict[str, CorpusRecipe] = field(default_factory=dict)
     """Tables [corpora.NAME] of the corpora to learn from at once."""
     class_power: float = 0.0
-    """A class of n images is drawn n ** (1 - class_power) times as often; 1 draws all classes equally often."""
+    """The share of a class of n images is proportional to n ** (1 - class_power): 0 as in the data, 1 equal."""
     epoch_pictures: int | None = None
     """Images of an epoch where images are drawn; None: as many as there are."""
     # what is learned

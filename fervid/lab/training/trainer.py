@@ -360,7 +360,8 @@ class Trainer:
             if f"validation_accuracy_{key}" in row:
                 accuracy, recall = row[f"validation_accuracy_{key}"], row[f"validation_recall_{key}"]
                 own = row[f"validation_own_accuracy_{key}"]
-                heads.append(f"{task.name} {accuracy:.1%} recall {recall:.2f} own prior {own:.1%}")
+                measured = f"mean recall {recall:.2f}; {own:.1%} under the corpus's own frequencies"
+                heads.append(f"{task.name} {accuracy:.1%} ({measured})")
         return f"{part.corpus.name}: {', '.join(heads)}"
 
     def save(self, path: Path) -> None:
