@@ -263,6 +263,7 @@ def test_the_page_works_by_keyboard(browser: Any, made: dict[str, Path]) -> None
         for key, at in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("Shift+ArrowRight", 6), ("Home", 0)):
             page.keyboard.press(key)
             assert visit("fervid.playhead.t") == pytest.approx(at, abs=0.01)
+        visit.wait("!video.seeking && video.currentTime < 0.01")
         page.keyboard.press("ArrowRight")
         visit.wait("!video.seeking && Math.abs(video.currentTime - 1) < 0.01")
         assert chart.get_attribute("aria-valuenow") == "1"
