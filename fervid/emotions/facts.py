@@ -17,7 +17,7 @@ from fervid.faces.crop import FaceAlignment
 from fervid.labels import emotion
 from fervid.networks.weights import FACTS
 
-__all__ = ["PRIOR_TOLERANCE", "Facts", "Head", "describe_weights", "read_facts"]
+__all__ = ["PRIOR_TOLERANCE", "Facts", "Head", "describe_weights", "is_number", "read_facts"]
 
 #: How far the values of a prior may sum to something other than 1.
 PRIOR_TOLERANCE = 1e-3
@@ -216,12 +216,23 @@ def _expect(value: Any, kind: type, key: str, expected: str) -> Any:
     return value
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Report whether a value read from a file is a finite number.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    bool
+        False for true and false, which are numbers in Python.
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _read_size(value: Any) -> int:
-    if not _is_number(value) or value != int(value) or not 8 <= value <= 1024:
+    if not is_number(value) or value != int(value) or not 8 <= value <= 1024:
         raise _Wrong("input_px", "a whole number from 8 to 1024", value)
     return int(value)
 
@@ -229,7 +240,7 @@ def _read_size(value: Any) -> int:
 def _per_channel(value: Any, channels: int, key: str) -> tuple[float, ...]:
     """Read one number for all channels, or one for each."""
     numbers = value if isinstance(value, list) else [value] * channels
-    if len(numbers) != channels or not all(map(_is_number, numbers)):
+    if len(numbers) != channels or not all(map(is_number, numbers)):
         expected = "a number, or one for each of red, green and blue" if channels == 3 else "a number"
         raise _Wrong(key, expected, value)
     return tuple(map(float, numbers))
@@ -263,7 +274,7 @@ def _read_head(value: Any, first: int) -> Head:
     key = f"head {_expect(name, str, 'heads', 'a name for each')}"
     if len(set(labels)) < len(labels) or not labels:
         raise _Wrong(f"{key}: labels", "different emotions", value["labels"])
-    if not _is_number(temperature) or temperature <= 0:
+    if not is_number(temperature) or temperature <= 0:
         raise _Wrong(f"{key}: temperature", "a positive number", temperature)
     priors = (_read_prior(value.get(name), labels, f"{key}: {name}") for name in ("prior", "trained_prior"))
     return Head(name, labels, float(temperature), first, *priors)
@@ -272,7 +283,7 @@ def _read_head(value: Any, first: int) -> Head:
 def _read_prior(value: Any, labels: Sequence[str], key: str) -> tuple[float, ...] | None:
     if value is None:
         return None
-    whole = isinstance(value, list) and len(value) == len(labels) and all(map(_is_number, value))
+    whole = isinstance(value, list) and len(value) == len(labels) and all(map(is_number, value))
     if not whole or min(value) <= 0 or abs(np.sum(value) - 1) > PRIOR_TOLERANCE:
         raise _Wrong(key, f"{len(labels)} positive numbers that sum to 1", value)
     return tuple(map(float, value))

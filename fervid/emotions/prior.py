@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fervid.emotions.facts import PRIOR_TOLERANCE, Head
+from fervid.emotions.facts import PRIOR_TOLERANCE, Head, is_number
 from fervid.errors import ConfigError, DataError
 from fervid.labels import emotion
 
@@ -131,8 +131,7 @@ def _read_file(path: Path, head: Head) -> tuple[float, ...]:
             raise ConfigError(f"{path}: {key} is no class of the head {head.name}; expected {', '.join(head.labels)}")
         if name in values:
             raise ConfigError(f"{path}: {name} occurs twice, as {key} too")
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or value <= 0:
+        if not is_number(value) or value <= 0:
             raise ConfigError(f"{path}: {key} = {value!r}: expected a number above 0")
         values[name] = float(value)
     if missing := [name for name in head.labels if name not in values]:

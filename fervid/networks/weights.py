@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fervid.errors import WeightsError
 from fervid.files import file_sha256
@@ -103,10 +104,9 @@ def find_unreliable(sha256: str | None) -> Unreliable | None:
     Unreliable or None
         None if no bundled model has this hash, or its facts lack the key.
     """
-    for name, path in bundled().items():
-        facts = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        if facts["sha256"] == sha256 and (found := facts.get("unreliable")):
-            return Unreliable(tuple(found["emotions"]), found["outside"], f"fervid/weights/{name}.md")
+    name, facts = _bundled_facts(sha256)
+    if found := facts.get("unreliable"):
+        return Unreliable(tuple(found["emotions"]), found["outside"], f"fervid/weights/{name}.md")
     return None
 
 
@@ -123,8 +123,17 @@ def find_terms(sha256: str | None) -> str:
     str
         A sentence; empty if no bundled model has this hash.
     """
-    facts = (json.loads(path.with_suffix(".json").read_text("utf-8")) for path in bundled().values())
-    return next((one.get("terms", "") for one in facts if one["sha256"] == sha256), "")
+    _, facts = _bundled_facts(sha256)
+    return str(facts.get("terms", ""))
+
+
+def _bundled_facts(sha256: str | None) -> tuple[str, dict[str, Any]]:
+    """Give the name and the facts of the bundled model with a hash; empty ones if there is none."""
+    for name, path in bundled().items():
+        facts = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        if facts["sha256"] == sha256:
+            return name, facts
+    return "", {}
 
 
 def find_weights(weights: str) -> Path:

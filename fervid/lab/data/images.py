@@ -87,7 +87,7 @@ class Face:
             (size_px, size_px, channels) uint8.
         """
         (place,) = alignment.places(self.box_px[None], self.landmarks_px[None])
-        shown = _luma(image) if channels == 1 else image
+        shown = luma(image) if channels == 1 else image
         return crop_face(shown, place, size_px).reshape(size_px, size_px, channels)
 
 
@@ -258,20 +258,22 @@ def has_colour(image: np.ndarray) -> bool:
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-    """Convert RGB images to grey, to the bit as Pillow does (ITU-R BT.601).
+    """Convert RGB images to grey (ITU-R BT.601).
 
     Parameters
     ----------
     image : np.ndarray
-        (..., 3) uint8.
+        (..., w, 3) uint8.
 
     Returns
     -------
     np.ndarray
-        (...) uint8.
+        (..., w) uint8.
     """
-    red, green, blue = np.moveaxis(image.astype(np.uint32), -1, 0)
-    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)
+    if not image.size:
+        return np.zeros(image.shape[:-1], np.uint8)
+    rows = image.reshape(-1, image.shape[-2], 3)
+    return np.asarray(Image.fromarray(rows).convert("L")).reshape(image.shape[:-1])
 
 
 def side_px(image: Path | bytes) -> int:
@@ -346,7 +348,7 @@ def whole(
         (face,) = main_faces([image], detector)
         if face is not None:
             return face.crop(image, alignment, size_px, channels)
-    shown = Image.fromarray(_luma(image) if channels == 1 else image)
+    shown = Image.fromarray(luma(image) if channels == 1 else image)
     resized = shown.resize((size_px, size_px), Image.Resampling.BILINEAR)
     return np.asarray(resized).reshape(size_px, size_px, channels)
 
@@ -371,7 +373,7 @@ def as_channels(image: np.ndarray, channels: int) -> np.ndarray:
         return image
     if channels == 3:
         return np.repeat(image, 3, 3)
-    return np.stack([_luma(one)[..., None] for one in image]) if len(image) else image[..., :1]
+    return luma(image)[..., None]
 
 
 def main_faces(images: Sequence[np.ndarray], detector: FaceDetector) -> list[Face | None]:
@@ -460,7 +462,3 @@ def _prominence(box: np.ndarray, width: int, height: int) -> np.ndarray:
     """Rate boxes (m, 4): the side less half of the distance from the centre of the image."""
     offset = (box[:, :2] + box[:, 2:]) / 2 - np.array([width, height]) / 2
     return np.sqrt(np.prod(np.maximum(box[:, 2:] - box[:, :2], 0), 1)) - np.linalg.norm(offset, axis=1) / 2
-
-
-def _luma(image: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).convert("L"))
